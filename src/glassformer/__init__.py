@@ -1,0 +1,40 @@
+"""glassformer trains Transformers that you can see through.
+
+    import glassformer as gf
+    run = gf.train("mlm-demo")
+    run.fill("Mars is called the [MASK] planet")
+    run.attention("Transformers use self attention")
+
+Names are loaded when first used: the command line answers `--help` without loading torch.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "train": "glassformer.launch",
+    "load": "glassformer.predict",
+    "Run": "glassformer.predict",
+    "Recipe": "glassformer.recipe",
+    "heatmap": "glassformer.look.heatmaps",
+    "overlay": "glassformer.look.overlay",
+    "overlay_of": "glassformer.look.report",
+    "curves": "glassformer.look.curves",
+    "save": "glassformer.look.figures",
+    "GlassformerError": "glassformer.errors",
+    "UsageError": "glassformer.errors",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'glassformer' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

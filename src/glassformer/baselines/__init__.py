@@ -1,0 +1,1 @@
+"""Models to compare with: the same call as the Transformer, the same trainer."""

@@ -1,0 +1,70 @@
+"""The corpora written for this project, so that everything runs offline. They lie in the folder `builtin`
+beside this file, one fact a line: a topic and two or three wordings, tab-separated, each with its blank in
+braces.
+
+    astronomy <tab> Mars is called the {red} planet <tab> Mars is known as the {red} planet
+
+The second wording of every tenth line is held out: the model has seen the fact, but not these words."""
+
+import re
+from collections.abc import Iterator
+from importlib import resources
+from typing import Literal, NamedTuple, get_args
+
+from glassformer.errors import GlassformerError, UsageError, nearest
+
+Part = Literal["train", "heldout"]
+
+NAMES = ("facts",)
+_BLANK = re.compile(r"\{([^{}]+)\}")
+_HELD_OUT_EVERY = 10
+
+
+class Cloze(NamedTuple):
+    """A sentence with one blank: `Cloze("Mars is called the [MASK] planet", "red")`."""
+
+    text: str
+    answer: str
+
+
+def sentences(name: str, part: Part) -> list[str]:
+    """The plain sentences of one part, in the order of the file. Raises UsageError for a name that there is
+    not."""
+    return [_BLANK.sub(r"\1", wording) for wording in _wordings(name, part)]
+
+
+def cloze(name: str, part: Part) -> list[Cloze]:
+    """The same sentences, each with its blank taken out. Raises UsageError for a name that there is not."""
+    return [_to_cloze(wording) for wording in _wordings(name, part)]
+
+
+def _to_cloze(wording: str) -> Cloze:
+    blank = _BLANK.search(wording)
+    assert blank is not None  # _facts has checked it
+    return Cloze(wording[: blank.start()] + "[MASK]" + wording[blank.end() :], blank.group(1))
+
+
+def _wordings(name: str, part: Part) -> Iterator[str]:
+    if name not in NAMES:
+        raise UsageError(f"there is no built-in corpus {name!r}", nearest(name, NAMES))
+    if part not in get_args(Part):
+        raise UsageError(f"the built-in corpus {name!r} has no part {part!r}", nearest(part, get_args(Part)))
+    file = resources.files("glassformer.data").joinpath("builtin", f"{name}.tsv")
+    for index, wordings in enumerate(_facts(file.read_text(encoding="utf-8"), f"{name}.tsv")):
+        for position, wording in enumerate(wordings):
+            held_out = position == 1 and index % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
+            if held_out == (part == "heldout"):
+                yield wording
+
+
+def _facts(text: str, file: str) -> Iterator[list[str]]:
+    """The wordings of each line, braces kept."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        wordings = line.split("\t")[1:]
+        if not 2 <= len(wordings) <= 3 or any(len(_BLANK.findall(wording)) != 1 for wording in wordings):
+            raise GlassformerError(
+                f"{file}, line {number}: {line!r} is not a topic and two or three wordings, "
+                "each with one blank in braces",
+                "the file belongs to the package: reinstall it",
+            )
+        yield wordings

@@ -1,0 +1,437 @@
+"""Where text comes from: files, folders, globs, the built-in corpus, the Hugging Face hub. All of them become
+one stream of documents (strings), and whatever is wrong with them is said with file, line and byte.
+
+    news.txt                 text: a document is a line, a paragraph or the whole file (any unknown suffix is
+    text) news.jsonl .csv .tsv .parquet          a document is a row folder/   "folder/*.txt"
+    each file in turn, sorted builtin:facts/train                    see builtin.py
+    hub:Salesforce/wikitext:wikitext-2-v1:train      hub:OWNER/NAME[:CONFIG][:SPLIT]"""
+
+import csv
+import difflib
+import glob
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
+
+import numpy as np
+from pydantic import Field
+
+from glassformer.config import Config
+from glassformer.data.builtin import Part, sentences
+from glassformer.errors import GlassformerError, UsageError, nearest
+
+Document = Literal["auto", "line", "blank_line", "file"]
+
+SUFFIXES = (".txt", ".jsonl", ".csv", ".tsv", ".parquet")
+TEXT_COLUMNS = ("text", "sentence", "content", "body")
+_PARAGRAPHS_FOR_AUTO = 20
+_LONGEST_CELL = 2**24  # characters; the csv module's own limit, 131072, is less than a long article
+_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+class DataConfig(Config):
+    """Which text is learnt from, and which is kept apart to measure on."""
+
+    train: str | tuple[str, ...] = Field(description="a file, folder, glob, builtin:NAME/PART or hub:OWNER/NAME")
+    validation: str | tuple[str, ...] | None = Field(
+        None, description="the text measured on while training; without it a share of train is held out"
+    )
+    test: str | tuple[str, ...] | None = Field(None, description="the text of `glassformer evaluate --split test`")
+    column: str | None = Field(
+        None,
+        description="the column of jsonl, csv, tsv, parquet or hub rows (a number where there is no header)",
+    )
+    document: Document = Field(
+        "auto",
+        description="what one document of a text file is; auto: paragraphs if there are 20, else lines",
+    )
+    validation_share: float = Field(
+        0.05, gt=0, lt=1, description="the share of the documents held out when no validation is given"
+    )
+
+
+def read_documents(
+    source: str | tuple[str, ...], column: str | None = None, document: Document = "auto"
+) -> Iterator[str]:
+    """The documents of one source, or of several one after another; none is blank.
+
+    Text: a `line`, a paragraph between blank lines (`blank_line`, lines joined by newlines) or the whole
+    `file`; `auto` takes paragraphs where a file has at least 20, otherwise lines. Rows: the named column, or
+    the only one that holds text, or the one called text, sentence, content or body.
+
+    Raises UsageError for a missing, empty, binary or non-UTF-8 file (with the byte), for a row that is broken
+    (with the line) and for a column that is missing or not clear; GlassformerError if the hub fails."""
+    for name in (source,) if isinstance(source, str) else source:
+        found = False
+        for text in _read_source(name, column, document):
+            if text and not text.isspace():
+                found = True
+                yield text
+        if not found:
+            raise UsageError(f"{name} is empty: it holds no text", "give a source that holds text")
+
+
+def fingerprint(source: str | tuple[str, ...], column: str | None = None, document: Document = "auto") -> str:
+    """A sha256 that changes when the documents do: over the bytes of the files and the settings. For the hub
+    it is over the name, configuration and split only, since asking for the revision would need the
+    network."""
+    digest = hashlib.sha256(json.dumps(["sources 1", column, document]).encode())
+    for name in (source,) if isinstance(source, str) else source:
+        if name.startswith("hub:"):
+            digest.update(repr(_hub_name(name)).encode())
+        elif name.startswith("builtin:"):
+            digest.update(json.dumps(list(_read_builtin(name))).encode())
+        else:
+            for file in _files(name):
+                digest.update(f"{_format(file)} {file.stat().st_size} ".encode())
+                with _open(file) as stream:
+                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def split(documents: list[str], share: float, seed: int) -> tuple[list[str], list[str]]:
+    """(train, validation): a random share of the documents held out, at least one on each side, both in the
+    order of the text. The same for equal arguments. Raises UsageError for fewer than two documents."""
+    if not 0 < share < 1:
+        raise UsageError(f"the share of documents to hold out is {share}", "give a number between 0 and 1")
+    if len(documents) < 2:
+        raise UsageError(
+            f"a text too short: {len(documents)} document, and at least 2 are needed to hold one out",
+            "give more text, a separate validation source, or document=line",
+        )
+    n_held_out = min(max(1, round(share * len(documents))), len(documents) - 1)
+    order = np.random.default_rng(seed).permutation(len(documents))
+    held_out = set(order[:n_held_out].tolist())
+    train = [text for i, text in enumerate(documents) if i not in held_out]
+    return train, [documents[i] for i in sorted(held_out)]
+
+
+# --- which kind of source -------------------------------------------------------------------------
+
+
+def _read_source(name: str, column: str | None, document: Document) -> Iterator[str]:
+    if name.startswith("builtin:"):
+        yield from _read_builtin(name)
+    elif name.startswith("hub:"):
+        yield from _read_hub(name, column)
+    else:
+        for file in _files(name):
+            yield from _read_file(file, column, document)
+
+
+def _read_file(file: Path, column: str | None, document: Document) -> Iterator[str]:
+    kind = _format(file)
+    if kind == ".jsonl":
+        return _read_jsonl(file, column)
+    if kind in (".csv", ".tsv"):
+        return _read_table(file, column)
+    if kind == ".parquet":
+        return _read_parquet(file, column)
+    return _read_text(file, document)
+
+
+def _format(file: Path) -> str:
+    """The suffix that decides how a file is read; an unknown one means text."""
+    suffix = file.suffix.lower()
+    return suffix if suffix in SUFFIXES else ".txt"
+
+
+def _files(name: str) -> list[Path]:
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _files_of_folder(path)
+    if path.exists():
+        return [path]
+    if glob.has_magic(name):
+        files = [p for p in map(Path, sorted(glob.glob(str(path), recursive=True))) if p.is_file()]
+        if files:
+            return files
+        raise UsageError(f"no file matches {name}", "mend the pattern")
+    raise UsageError(f"there is no file {name}", _mend_missing(path))
+
+
+def _files_of_folder(folder: Path) -> list[Path]:
+    inside = sorted(p for p in folder.rglob("*") if p.is_file())
+    visible = [p for p in inside if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
+    files = [p for p in visible if p.suffix.lower() in SUFFIXES]
+    if not files:
+        there = ", ".join(str(p.relative_to(folder)) for p in visible[:5]) or "nothing"
+        raise UsageError(
+            f"the folder {folder} holds no file ending in {' '.join(SUFFIXES)} (it holds: {there})",
+            f'to read others as text, name them: "{folder}/*.md"',
+        )
+    return files
+
+
+def _mend_missing(path: Path) -> str:
+    """The nearest name in the folder that the missing file would be in."""
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent} either"
+    names = [p.name for p in path.parent.iterdir()]
+    close = difflib.get_close_matches(path.name, names, n=1)
+    if close:
+        return f"did you mean {str(path.with_name(close[0]))!r}?"
+    return f"{path.parent} holds: {', '.join(sorted(names)[:10]) or 'nothing'}"
+
+
+# --- text -----------------------------------------------------------------------------------------
+
+
+def _read_text(file: Path, document: Document) -> Iterator[str]:
+    if document == "auto":
+        many = len(list(islice(_paragraphs(_lines(file)), _PARAGRAPHS_FOR_AUTO))) == _PARAGRAPHS_FOR_AUTO
+        document = "blank_line" if many else "line"
+    if document == "line":
+        return (line for line in _lines(file) if line)
+    if document == "blank_line":
+        return _paragraphs(_lines(file))
+    return iter(["\n".join(_lines(file))])
+
+
+def _paragraphs(lines: Iterable[str]) -> Iterator[str]:
+    paragraph: list[str] = []
+    for line in chain(lines, [""]):
+        if line and not line.isspace():
+            paragraph.append(line)
+        elif paragraph:
+            yield "\n".join(paragraph)
+            paragraph = []
+
+
+def _lines(file: Path) -> Iterator[str]:
+    """The lines without their ends, one at a time, so that a file larger than memory can be read. Raises
+    UsageError with the byte offset for what is not text in UTF-8."""
+    with _open(file) as stream:
+        if stream.read(2) in _UTF_16_MARKS:
+            raise UsageError(
+                f"{file} is not UTF-8: it begins with a UTF-16 mark (byte 0)",
+                f"convert it: iconv -f UTF-16 -t UTF-8 {file} > new.txt",
+            )
+        stream.seek(0)
+        offset = 0
+        for raw in stream:
+            yield _decode(raw, file, offset).rstrip("\r\n")
+            offset += len(raw)
+
+
+def _decode(raw: bytes, file: Path, offset: int) -> str:
+    if b"\0" in raw:
+        raise UsageError(
+            f"{file} is binary: a NUL byte at byte {offset + raw.index(0)}",
+            "give a text file, saved as UTF-8",
+        )
+    try:
+        # the mark is three bytes at the start of some files from Windows, and no part of the text
+        return raw.decode("utf-8").removeprefix("\ufeff" if offset == 0 else "")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{file} is not UTF-8: byte 0x{raw[error.start]:02X} at byte {offset + error.start}",
+            f"save it as UTF-8; if it is Latin-1: iconv -f LATIN1 -t UTF-8 {file} > new.txt",
+        ) from None
+
+
+def _open(file: Path) -> Any:
+    try:
+        return file.open("rb")
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}", "check that it is a file you may read") from None
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+
+def _read_jsonl(file: Path, column: str | None) -> Iterator[str]:
+    for number, line in enumerate(_lines(file), start=1):
+        if not line or line.isspace():
+            continue
+        row = _json_row(line, file, number)
+        if column is None:
+            column = _guess_column(row, str(file))
+        yield from _cell(row, column, f"{file}, line {number}")
+
+
+def _json_row(line: str, file: Path, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{file}, line {number} is broken JSON: {error}", "mend or remove the line") from None
+    if not isinstance(row, dict):
+        raise UsageError(
+            f"{file}, line {number} is no JSON object but {line[:40]!r}",
+            'each line must look like {"text": "..."}',
+        )
+    return row
+
+
+def _cell(row: dict[str, Any], column: str, place: str) -> Iterator[str]:
+    """The text of a row; nothing where it is null."""
+    if column not in row:
+        raise UsageError(f"{place} has no column {column!r}", nearest(column, map(str, row)))
+    text = row[column]
+    if text is None:
+        return
+    if not isinstance(text, str):
+        raise UsageError(
+            f"{place}: column {column!r} holds no text but a {type(text).__name__}",
+            "give another column, or make it a string",
+        )
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"{place}: column {column!r} holds a lone surrogate, U+{ord(text[error.start]):04X}, "
+            f"at character {error.start}",
+            "it is half of a character and cannot be written as UTF-8: mend or remove it",
+        ) from None
+    yield text
+
+
+def _guess_column(row: dict[str, Any], place: str) -> str:
+    """The column called text, sentence, content or body; otherwise the only one that holds text."""
+    for name in TEXT_COLUMNS:
+        if name in row:
+            return name
+    texts = [name for name, value in row.items() if isinstance(value, str)]
+    if len(texts) == 1:
+        return texts[0]
+    raise _wrong_column(place, row)
+
+
+def _wrong_column(place: str, columns: Iterable[str], asked: str | None = None) -> UsageError:
+    there = ", ".join(repr(c) for c in columns) or "none"
+    what = "it is not clear which column holds the text" if asked is None else f"there is no column {asked!r}"
+    return UsageError(f"{place}: {what}; the columns are {there}", "set data.column to one of them")
+
+
+def _read_table(file: Path, column: str | None) -> Iterator[str]:
+    """csv with quotes; tsv without any, as such files are written: a quotation mark is a character there."""
+    csv.field_size_limit(_LONGEST_CELL)
+    rows = _table_rows(file)
+    first_two = list(islice(rows, 2))
+    if not first_two:
+        return
+    index, has_header = _table_column([cells for _, cells in first_two], column, str(file))
+    for number, cells in islice(chain(first_two, rows), int(has_header), None):
+        if index >= len(cells):
+            raise UsageError(
+                f"{file}, line {number} is broken: {len(cells)} columns, and column {index + 1} is wanted",
+                "mend or remove the line (a missing quotation mark or separator?)",
+            )
+        yield cells[index]
+
+
+def _table_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """(line number, cells) of each row that is not empty."""
+    lines = _lines(file)
+    first = next(lines, "")
+    style: dict[str, Any] = {"delimiter": ",", "strict": True}
+    if file.suffix.lower() == ".tsv":
+        style = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+    elif "," not in first and ";" in first:  # as spreadsheets write it where the comma is the decimal sign
+        style["delimiter"] = ";"
+    reader = csv.reader((f"{line}\n" for line in chain([first], lines)), **style)
+    try:
+        for cells in reader:
+            if any(cell and not cell.isspace() for cell in cells):
+                yield reader.line_num, cells
+    except csv.Error as error:
+        raise UsageError(f"{file}, line {reader.line_num} is broken: {error}", "mend or remove the line") from None
+
+
+def _table_column(rows: list[list[str]], column: str | None, place: str) -> tuple[int, bool]:
+    """(index of the text column, whether the first row is a header), from the first two rows."""
+    first = rows[0]
+    if column is not None:
+        if column.isdecimal() and int(column) < len(first):
+            return int(column), False
+        if column in first:
+            return first.index(column), True
+        raise _wrong_column(place, first, column)
+    for name in TEXT_COLUMNS:
+        if name in first:
+            return first.index(name), True
+    has_header = len(first) > 1 and not any(map(_is_number, first))  # a header holds no number
+    sample = rows[-1] if has_header else first
+    texts = [i for i, cell in enumerate(sample[: len(first)]) if not _is_number(cell)]
+    if len(texts) == 1:
+        return texts[0], has_header
+    raise _wrong_column(place, first if has_header else map(str, range(len(first))))
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return not cell.strip()  # an empty cell is no text either
+    return True
+
+
+def _read_parquet(file: Path, column: str | None) -> Iterator[str]:
+    import pyarrow  # comes with `datasets`; slow to import and rarely needed
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.ParquetFile(file)
+        schema = table.schema_arrow
+        if column is not None and column not in schema.names:
+            raise _wrong_column(str(file), schema.names, column)
+        if column is None:
+            kinds = {f.name: "" if str(f.type) in ("string", "large_string") else None for f in schema}
+            column = _guess_column(kinds, str(file))
+        for batch in table.iter_batches(columns=[column]):
+            for row in batch.to_pylist():
+                yield from _cell(row, column, str(file))
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UsageError(f"{file} is no whole parquet file: {error}", "write or download it again") from None
+
+
+# --- not files ------------------------------------------------------------------------------------
+
+
+def _read_builtin(name: str) -> Iterator[str]:
+    corpus, _, part = name.removeprefix("builtin:").partition("/")
+    if part not in ("train", "heldout"):
+        raise UsageError(
+            f"{name} names no part of a built-in corpus",
+            f"write builtin:{corpus}/train or builtin:{corpus}/heldout",
+        )
+    yield from sentences(corpus, cast(Part, part))
+
+
+class _HubName(NamedTuple):
+    path: str
+    config: str | None
+    split: str
+
+
+def _hub_name(name: str) -> _HubName:
+    """Two parts are OWNER/NAME and, if it is the name of a usual split, the split, otherwise the
+    configuration."""
+    path, *rest = re.split(r":(?![^\[]*\])", name.removeprefix("hub:"))  # the colon of test[:10%] is no separator
+    if path.count("/") != 1 or not all(path.split("/")) or len(rest) > 2:
+        raise UsageError(f"{name} is no name of a hub data set", "write hub:OWNER/NAME[:CONFIG][:SPLIT]")
+    if len(rest) == 1 and rest[0].partition("[")[0] in ("train", "validation", "test"):
+        rest = ["", *rest]
+    config, split_name = [*rest, "", ""][:2]
+    return _HubName(path, config or None, split_name or "train")
+
+
+def _read_hub(name: str, column: str | None) -> Iterator[str]:
+    hub = _hub_name(name)
+    import datasets  # slow to import and rarely needed
+
+    try:
+        rows = datasets.load_dataset(hub.path, hub.config, split=hub.split)
+    except Exception as error:  # the library raises a dozen kinds: no network, no such set, configuration or split
+        raise GlassformerError(
+            f"{name} cannot be loaded from the hub: {error}",
+            "check the name and the network, or download the text and give the file",
+        ) from None
+    for row in rows:
+        if column is None:
+            column = _guess_column(row, name)
+        yield from _cell(row, column, name)

@@ -1,0 +1,224 @@
+"""Train a recipe from start to end: data, measured choices, the loop, the pictures; or go on where a run stopped."""
+
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from glassformer import recipe as recipes
+from glassformer.assemble import Parts, assemble, corpus_for, objective_for
+from glassformer.baselines.unigram import Unigram
+from glassformer.data.batch import collate
+from glassformer.data.tokenizer import Tokenizer
+from glassformer.errors import UsageError
+from glassformer.look.report import draw_report
+from glassformer.predict import Run, load
+from glassformer.recipe import Recipe
+from glassformer.run import RunDirectory, write_text_durably
+from glassformer.settle import engine_for, settle, training_order, validation_questions
+from glassformer.suggest import is_own_text, recipe_for_text
+from glassformer.training.engine import threads
+from glassformer.training.evaluation import FixedQuestions, evaluate
+from glassformer.training.observers import AttentionEntropy, Observer, Samples, Verdict
+from glassformer.training.trainer import Display, Quiet, Trainer
+
+
+def train(
+    recipe: str | Path | Recipe | None = None,
+    changes: Sequence[str] = (),
+    *,
+    run: str | Path | None = None,
+    resume: bool = False,
+    display: Display | None = None,
+) -> Run:
+    """Train and return the finished run.
+
+    `recipe` is a shipped name, a YAML file, a Recipe, or a text file or folder of the person's own; `changes` are
+    dotted `key=value` pairs. `run` is the run directory (default `runs/NAME`, with a number if that is taken).
+    With `resume` everything comes from the run; a recipe or change that differs is refused by name, except a larger
+    `training.steps`, which is recorded.
+
+    Raises UsageError (wrong recipe, unusable text, existing run), Interrupted (Ctrl-C, SIGTERM; all is saved) and
+    GlassformerError (training cannot go on).
+    """
+    display = display or Quiet()
+    if resume:
+        directory, parts = _reopen(recipe, changes, run, display)
+    else:
+        directory, parts = _begin(recipe, changes, run, display)
+    resolved = parts.recipe
+    with threads(_number_of_threads(resolved)):
+        _trainer(directory, parts, display).fit()
+    finished = load(directory.path)
+    draw_report(finished)
+    return finished
+
+
+# ------------------------------------------------------------------------------------------------ a new run
+
+
+def _begin(
+    recipe: str | Path | Recipe | None, changes: Sequence[str], run: str | Path | None, display: Display
+) -> tuple[RunDirectory, Parts]:
+    """Settle everything that is still open, and write it down before the first step."""
+    if recipe is None:
+        raise UsageError("which recipe?", "name a recipe, a YAML file or a text; `glassformer recipes` lists them")
+    name, wanted = find_recipe(recipe, changes, display.say)
+    directory = RunDirectory.create(Path(run) if run is not None else free_folder(Path("runs"), name))
+    parts = assemble(wanted, display.say)
+    settled, measured = settle(parts, display.say)
+    parts.tokenizer.save(directory.tokenizer_file)
+    directory.write_environment({"measured": measured, "data": data_identity(parts)})
+    write_text_durably(directory.recipe_file, recipes.to_yaml(settled))
+    return directory, parts._replace(recipe=settled)
+
+
+def find_recipe(recipe: str | Path | Recipe, changes: Sequence[str], say: Callable[[str], None]) -> tuple[str, Recipe]:
+    """The recipe and a name for its run. A text of the person's own gets a recipe made for it."""
+    if isinstance(recipe, Recipe):
+        return "run", recipe
+    name = str(recipe)
+    if is_own_text(name):
+        tree = recipes.apply_changes({}, changes)
+        return Path(name).stem or "text", recipe_for_text(name, tree, say)
+    return Path(name).stem, recipes.read(name, changes)
+
+
+def free_folder(parent: Path, name: str) -> Path:
+    """`parent/name`, or with the first free number."""
+    numbered = (parent / (name if n == 1 else f"{name}-{n}") for n in itertools.count(1))
+    return next(path for path in numbered if not path.exists())
+
+
+def reference_lines(questions: FixedQuestions, parts: Parts) -> dict[str, float]:
+    """The losses that need no learning, on the very questions that are asked: all classes alike, and counts."""
+    counts = parts.objective.target_counts(parts.train_units, parts.recipe.seed)
+    uniform = Unigram({name: torch.zeros_like(count) for name, count in counts.items()})
+    return {
+        "uniform": evaluate(uniform, questions).loss,
+        "unigram": evaluate(Unigram(counts), questions).loss,
+    }
+
+
+def _trainer(directory: RunDirectory, parts: Parts, display: Display) -> Trainer:
+    """Everything handed to the loop."""
+    recipe = parts.recipe
+    questions = validation_questions(recipe, parts)
+    return Trainer(
+        engine_for(recipe, parts.objective),
+        directory,
+        training_order(recipe, parts),
+        questions,
+        recipe.training,
+        recipe.schedule,
+        recipe.seed,
+        observers=_observers(directory, parts, questions),
+        listeners=[_tensorboard(directory)] if recipe.training.tensorboard else [],
+        display=display,
+    )
+
+
+def _observers(directory: RunDirectory, parts: Parts, questions: FixedQuestions) -> list[Observer]:
+    few = [[questions.example(int(i))] for i in questions.chosen[:16]]
+    observers: list[Observer] = [
+        Verdict(reference_lines(questions, parts)),
+        AttentionEntropy(collate(few, parts.tokenizer.pad_id)),
+    ]
+    if parts.recipe.training.samples:
+        observers.append(Samples(directory, parts.objective, questions, parts.recipe.training.samples))
+    return observers
+
+
+def _tensorboard(directory: RunDirectory) -> Callable[[dict[str, Any]], None]:
+    """Every number of every record, under its event's name."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UsageError("TensorBoard is not installed", "pip install 'glassformer[tensorboard]'") from None
+    writer = SummaryWriter(str(directory.path / "tensorboard"))
+
+    def listen(record: dict[str, Any]) -> None:
+        for key, value in record.items():
+            if isinstance(value, int | float) and key != "step":
+                writer.add_scalar(f"{record['event']}/{key}", value, record["step"])
+        writer.flush()
+
+    return listen
+
+
+def _number_of_threads(recipe: Recipe) -> int | None:
+    return recipe.training.threads if isinstance(recipe.training.threads, int) else None
+
+
+# ------------------------------------------------------------------------------------------------- going on
+
+
+def _reopen(
+    recipe: str | Path | Recipe | None, changes: Sequence[str], run: str | Path | None, display: Display
+) -> tuple[RunDirectory, Parts]:
+    """The run as it was begun; what is asked anew must agree with it."""
+    path = Path(run) if run is not None else Path("runs") / Path(str(recipe)).stem
+    directory = RunDirectory.open(path)
+    recorded = load(path).recipe
+    asked = recipes.read_tree(str(recipe)) if isinstance(recipe, str | Path) and not is_own_text(str(recipe)) else {}
+    settled = _agreed(recorded, recipes.apply_changes(asked, changes))
+    if settled != recorded:
+        display.say(f"training.steps extended from {recorded.training.steps} to {settled.training.steps}")
+        write_text_durably(directory.recipe_file, recipes.to_yaml(settled))
+    tokenizer = Tokenizer.load(directory.tokenizer_file)
+    objective = objective_for(settled, tokenizer)
+    train_corpus, validation = (corpus_for(settled, tokenizer, part, display.say) for part in ("train", "validation"))
+    parts = Parts(settled, tokenizer, objective, train_corpus, validation)
+    if directory.environment().get("data") != data_identity(parts):
+        raise UsageError("the data has changed since the run was begun", "put it back, or start a new run with --run")
+    return directory, parts
+
+
+def _agreed(recorded: Recipe, asked: dict[str, Any]) -> Recipe:
+    """The recorded recipe, perhaps with more steps. Raises UsageError naming the first key that differs.
+
+    `auto`, none, and lengths in epochs or minutes have been settled in the run and agree with whatever they became.
+    """
+    settled_before = {"training.epochs", "training.minutes", "description"}
+    for key, value in _leaves(asked):
+        if value in ("auto", None) or key in settled_before:
+            continue
+        wanted = recipes.with_value(recorded, key, value)
+        if wanted == recorded:
+            continue
+        if key == "training.steps" and (wanted.training.steps or 0) > (recorded.training.steps or 0):
+            recorded = wanted
+            continue
+        was = recipes.value_of(recorded, key)
+        raise UsageError(
+            f"{key} was {json.dumps(was)} when the run was begun, and {json.dumps(value)} is asked now",
+            "leave it out to go on with the run, or start a new one with --run",
+        )
+    return recorded
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        found += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+    return found
+
+
+def data_identity(parts: Parts) -> dict[str, Any]:
+    """What the data came to: a resume on other data is refused."""
+    return {
+        "tokenizer": parts.tokenizer.identity,
+        "train": _checksum(parts.train.tokens),
+        "validation": _checksum(parts.validation.tokens),
+    }
+
+
+def _checksum(tokens: np.ndarray) -> list[int]:
+    """Length, and a sum in which places count: cheap, and other data gives another one."""
+    values = np.asarray(tokens, dtype=np.uint64)
+    places = np.arange(1, len(values) + 1, dtype=np.uint64)
+    return [len(values), int((values * places).sum() % np.uint64(2**53))]

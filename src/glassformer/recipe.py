@@ -1,0 +1,205 @@
+"""The recipe: everything that decides a run, in one typed configuration assembled from each part's own.
+
+A recipe is a YAML file with a section for each part; `key=value` pairs with dotted keys change single values. A key
+that does not exist is an error that names the nearest one.
+"""
+
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import yaml
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
+from pydantic.fields import FieldInfo
+
+from glassformer.config import Config
+from glassformer.data.batch import BatchConfig
+from glassformer.data.sources import DataConfig
+from glassformer.data.tokenizer import TokenizerConfig
+from glassformer.errors import UsageError, nearest
+from glassformer.model.transformer import ModelConfig, check_sizes
+from glassformer.objectives import find_objective
+from glassformer.training.optimisers import OptimizerConfig
+from glassformer.training.schedules import ScheduleConfig
+from glassformer.training.trainer import TrainingConfig
+
+
+def _objective_config(value: Any) -> Any:
+    """The section `objective` is typed by its `name`: each objective brings its own keys."""
+    if isinstance(value, dict):
+        return find_objective(str(value.get("name", "masked_lm"))).Config.model_validate(value)
+    return value
+
+
+class Recipe(Config):
+    """Everything that decides a run."""
+
+    description: str = Field("", description="one line for people")
+    seed: int = Field(1, ge=0, lt=2**32, description="the one seed: split, order, corruption, weights, dropout")
+    data: DataConfig
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    objective: Annotated[SerializeAsAny[Config], BeforeValidator(_objective_config)]
+    model: ModelConfig = ModelConfig()
+    batch: BatchConfig = BatchConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    training: TrainingConfig = TrainingConfig()
+
+
+class Key(NamedTuple):
+    """One key of a recipe, for people."""
+
+    name: str
+    type: str
+    default: Any
+    meaning: str
+
+
+def parse(tree: dict[str, Any], where: str = "the recipe") -> Recipe:
+    """A recipe from plain data. Raises UsageError naming each wrong key or value, and the nearest right key."""
+    tree = {"objective": {"name": "masked_lm"}} | tree
+    try:
+        recipe = Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(f"{where} is wrong: " + "; ".join(_explain(tree, e) for e in error.errors())) from None
+    check_sizes(recipe.model)
+    _check_length(recipe)
+    return recipe
+
+
+def _check_length(recipe: Recipe) -> None:
+    """A run is as long as steps, epochs or minutes say: one of them."""
+    t = recipe.training
+    given = [name for name in ("steps", "epochs", "minutes") if getattr(t, name) is not None]
+    if len(given) > 1 and "steps" not in given:
+        raise UsageError(f"training.{given[0]} and training.{given[1]} are both given", "keep one of them")
+
+
+def _explain(tree: dict[str, Any], error: Any) -> str:
+    """One of pydantic's errors in a line: the key, what was given, what would be right."""
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        known = {k.name for k in keys(tree)}
+        same_leaf = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
+        hint = f"did you mean {same_leaf[0]!r}?" if same_leaf else nearest(key, known)
+        return f"there is no key {key!r}; {hint}"
+    if error["type"] == "missing":
+        return f"{key} is missing"
+    return f"{key}={error['input']!r}: {error['msg'].lower()}"
+
+
+def keys(tree: dict[str, Any] | None = None) -> list[Key]:
+    """Every key with type, default and meaning; `tree` decides which objective's keys there are."""
+    name = ((tree or {}).get("objective") or {}).get("name", "masked_lm")
+    return list(_keys_of(Recipe, "", find_objective(str(name)).Config))
+
+
+def _keys_of(config: type[Config], prefix: str, objective: type[Config]) -> Iterator[Key]:
+    for name, field in config.model_fields.items():
+        section = objective if name == "objective" else field.annotation
+        if isinstance(section, type) and issubclass(section, Config):
+            yield from _keys_of(section, f"{prefix}{name}.", objective)
+        else:
+            default = "(needed)" if field.is_required() else field.default
+            yield Key(prefix + name, _type_name(field), default, field.description or "")
+
+
+def _type_name(field: FieldInfo) -> str:
+    """A type as people write it: `int | None`, `"pre" | "post"`."""
+    kind = field.annotation
+    text = kind.__name__ if isinstance(kind, type) else str(kind)
+    return text.replace("typing.", "").replace("NoneType", "None")
+
+
+def shipped() -> list[str]:
+    """The names of the recipes that come with the package."""
+    folder = resources.files("glassformer") / "recipes"
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def read(name_or_file: str, changes: Sequence[str] = ()) -> Recipe:
+    """A shipped recipe or a YAML file, with `key=value` changes. Raises UsageError."""
+    return parse(apply_changes(read_tree(name_or_file), changes), f"recipe {name_or_file}")
+
+
+def read_tree(name_or_file: str) -> dict[str, Any]:
+    """A shipped recipe or a YAML file as plain data."""
+    if name_or_file in shipped():
+        text = (resources.files("glassformer") / "recipes" / f"{name_or_file}.yaml").read_text(encoding="utf-8")
+    elif Path(name_or_file).suffix in (".yaml", ".yml"):
+        if not Path(name_or_file).is_file():
+            raise UsageError(f"there is no file {name_or_file}")
+        text = Path(name_or_file).read_text(encoding="utf-8")
+    else:
+        raise UsageError(f"there is no recipe or file {name_or_file!r}", nearest(name_or_file, shipped()))
+    return from_yaml(text, name_or_file)
+
+
+def from_yaml(text: str, where: str) -> dict[str, Any]:
+    """YAML text as plain data. Raises UsageError with the line of a mistake."""
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{where} is not YAML{line}: {getattr(error, 'problem', error)}") from None
+    if not isinstance(tree, dict):
+        raise UsageError(f"{where} is not a recipe: its top level has no sections", "see `glassformer recipes`")
+    return tree
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The recipe with every value, as it is saved in a run."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def apply_changes(tree: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """A copy of `tree` with dotted `key=value` changes; values are YAML. Raises UsageError for one without `=`."""
+    changed = yaml.safe_load(yaml.safe_dump(tree))
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{change!r} is not key=value", "for example: training.steps=500")
+        *path, leaf = key.split(".")
+        section = changed
+        for name in path:
+            section = section.setdefault(name, {})
+            if not isinstance(section, dict):
+                raise UsageError(f"there is no key {key!r}; {nearest(key, (k.name for k in keys(tree)))}")
+        section[leaf] = _value(value, change)
+        if key in ("training.epochs", "training.minutes", "training.steps"):
+            _replace_length(section, leaf)
+    return changed
+
+
+def _value(text: str, change: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UsageError(f"the value in {change!r} cannot be read", "put it in quotes") from None
+
+
+def _replace_length(section: dict[str, Any], leaf: str) -> None:
+    """A length given on the command line replaces the recipe's, in whatever unit that was."""
+    for other in {"epochs", "minutes", "steps"} - {leaf}:
+        section.pop(other, None)
+
+
+def with_value(recipe: Recipe, key: str, value: Any) -> Recipe:
+    """A copy with one dotted key changed. Raises UsageError for a key that there is not."""
+    tree = recipe.model_dump(mode="json")
+    *path, leaf = key.split(".")
+    section = tree
+    for name in path:
+        section = section.setdefault(name, {})
+    section[leaf] = value
+    return parse(tree)
+
+
+def value_of(recipe: Recipe, key: str) -> Any:
+    """The value at a dotted key."""
+    value: Any = recipe.model_dump(mode="json")
+    for name in key.split("."):
+        value = value[name]
+    return value

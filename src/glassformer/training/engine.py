@@ -1,0 +1,106 @@
+"""A model on its device with its optimisers, and the one thing that training does to it: an exact update."""
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from glassformer.data.batch import Batch
+from glassformer.objectives import Objective
+from glassformer.training.optimisers import OptimizerConfig, build_optimizers
+
+logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+
+
+class Update(NamedTuple):
+    """What one step did. `loss` is the step's own, before the update."""
+
+    loss: float
+    gradient_norm: float
+    applied: bool
+    """False when loss or gradient was not finite; nothing was changed then."""
+
+
+class Engine:
+    """One model, ready to be trained on one device.
+
+    `model` stays the eager module, on which hooks fire; `forward` is what runs: wrapped by Fabric for device and
+    precision, and compiled if asked for.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        optimizer: OptimizerConfig,
+        *,
+        device: str,
+        precision: str,
+        compiled: bool,
+        clip: float | None,
+    ) -> None:
+        self.fabric = Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+        self.objective = objective
+        self.clip = clip
+        self.model = model
+        self.optimizers = build_optimizers(model, optimizer)
+        with warnings.catch_warnings():
+            # Fabric reads a deprecated attribute of torch while it wraps.
+            warnings.simplefilter("ignore", category=FutureWarning)
+            callable_model: Any = torch.compile(model, dynamic=False) if compiled else model
+            self.forward, *self.wrapped_optimizers = self.fabric.setup(callable_model, *self.optimizers)
+
+    def update(self, batches: Sequence[Batch], factor: float, randomness: Sequence[int]) -> Update:
+        """One optimiser step on several micro-batches, exactly as on one big batch of them.
+
+        The loss of each head is its sum over all micro-batches divided by its count over all micro-batches, which is
+        known beforehand: a mean of means would weigh short micro-batches too much. `factor` multiplies every peak
+        learning rate; `randomness` (seed, step) seeds dropout, each micro-batch otherwise.
+        """
+        counts = {head: sum(b.asked[head].number for b in batches) for head in batches[0].asked}
+        total = torch.zeros((), device=self.fabric.device)
+        for number, batch in enumerate(batches):
+            batch = self.fabric.to_device(batch)
+            seed_dropout((*randomness, number, self.fabric.global_rank))
+            with self.fabric.no_backward_sync(self.forward, enabled=number < len(batches) - 1):
+                losses = self.objective.loss(self.forward(batch), batch)
+                loss = torch.stack([part.total / max(1, counts[head]) for head, part in losses.items()]).sum()
+                self.fabric.backward(loss)
+            total += loss.detach()
+        return self._step(float(total), factor)
+
+    def _step(self, loss: float, factor: float) -> Update:
+        """Clip, check, apply. A loss or gradient that is not finite leaves everything as it was."""
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.clip or math.inf))
+        finite = math.isfinite(loss) and math.isfinite(norm)
+        for optimizer in self.wrapped_optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * factor
+            if finite:
+                optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return Update(loss, norm, finite)
+
+
+def seed_dropout(key: Sequence[int]) -> None:
+    """Seed torch's default generators from (seed, step, micro_batch, rank)."""
+    torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
+
+
+@contextmanager
+def threads(number: int | None) -> Iterator[None]:
+    """Run with this many CPU threads, and put the old number back."""
+    before = torch.get_num_threads()
+    if number is not None:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

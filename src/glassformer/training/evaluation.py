@@ -1,0 +1,106 @@
+"""How good a model is on units whose corruption is fixed, so that every evaluation asks the same questions."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from glassformer.data.batch import Batch, BatchConfig, Example, Shapes, collate, plan
+from glassformer.objectives import Loss, Objective, Units
+
+EVALUATION_SEED = 20_170_612
+"""The same for every run, whatever its own seed: two runs on the same data answer the same questions."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The weighted mean loss, and per name every mean (loss per head, accuracy, top-5 accuracy)."""
+
+    loss: float
+    means: dict[str, float]
+    count: int
+
+    def record(self) -> dict[str, float]:
+        """As it is written to metrics.jsonl; with one head its name is left out."""
+        short = {name.split("/")[-1]: value for name, value in self.means.items()}
+        means = short if len(short) == len(self.means) else self.means
+        return {
+            **means,
+            "loss": self.loss,
+            "perplexity": math.exp(min(self.loss, 700.0)),
+            "count": self.count,
+        }
+
+
+class FixedQuestions:
+    """Units with their fixed corruption, collated once; at most `limit` units, drawn at random once.
+
+    Kept in memory: asking the same questions again then costs only the forward passes.
+    """
+
+    def __init__(
+        self,
+        units: Units,
+        objective: Objective,
+        config: BatchConfig,
+        limit: int | None = None,
+        shapes: Shapes | None = None,
+    ) -> None:
+        self.objective = objective
+        self.units = units
+        chosen = np.random.default_rng(EVALUATION_SEED).permutation(len(units))[:limit]
+        self.chosen = np.sort(chosen)
+        self._batches = list(self._collate(config, shapes))
+
+    def _collate(self, config: BatchConfig, shapes: Shapes | None) -> Iterator[Batch]:
+        lengths = self.units.lengths[self.chosen]
+        for rows in plan(lengths, config, self.objective.max_length, rng=None):
+            yield collate(
+                [[self.example(int(self.chosen[i])) for i in row] for row in rows],
+                self.objective.tokenizer.pad_id,
+                shapes,
+            )
+
+    def example(self, index: int) -> Example:
+        """Unit `index` with its fixed corruption."""
+        return self.units.example(index, np.random.default_rng((EVALUATION_SEED, 0, index)))
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._batches)
+
+
+@torch.no_grad()
+def evaluate(
+    model: Callable[[Batch], dict[str, torch.Tensor]],
+    questions: FixedQuestions,
+    to_device: Callable[[Batch], Batch] = lambda batch: batch,
+) -> Evaluation:
+    """Means over all questions, from sums and counts. `model` is put in evaluation mode and back."""
+    objective = questions.objective
+    module = model if isinstance(model, nn.Module) else None
+    training = module is not None and module.training
+    if module is not None:
+        module.eval()
+    losses: dict[str, list[float]] = {}
+    others: dict[str, list[float]] = {}
+    for batch in questions:
+        batch = to_device(batch)
+        logits = model(batch)
+        _add(losses, objective.loss(logits, batch))
+        _add(others, objective.scores(logits, batch))
+    if module is not None:
+        module.train(training)
+    total = sum(t for t, _ in losses.values())
+    count = sum(n for _, n in losses.values())
+    means = {name: t / max(1.0, n) for name, (t, n) in ({f"{k}/loss": v for k, v in losses.items()} | others).items()}
+    return Evaluation(total / max(1.0, count), means, int(count))
+
+
+def _add(sums: dict[str, list[float]], parts: dict[str, Loss]) -> None:
+    for name, part in parts.items():
+        sums.setdefault(name, [0.0, 0.0])
+        sums[name][0] += float(part.total)
+        sums[name][1] += part.count

@@ -1,0 +1,105 @@
+"""Choices by measurement: how fast a step is here, which precision pays, how many steps a time budget buys.
+
+Everything measured is done on copies, so that measuring never changes what training starts from, and is written to the
+run before the first step.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from glassformer.data.batch import Row
+from glassformer.training.engine import Engine
+from glassformer.training.evaluation import FixedQuestions, evaluate
+from glassformer.training.order import TrainingOrder
+
+WORTH_IT = 1.1
+"""Another precision, or compiling, must be this many times faster to be chosen."""
+COMPILE_FROM_SECONDS = 20 * 60
+"""Compiling takes about a minute; only runs at least this long try it by themselves."""
+TINY_STEP = 0.02
+"""Steps shorter than this many seconds are not arithmetic but overhead: another precision cannot pay."""
+
+
+class Timing(NamedTuple):
+    """How long a step takes, from a few real ones. `seconds` is the mean over an epoch."""
+
+    seconds: float
+    spread: float
+    """Interquartile range of seconds per token, as a share of the median."""
+    steps: int
+
+
+def padded_tokens(order: TrainingOrder, micro_batches: list[list[Row]]) -> int:
+    """Rows times longest row, over the micro-batches of a step: what a step's time goes with."""
+    lengths = order.units.lengths
+    if order.shapes is not None:
+        return len(micro_batches) * order.shapes.rows * max(order.shapes.lengths)
+    return sum(len(rows) * max(int(lengths[row].sum()) for row in rows) for rows in micro_batches)
+
+
+def time_steps(engine: Engine, order: TrainingOrder, seconds: float = 3.0, most: int = 60) -> Timing:
+    """Train for about `seconds` and extrapolate to a whole epoch by padded tokens, since steps differ in length.
+
+    The first step, in which memory is laid out, does not count. Changes the engine's model: hand in a copy.
+    """
+    steps = order.epoch(0)
+    engine.update([order.batch(0, rows) for rows in steps[0]], 0.0, (0, 0))
+    took: list[float] = []
+    tokens: list[int] = []
+    began = time.perf_counter()
+    for number in range(most):
+        micro_batches = steps[(number + 1) % len(steps)]
+        start = time.perf_counter()
+        engine.update([order.batch(0, rows) for rows in micro_batches], 0.0, (0, number + 1))
+        took.append(time.perf_counter() - start)
+        tokens.append(padded_tokens(order, micro_batches))
+        if time.perf_counter() - began > seconds and number >= 2:
+            break
+    mean_tokens = float(np.mean([padded_tokens(order, step) for step in steps]))
+    per_token = np.array(took) / np.array(tokens)
+    low, middle, high = np.quantile(per_token, [0.25, 0.5, 0.75])
+    return Timing(sum(took) / sum(tokens) * mean_tokens, float((high - low) / middle), len(took))
+
+
+def time_evaluation(engine: Engine, questions: FixedQuestions) -> float:
+    """Seconds of one evaluation."""
+    start = time.perf_counter()
+    engine.forward.eval()
+    evaluate(engine.forward, questions, engine.fabric.to_device)
+    engine.forward.train()
+    return time.perf_counter() - start
+
+
+def default_device() -> str:
+    """The fastest kind of device there is."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def default_precision(device: str) -> str | None:
+    """The precision to take without measuring; None where it must be measured (a CPU may or may not be fast in
+    bfloat16: where it is not, it is tens of times slower)."""
+    if device == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    return "32-true" if device == "mps" else None
+
+
+def choose_precision(build: Callable[[str], Engine], order: TrainingOrder) -> tuple[str, dict[str, Any]]:
+    """float32 or bfloat16, whichever trains faster here, and the timings. `build(precision)` makes a fresh engine."""
+    full = time_steps(build("32-true"), order)
+    if full.seconds < TINY_STEP:
+        return "32-true", {"32-true": full.seconds}
+    mixed = time_steps(build("bf16-mixed"), order, seconds=min(3.0, 3 * full.seconds))
+    choice = "bf16-mixed" if mixed.seconds * WORTH_IT < full.seconds else "32-true"
+    return choice, {"32-true": full.seconds, "bf16-mixed": mixed.seconds}
+
+
+def steps_for(minutes: float, step_seconds: float, evaluation_seconds: float, evaluations: int) -> int:
+    """How many steps fit into a budget beside so many evaluations; at least one."""
+    left = minutes * 60 - evaluations * evaluation_seconds
+    return max(1, int(left / step_seconds))

@@ -1,0 +1,182 @@
+"""What is watched at each evaluation, handed in to the trainer: samples, entropy of attention, a verdict in words."""
+
+import math
+from collections import Counter
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import nn
+
+from glassformer.data.batch import Batch, collate
+from glassformer.objectives import Blank, Objective
+from glassformer.record import attention_places, record
+from glassformer.run import RunDirectory
+from glassformer.training.evaluation import Evaluation, FixedQuestions
+
+
+class Moment(NamedTuple):
+    """What an observer sees: the eager model, and how it has done so far."""
+
+    step: int
+    model: nn.Module
+    evaluation: Evaluation
+    history: list[dict[str, Any]]
+    """The records of all evaluations so far, this one not included."""
+
+
+class Observer(Protocol):
+    """Called at each evaluation; what it returns is merged into the evaluation's record. A `warnings` list and a
+    `verdict` are shown to the person."""
+
+    def __call__(self, moment: Moment) -> dict[str, Any]: ...
+
+
+@torch.no_grad()
+def answer_examples(model: nn.Module, objective: Objective, questions: FixedQuestions, indices: list[int]) -> list:
+    """The model's answers to some examples with fixed corruption: [(example, [Blank, ...]), ...]."""
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    answers: list[tuple[Any, list[Blank]]] = []
+    for index in indices:
+        example = questions.example(index)
+        batch = to(collate([[example]], objective.tokenizer.pad_id), device)
+        answers.append((example, objective.answer(example, model(batch))))
+    model.train(training)
+    return answers
+
+
+def to(batch: Batch, device: torch.device) -> Batch:
+    """The batch on another device."""
+    streams = {
+        name: s._replace(
+            input_ids=s.input_ids.to(device),
+            positions=s.positions.to(device),
+            mask=type(s.mask)(*(None if part is None else part.to(device) for part in s.mask)),
+        )
+        for name, s in batch.streams.items()
+    }
+    asked = {name: a._replace(rows=a.rows.to(device), targets=a.targets.to(device)) for name, a in batch.asked.items()}
+    return batch._replace(streams=streams, asked=asked)
+
+
+class Samples:
+    """Writes `true vs predicted` for the same few texts at every evaluation, so that one can watch the phases: random,
+    collapse onto a frequent word, plausible, right."""
+
+    def __init__(self, run: RunDirectory, objective: Objective, questions: FixedQuestions, number: int) -> None:
+        self.run = run
+        self.objective = objective
+        self.questions = questions
+        spread = max(1, len(questions.chosen) // max(1, number))
+        self.indices = [int(i) for i in questions.chosen[spread // 2 :: spread][:number]]
+
+    def __call__(self, moment: Moment) -> dict[str, Any]:
+        answers = answer_examples(moment.model, self.objective, self.questions, self.indices)
+        lines = [f"step {moment.step}, validation loss {moment.evaluation.loss:.3f}", ""]
+        guesses: list[dict[str, Any]] = []
+        for example, blanks in answers:
+            stream = next(iter(example.streams.values()))
+            lines.append(self.objective.tokenizer.decode(stream))
+            for blank in blanks:
+                best = blank.candidates[0]
+                guesses.append({"true": blank.true, "predicted": best.token, "probability": round(best.probability, 4)})
+                mark = "right" if best.token == blank.true else "wrong"
+                lines.append(f"  true {blank.true!s:<16} predicted {best.token:<16} {best.probability:6.1%}  {mark}")
+            lines.append("")
+        self.run.samples.mkdir(parents=True, exist_ok=True)
+        name = f"step-{moment.step:07d}.txt"
+        (self.run.samples / name).write_text("\n".join(lines), encoding="utf-8", errors="backslashreplace")
+        return {"samples": guesses, "warnings": one_word_warning(guesses)}
+
+
+class AttentionEntropy:
+    """The mean entropy of attention per layer and head, as a share of the most there can be: 1 looks everywhere alike,
+    0 at one token. Warns where a whole layer has collapsed, which goes with stuck training (Zhai et al. 2023)."""
+
+    COLLAPSED = 0.02
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    def __call__(self, moment: Moment) -> dict[str, Any]:
+        model, training = moment.model, moment.model.training
+        places = attention_places(model)
+        if not places:
+            return {}
+        model.eval()
+        with torch.no_grad(), record(model) as tape:
+            model(to(self.batch, next(model.parameters()).device))
+        model.train(training)
+        entropy = {place: normalised_entropy(tape[place].weights()) for place in places}
+        return {"attention_entropy": entropy, "warnings": collapse_warnings(entropy, self.COLLAPSED)}
+
+
+def normalised_entropy(weights: torch.Tensor) -> list[float]:
+    """Entropy per head of weights (B, H, Q, K), each row divided by the ln of the keys that it may see (weights above
+    zero), averaged over rows that see at least two keys."""
+    seen = (weights > 0).sum(-1)
+    entropy = -(weights * weights.clamp_min(1e-30).log()).sum(-1)
+    share = entropy / seen.clamp_min(2).log()
+    counted = (seen >= 2).float()
+    per_head = (share * counted).sum((0, 2)) / counted.sum((0, 2)).clamp_min(1)
+    return [round(float(value), 4) for value in per_head]
+
+
+def collapse_warnings(entropy: dict[str, list[float]], threshold: float) -> list[str]:
+    """A warning for each layer of which every head looks at single tokens only."""
+    return [
+        f"attention in {place} has collapsed: every head looks at single tokens (entropy below {threshold:.0%} of the "
+        "most there can be); a lower learning rate or a longer warm-up usually helps"
+        for place, heads in entropy.items()
+        if heads and max(heads) < threshold
+    ]
+
+
+class Verdict:
+    """Says in plain words where the loss stands, beside the lines that need no learning: ln V (all words alike) and
+    unigram (how often each word occurs)."""
+
+    def __init__(self, references: dict[str, float]) -> None:
+        self.references = references
+
+    def __call__(self, moment: Moment) -> dict[str, Any]:
+        guesses = [record["loss"] for record in moment.history] + [moment.evaluation.loss]
+        return {"references": self.references, "verdict": verdict(guesses, self.references)}
+
+
+def verdict(losses: list[float], references: dict[str, float]) -> str:
+    """Where the newest of the validation losses stands.
+
+    uniform and unigram are in nats, as the losses are. The order of the questions matters: rising after a low point
+    is said before how good the low point was.
+    """
+    newest, best = losses[-1], min(losses)
+    uniform, unigram = references["uniform"], references["unigram"]
+    if not math.isfinite(newest):
+        return "broken: the loss is not a finite number"
+    if newest > uniform * 1.05:
+        return "worse than guessing at random: the learning rate is probably too high"
+    if len(losses) >= 4 and newest > best + 0.1 and losses[-1] > losses[-2] > losses[-3]:
+        return f"overfitting: the validation loss has risen for some time, by {newest - best:.2f} since its best"
+    if newest > unigram + 0.5 * (uniform - unigram):
+        return "hardly anything learned yet: near ln V, where all words are alike"
+    if newest > unigram - 0.02:
+        return "knows how often words occur, but does not use the context yet"
+    if newest > 0.9 * unigram:
+        return "begins to use the context"
+    if newest > 0.5 * unigram:
+        return "uses the context: clearly better than word frequencies"
+    return "predicts most hidden words from their context"
+
+
+def one_word_warning(samples: list[dict[str, Any]]) -> list[str]:
+    """A warning when nearly all sampled guesses are one word, as in the collapse onto a frequent word."""
+    predicted = Counter(str(sample["predicted"]) for sample in samples)
+    if len(samples) < 8:
+        return []
+    word, times = predicted.most_common(1)[0]
+    true = sum(str(sample["true"]) == word for sample in samples)
+    if times < 0.8 * len(samples) or true > 0.5 * len(samples):
+        return []
+    return [f"{times} of {len(samples)} sampled guesses are {word!r}: the model has collapsed onto a frequent word"]

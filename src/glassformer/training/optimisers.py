@@ -1,0 +1,59 @@
+"""Optimisers: AdamW, and Muon for the matrices with AdamW for the rest."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from glassformer.config import Config
+
+
+class OptimizerConfig(Config):
+    """How gradients become updates."""
+
+    name: Literal["adamw", "muon"] = Field("adamw", description="muon: Muon for hidden matrices, AdamW for the rest")
+    learning_rate: float = Field(1e-3, gt=0, description="AdamW's peak learning rate")
+    muon_learning_rate: float = Field(0.02, gt=0, description="Muon's peak learning rate")
+    weight_decay: float = Field(0.01, ge=0, description="decoupled decay; never on norms and biases")
+    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW: memory of the mean gradient")
+    beta2: float = Field(0.98, ge=0, lt=1, description="AdamW: memory of the squared gradient")
+    epsilon: float = Field(1e-8, gt=0, description="AdamW: keeps the division finite")
+
+
+def decayed(parameter: Tensor) -> bool:
+    """Matrices are decayed; norms' gains and biases, which are vectors, are not."""
+    return parameter.ndim >= 2
+
+
+def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
+    """One optimiser, or two for Muon. Each group remembers its peak rate as `peak`, which a schedule multiplies."""
+    parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    matrices = [p for name, p in parameters if config.name == "muon" and is_hidden_matrix(name, p)]
+    chosen = {id(p) for p in matrices}
+    rest = [p for _, p in parameters if id(p) not in chosen]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(
+            [
+                {"params": [p for p in rest if decayed(p)], "weight_decay": config.weight_decay},
+                {"params": [p for p in rest if not decayed(p)], "weight_decay": 0.0},
+            ],
+            lr=config.learning_rate,
+            betas=(config.beta1, config.beta2),
+            eps=config.epsilon,
+            fused=True,
+        )
+    ]
+    if matrices:
+        optimizers.append(
+            torch.optim.Muon(matrices, lr=config.muon_learning_rate, weight_decay=config.weight_decay, nesterov=True)
+        )
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return optimizers
+
+
+def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
+    """What Muon is meant for (Jordan et al. 2024): matrices between hidden states, not embeddings or output heads."""
+    return parameter.ndim == 2 and ".blocks." in name

@@ -1,0 +1,334 @@
+"""The loop: steps, evaluations, checkpoints. Short enough to be read from top to bottom; it knows no objective and no
+model by name."""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from types import FrameType
+from typing import Any, Literal, Protocol
+
+from pydantic import Field
+
+from glassformer.config import Config
+from glassformer.errors import GlassformerError
+from glassformer.run import RunDirectory
+from glassformer.training.checkpoints import (
+    flatten_optimizer,
+    latest_checkpoint,
+    load_into,
+    restore_optimizer,
+    save_best,
+    save_checkpoint,
+)
+from glassformer.training.engine import Engine
+from glassformer.training.evaluation import FixedQuestions, evaluate
+from glassformer.training.observers import Moment, Observer
+from glassformer.training.order import TrainingOrder
+from glassformer.training.schedules import ScheduleConfig, learning_rate_factor
+
+Auto = Literal["auto"]
+
+
+class TrainingConfig(Config):
+    """How long, how often, on what. `auto` is decided by a short measured probe or by the data, and recorded."""
+
+    steps: int | None = Field(None, ge=1, description="optimiser steps; or give epochs or minutes")
+    epochs: float | None = Field(None, gt=0, description="passes over the training units")
+    minutes: float | None = Field(None, gt=0, description="wall-clock budget, turned into steps by a short probe")
+    accumulate: int = Field(1, ge=1, description="micro-batches in a step")
+    clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; none: never clipped")
+    patience: int | None = Field(None, ge=1, description="stop after so many evaluations without a better loss")
+    evaluate_every: int | None = Field(None, ge=1, description="steps between evaluations; none: 20 in all")
+    evaluate_units: int | None = Field(None, ge=1, description="validation units asked, a fixed draw; none: all")
+    checkpoint_every: int | None = Field(None, ge=1, description="steps between checkpoints; none: as evaluations")
+    keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints kept; older ones are removed")
+    log_every: int | None = Field(None, ge=1, description="steps between lines in metrics.jsonl; none: 200 in all")
+    samples: int = Field(6, ge=0, description="fixed validation texts whose guesses are logged at each evaluation")
+    nonfinite: Literal["skip", "stop"] = Field("skip", description="what a loss or gradient that is NaN does")
+    device: Auto | Literal["cpu", "cuda", "mps"] = Field("auto", description="where to train")
+    precision: Auto | Literal["32-true", "bf16-mixed", "bf16-true"] = Field("auto", description="number format")
+    compile: Auto | bool = Field("auto", description="compile the model (long runs only, when it was seen to pay)")
+    threads: Auto | int = Field("auto", description="CPU threads")
+    tensorboard: bool = Field(False, description="write TensorBoard files too (needs the extra `tensorboard`)")
+
+
+class Interrupted(GlassformerError):
+    """Ctrl-C or SIGTERM: everything is saved."""
+
+
+@dataclass
+class State:
+    """Where a run stands; with weights and optimiser all that a resume needs."""
+
+    step: int = 0
+    best_loss: float | None = None
+    best_step: int = 0
+    without_improvement: int = 0
+    skipped: int = 0
+    tokens_seen: int = 0
+    elapsed: float = 0.0
+    metrics_length: int = 0
+
+
+class Display(Protocol):
+    """What a person watches."""
+
+    def start(self, step: int, steps: int) -> None: ...
+    def step(self, record: dict[str, Any]) -> None: ...
+    def evaluation(self, record: dict[str, Any]) -> None: ...
+    def say(self, text: str) -> None: ...
+    def stop(self) -> None: ...
+
+
+class Quiet:
+    """A display that shows nothing."""
+
+    def start(self, step: int, steps: int) -> None: ...
+    def step(self, record: dict[str, Any]) -> None: ...
+    def evaluation(self, record: dict[str, Any]) -> None: ...
+    def say(self, text: str) -> None: ...
+    def stop(self) -> None: ...
+
+
+GIVE_UP_AFTER = 20
+"""Updates skipped in a row before a run stops: the weights are then beyond repair."""
+
+
+class Trainer:
+    """Trains one model in one run directory. `config` has no `auto` and no empty interval left (see `assemble`)."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        run: RunDirectory,
+        order: TrainingOrder,
+        questions: FixedQuestions,
+        config: TrainingConfig,
+        schedule: ScheduleConfig,
+        seed: int,
+        observers: Sequence[Observer] = (),
+        listeners: Sequence[Callable[[dict[str, Any]], None]] = (),
+        display: Display | None = None,
+    ) -> None:
+        assert config.steps and config.evaluate_every and config.checkpoint_every and config.log_every
+        self.engine = engine
+        self.run = run
+        self.order = order
+        self.questions = questions
+        self.config = config
+        self.schedule = schedule
+        self.seed = seed
+        self.steps: int = config.steps
+        self.observers = observers
+        self.listeners = listeners
+        self.display = display or Quiet()
+        self.state = State()
+        self.history: list[dict[str, Any]] = []
+        self._window = Window([], [])
+        self._skipped_in_a_row = 0
+
+    def fit(self) -> State:
+        """Train to the end, from the newest whole checkpoint if there is one.
+
+        Raises Interrupted on Ctrl-C or SIGTERM (after saving), GlassformerError when training cannot go on.
+        """
+        self._restore()
+        self.display.start(self.state.step, self.steps)
+        try:
+            with deferred_interrupts() as interrupted:
+                self._train(interrupted)
+        finally:
+            self.display.stop()
+        return self.state
+
+    def _train(self, interrupted: Callable[[], bool]) -> None:
+        if self.state.step == 0:
+            self._evaluate()
+        clock = time.perf_counter()
+        for epoch, rows in self.order.steps(self.state.step):
+            if self.state.step >= self.steps or self._out_of_patience():
+                break
+            self._advance(epoch, rows)
+            now = time.perf_counter()
+            self.state.elapsed += now - clock
+            clock = now
+            self._after_step()
+            if interrupted():
+                self._save()
+                raise Interrupted(
+                    f"stopped at step {self.state.step} of {self.steps}, everything is saved",
+                    f"go on with: glassformer train --resume --run {self.run.path}",
+                )
+        self._finish()
+
+    def _advance(self, epoch: int, rows: list) -> None:
+        """One optimiser step."""
+        batches = [self.order.batch(epoch, micro_batch) for micro_batch in rows]
+        step = self.state.step + 1
+        factor = learning_rate_factor(step, self.steps, self.schedule)
+        update = self.engine.update(batches, factor, (self.seed, step))
+        self.state.step = step
+        self.state.tokens_seen += sum(batch.tokens for batch in batches)
+        self._window.add(update.loss, update.gradient_norm, sum(batch.tokens for batch in batches))
+        if update.applied:
+            self._skipped_in_a_row = 0
+        else:
+            self._skip(update.loss, update.gradient_norm)
+
+    def _skip(self, loss: float, norm: float) -> None:
+        """An update that is not finite is left out; too many of them, or `nonfinite=stop`, end the run."""
+        self.state.skipped += 1
+        self._skipped_in_a_row += 1
+        what = f"step {self.state.step}: loss {loss}, gradient norm {norm}; the update was skipped"
+        if self.config.nonfinite == "stop" or self._skipped_in_a_row >= GIVE_UP_AFTER:
+            raise GlassformerError(
+                f"{what}, and training stops. No checkpoint holds it; the last good one is intact",
+                "lower optimizer.learning_rate, raise schedule.warmup_steps, or set training.precision=32-true",
+            )
+        self.display.say(f"warning: {what}")
+
+    def _after_step(self) -> None:
+        """Log, evaluate, save, each when due."""
+        step, config = self.state.step, self.config
+        assert config.evaluate_every and config.checkpoint_every and config.log_every
+        due = step % config.log_every == 0 or step == self.steps
+        record = self._window.record(step, self.state, self._learning_rate())
+        self.display.step(record)
+        if due:
+            self._window = Window([], [])
+            self._append(record)
+        if step % config.evaluate_every == 0 or step == self.steps:
+            self._evaluate()
+        if step % config.checkpoint_every == 0 and step != self.steps:
+            self._save()
+
+    def _finish(self) -> None:
+        """The last checkpoint, unless the run was complete before."""
+        self._save()
+
+    def _learning_rate(self) -> float:
+        return float(self.engine.optimizers[0].param_groups[0]["lr"])
+
+    def _out_of_patience(self) -> bool:
+        patience = self.config.patience
+        return patience is not None and self.state.without_improvement >= patience
+
+    def _evaluate(self) -> None:
+        """Ask the fixed questions, let the observers look, keep the best weights."""
+        started = time.perf_counter()
+        self.engine.forward.eval()
+        evaluation = evaluate(self.engine.forward, self.questions, self.engine.fabric.to_device)
+        self.engine.forward.train()
+        record: dict[str, Any] = {"event": "evaluation", "step": self.state.step, **evaluation.record()}
+        moment = Moment(self.state.step, self.engine.model, evaluation, self.history)
+        warnings: list[str] = []
+        for observer in self.observers:
+            seen = observer(moment)
+            warnings += seen.pop("warnings", [])
+            record |= seen
+        record |= {"warnings": warnings, "elapsed": round(self.state.elapsed, 3)}
+        record["seconds"] = round(time.perf_counter() - started, 3)
+        self._judge(evaluation.loss)
+        self.history.append(record)
+        self._append(record)
+        self.display.evaluation(record)
+
+    def _judge(self, loss: float) -> None:
+        """Keep the weights if they are the best so far."""
+        best = self.state.best_loss
+        if math.isfinite(loss) and (best is None or loss < best):
+            self.state.best_loss, self.state.best_step = loss, self.state.step
+            self.state.without_improvement = 0
+            if self.state.step > 0:
+                save_best(self.run, dict(self.engine.model.state_dict()), asdict(self.state))
+        else:
+            self.state.without_improvement += 1
+
+    def _append(self, record: dict[str, Any]) -> None:
+        self.run.append_metrics(record)
+        for listener in self.listeners:
+            listener(record)
+
+    def _save(self) -> None:
+        """Weights, optimiser, state, under a new name."""
+        self.state.metrics_length = self.run.metrics_length()
+        tensors, settings = flatten_optimizer(self.engine.optimizers, self.engine.model)
+        window = {"losses": self._window.losses, "norms": self._window.norms}
+        state = {"training": asdict(self.state), "optimizer": settings, "window": window}
+        weights = dict(self.engine.model.state_dict())
+        save_checkpoint(self.run, self.state.step, weights, tensors, state, self.config.keep_checkpoints)
+
+    def _restore(self) -> None:
+        """Continue from the newest whole checkpoint: weights, optimiser, state, and the metrics up to there."""
+        checkpoint = latest_checkpoint(self.run, self.display.say)
+        if checkpoint is None:
+            self.run.truncate_metrics(0)
+            return
+        self.state = State(**checkpoint.state["training"])
+        load_into(self.engine.model, checkpoint.model)
+        restore_optimizer(
+            self.engine.optimizers, self.engine.model, checkpoint.optimizer, checkpoint.state["optimizer"]
+        )
+        self._window = Window(**checkpoint.state["window"])
+        self.run.truncate_metrics(self.state.metrics_length)
+        self.history = [record for record in self.run.metrics() if record.get("event") == "evaluation"]
+        self.display.say(f"resuming at step {self.state.step} of {self.steps}")
+
+
+class Window:
+    """Sums between two lines of the log."""
+
+    def __init__(self, losses: list[float], norms: list[float]) -> None:
+        self.losses = losses
+        self.norms = norms
+        self.tokens = 0
+        self.started = time.perf_counter()
+
+    def add(self, loss: float, norm: float, tokens: int) -> None:
+        """One more step."""
+        self.losses.append(loss)
+        self.norms.append(norm)
+        self.tokens += tokens
+
+    def record(self, step: int, state: State, learning_rate: float) -> dict[str, Any]:
+        """Means over the window's finite steps; JSON has no NaN. The speed is that since the window was opened or, after
+        a resume, since then."""
+        finite = [loss for loss in self.losses if math.isfinite(loss)]
+        norms = [norm for norm in self.norms if math.isfinite(norm)]
+        return {
+            "event": "train",
+            "step": step,
+            "loss": sum(finite) / len(finite) if finite else None,
+            "gradient_norm": sum(norms) / len(norms) if norms else None,
+            "learning_rate": learning_rate,
+            "tokens_seen": state.tokens_seen,
+            "tokens_per_second": round(self.tokens / max(1e-9, time.perf_counter() - self.started), 1),
+            "skipped": state.skipped,
+            "elapsed": round(state.elapsed, 3),
+        }
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM only raise a flag, so that the step in flight is finished and saved; a second Ctrl-C ends at
+    once. In a thread other than the main one signals cannot be caught, and nothing is changed."""
+    arrived: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        if arrived and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        arrived.append(number)
+
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(arrived)
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
