@@ -159,6 +159,7 @@ def test_tsv_without_a_header(tmp_path):
     assert _read(source) == ['a "good film', "a bad film"]
     assert _read(source, column="0") == ['a "good film', "a bad film"]
     assert _read(source, column="1") == ["1", "0"]
+    assert _read(_write(tmp_path / "a.csv", 'a "good film\t1\n')) == ['a "good film']
 
 
 def test_csv_columns_that_are_missing_or_not_clear_are_listed(tmp_path):

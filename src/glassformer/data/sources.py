@@ -329,7 +329,7 @@ def _table_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
     lines = _lines(file)
     first = next(lines, "")
     style: dict[str, Any] = {"delimiter": ",", "strict": True}
-    if file.suffix.lower() == ".tsv":
+    if file.suffix.lower() == ".tsv" or first.count("\t") > first.count(","):  # some .csv files are tsv
         style = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
     elif "," not in first and ";" in first:  # as spreadsheets write it where the comma is the decimal sign
         style["delimiter"] = ";"

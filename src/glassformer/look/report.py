@@ -1,16 +1,21 @@
 """The pictures that every finished run gets: its curves, and guesses with the attention behind them."""
 
+import json
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from glassformer.look.curves import curves
+from glassformer.errors import UsageError
+from glassformer.look.curves import comparison_table, curves
 from glassformer.look.figures import save
 from glassformer.look.heatmaps import heatmap
 from glassformer.look.overlay import overlay
+from glassformer.model.transformer import count_parameters
 from glassformer.objectives import Prompt
 from glassformer.predict import Attention, Run
+from glassformer.training.checkpoints import checkpoint_steps
 
 PICTURES = 4
 LONGEST = 48
@@ -50,18 +55,96 @@ def sample_prompts(run: Run, number: int) -> list[Prompt]:
     return prompts
 
 
-def overlay_of(
-    seen: Attention,
-    layer: int | None = None,
-    head: int | None = None,
-    true: str | None = None,
-    blank: int = 0,
-) -> Figure:
-    """The overlay picture of one blank: what it attended to, in one layer and head or on the mean of all."""
+def overlay_of(seen: Attention, true: str | None = None, blank: int = 0) -> Figure:
+    """The overlay picture of one blank: what its query attended to, on the mean of the layers and heads there are."""
     assert seen.filled is not None
     asked = seen.filled.blanks[blank]
-    layers = seen.weights if layer is None else seen.weights[layer : layer + 1]
-    chosen = layers if head is None else layers[:, head : head + 1]
-    attention = np.asarray(chosen.mean((0, 1))[asked.position])
+    attention = np.asarray(seen.weights.mean((0, 1))[asked.position])
     candidates = [(c.token, c.probability) for c in asked.candidates]
     return overlay(seen.tokens, asked.position, attention, candidates, true if true is not None else asked.true)
+
+
+def draw_attention(
+    run: Run,
+    text: str,
+    output: Path,
+    layer: int | None,
+    head: int | Literal["all", "mean"],
+    view: Literal["heatmap", "overlay"],
+    true: str | None = None,
+) -> None:
+    """Attention of a text as a picture (.png, .svg, .pdf) or as numbers (.json, .npz: tokens, and weights as layers x
+    heads x query x key, of the chosen layer and head only). Raises UsageError for a layer, head or format that is not
+    there, and for an overlay of a text without a blank."""
+    seen = chosen(run.attention(text), layer, head) if output.suffix in NUMBERS else run.attention(text)
+    if output.suffix in NUMBERS:
+        write_numbers(seen, output)
+    elif view == "overlay":
+        if seen.filled is None:
+            raise UsageError(f"there is no blank in {text!r}", "write [MASK] where a word is asked for")
+        picked = chosen(seen, layer, head)
+        save(overlay_of(picked, true=true), output)
+    else:
+        marked = [blank.position for blank in seen.filled.blanks] if seen.filled else []
+        save(heatmap(seen.weights, seen.tokens, seen.tokens, layer=layer, head=head, marked=marked), output)
+
+
+NUMBERS = (".json", ".npz")
+
+
+def chosen(seen: Attention, layer: int | None, head: int | Literal["all", "mean"]) -> Attention:
+    """One layer or all, one head, the mean of the heads, or all. Raises UsageError with the range."""
+    weights = seen.weights
+    for what, number, many in (("layer", layer, weights.shape[0]), ("head", head, weights.shape[1])):
+        if isinstance(number, int) and not 0 <= number < many:
+            raise UsageError(f"there is no {what} {number}", f"this model has {what}s 0 to {many - 1}")
+    if layer is not None:
+        weights = weights[layer : layer + 1]
+    if head == "mean":
+        weights = weights.mean(1, keepdims=True)
+    elif head != "all":
+        weights = weights[:, head : head + 1]
+    return seen._replace(weights=weights)
+
+
+def write_numbers(seen: Attention, output: Path) -> None:
+    """Tokens and weights for another program."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if output.suffix == ".npz":
+        np.savez_compressed(output, weights=seen.weights, tokens=np.array(seen.tokens))
+        return
+    answers = seen.filled.record()["blanks"] if seen.filled else []
+    record = {"tokens": seen.tokens, "weights": seen.weights.round(6).tolist(), "blanks": answers}
+    output.write_text(json.dumps(record), encoding="utf-8")
+
+
+def compare_runs(runs: list[Run], output: Path) -> list[dict[str, Any]]:
+    """The curves of several runs side by side, and their table. Raises UsageError for runs of one name."""
+    names = [run.path.name for run in runs]
+    if len(set(names)) < len(names):
+        names = [str(run.path) for run in runs]
+    if len(set(names)) < len(names):
+        raise UsageError("a run is given twice")
+    records = {name: run.metrics() for name, run in zip(names, runs, strict=True)}
+    save(curves(records), output)
+    return comparison_table(records)
+
+
+def describe_run(run: Run) -> dict[str, Any]:
+    """What a run is, in a few numbers."""
+    recipe, records = run.recipe, run.metrics()
+    [results] = comparison_table({run.path.name: records})
+    environment = run.directory.environment()
+    model = recipe.model.model_dump()
+    return {
+        "description": recipe.description or "-",
+        "objective": recipe.objective.model_dump()["name"],
+        "parameters": count_parameters(run.model),
+        "vocabulary": run.tokenizer.vocab_size,
+        "model": {key: model[key] for key in ("n_layers", "d_model", "n_heads", "d_ff", "max_length")},
+        "training": {key: getattr(recipe.training, key) for key in ("steps", "device", "precision", "compile")},
+        "results": {key: value for key, value in results.items() if key != "run"},
+        "verdict": next((r["verdict"] for r in reversed(records) if "verdict" in r), "-"),
+        "machine": {key: environment.get(key) for key in ("platform", "cpu", "cores", "memory_gb")},
+        "checkpoints": ", ".join(f"step-{step}" for step in checkpoint_steps(run.directory)) or "-",
+    }

@@ -135,7 +135,7 @@ class DocumentUnits(Units):
 
     def __init__(self, objective: MaskedLM, corpus: Corpus) -> None:
         self.objective = objective
-        self.corpus = corpus
+        self.tokens, self.starts_word = np.asarray(corpus.tokens), np.asarray(corpus.starts_word)
         room = objective.max_length - 2
         windows: list[tuple[int, int]] = []
         for start, length in zip(corpus.document_starts[:-1].tolist(), corpus.lengths.tolist(), strict=True):
@@ -149,8 +149,8 @@ class DocumentUnits(Units):
         """Window `index`, corrupted."""
         start, end = self.windows[index]
         first, last = self.objective.frame
-        ids = np.concatenate([[first], self.corpus.tokens[start:end].astype(np.int64), [last]])
-        starts_word = np.concatenate([[True], self.corpus.starts_word[start:end], [True]])
+        ids = np.concatenate([[first], self.tokens[start:end].astype(np.int64), [last]])
+        starts_word = np.concatenate([[True], self.starts_word[start:end], [True]])
         return self.objective.example(ids, starts_word, rng)
 
 
@@ -160,7 +160,7 @@ class StreamUnits(Units):
 
     def __init__(self, objective: MaskedLM, corpus: Corpus) -> None:
         self.objective = objective
-        self.corpus = corpus
+        self.tokens, self.starts_word = np.asarray(corpus.tokens), np.asarray(corpus.starts_word)
         # In the stream, document d starts d separators later than in the store.
         self.starts = np.asarray(corpus.document_starts) + np.arange(corpus.n_documents + 1)
         total = corpus.n_tokens + corpus.n_documents
@@ -181,8 +181,8 @@ class StreamUnits(Units):
         at = begin
         while at < end:
             stop = min(end, int(self.starts[document + 1]) - 1)  # the separator's place
-            ids.append(self.corpus.tokens[at - document : stop - document].astype(np.int64))
-            flags.append(np.asarray(self.corpus.starts_word[at - document : stop - document]))
+            ids.append(self.tokens[at - document : stop - document].astype(np.int64))
+            flags.append(self.starts_word[at - document : stop - document])
             if stop < end:
                 ids.append(np.array([self.objective.tokenizer.sep_id]))
                 flags.append(np.array([True]))

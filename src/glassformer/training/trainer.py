@@ -295,8 +295,8 @@ class Window:
         self.tokens += tokens
 
     def record(self, step: int, state: State, learning_rate: float) -> dict[str, Any]:
-        """Means over the window's finite steps; JSON has no NaN. The speed is that since the window was opened or, after
-        a resume, since then."""
+        """Means over the window's finite steps; JSON has no NaN. The speed is that since the window was opened, or
+        since a resume."""
         finite = [loss for loss in self.losses if math.isfinite(loss)]
         norms = [norm for norm in self.norms if math.isfinite(norm)]
         return {

@@ -1,0 +1,37 @@
+# make demo    set everything up in .venv, train the demo, show what it learned
+# make test    set everything up and pass lint, types, import direction and tests
+# make clean   remove what make has made (runs stay)
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+GLASSFORMER_DATA ?= $(abspath $(wildcard ../shared/data))
+export GLASSFORMER_DATA
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.installed
+	$(BIN)/glassformer demo --run runs/mlm-demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-development
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		(echo "glassformer needs Python 3.11 or newer; say which: make PYTHON=python3.12 ..." && exit 1)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-development: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[development]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
