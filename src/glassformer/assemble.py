@@ -74,14 +74,24 @@ def model_for(recipe: Recipe, objective: Objective) -> Transformer:
 
 def documents_for(recipe: Recipe, part: Split) -> list[str]:
     """The texts of one part of the data. Without a validation source, a share of the training texts is held out."""
+    source, is_cut = source_of(recipe, part)
+    documents = list(read_documents(source, recipe.data.column, recipe.data.document))
+    if is_cut:
+        return split(documents, recipe.data.validation_share, recipe.seed)[0 if part == "train" else 1]
+    return documents
+
+
+def source_of(recipe: Recipe, part: Split) -> tuple[str | tuple[str, ...], bool]:
+    """Where a part comes from, and whether that is cut into training and validation. Raises UsageError without test
+    data."""
     data = recipe.data
-    source = {"train": data.train, "validation": data.validation, "test": data.test}[part]
-    if part == "test" and source is None:
-        raise UsageError("this recipe names no test data", "use --split validation, or give data.test=FILE")
-    if source is None or (part == "train" and data.validation is None):
-        documents = list(read_documents(data.train, data.column, data.document))
-        return split(documents, data.validation_share, recipe.seed)[0 if part == "train" else 1]
-    return list(read_documents(source, data.column, data.document))
+    if part == "test":
+        if data.test is None:
+            raise UsageError("this recipe names no test data", "use --split validation, or give data.test=FILE")
+        return data.test, False
+    if part == "validation" and data.validation is not None:
+        return data.validation, False
+    return data.train, data.validation is None
 
 
 def tokenizer_for(recipe: Recipe, say: Callable[[str], None] = lambda text: None) -> Tokenizer:
@@ -108,11 +118,7 @@ def corpus_for(
 
 def _key(recipe: Recipe, part: Split) -> str:
     """A name for everything that decides one part of the data: contents, settings, split."""
-    data = recipe.data
-    source = {"train": data.train, "validation": data.validation, "test": data.test}[part]
-    cut = data.validation is None and part != "test"
-    split_by = [part, data.validation_share, recipe.seed] if cut else None
-    if source is None:
-        source = data.train
-    content = fingerprint(source, data.column, data.document)
+    source, is_cut = source_of(recipe, part)
+    split_by = [part, recipe.data.validation_share, recipe.seed] if is_cut else None
+    content = fingerprint(source, recipe.data.column, recipe.data.document)
     return hashlib.sha256(json.dumps([content, split_by]).encode()).hexdigest()

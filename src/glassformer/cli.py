@@ -2,14 +2,18 @@
 `--help` answers at once."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from glassformer.errors import GlassformerError, UsageError
+
+if TYPE_CHECKING:
+    from glassformer.predict import Filled
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,31 +26,50 @@ app = typer.Typer(
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="a run directory, such as runs/mlm-demo")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a program to read")]
 Changes = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="changes, such as model.d_model=256")
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="changes to the recipe, such as model.d_model=256", show_default=False),
 ]
 
 
 def main() -> None:
     """Run a command. A person's mistake is a line or two on standard error, exit code 2 (wrong use) or 1 (failed)."""
+    code = run_command()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has left, as `head` does; Python would flush once more and fail
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+def run_command() -> int | str | None:
+    """Run what the arguments ask for, and give back the exit code."""
     try:
         app()
+    except SystemExit as end:
+        return end.code
     except GlassformerError as error:
-        print(f"error: {printable(error.what)}", file=sys.stderr)
-        if error.mend:
-            print(f"  {printable(error.mend)}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        sys.exit(1)
-    except BrokenPipeError:  # the reader of our output has left, as `head` does
-        sys.stderr.close()
-        sys.exit(1)
+        complain(error)
+        return error.exit_code
+    except OSError as error:  # what no part foresaw: a name that is too long, a folder that may not be read
+        place = f"{error.filename}: " if error.filename else ""
+        complain(GlassformerError(f"{place}{error.strerror or error}"))
+        return 1
+    return 0
+
+
+def complain(error: GlassformerError) -> None:
+    """What is wrong, and the mend, on standard error."""
+    print(f"error: {printable(error.what)}", file=sys.stderr)
+    if error.mend:
+        print(f"  {printable(error.mend)}", file=sys.stderr)
 
 
 def printable(text: str) -> str:
-    """Text that any terminal can take: what cannot be encoded is escaped."""
+    """Text that any terminal can take: what cannot be encoded, and what would steer the terminal, is escaped."""
     encoding = sys.stdout.encoding or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
+    shown = text.encode(encoding, "backslashreplace").decode(encoding)
+    return "".join(c if (c >= " " and not "\x7f" <= c <= "\x9f") or c in "\n\t" else f"\\x{ord(c):02x}" for c in shown)
 
 
 def show(value: Any) -> None:
@@ -61,76 +84,121 @@ def table(rows: list[dict[str, Any]]) -> None:
     from rich.text import Text
 
     drawn = Table(box=None, header_style="bold")
-    for key in rows[0] if rows else []:
-        drawn.add_column(key.replace("_", " "), justify="right" if isinstance(rows[0][key], int | float) else "left")
+    for key in rows[0]:
+        numbers = any(isinstance(row[key], int | float) for row in rows)
+        drawn.add_column(HEADINGS.get(key, key.replace("_", " ")), justify="right" if numbers else "left")
     for row in rows:
-        drawn.add_row(*(Text(readable(value)) for value in row.values()))
+        drawn.add_row(*(Text(readable(value, key)) for key, value in row.items()))
     console = Console()
     console = console if console.is_terminal else Console(width=200)  # a file or a pipe has no edge to wrap at
     console.print(drawn)
 
 
-def readable(value: Any) -> str:
-    """A number as people write it."""
+HEADINGS = {"top5_accuracy": "top-5 accuracy", "elapsed": "seconds", "count": "questions"}
+
+
+def readable(value: Any, key: str = "") -> str:
+    """A value as people write it; a share, such as an accuracy, as a percentage."""
     if value is None:
         return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(readable(item) for item in value) or "-"
     if isinstance(value, float):
+        if key.endswith("accuracy"):
+            return f"{value:.1%}"
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else printable(str(value))
+    return f"{value:,}" if isinstance(value, int) else printable(str(value))
 
 
 @app.command()
 def train(
     recipe: Annotated[
-        str | None, typer.Argument(help="a shipped recipe, a YAML file, or a text file or folder of your own")
+        str | None,
+        typer.Argument(metavar="RECIPE", help="a shipped recipe, a YAML file, or a text file or folder of your own"),
     ] = None,
     changes: Changes = None,
-    run: Annotated[Path | None, typer.Option(help="the run directory; default runs/NAME")] = None,
-    resume: Annotated[bool, typer.Option(help="go on where the run stopped")] = False,
+    run: Annotated[Path | None, typer.Option(help="the run directory; without it runs/NAME")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on where the run stopped")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model. Ctrl-C saves; --resume goes on."""
+    """Train a model by a recipe, or on a text of your own.
+
+    Ctrl-C saves everything, and --resume goes on from there.
+
+    \b
+    glassformer train mlm-demo training.steps=500
+    glassformer train my.txt
+    glassformer train --resume --run runs/my
+    """
+    if resume and run is None and (recipe is None or "=" in recipe):
+        raise UsageError("--resume needs to know which run", "name it: glassformer train --resume --run runs/NAME")
     from glassformer import launch
+    from glassformer.look.curves import best as best_of
     from glassformer.training.display import TerminalDisplay
 
     keys = list(changes or [])
     if recipe is not None and resume and "=" in recipe and not Path(recipe).exists():
         keys, recipe = [recipe, *keys], None
     finished = launch.train(recipe, keys, run=run, resume=resume, display=TerminalDisplay())
-    evaluations = [record for record in finished.metrics() if record["event"] == "evaluation"]
-    best = min(evaluations, key=lambda record: record["loss"])
+    best = best_of(finished.metrics())
     if as_json:
-        show({"run": str(finished.path), "best": {"step": best["step"], "loss": best["loss"]}})
+        found = None if best is None else {"step": best["step"], "loss": best["loss"]}
+        show({"run": str(finished.path), "best": found})
         return
-    print(f"best validation loss {best['loss']:.4f} at step {best['step']}, in {printable(str(finished.path))}")
+    path = printable(str(finished.path))
+    if best is not None:
+        print(f"best validation loss {best['loss']:.4f} at step {best['step']}, in {path}")
     print(f"curves and attention: {printable(str(finished.directory.plots))}")
-    print(f'try: glassformer fill {printable(str(finished.path))} "a text with a [MASK]"')
+    print(f'try: glassformer fill {path} "a text with a [MASK]"')
 
 
 @app.command()
 def fill(
     run: RunPath,
-    texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT ...]", help="texts with [MASK]")] = None,
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT", help="texts with [MASK]", show_default=False)
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="candidates for each blank")] = 5,
     file: Annotated[Path | None, typer.Option(help="a file with one text in each line")] = None,
-    as_json: AsJson = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print a line of JSON for each text")] = False,
 ) -> None:
-    """Fill blanks: from arguments, a file, standard input, or interactively. With --json one object per text."""
+    """Fill the blanks of texts, with probabilities.
+
+    The texts are arguments, lines of --file, or lines of standard input; on a terminal they are asked for.
+
+    \b
+    glassformer fill runs/mlm-demo "Mars is called the [MASK] planet"
+    """
     from glassformer.predict import load
 
     trained = load(run)
+    asking = not texts and file is None and sys.stdin.isatty()
     for text in texts_from(texts, file):
-        filled = trained.fill(text, top)
+        try:
+            filled = trained.fill(text, top)
+        except UsageError as error:
+            if not asking:
+                raise
+            complain(error)
+            continue
         unknown = trained.unknown_words(text)
         if unknown:
             print(f"not in the vocabulary, read as unknown: {printable(', '.join(unknown))}", file=sys.stderr)
         if as_json:
             show(filled.record())
-            continue
-        print(printable(text))
-        for blank in filled.blanks:
-            words = "   ".join(f"{c.token} {c.probability:.1%}" for c in blank.candidates)
-            print(f"  {printable(words)}")
+        else:
+            print(in_lines(filled))
+
+
+def in_lines(filled: "Filled") -> str:
+    """A text and below it a line for each blank, numbered where there are several."""
+    lines = [filled.text]
+    for number, blank in enumerate(filled.blanks, 1):
+        which = f"{number}. " if len(filled.blanks) > 1 else ""
+        lines.append(f"  {which}" + "   ".join(f"{c.token} {c.probability:.1%}" for c in blank.candidates))
+    return printable("\n".join(lines))
 
 
 def texts_from(texts: list[str] | None, file: Path | None) -> Iterator[str]:
@@ -146,16 +214,36 @@ def texts_from(texts: list[str] | None, file: Path | None) -> Iterator[str]:
     elif sys.stdin.isatty():
         yield from asked_texts()
     else:
-        yield from (line.strip() for line in sys.stdin if line.strip())
+        yield from piped_texts()
+
+
+def piped_texts() -> Iterator[str]:
+    """The lines of standard input. Raises UsageError when there is none, or for what is not UTF-8."""
+    empty = True
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        try:
+            text = line.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"standard input, line {number} is not UTF-8: byte 0x{line[error.start]:02X} at byte {error.start}",
+                "send it as UTF-8, for example through iconv -f LATIN1 -t UTF-8",
+            ) from None
+        if text:
+            empty = False
+            yield text
+    if empty:
+        raise UsageError("there is no text on standard input", 'give one: glassformer fill RUN "a text with a [MASK]"')
 
 
 def asked_texts() -> Iterator[str]:
     """Ask until an empty line or the end of input."""
     print("a text with [MASK], or an empty line to end", file=sys.stderr)
+    sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # refused later, with the place
     while True:
         try:
             text = input("> ").strip()
         except EOFError:
+            print(file=sys.stderr)
             return
         if not text:
             return
@@ -165,15 +253,23 @@ def asked_texts() -> Iterator[str]:
 @app.command()
 def evaluate(
     run: RunPath,
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="data.KEY=VALUE", help="other data, such as data.test=new.txt", show_default=False),
+    ] = None,
     split: Annotated[
         Literal["train", "validation", "test"], typer.Option(help="which part of the data")
     ] = "validation",
     as_json: AsJson = False,
 ) -> None:
-    """Masked loss, perplexity, accuracy and top-5 accuracy on fixed masks."""
+    """Loss, perplexity, accuracy and top-5 accuracy on fixed masks.
+
+    The same questions at every call. All of the part is asked, also where training.evaluate_units asked fewer.
+    """
     from glassformer.predict import load
 
-    result = load(run).evaluate(split)
+    trained = load(run)
+    result = (trained.with_data(changes) if changes else trained).evaluate(split)
     if as_json:
         show(result)
     else:
@@ -183,21 +279,27 @@ def evaluate(
 @app.command()
 def attention(
     run: RunPath,
-    text: Annotated[str, typer.Argument(help="a text, with or without [MASK]")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="a text, with or without [MASK]")],
     output: Annotated[Path, typer.Option(help="FILE.png, .svg or .pdf for a picture, .json or .npz for the numbers")],
-    layer: Annotated[int | None, typer.Option(help="one layer, counted from 0; default all")] = None,
+    layer: Annotated[int | None, typer.Option(help="one layer, counted from 0; without it all")] = None,
     head: Annotated[str, typer.Option(help="a head counted from 0, all, or mean")] = "all",
     view: Annotated[
         Literal["heatmap", "overlay"],
         typer.Option(help="heatmap: who attends to whom; overlay: the text, its blank ringed, and the guesses"),
     ] = "heatmap",
     true: Annotated[str | None, typer.Option(help="overlay: the right word, for the caption")] = None,
+    blank: Annotated[int, typer.Option(min=1, help="overlay: which [MASK], counted from 1")] = 1,
 ) -> None:
-    """Draw the attention of a text, or write it as numbers."""
+    """Draw the attention of a text, or write it as numbers.
+
+    \b
+    glassformer attention runs/mlm-demo "Mars is called the red planet" --output mars.png
+    glassformer attention runs/mlm-demo "Mars is called the [MASK] planet" --view overlay --true red --output mars.pdf
+    """
     from glassformer.look import report
     from glassformer.predict import load
 
-    report.draw_attention(load(run), text, output, layer, head_choice(head), view, true)
+    report.draw_attention(load(run), text, output, layer, head_choice(head), view, true, blank - 1)
     print(printable(str(output)))
 
 
@@ -214,11 +316,11 @@ def head_choice(head: str) -> int | Literal["all", "mean"]:
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN ...", help="two or more run directories")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="the run directories, one after another")],
     output: Annotated[Path, typer.Option(help="the picture: FILE.png, .svg or .pdf")],
     as_json: AsJson = False,
 ) -> None:
-    """Training and validation curves side by side, and a table."""
+    """Draw the curves of runs side by side, and print a table."""
     from glassformer.look.report import compare_runs
     from glassformer.predict import load
 
@@ -232,11 +334,16 @@ def compare(
 
 @app.command()
 def doctor(
-    recipe: Annotated[str, typer.Argument(help="a shipped recipe, a YAML file, or a text of your own")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="a shipped recipe, a YAML file, or a text of your own")
+    ],
     changes: Changes = None,
     as_json: AsJson = False,
 ) -> None:
-    """Before any training: what the data is like, what the settings cost, how big, how long."""
+    """Examine a recipe before any training: data, cost, size, time.
+
+    Trains for a few seconds on this machine to measure memory and time; nothing of it is kept.
+    """
     from glassformer import doctor as examination
     from glassformer.launch import find_recipe
 
@@ -263,10 +370,15 @@ def demo(
 
 @app.command()
 def recipes(
-    name: Annotated[str | None, typer.Argument(help="a shipped recipe or a YAML file: show its every key")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="RECIPE", help="a shipped recipe or a YAML file: show its every key")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The shipped recipes, a line each; or every key of one, with type, value and meaning."""
+    """List the shipped recipes, or every key of one.
+
+    With RECIPE: each key with its value there, its type, its default and its meaning.
+    """
     from glassformer import recipe as shipped
 
     if name is None:
@@ -277,20 +389,51 @@ def recipes(
         tree = shipped.read_tree(name)
         found = shipped.parse(tree)
         rows = [
-            {"key": key.name, "value": shipped.value_of(found, key.name), "type": key.type, "meaning": key.meaning}
+            {
+                "key": key.name,
+                "value": shipped.value_of(found, key.name),
+                "type": type_in_words(key.type),
+                "default": key.default,
+                "meaning": key.meaning,
+            }
             for key in shipped.keys(tree)
         ]
     if as_json:
         show(rows)
-    else:
+    elif name is None:
         table(rows)
+    else:
+        print("\n".join(key_in_lines(**row) for row in rows))
+
+
+def type_in_words(name: str) -> str:
+    """A type as it is written on the command line: `"pre" | "post"` as `pre | post`."""
+    return name.replace('"', "").replace("tuple[str, ...]", "list of str").replace("None", "none")
+
+
+def key_in_lines(key: str, value: Any, type: str, default: Any, meaning: str) -> str:
+    """A key of a recipe: what it is set to, what it may be, what it means."""
+    usual = "needed" if default == "(needed)" else f"default {as_written(default)}"
+    return f"{key} = {printable(as_written(value))}    ({type}; {usual})\n    {printable(meaning)}"
+
+
+def as_written(value: Any) -> str:
+    """A value as a person writes it in a recipe."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(str, value))}]"
+    return str(value) if value != "" else '""'
 
 
 @app.command()
 def runs(
-    folder: Annotated[Path, typer.Argument(help="where the runs are")] = Path("runs"), as_json: AsJson = False
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="where the runs are")] = Path("runs"),
+    as_json: AsJson = False,
 ) -> None:
-    """The runs in a folder, a line each."""
+    """List the runs in a folder, with their results."""
     from glassformer.look.curves import comparison_table
     from glassformer.run import find_runs
 
@@ -306,7 +449,7 @@ def runs(
 
 @app.command()
 def info(run: RunPath, as_json: AsJson = False) -> None:
-    """What a run is: recipe, size, data, results, machine."""
+    """Say what a run is: recipe, size, results, machine."""
     from glassformer.look.report import describe_run
     from glassformer.predict import load
 
@@ -315,9 +458,11 @@ def info(run: RunPath, as_json: AsJson = False) -> None:
         show(description)
         return
     for key, value in description.items():
-        print(f"{key}:")
-        for name, entry in value.items() if isinstance(value, dict) else [("", value)]:
-            print(f"  {name:<24} {readable(entry)}" if name else f"  {readable(entry)}")
+        if not isinstance(value, dict):
+            print(f"{key:<14} {readable(value)}")
+            continue
+        for number, (name, entry) in enumerate(value.items()):
+            print(f"{'' if number else key:<14} {HEADINGS.get(name, name):<14} {readable(entry, name)}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The demo: train on the built-in facts, then show what was learned. What `make demo` runs."""
 
 import itertools
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,7 +109,7 @@ def draw_facts(run: Run) -> None:
 
 def where_to_look(run: Run) -> str:
     """The run directory, and the next commands."""
-    path = run.path
+    path, program = run.path, sys.argv[0]
     return "\n".join(
         [
             "",
@@ -119,8 +120,8 @@ def where_to_look(run: Run) -> str:
             f"  {path}/samples/                  true vs predicted, at each evaluation",
             "",
             "next, try:",
-            f'  .venv/bin/glassformer fill {path} "The largest planet is \\[MASK]"',
-            f'  .venv/bin/glassformer attention {path} "Mars is called the \\[MASK] planet" --output mars.png',
-            "  .venv/bin/glassformer train my.txt        a text of your own",
+            f'  {program} fill {path} "The largest planet is \\[MASK]"',
+            f'  {program} attention {path} "Mars is called the \\[MASK] planet" --output mars.png',
+            f"  {program} train my.txt        a text of your own",
         ]
     )

@@ -5,28 +5,35 @@ glassformer.doctor` reads a recipe on standard input and prints what it measured
 """
 
 import json
+import re
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import psutil
+import torch
 
 from glassformer.assemble import Parts, assemble, documents_for, model_for
-from glassformer.errors import GlassformerError
+from glassformer.errors import GlassformerError, UsageError
+from glassformer.launch import train
 from glassformer.model.transformer import count_parameters
 from glassformer.recipe import Recipe, from_yaml, parse, to_yaml
-from glassformer.settle import engine_for, settle, training_order, validation_questions
+from glassformer.settle import engine_for, settle, training_order
 from glassformer.suggest import choose_max_length, choose_tokenizer
 from glassformer.training.engine import threads
-from glassformer.training.measure import padded_tokens, time_evaluation, time_steps
+from glassformer.training.measure import Timing, padded_tokens, time_steps
 
 PERCENTILES = (50, 90, 95, 99, 100)
 COVERED = 0.98
 """The share of the words that a suggested word vocabulary knows."""
+N_SPECIAL = 5
+"""[PAD] [UNK] [CLS] [SEP] [MASK]"""
 
 
 def examine(recipe: Recipe, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
@@ -71,58 +78,85 @@ def describe_padding(parts: Parts) -> dict[str, Any]:
 
 
 def suggest(parts: Parts) -> dict[str, int]:
-    """The max_length that holds 99 of 100 texts, and the vocabulary that fits the text."""
+    """The max_length that holds 99 of 100 texts, and the vocabulary that fits the text: for whole words the one that
+    knows 98 of 100, for pieces about a third of the different words."""
+    config = parts.recipe.tokenizer
     texts = documents_for(parts.recipe, "train")
-    words = Counter(word for text in texts for word in text.split())
-    per_word = parts.train.n_tokens / max(1, words.total())
-    suggested = choose_max_length(np.array([len(text.split()) for text in texts]), per_word)
-    if parts.recipe.tokenizer.kind == "word":
-        known = np.cumsum(sorted(words.values(), reverse=True)) / words.total()
-        vocabulary = int(np.searchsorted(known, COVERED)) + 6
-    else:
-        vocabulary = choose_tokenizer(words.total(), len(words), spaceless=False)["vocab_size"]
-    return {"max_length": suggested, "vocab_size": vocabulary}
+    lengths = np.array([len(text.split()) for text in texts])
+    max_length = choose_max_length(lengths, parts.train.n_tokens / max(1, int(lengths.sum())))
+    if config.kind != "word":
+        return {"max_length": max_length, "vocab_size": choose_tokenizer(texts, config.kind)["vocab_size"]}
+    pattern = r"\w+|[^\w\s]+" if config.split == "punctuation" else r"\S+"
+    words = Counter(w for text in texts for w in re.findall(pattern, text.lower() if config.lowercase else text))
+    known = np.cumsum(sorted(words.values(), reverse=True)) / words.total()
+    return {"max_length": max_length, "vocab_size": int(np.searchsorted(known, COVERED)) + 1 + N_SPECIAL}
 
 
 def measured_in_child(recipe: Recipe) -> dict[str, Any]:
-    """Peak memory and time, from a process of its own. Raises GlassformerError when that fails."""
+    """Peak memory and time, from a process of its own. Raises UsageError or GlassformerError as training would."""
     done = subprocess.run(
         [sys.executable, "-m", "glassformer.doctor"], input=to_yaml(recipe), capture_output=True, text=True, check=False
     )
+    if done.returncode < 0:
+        raise GlassformerError(
+            f"the short training was ended by signal {-done.returncode}; most often the memory was not enough",
+            "lower batch.size, model.max_length or model.d_model",
+        )
     if done.returncode != 0:
-        raise GlassformerError(f"the short training failed: {done.stderr.strip().splitlines()[-1:]}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+        raise GlassformerError(
+            f"the short training failed: {(done.stderr.strip() or 'no reason given').splitlines()[-1]}"
+        )
+    found = dict(json.loads(done.stdout.splitlines()[-1]))
+    if "error" in found:
+        kind = UsageError if found["exit_code"] == UsageError.exit_code else GlassformerError
+        raise kind(found["error"], found["mend"])
+    return found
 
 
 def measure(recipe: Recipe) -> dict[str, Any]:
-    """Do what training does for a few seconds. Memory is the highest that this process has held, in bytes."""
-    import glassformer.launch  # noqa: F401  (training holds it in memory too)
-
-    began = time.perf_counter()
-    parts = assemble(recipe)
-    settled, choices = settle(parts, lambda text: None)
+    """Do all that a training does, for a few seconds: measured choices, steps, and a run of one step with its
+    evaluations, checkpoint and pictures. Memory is the highest that this process has held, in bytes."""
+    settled, choices = settle(assemble(recipe), lambda text: None)
+    timing, tokens = time_of_steps(settled)
+    started = time.time() - psutil.Process().create_time() - timing.steps * timing.seconds
+    evaluation, rest = time_of_the_rest(settled)
     training = settled.training
     assert training.steps and training.evaluate_every
-    number = training.threads if isinstance(training.threads, int) else None
-    with threads(number):
-        questions = validation_questions(settled, parts)
-        engine = engine_for(settled, parts.objective)
-        timing = time_steps(engine, training_order(settled, parts), seconds=6.0)
-        evaluation = time_evaluation(engine, questions)
     evaluations = training.steps // training.evaluate_every + 1
-    seconds = training.steps * timing.seconds + evaluations * evaluation + (time.perf_counter() - began) / 2
+    seconds = started + training.steps * timing.seconds + evaluations * evaluation + rest
     return {
         "memory_bytes": peak_memory(),
+        "device_memory_bytes": torch.cuda.max_memory_reserved() if training.device == "cuda" else None,
         "minutes": seconds / 60,
         "steps": training.steps,
         "seconds_per_step": timing.seconds,
         "seconds_per_evaluation": evaluation,
-        "tokens_per_second": parts.train_units.lengths.sum()
-        / training_order(settled, parts).steps_in_epoch()
-        / timing.seconds,
+        "tokens_per_second": tokens / timing.seconds,
         "settled": {key: getattr(training, key) for key in ("device", "precision", "compile", "threads")},
         "measured": choices,
     }
+
+
+def time_of_steps(settled: Recipe) -> tuple[Timing, float]:
+    """How long a step takes, and how many tokens it holds on average."""
+    parts = assemble(settled)
+    number = settled.training.threads
+    with threads(number if isinstance(number, int) else None):
+        order = training_order(settled, parts)
+        timing = time_steps(engine_for(settled, parts.objective), order, seconds=6.0)
+    return timing, int(order.units.lengths.sum()) / order.steps_in_epoch()
+
+
+def time_of_the_rest(settled: Recipe) -> tuple[float, float]:
+    """Seconds of an evaluation, and of all that is neither step nor evaluation, from a whole run of one step."""
+    once = {"steps": 1, "evaluate_every": 1, "checkpoint_every": 1, "log_every": 1, "tensorboard": False}
+    recipe = settled.model_copy(update={"training": settled.training.model_copy(update=once)})
+    with TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        run = train(recipe, run=Path(folder) / "run")
+        whole = time.perf_counter() - began
+        evaluations = [record["seconds"] for record in run.metrics() if record["event"] == "evaluation"]
+    return evaluations[-1], whole - sum(evaluations)
 
 
 def peak_memory() -> int:
@@ -138,26 +172,52 @@ def peak_memory() -> int:
 def in_words(report: dict[str, Any], recipe: Recipe) -> list[str]:
     """The examination as lines for people."""
     data, padding, suggested = report["data"], report["padding"], report["suggested"]
-    lengths = ", ".join(f"{p}%: {n}" for p, n in data["length_percentiles"].items())
+    lengths = ", ".join(f"{p}% up to {n:,}" for p, n in data["length_percentiles"].items() if p != "100")
     best = min(padding["by_layout"], key=lambda layout: padding["by_layout"][layout])
     settled = ", ".join(f"{key} {value}" for key, value in report["settled"].items())
+    on_device = report["device_memory_bytes"]
+    stream = recipe.model_dump()["objective"].get("units") == "stream"
+    longer = (
+        "the texts are one stream, cut into full rows"
+        if stream
+        else f"{data['cut_share']:.1%} of the texts are longer and become several windows"
+    )
     return [
         f"texts        {data['texts']:,} for training, {data['validation_texts']:,} for validation",
-        f"tokens       {data['tokens']:,} and {data['validation_tokens']:,}, {data['bytes_per_token']} bytes each",
-        f"lengths      {lengths} (tokens in a text)",
-        f"vocabulary   {data['vocabulary']:,} tokens; suggested {suggested['vocab_size']:,}",
-        f"unknown      {data['unknown_share']:.1%} of the tokens: read as unknown, never asked, so never learned",
-        f"max_length   {recipe.model.max_length}; suggested {suggested['max_length']}; "
-        f"{data['cut_share']:.1%} of the texts are longer and become several windows",
+        f"tokens       {data['tokens']:,} for training, {data['validation_tokens']:,} for validation, "
+        f"{data['bytes_per_token']} bytes each",
+        f"lengths      {lengths}, the longest {data['length_percentiles']['100']:,} tokens",
+        f"vocabulary   {data['vocabulary']:,} tokens (tokenizer.vocab_size={recipe.tokenizer.vocab_size}); "
+        f"suggested {suggested['vocab_size']}",
+        f"unknown      {data['unknown_share']:.1%} of the tokens: read as [UNK], never asked, so never learned",
+        f"max_length   {recipe.model.max_length} (model.max_length); suggested {suggested['max_length']}; {longer}",
         f"padding      {padding['share']:.1%} of the arithmetic goes to [PAD] with batch.layout="
-        f"{recipe.batch.layout}; {best} would have {padding['by_layout'][best]:.1%}",
+        f"{recipe.batch.layout}"
+        + ("" if best == recipe.batch.layout else f"; {best} would have {padding['by_layout'][best]:.1%}"),
         f"parameters   {report['parameters']:,}",
-        f"memory       {report['memory_bytes'] / 2**20:,.0f} MiB at its peak",
-        f"time         {report['minutes']:.1f} minutes for {report['steps']:,} steps "
-        f"({report['seconds_per_step'] * 1000:.0f} ms each, {report['tokens_per_second']:,.0f} tokens/s)",
+        f"memory       {report['memory_bytes'] / 2**20:,.0f} MiB at its peak"
+        + (f", and {on_device / 2**20:,.0f} MiB on the device" if on_device else ""),
+        f"time         {minutes_in_words(report['minutes'])} for {report['steps']:,} steps "
+        f"({report['seconds_per_step'] * 1000:,.0f} ms each, {report['tokens_per_second']:,.0f} tokens/s)",
         f"settled      {settled}",
     ]
 
 
+def minutes_in_words(minutes: float) -> str:
+    """`40 seconds`, `12.5 minutes`, `3.2 hours`."""
+    if minutes < 1:
+        return f"{minutes * 60:.0f} seconds"
+    return f"{minutes:.1f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+
+
+def main() -> None:
+    """The child: a recipe on standard input, what was measured, or what is wrong, on standard output."""
+    try:
+        found = measure(parse(from_yaml(sys.stdin.read(), "the recipe")))
+    except GlassformerError as error:
+        found = {"error": error.what, "mend": error.mend, "exit_code": error.exit_code}
+    print(json.dumps(found, default=float))
+
+
 if __name__ == "__main__":
-    print(json.dumps(measure(parse(from_yaml(sys.stdin.read(), "the recipe"))), default=float))
+    main()

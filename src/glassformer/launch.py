@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +70,23 @@ def _begin(
         raise UsageError("which recipe?", "name a recipe, a YAML file or a text; `glassformer recipes` lists them")
     name, wanted = find_recipe(recipe, changes, display.say)
     directory = RunDirectory.create(Path(run) if run is not None else free_folder(Path("runs"), name))
-    parts = assemble(wanted, display.say)
-    settled, measured = settle(parts, display.say)
+    try:
+        parts = assemble(wanted, display.say)
+        settled, measured = settle(parts, display.say)
+    except BaseException:  # the name stays free for the next attempt
+        _remove_empty_folders(directory)
+        raise
     parts.tokenizer.save(directory.tokenizer_file)
-    directory.write_environment({"measured": measured, "data": data_identity(parts)})
+    asked = {"recipe": name, "changes": list(changes)}
+    directory.write_environment({"asked": asked, "measured": measured, "data": data_identity(parts)})
     write_text_durably(directory.recipe_file, recipes.to_yaml(settled))
     return directory, parts._replace(recipe=settled)
+
+
+def _remove_empty_folders(directory: RunDirectory) -> None:
+    for folder in (directory.checkpoints, directory.plots, directory.samples, directory.path):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def find_recipe(recipe: str | Path | Recipe, changes: Sequence[str], say: Callable[[str], None]) -> tuple[str, Recipe]:
@@ -161,11 +173,16 @@ def _reopen(
     recipe: str | Path | Recipe | None, changes: Sequence[str], run: str | Path | None, display: Display
 ) -> tuple[RunDirectory, Parts]:
     """The run as it was begun; what is asked anew must agree with it."""
+    if run is None and recipe is None:
+        raise UsageError("which run?", "name it: glassformer train --resume --run runs/NAME")
     path = Path(run) if run is not None else Path("runs") / Path(str(recipe)).stem
     directory = RunDirectory.open(path)
     recorded = load(path).recipe
-    asked = recipes.read_tree(str(recipe)) if isinstance(recipe, str | Path) and not is_own_text(str(recipe)) else {}
-    settled = _agreed(recorded, recipes.apply_changes(asked, changes))
+    environment = directory.environment()
+    named = isinstance(recipe, str | Path) and not is_own_text(str(recipe))
+    asked = recipes.read_tree(str(recipe)) if named else {}
+    asked = recipes.apply_changes(asked, [*_begun_with(environment, recorded), *changes])
+    settled = _agreed(recorded, asked, environment.get("measured", {}).get("asked", {}))
     if settled != recorded:
         display.say(f"training.steps extended from {recorded.training.steps} to {settled.training.steps}")
         write_text_durably(directory.recipe_file, recipes.to_yaml(settled))
@@ -173,27 +190,47 @@ def _reopen(
     objective = objective_for(settled, tokenizer)
     train_corpus, validation = (corpus_for(settled, tokenizer, part, display.say) for part in ("train", "validation"))
     parts = Parts(settled, tokenizer, objective, train_corpus, validation)
-    if directory.environment().get("data") != data_identity(parts):
+    if environment.get("data") != data_identity(parts):
         raise UsageError("the data has changed since the run was begun", "put it back, or start a new run with --run")
     return directory, parts
 
 
-def _agreed(recorded: Recipe, asked: dict[str, Any]) -> Recipe:
+def _begun_with(environment: dict[str, Any], recorded: Recipe) -> list[str]:
+    """The changes that the run was begun with: they changed its recipe then, and do so still; steps as extended."""
+    changes = environment.get("asked", {}).get("changes", [])
+    steps = f"training.steps={recorded.training.steps}"
+    return [steps if change.startswith("training.steps=") else change for change in changes]
+
+
+LENGTHS = ("training.epochs", "training.minutes")
+"""What `settle` turned into steps."""
+SETTLED = ("steps", "evaluate_every", "checkpoint_every", "log_every", "device", "precision", "compile", "threads")
+LEFT_OPEN = {f"training.{name}" for name in SETTLED}
+"""Where `auto` or none agrees with whatever `settle` made of it."""
+
+
+def _agreed(recorded: Recipe, asked: dict[str, Any], lengths: dict[str, Any]) -> Recipe:
     """The recorded recipe, perhaps with more steps. Raises UsageError naming the first key that differs.
 
-    `auto`, none, and lengths in epochs or minutes have been settled in the run and agree with whatever they became.
+    `lengths` are the epochs or minutes that the run was begun with: they were turned into steps then.
     """
-    settled_before = {"training.epochs", "training.minutes", "description"}
     for key, value in _leaves(asked):
-        if value in ("auto", None) or key in settled_before:
+        if key == "description" or (key in LEFT_OPEN and value in ("auto", None)):
             continue
-        wanted = recipes.with_value(recorded, key, value)
-        if wanted == recorded:
+        before = recorded
+        if key in LENGTHS:
+            before = recipes.with_value(recorded, "training.steps", None)
+            before = recipes.with_value(before, key, lengths.get(key.removeprefix("training.")))
+        wanted = recipes.with_value(before, key, value)
+        if wanted == before:
             continue
         if key == "training.steps" and (wanted.training.steps or 0) > (recorded.training.steps or 0):
             recorded = wanted
             continue
-        was = recipes.value_of(recorded, key)
+        was = recipes.value_of(before, key)
+        if key in LENGTHS:
+            what = f"{key} was {json.dumps(was)} when the run was begun, and {json.dumps(value)} is asked now"
+            raise UsageError(what, "to go on for longer say it in steps: training.steps=N")
         raise UsageError(
             f"{key} was {json.dumps(was)} when the run was begun, and {json.dumps(value)} is asked now",
             "leave it out to go on with the run, or start a new one with --run",

@@ -1,5 +1,6 @@
 """Use a trained run: fill blanks, evaluate, look at attention. The run directory is all that is needed."""
 
+import copy
 import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -16,9 +17,9 @@ from glassformer.data.batch import Batch, collate
 from glassformer.data.builtin import Cloze
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer
-from glassformer.errors import UsageError
+from glassformer.errors import GlassformerError, UsageError
 from glassformer.objectives import Blank, Objective, Prompt
-from glassformer.recipe import Recipe, from_yaml, parse
+from glassformer.recipe import Recipe, apply_changes, from_yaml, parse
 from glassformer.record import attention_places, record
 from glassformer.run import RunDirectory
 from glassformer.training.checkpoints import load_into, load_weights
@@ -86,9 +87,28 @@ class Run:
 
     @cached_property
     def recipe(self) -> Recipe:
-        """The resolved recipe that the run was made by."""
-        text = self.directory.recipe_file.read_text(encoding="utf-8")
-        return parse(from_yaml(text, str(self.directory.recipe_file)), str(self.directory.recipe_file))
+        """The resolved recipe that the run was made by. Raises GlassformerError when it is damaged."""
+        file = self.directory.recipe_file
+        try:
+            return parse(from_yaml(file.read_text(encoding="utf-8"), str(file)), str(file))
+        except (UsageError, UnicodeDecodeError) as error:
+            why = error.what if isinstance(error, UsageError) else f"{file} is not UTF-8"
+            raise GlassformerError(f"the run's recipe is damaged: {why}", "put the file back as it was") from None
+
+    def with_data(self, changes: Sequence[str]) -> "Run":
+        """The same model with other data: `["data.test=new.txt"]`, or where the run's data lie now.
+
+        Raises UsageError for a key that is not one of the data's.
+        """
+        for change in changes:
+            if not change.startswith("data."):
+                raise UsageError(
+                    f"{change!r} does not change the data; the rest of a run is settled",
+                    "for example: data.test=new.txt",
+                )
+        other = copy.copy(self)
+        other.recipe = parse(apply_changes(self.recipe.model_dump(mode="json"), changes))
+        return other
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -125,6 +145,8 @@ class Run:
 
         Raises UsageError for a text without a blank, or longer than the model reads.
         """
+        if top < 1:
+            raise UsageError(f"top={top} asks for no candidate", "give 1 or more")
         if isinstance(texts, str):
             return self.fill([texts], top)[0]
         filled: list[Filled] = []
@@ -165,8 +187,19 @@ class Run:
         return FixedQuestions(self.objective.units(self.corpus(split)), self.objective, self.recipe.batch)
 
     def corpus(self, split: Split) -> Corpus:
-        """One part of the run's data, tokenised."""
-        return corpus_for(self.recipe, self.tokenizer, split)
+        """One part of the run's data, tokenised. Raises GlassformerError when the data are not where they were."""
+        data = self.recipe.data
+        own = {"train": data.train, "validation": data.validation, "test": data.test}[split]
+        try:
+            return corpus_for(self.recipe, self.tokenizer, split)
+        except UsageError as error:
+            if split == "test" and own is None:
+                raise
+            key = "train" if own is None else split
+            raise GlassformerError(
+                f"the data of this run (data.{key}) cannot be read from here: {error.what}",
+                f"put them back, go to the folder you trained in, or say where they are: data.{key}=PLACE",
+            ) from None
 
     def cloze(self, questions: Iterable[Cloze]) -> list[Answered]:
         """Answer texts that have one [MASK] each and a known answer.

@@ -7,11 +7,11 @@ that does not exist is an error that names the nearest one.
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import yaml
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
-from pydantic.fields import FieldInfo
 
 from glassformer.config import Config
 from glassformer.data.batch import BatchConfig
@@ -57,12 +57,13 @@ class Key(NamedTuple):
 
 
 def parse(tree: dict[str, Any], where: str = "the recipe") -> Recipe:
-    """A recipe from plain data. Raises UsageError naming each wrong key or value, and the nearest right key."""
-    tree = {"objective": {"name": "masked_lm"}} | tree
+    """A recipe from plain data; an empty section has its defaults. Raises UsageError naming each wrong key or value,
+    and the nearest right key."""
+    tree = {"objective": {"name": "masked_lm"}} | {key: value for key, value in tree.items() if value is not None}
     try:
         recipe = Recipe.model_validate(tree)
     except ValidationError as error:
-        raise UsageError(f"{where} is wrong: " + "; ".join(_explain(tree, e) for e in error.errors())) from None
+        raise UsageError(f"{where} is wrong: " + "; ".join(_explain(tree, error.errors()))) from None
     check_sizes(recipe.model)
     _check_length(recipe)
     return recipe
@@ -72,26 +73,45 @@ def _check_length(recipe: Recipe) -> None:
     """A run is as long as steps, epochs or minutes say: one of them."""
     t = recipe.training
     given = [name for name in ("steps", "epochs", "minutes") if getattr(t, name) is not None]
-    if len(given) > 1 and "steps" not in given:
+    if len(given) > 1:
         raise UsageError(f"training.{given[0]} and training.{given[1]} are both given", "keep one of them")
 
 
-def _explain(tree: dict[str, Any], error: Any) -> str:
-    """One of pydantic's errors in a line: the key, what was given, what would be right."""
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        known = {k.name for k in keys(tree)}
-        same_leaf = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
-        hint = f"did you mean {same_leaf[0]!r}?" if same_leaf else nearest(key, known)
-        return f"there is no key {key!r}; {hint}"
-    if error["type"] == "missing":
-        return f"{key} is missing"
-    return f"{key}={error['input']!r}: {error['msg'].lower()}"
+def _explain(tree: dict[str, Any], errors: Sequence[Any]) -> list[str]:
+    """Pydantic's errors, one line for each wrong key: what was given, what would be right."""
+    names = [key.name for key in keys(tree)]
+    known = {*names, *Recipe.model_fields}
+    unknown: list[str] = []
+    wrong: dict[str, tuple[Any, list[str]]] = {}
+    for error in errors:
+        loc = [str(part) for part in error["loc"]]
+        key = ".".join(loc)
+        if error["type"] == "extra_forbidden":
+            unknown.append(f"there is no key {key!r}; {_nearest_key(key, names)}")
+        elif error["type"] == "missing":
+            unknown.append(f"{key} is missing")
+        else:  # a key of several types has an error for each, below it
+            ends = [n for n in range(1, len(loc) + 1) if ".".join(loc[:n]) in known]
+            key = ".".join(loc[: ends[-1]]) if ends else key
+            wrong.setdefault(key, (error["input"], []))[1].append(error["msg"].lower())
+    return unknown + [
+        f"{key}={given!r}: {' or '.join([expected[0], *(e.removeprefix('input should be ') for e in expected[1:])])}"
+        for key, (given, expected) in wrong.items()
+    ]
+
+
+def _nearest_key(key: str, names: Sequence[str]) -> str:
+    """The key of that name in another section, or the one spelt most alike; a misspelt section is a section."""
+    same_leaf = [name for name in names if name.split(".")[-1] == key.split(".")[-1]]
+    if same_leaf:
+        return f"did you mean {same_leaf[0]!r}?"
+    return nearest(key, names if "." in key else [*names, *Recipe.model_fields])
 
 
 def keys(tree: dict[str, Any] | None = None) -> list[Key]:
     """Every key with type, default and meaning; `tree` decides which objective's keys there are."""
-    name = ((tree or {}).get("objective") or {}).get("name", "masked_lm")
+    section = (tree or {}).get("objective")
+    name = section.get("name", "masked_lm") if isinstance(section, dict) else "masked_lm"
     return list(_keys_of(Recipe, "", find_objective(str(name)).Config))
 
 
@@ -102,14 +122,21 @@ def _keys_of(config: type[Config], prefix: str, objective: type[Config]) -> Iter
             yield from _keys_of(section, f"{prefix}{name}.", objective)
         else:
             default = "(needed)" if field.is_required() else field.default
-            yield Key(prefix + name, _type_name(field), default, field.description or "")
+            yield Key(prefix + name, _type_name(field.annotation), default, field.description or "")
 
 
-def _type_name(field: FieldInfo) -> str:
+def _type_name(kind: Any) -> str:
     """A type as people write it: `int | None`, `"pre" | "post"`."""
-    kind = field.annotation
-    text = kind.__name__ if isinstance(kind, type) else str(kind)
-    return text.replace("typing.", "").replace("NoneType", "None")
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _type_name(parts[0])
+    if origin in (Union, UnionType):
+        return " | ".join(_type_name(part) for part in parts)
+    if origin is Literal:
+        return " | ".join(f'"{part}"' for part in parts)
+    if kind is NoneType:
+        return "None"
+    return kind.__name__ if isinstance(kind, type) and not parts else str(kind)
 
 
 def shipped() -> list[str]:
@@ -130,10 +157,17 @@ def read_tree(name_or_file: str) -> dict[str, Any]:
     elif Path(name_or_file).suffix in (".yaml", ".yml"):
         if not Path(name_or_file).is_file():
             raise UsageError(f"there is no file {name_or_file}")
-        text = Path(name_or_file).read_text(encoding="utf-8")
+        text = _read_text(Path(name_or_file))
     else:
         raise UsageError(f"there is no recipe or file {name_or_file!r}", nearest(name_or_file, shipped()))
     return from_yaml(text, name_or_file)
+
+
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is no text in UTF-8: byte {error.start} is wrong", "save it as UTF-8") from None
 
 
 def from_yaml(text: str, where: str) -> dict[str, Any]:
@@ -144,7 +178,7 @@ def from_yaml(text: str, where: str) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise UsageError(f"{where} is not YAML{line}: {getattr(error, 'problem', error)}") from None
-    if not isinstance(tree, dict):
+    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
         raise UsageError(f"{where} is not a recipe: its top level has no sections", "see `glassformer recipes`")
     return tree
 
@@ -164,7 +198,9 @@ def apply_changes(tree: dict[str, Any], changes: Sequence[str]) -> dict[str, Any
         *path, leaf = key.split(".")
         section = changed
         for name in path:
-            section = section.setdefault(name, {})
+            if section.get(name) is None:
+                section[name] = {}
+            section = section[name]
             if not isinstance(section, dict):
                 raise UsageError(f"there is no key {key!r}; {nearest(key, (k.name for k in keys(tree)))}")
         section[leaf] = _value(value, change)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils import _pytree
 
 from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError, nearest
@@ -58,7 +59,8 @@ class RecordedAttention:
                 query_documents=None if documents is None else documents[:, list(rows)],
                 pair_mask=None if pairs is None else pairs[:, list(rows)],
             )
-        return self.mechanism.weights(q.float(), k.float(), mask, bias)
+        precise = torch.promote_types(q.dtype, torch.float32)
+        return self.mechanism.weights(q.to(precise), k.to(precise), mask, bias)
 
 
 class Tape:
@@ -69,7 +71,7 @@ class Tape:
         self._calls: dict[str, Any] = {}
 
     def __getitem__(self, place: str) -> Any:
-        """RecordedAttention at an attention place, the output tensor elsewhere. Raises UsageError when the model did
+        """RecordedAttention at an attention place, the module's output elsewhere. Raises UsageError when the model did
         not run inside the block, or the place was not asked for."""
         if place not in self.places:
             raise UsageError(f"{place!r} was not recorded", nearest(place, self.places))
@@ -81,8 +83,9 @@ class Tape:
         return self._calls[place]
 
 
-def _copy(x: Tensor) -> Tensor:
-    return x.detach().clone()
+def _copy(x: Any) -> Any:
+    """A tensor, or whatever tree of tensors a module returns, detached and cloned."""
+    return _pytree.tree_map_only(Tensor, lambda tensor: tensor.detach().clone(), x)
 
 
 def attention_places(model: nn.Module) -> list[str]:
@@ -140,8 +143,9 @@ def _hook(tape: Tape, paths: list[str]) -> Any:
             tape._calls[place] = _copy(output)
             return
         bound = dict(zip(("q", "k", "v", "mask", "bias"), args, strict=False)) | kwargs
-        tape._calls[place.removesuffix(".mechanism")] = RecordedAttention(
+        recorded = RecordedAttention(
             module, bound["q"], bound["k"], bound["v"], bound["mask"], bound.get("bias"), output
         )
+        tape._calls[place] = tape._calls[place.removesuffix(".mechanism")] = recorded
 
     return hook

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from glassformer import recipe as recipes
-from glassformer.data.sources import DataConfig, read_documents
+from glassformer.data.sources import read_documents
 from glassformer.errors import UsageError
 from glassformer.recipe import Recipe, parse
 
@@ -28,56 +28,105 @@ def is_own_text(name: str) -> bool:
 def recipe_for_text(source: str, changes: dict[str, Any], say: Callable[[str], None]) -> Recipe:
     """Choose everything from the data; `changes` (a tree) win over what is chosen. Raises UsageError for a text that
     cannot be read or is too short to learn from."""
-    data = changes.get("data", {})
-    config = DataConfig.model_validate({"train": source} | {k: v for k, v in data.items() if k == "column"})
-    document = data.get("document", "auto")
-    texts = list(read_documents(source, config.column, document))
-    tree = suggestion(source, texts, say)
-    return parse(merged(tree, changes), f"the recipe for {source}")
+    where = f"the recipe for {source}"
+    data = parse(merged({"data": {"train": source}}, {"data": changes.get("data", {})}), where).data
+    texts = list(read_documents(source, data.column, data.document))
+    tokenizer = changes.get("tokenizer")
+    kind = tokenizer.get("kind") if isinstance(tokenizer, dict) else None
+    recipe = parse(merged(suggestion(source, texts, kind), changes), where)
+    for line in said(source, texts, recipe):
+        say(line)
+    return recipe
 
 
-def suggestion(source: str, texts: list[str], say: Callable[[str], None]) -> dict[str, Any]:
-    """The choices for these texts, as a recipe's tree."""
+def suggestion(source: str, texts: list[str], kind: str | None = None) -> dict[str, Any]:
+    """The choices for these texts, as a recipe's tree; `kind` is a tokenizer that the person wants."""
     lengths = np.array([len(text.split()) for text in texts])
-    words = int(lengths.sum())
-    if words < 50 and sum(map(len, texts)) < 400:
+    words, characters = int(lengths.sum()), sum(map(len, texts))
+    if words < 50 and characters < 400:
         raise UsageError(
-            f"{source} is too short to learn from: {words} words in {len(texts)} texts",
+            f"{source} is too short to learn from: {words} words in {counted(len(texts), 'text')}",
             "a few hundred words are the least; a few hundred thousand give a useful model",
         )
-    distinct = len({word for text in texts for word in text.split()})
-    spaceless = sum(map(len, texts)) / max(1, words) > SPACELESS
-    tokenizer = choose_tokenizer(words, distinct, spaceless)
-    tokens = sum(map(len, texts)) // 2 if spaceless else int(words * (1 if tokenizer["kind"] == "word" else 1.4))
-    max_length = choose_max_length(lengths, tokens / max(1, words))
-    stream = bool(np.median(lengths) * tokens / max(1, words) > 2 * max_length) or len(texts) < 20
-    size = choose_size(tokens)
-    minutes = choose_minutes(tokens)
-    chosen = {
-        "description": f"made for {Path(source).name}",
-        "data": {"train": source, "validation_share": 0.1 if tokens < 200_000 else 0.05},
+    tokenizer = choose_tokenizer(texts, kind)
+    per_word = tokens_per_word(tokenizer["kind"], characters / max(1, words))
+    tokens = int(words * per_word)
+    max_length = choose_max_length(lengths, per_word)
+    stream = bool(np.median(lengths) * per_word > 2 * max_length) or len(texts) < 20
+    data: dict[str, Any] = {"train": source, "validation_share": 0.1 if tokens < 200_000 else 0.05}
+    if len(texts) == 1:
+        data["validation"] = source
+    return {
+        "description": f"made for {source if ':' in source else Path(source).name}",
+        "data": data,
         "tokenizer": tokenizer,
         "objective": {"name": "masked_lm", "units": "stream" if stream else "documents"},
-        "model": size | {"max_length": max_length},
+        "model": choose_size(tokens) | {"max_length": max_length},
         "batch": {"size": choose_batch(tokens, max_length, len(texts), stream)},
         "optimizer": {"learning_rate": 1e-3},
-        "training": {"minutes": minutes, "patience": 6},
+        "training": {"minutes": choose_minutes(tokens), "patience": 6},
     }
-    say(f"{source}: {len(texts):,} texts, {words:,} words, {distinct:,} different ones")
-    say(f"chosen: {tokenizer['kind']} tokenizer of at most {tokenizer['vocab_size']:,} tokens, max_length {max_length}")
-    say(f"chosen: {size['n_layers']} layers of width {size['d_model']}, {minutes} minutes")
-    say("every choice can be changed, for example: training.minutes=30 model.d_model=384")
-    return chosen
 
 
-def choose_tokenizer(words: int, distinct: int, spaceless: bool) -> dict[str, Any]:
+def said(source: str, texts: list[str], recipe: Recipe) -> list[str]:
+    """What was found and what was chosen, for people."""
+    words = sum(len(text.split()) for text in texts)
+    tokenizer, model, training = recipe.tokenizer, recipe.model, recipe.training
+    lowered = ", all letters lowered" if tokenizer.lowercase else ""
+    units = {"steps": training.steps, "epochs": training.epochs, "minutes": training.minutes}
+    length = next((counted(number, unit[:-1]) for unit, number in units.items() if number is not None), "1 epoch")
+    lines = [
+        f"{source}: {counted(len(texts), 'text')}, {words:,} words, {distinct_words(texts):,} different ones",
+        f"chosen: {tokenizer.kind} tokenizer, at most {tokenizer.vocab_size:,} tokens{lowered}; "
+        f"the model reads {model.max_length} tokens at once",
+        f"chosen: {counted(model.n_layers, 'layer')} of width {model.d_model}, "
+        f"{counted(recipe.batch.size, 'row')} in a batch, {length} of training",
+    ]
+    if recipe.data.validation == source:
+        lines.append("there is only one text, so nothing is held out: the validation loss is that of the same text")
+    elif recipe.data.validation is None:
+        lines.append(f"chosen: {recipe.data.validation_share:.0%} of the texts are held out to measure on")
+    return [*lines, "every choice can be changed, for example: training.minutes=30 model.d_model=384"]
+
+
+def counted(number: int | float, what: str) -> str:
+    """`1 layer`, `2 layers`."""
+    return f"{number:,g} {what}{'' if number == 1 else 's'}" if number < 1e5 else f"{number:,.0f} {what}s"
+
+
+def distinct_words(texts: list[str]) -> int:
+    """How many different words there are between spaces."""
+    return len({word for text in texts for word in text.split()})
+
+
+def is_spaceless(texts: list[str]) -> bool:
+    """Whether the texts are in a script that puts no spaces between words."""
+    return sum(map(len, texts)) / max(1, sum(len(text.split()) for text in texts)) > SPACELESS
+
+
+def choose_tokenizer(texts: list[str], kind: str | None = None) -> dict[str, Any]:
     """Whole words for a small text (its words are few), pieces of words for a larger one, unigram pieces for scripts
     without spaces. About a third as many pieces as there are different words, from 400 to 8,192."""
-    if spaceless:
-        return {"kind": "unigram", "vocab_size": 4096}
-    if words < 20_000:
-        return {"kind": "word", "vocab_size": max(64, min(8192, distinct + 5)), "lowercase": True}
-    return {"kind": "wordpiece", "vocab_size": int(min(8192, max(400, distinct // 3)))}
+    words, distinct = sum(len(text.split()) for text in texts), distinct_words(texts)
+    if kind is None:
+        kind = "unigram" if is_spaceless(texts) else "word" if words < 20_000 else "wordpiece"
+    if kind == "word":
+        return {"kind": kind, "vocab_size": max(64, min(8192, distinct + 5)), "lowercase": True}
+    if kind == "character":
+        return {"kind": kind, "vocab_size": max(64, len(set().union(*texts)) + 5)}
+    if kind == "byte":
+        return {"kind": kind, "vocab_size": 261}
+    if is_spaceless(texts):
+        return {"kind": kind, "vocab_size": 4096}
+    return {"kind": kind, "vocab_size": int(min(8192, max(400, distinct // 3)))}
+
+
+def tokens_per_word(kind: str, characters: float) -> float:
+    """About how many tokens stand between two spaces, `characters` of text apart. A piece is two characters of a
+    script without spaces."""
+    if kind in ("character", "byte"):
+        return characters + 1
+    return characters / 2 if characters > SPACELESS else 1.0 if kind == "word" else 1.4
 
 
 def choose_max_length(lengths: np.ndarray, tokens_per_word: float) -> int:

@@ -20,8 +20,11 @@ NAMES = {
 
 
 class TorchEncoder(nn.Module):
-    """Our embeddings, then nn.TransformerEncoder. Its fused evaluation path is switched off: it works on padded rows
-    otherwise than training does."""
+    """Our embeddings, then nn.TransformerEncoder, without its nested tensors (they change the shape of the output).
+
+    Where no gradient is wanted, PyTorch's layers take a fused path: equal at every token, but NaN in rows of nothing
+    but padding, where nothing is ever asked.
+    """
 
     def __init__(self, config: ModelConfig, vocab_size: int) -> None:
         super().__init__()

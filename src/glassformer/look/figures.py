@@ -68,7 +68,7 @@ def families() -> tuple[str, ...]:
     return tuple(family for family in FAMILIES if family in installed)
 
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.family": list(families()),
     "font.size": 9.0,
     "text.usetex": False,

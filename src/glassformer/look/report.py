@@ -7,9 +7,10 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.figure import Figure
 
-from glassformer.errors import UsageError
+from glassformer.assemble import model_for
+from glassformer.errors import GlassformerError, UsageError
 from glassformer.look.curves import comparison_table, curves
-from glassformer.look.figures import save
+from glassformer.look.figures import FORMATS, save
 from glassformer.look.heatmaps import heatmap
 from glassformer.look.overlay import overlay
 from glassformer.model.transformer import count_parameters
@@ -56,40 +57,57 @@ def sample_prompts(run: Run, number: int) -> list[Prompt]:
 
 
 def overlay_of(seen: Attention, true: str | None = None, blank: int = 0) -> Figure:
-    """The overlay picture of one blank: what its query attended to, on the mean of the layers and heads there are."""
-    assert seen.filled is not None
+    """The overlay picture of one blank: what its query attended to, on the mean of the layers and heads there are.
+
+    Raises UsageError when the text has no such blank.
+    """
+    if seen.filled is None:
+        raise UsageError("an overlay shows a blank, and the text has none", "write [MASK] where a word is asked for")
+    many = len(seen.filled.blanks)
+    if not 0 <= blank < many:
+        raise UsageError(f"there is no blank {blank + 1}", f"the text has {many}, counted from 1")
     asked = seen.filled.blanks[blank]
     attention = np.asarray(seen.weights.mean((0, 1))[asked.position])
     candidates = [(c.token, c.probability) for c in asked.candidates]
     return overlay(seen.tokens, asked.position, attention, candidates, true if true is not None else asked.true)
 
 
+NUMBERS = (".json", ".npz")
+
+
 def draw_attention(
     run: Run,
     text: str,
     output: Path,
-    layer: int | None,
-    head: int | Literal["all", "mean"],
-    view: Literal["heatmap", "overlay"],
+    layer: int | None = None,
+    head: int | Literal["all", "mean"] = "all",
+    view: Literal["heatmap", "overlay"] = "heatmap",
     true: str | None = None,
+    blank: int = 0,
 ) -> None:
     """Attention of a text as a picture (.png, .svg, .pdf) or as numbers (.json, .npz: tokens, and weights as layers x
-    heads x query x key, of the chosen layer and head only). Raises UsageError for a layer, head or format that is not
-    there, and for an overlay of a text without a blank."""
-    seen = chosen(run.attention(text), layer, head) if output.suffix in NUMBERS else run.attention(text)
-    if output.suffix in NUMBERS:
-        write_numbers(seen, output)
+    heads x query x key, of the chosen layer and head only). `true` and `blank` are for the overlay.
+
+    Raises UsageError for a layer, head, blank or format that is not there, and for an overlay of a text without a
+    blank; GlassformerError when the file cannot be written.
+    """
+    kind = output.suffix.lower()
+    if kind not in (*FORMATS, *NUMBERS):
+        raise UsageError(
+            f"cannot write attention as {output.suffix or output.name!r}",
+            f"a picture ends in {', '.join(FORMATS)}; the numbers end in {', '.join(NUMBERS)}",
+        )
+    if true is not None and view != "overlay":
+        raise UsageError("the right word is said only in the overlay", "add --view overlay")
+    seen = run.attention(text)
+    picked = chosen(seen, layer, head)
+    if kind in NUMBERS:
+        write_numbers(picked, text, layer, head, output)
     elif view == "overlay":
-        if seen.filled is None:
-            raise UsageError(f"there is no blank in {text!r}", "write [MASK] where a word is asked for")
-        picked = chosen(seen, layer, head)
-        save(overlay_of(picked, true=true), output)
+        save(overlay_of(picked, true, blank), output)
     else:
-        marked = [blank.position for blank in seen.filled.blanks] if seen.filled else []
+        marked = [asked.position for asked in seen.filled.blanks] if seen.filled else []
         save(heatmap(seen.weights, seen.tokens, seen.tokens, layer=layer, head=head, marked=marked), output)
-
-
-NUMBERS = (".json", ".npz")
 
 
 def chosen(seen: Attention, layer: int | None, head: int | Literal["all", "mean"]) -> Attention:
@@ -107,15 +125,22 @@ def chosen(seen: Attention, layer: int | None, head: int | Literal["all", "mean"
     return seen._replace(weights=weights)
 
 
-def write_numbers(seen: Attention, output: Path) -> None:
-    """Tokens and weights for another program."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    if output.suffix == ".npz":
-        np.savez_compressed(output, weights=seen.weights, tokens=np.array(seen.tokens))
-        return
+def write_numbers(
+    seen: Attention, text: str, layer: int | None, head: int | Literal["all", "mean"], output: Path
+) -> None:
+    """Tokens and weights for another program; what it finds there is in docs/json.md."""
     answers = seen.filled.record()["blanks"] if seen.filled else []
-    record = {"tokens": seen.tokens, "weights": seen.weights.round(6).tolist(), "blanks": answers}
-    output.write_text(json.dumps(record), encoding="utf-8")
+    weights = seen.weights.astype(np.float64).round(6).tolist()
+    record = {"text": text, "tokens": seen.tokens, "layer": layer, "head": head, "weights": weights, "blanks": answers}
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with output.open("wb") as file:
+            if output.suffix.lower() == ".npz":
+                np.savez_compressed(file, weights=seen.weights, tokens=np.array(seen.tokens))
+            else:
+                file.write(json.dumps(record).encode())
+    except OSError as error:
+        raise GlassformerError(f"cannot write {output}: {error.strerror or error}", "choose another --output") from None
 
 
 def compare_runs(runs: list[Run], output: Path) -> list[dict[str, Any]]:
@@ -139,12 +164,12 @@ def describe_run(run: Run) -> dict[str, Any]:
     return {
         "description": recipe.description or "-",
         "objective": recipe.objective.model_dump()["name"],
-        "parameters": count_parameters(run.model),
+        "parameters": count_parameters(model_for(recipe, run.objective)),
         "vocabulary": run.tokenizer.vocab_size,
         "model": {key: model[key] for key in ("n_layers", "d_model", "n_heads", "d_ff", "max_length")},
         "training": {key: getattr(recipe.training, key) for key in ("steps", "device", "precision", "compile")},
         "results": {key: value for key, value in results.items() if key != "run"},
         "verdict": next((r["verdict"] for r in reversed(records) if "verdict" in r), "-"),
         "machine": {key: environment.get(key) for key in ("platform", "cpu", "cores", "memory_gb")},
-        "checkpoints": ", ".join(f"step-{step}" for step in checkpoint_steps(run.directory)) or "-",
+        "checkpoints": [f"step-{step}" for step in checkpoint_steps(run.directory)],
     }

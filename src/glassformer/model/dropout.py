@@ -18,7 +18,7 @@ def keep_mask(shape: torch.Size, p: float, dtype: torch.dtype) -> Tensor:
     number = shape.numel()
     draws = torch.randint(-(2**63), 2**63 - 1, ((number + 3) // 4,), dtype=torch.int64)
     lots = draws.view(torch.int16)[:number].view(shape)
-    threshold = round(p * LOTS) - LOTS // 2
+    threshold = min(round(p * LOTS), LOTS - 1) - LOTS // 2  # must fit 16 bits: beyond, it would keep everything
     return (lots >= threshold).to(dtype).mul_(1.0 / (1.0 - p))
 
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 def sinusoids(length: int, d_model: int) -> Float[Tensor, "length d_model"]:
     """The table of "Attention Is All You Need" (Vaswani et al. 2017, section 3.5): sine in even places, cosine in odd
-    ones, wavelengths from 2 pi to 10000 * 2 pi."""
-    position = torch.arange(length)[:, None]
-    frequency = torch.exp(torch.arange(0, d_model, 2) * (-math.log(10_000.0) / d_model))
+    ones, wavelengths from 2 pi to 10000 * 2 pi. Computed in float64: in float32 the angles of far positions are off."""
+    position = torch.arange(length, dtype=torch.float64)[:, None]
+    frequency = torch.exp(torch.arange(0, d_model, 2, dtype=torch.float64) * (-math.log(10_000.0) / d_model))
     table = torch.zeros(length, d_model)
     table[:, 0::2] = torch.sin(position * frequency)
     table[:, 1::2] = torch.cos(position * frequency[: d_model // 2])

@@ -112,10 +112,11 @@ class Transformer(nn.Module):
     def tie(self) -> None:
         """Let the heads over tokens share the embedding's weight, where the configuration says so."""
         for name, spec in self.specs.items():
-            if self.config.tied and spec.tied:
+            embedding = self.encoder.embeddings.token
+            if self.config.tied and spec.tied and spec.size == embedding.num_embeddings:
                 head = self.heads[name]
                 assert isinstance(head, Head)
-                head.output.weight = self.encoder.embeddings.token.weight
+                head.output.weight = embedding.weight
 
     def forward(self, batch: Batch) -> dict[str, Float[Tensor, "N size"]]:
         """Logits of each head at the positions that the batch asks, in the batch's order."""

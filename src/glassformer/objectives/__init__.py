@@ -110,7 +110,7 @@ class Objective(ABC, Generic[C]):
         for name, values in logits.items():
             targets, count = batch.asked[name].targets, batch.asked[name].number
             best = values.topk(min(5, values.shape[-1]), dim=-1).indices
-            right = best == targets[:, None]  # NOT_ASKED equals no class
+            right = (best == targets[:, None]).float()  # NOT_ASKED equals no class
             hits[f"{name}/accuracy"] = Loss(right[:, 0].sum(), count)
             hits[f"{name}/top5_accuracy"] = Loss(right.sum(), count)
         return hits

@@ -77,7 +77,7 @@ class MaskedLM(Objective[MaskedLMConfig]):
         number = max(1, int(self.config.mask_rate * len(positions) + rng.random()))
         if not self.config.whole_word:
             return np.sort(rng.choice(positions, number, replace=False))
-        word_of = np.cumsum(starts_word | ~can_be_asked)
+        word_of = np.cumsum(starts_word)
         words = rng.permutation(np.unique(word_of[positions]))
         lengths = np.bincount(word_of[positions], minlength=word_of[-1] + 1)[words]
         # The word that crosses the number is taken as often as it is needed to keep the rate on average.
@@ -115,7 +115,7 @@ class MaskedLM(Objective[MaskedLMConfig]):
         return (tokenizer.cls_id if self.config.units == "documents" else tokenizer.sep_id), tokenizer.sep_id
 
     def prompt(self, text: str) -> Prompt:
-        """A text with [MASK] at its blanks. Raises UsageError without a blank or when longer than `max_length`."""
+        """A text with [MASK] at its blanks, or with none. Raises UsageError when longer than `max_length`."""
         encoded = self.tokenizer.encode(text, allow_mask=True)
         first, last = self.frame
         ids = np.concatenate([[first], encoded.ids, [last]])

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from glassformer.data.batch import Batch, BatchConfig, Example, Shapes, collate, plan
+from glassformer.errors import UsageError
 from glassformer.objectives import Loss, Objective, Units
 
 EVALUATION_SEED = 20_170_612
@@ -38,7 +39,8 @@ class Evaluation:
 class FixedQuestions:
     """Units with their fixed corruption, collated once; at most `limit` units, drawn at random once.
 
-    Kept in memory: asking the same questions again then costs only the forward passes.
+    Kept in memory: asking the same questions again then costs only the forward passes. Raises UsageError where there
+    is nothing to ask: a loss of 0 over 0 questions would look perfect.
     """
 
     def __init__(
@@ -54,6 +56,11 @@ class FixedQuestions:
         chosen = np.random.default_rng(EVALUATION_SEED).permutation(len(units))[:limit]
         self.chosen = np.sort(chosen)
         self._batches = list(self._collate(config, shapes))
+        if not any(asked.number for batch in self._batches for asked in batch.asked.values()):
+            raise UsageError(
+                "nothing can be asked in the evaluation texts: every word of theirs is unknown",
+                "use texts of the same language and kind as the training texts",
+            )
 
     def _collate(self, config: BatchConfig, shapes: Shapes | None) -> Iterator[Batch]:
         lengths = self.units.lengths[self.chosen]

@@ -35,10 +35,11 @@ class Timing(NamedTuple):
 
 def padded_tokens(order: TrainingOrder, micro_batches: list[list[Row]]) -> int:
     """Rows times longest row, over the micro-batches of a step: what a step's time goes with."""
-    lengths = order.units.lengths
-    if order.shapes is not None:
-        return len(micro_batches) * order.shapes.rows * max(order.shapes.lengths)
-    return sum(len(rows) * max(int(lengths[row].sum()) for row in rows) for rows in micro_batches)
+    lengths, shapes = order.units.lengths, order.shapes
+    longest = [max(int(lengths[row].sum()) for row in rows) for rows in micro_batches]
+    if shapes is not None:
+        return sum(shapes.rows * min(length for length in shapes.lengths if length >= n) for n in longest)
+    return sum(len(rows) * n for rows, n in zip(micro_batches, longest, strict=True))
 
 
 def time_steps(engine: Engine, order: TrainingOrder, seconds: float = 3.0, most: int = 60) -> Timing:
@@ -68,9 +69,7 @@ def time_steps(engine: Engine, order: TrainingOrder, seconds: float = 3.0, most:
 def time_evaluation(engine: Engine, questions: FixedQuestions) -> float:
     """Seconds of one evaluation."""
     start = time.perf_counter()
-    engine.forward.eval()
     evaluate(engine.forward, questions, engine.fabric.to_device)
-    engine.forward.train()
     return time.perf_counter() - start
 
 

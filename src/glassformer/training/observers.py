@@ -2,15 +2,16 @@
 
 import math
 from collections import Counter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
 
 from glassformer.data.batch import Batch, collate
 from glassformer.objectives import Blank, Objective
-from glassformer.record import attention_places, record
-from glassformer.run import RunDirectory
+from glassformer.record import RecordedAttention, attention_places, record
+from glassformer.run import RunDirectory, write_text_durably
 from glassformer.training.evaluation import Evaluation, FixedQuestions
 
 
@@ -24,6 +25,7 @@ class Moment(NamedTuple):
     """The records of all evaluations so far, this one not included."""
 
 
+@runtime_checkable
 class Observer(Protocol):
     """Called at each evaluation; what it returns is merged into the evaluation's record. A `warnings` list and a
     `verdict` are shown to the person."""
@@ -84,10 +86,9 @@ class Samples:
                 mark = "right" if best.token == blank.true else "wrong"
                 lines.append(f"  true {blank.true!s:<16} predicted {best.token:<16} {best.probability:6.1%}  {mark}")
             lines.append("")
-        self.run.samples.mkdir(parents=True, exist_ok=True)
-        name = f"step-{moment.step:07d}.txt"
-        (self.run.samples / name).write_text("\n".join(lines), encoding="utf-8", errors="backslashreplace")
-        return {"samples": guesses, "warnings": one_word_warning(guesses)}
+        write_text_durably(self.run.samples / f"step-{moment.step:07d}.txt", "\n".join(lines))
+        # Before its first step a model may well say one word to everything.
+        return {"samples": guesses, "warnings": one_word_warning(guesses) if moment.step else []}
 
 
 class AttentionEntropy:
@@ -108,17 +109,29 @@ class AttentionEntropy:
         with torch.no_grad(), record(model) as tape:
             model(to(self.batch, next(model.parameters()).device))
         model.train(training)
-        entropy = {place: normalised_entropy(tape[place].weights()) for place in places}
+        entropy = {place: normalised_entropy(tape[place].weights(), allowed(tape[place])) for place in places}
         return {"attention_entropy": entropy, "warnings": collapse_warnings(entropy, self.COLLAPSED)}
 
 
-def normalised_entropy(weights: torch.Tensor) -> list[float]:
-    """Entropy per head of weights (B, H, Q, K), each row divided by the ln of the keys that it may see (weights above
-    zero), averaged over rows that see at least two keys."""
-    seen = (weights > 0).sum(-1)
+def allowed(recorded: RecordedAttention) -> Bool[Tensor, "B 1 Q K"]:
+    """Which keys each query may see. Queries that are padding themselves see nothing: nobody reads what they mix."""
+    batch, _, queries, _ = recorded.q.shape
+    keys = recorded.k.shape[2]
+    mask = recorded.mask.dense()
+    pairs = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=recorded.q.device) if mask is None else mask
+    pairs = pairs.expand(batch, 1, queries, keys)
+    if recorded.mask.key_mask is not None and queries == keys:
+        pairs = pairs & recorded.mask.key_mask[:, None, :, None]
+    return pairs
+
+
+def normalised_entropy(weights: Float[Tensor, "B H Q K"], allowed: Bool[Tensor, "B 1 Q K"]) -> list[float]:
+    """Entropy per head, each row divided by the ln of the number of keys that it may see, averaged over the rows that
+    may see at least two. (Not the keys with a weight above zero: in a collapsed row most weights underflow.)"""
+    seen = allowed.sum(-1)
     entropy = -(weights * weights.clamp_min(1e-30).log()).sum(-1)
     share = entropy / seen.clamp_min(2).log()
-    counted = (seen >= 2).float()
+    counted = (seen >= 2).float().expand_as(share)
     per_head = (share * counted).sum((0, 2)) / counted.sum((0, 2)).clamp_min(1)
     return [round(float(value), 4) for value in per_head]
 
@@ -149,17 +162,19 @@ def verdict(losses: list[float], references: dict[str, float]) -> str:
     """Where the newest of the validation losses stands.
 
     uniform and unigram are in nats, as the losses are. The order of the questions matters: rising after a low point
-    is said before how good the low point was.
+    is said before how good the low point was, and a model that has used the context and lost it again overfits however
+    high its loss rises. Held-out words that training saw rarely can put unigram above uniform; the lower one counts.
     """
     newest, best = losses[-1], min(losses)
-    uniform, unigram = references["uniform"], references["unigram"]
+    uniform, unigram = references["uniform"], min(references.values())
     if not math.isfinite(newest):
         return "broken: the loss is not a finite number"
-    if newest > uniform * 1.05:
+    rising = len(losses) >= 4 and newest > best + 0.1 and losses[-1] > losses[-2] > losses[-3]
+    if newest > uniform * 1.05 and not (rising and best < unigram):
         return "worse than guessing at random: the learning rate is probably too high"
-    if len(losses) >= 4 and newest > best + 0.1 and losses[-1] > losses[-2] > losses[-3]:
+    if rising:
         return f"overfitting: the validation loss has risen for some time, by {newest - best:.2f} since its best"
-    if newest > unigram + 0.5 * (uniform - unigram):
+    if newest > min(uniform - 0.02, unigram + 0.5 * (uniform - unigram)):
         return "hardly anything learned yet: near ln V, where all words are alike"
     if newest > unigram - 0.02:
         return "knows how often words occur, but does not use the context yet"

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from types import FrameType
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
 from glassformer.config import Config
 from glassformer.errors import GlassformerError
-from glassformer.run import RunDirectory
+from glassformer.run import RunDirectory, remove_abandoned
 from glassformer.training.checkpoints import (
     flatten_optimizer,
     latest_checkpoint,
@@ -52,7 +52,7 @@ class TrainingConfig(Config):
     device: Auto | Literal["cpu", "cuda", "mps"] = Field("auto", description="where to train")
     precision: Auto | Literal["32-true", "bf16-mixed", "bf16-true"] = Field("auto", description="number format")
     compile: Auto | bool = Field("auto", description="compile the model (long runs only, when it was seen to pay)")
-    threads: Auto | int = Field("auto", description="CPU threads")
+    threads: Auto | Annotated[int, Field(ge=1)] = Field("auto", description="CPU threads")
     tensorboard: bool = Field(False, description="write TensorBoard files too (needs the extra `tensorboard`)")
 
 
@@ -69,11 +69,13 @@ class State:
     best_step: int = 0
     without_improvement: int = 0
     skipped: int = 0
+    skipped_in_a_row: int = 0
     tokens_seen: int = 0
     elapsed: float = 0.0
     metrics_length: int = 0
 
 
+@runtime_checkable
 class Display(Protocol):
     """What a person watches."""
 
@@ -129,7 +131,6 @@ class Trainer:
         self.state = State()
         self.history: list[dict[str, Any]] = []
         self._window = Window([], [])
-        self._skipped_in_a_row = 0
 
     def fit(self) -> State:
         """Train to the end, from the newest whole checkpoint if there is one.
@@ -175,16 +176,16 @@ class Trainer:
         self.state.tokens_seen += sum(batch.tokens for batch in batches)
         self._window.add(update.loss, update.gradient_norm, sum(batch.tokens for batch in batches))
         if update.applied:
-            self._skipped_in_a_row = 0
+            self.state.skipped_in_a_row = 0
         else:
             self._skip(update.loss, update.gradient_norm)
 
     def _skip(self, loss: float, norm: float) -> None:
         """An update that is not finite is left out; too many of them, or `nonfinite=stop`, end the run."""
         self.state.skipped += 1
-        self._skipped_in_a_row += 1
+        self.state.skipped_in_a_row += 1
         what = f"step {self.state.step}: loss {loss}, gradient norm {norm}; the update was skipped"
-        if self.config.nonfinite == "stop" or self._skipped_in_a_row >= GIVE_UP_AFTER:
+        if self.config.nonfinite == "stop" or self.state.skipped_in_a_row >= GIVE_UP_AFTER:
             raise GlassformerError(
                 f"{what}, and training stops. No checkpoint holds it; the last good one is intact",
                 "lower optimizer.learning_rate, raise schedule.warmup_steps, or set training.precision=32-true",
@@ -220,9 +221,7 @@ class Trainer:
     def _evaluate(self) -> None:
         """Ask the fixed questions, let the observers look, keep the best weights."""
         started = time.perf_counter()
-        self.engine.forward.eval()
         evaluation = evaluate(self.engine.forward, self.questions, self.engine.fabric.to_device)
-        self.engine.forward.train()
         record: dict[str, Any] = {"event": "evaluation", "step": self.state.step, **evaluation.record()}
         moment = Moment(self.state.step, self.engine.model, evaluation, self.history)
         warnings: list[str] = []
@@ -232,7 +231,8 @@ class Trainer:
             record |= seen
         record |= {"warnings": warnings, "elapsed": round(self.state.elapsed, 3)}
         record["seconds"] = round(time.perf_counter() - started, 3)
-        self._judge(evaluation.loss)
+        if self.state.step > 0:
+            self._judge(evaluation.loss)
         self.history.append(record)
         self._append(record)
         self.display.evaluation(record)
@@ -243,8 +243,7 @@ class Trainer:
         if math.isfinite(loss) and (best is None or loss < best):
             self.state.best_loss, self.state.best_step = loss, self.state.step
             self.state.without_improvement = 0
-            if self.state.step > 0:
-                save_best(self.run, dict(self.engine.model.state_dict()), asdict(self.state))
+            save_best(self.run, dict(self.engine.model.state_dict()), asdict(self.state))
         else:
             self.state.without_improvement += 1
 
@@ -264,6 +263,7 @@ class Trainer:
 
     def _restore(self) -> None:
         """Continue from the newest whole checkpoint: weights, optimiser, state, and the metrics up to there."""
+        remove_abandoned(self.run.samples)
         checkpoint = latest_checkpoint(self.run, self.display.say)
         if checkpoint is None:
             self.run.truncate_metrics(0)
@@ -289,20 +289,19 @@ class Window:
         self.started = time.perf_counter()
 
     def add(self, loss: float, norm: float, tokens: int) -> None:
-        """One more step."""
-        self.losses.append(loss)
-        self.norms.append(norm)
+        """One more step. What is not finite is left out: it belongs neither in a mean nor in a checkpoint."""
+        self.losses += [loss] if math.isfinite(loss) else []
+        self.norms += [norm] if math.isfinite(norm) else []
         self.tokens += tokens
 
     def record(self, step: int, state: State, learning_rate: float) -> dict[str, Any]:
         """Means over the window's finite steps; JSON has no NaN. The speed is that since the window was opened, or
         since a resume."""
-        finite = [loss for loss in self.losses if math.isfinite(loss)]
-        norms = [norm for norm in self.norms if math.isfinite(norm)]
+        losses, norms = self.losses, self.norms
         return {
             "event": "train",
             "step": step,
-            "loss": sum(finite) / len(finite) if finite else None,
+            "loss": sum(losses) / len(losses) if losses else None,
             "gradient_norm": sum(norms) / len(norms) if norms else None,
             "learning_rate": learning_rate,
             "tokens_seen": state.tokens_seen,

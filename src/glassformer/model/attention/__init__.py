@@ -7,7 +7,7 @@ mechanism never sees a projection, and owns its scale.
 import importlib
 import inspect
 import pkgutil
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError, nearest
 
 
-class Mechanism(nn.Module):
+class Mechanism(nn.Module, ABC):
     """What every file in this folder provides."""
 
     def __init__(self, d_head: int) -> None:

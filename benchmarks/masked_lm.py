@@ -1,0 +1,407 @@
+"""Masked language modelling: Hugging Face's BertForMaskedLM through its Trainer, and glassformer, on the same text.
+
+    python benchmarks/masked_lm.py speed --data DIR      tokens per second, interleaved, with the spread
+    python benchmarks/masked_lm.py quality --data DIR    masked loss after equal minutes, and in a third of the time
+
+DIR holds WikiText-2 as train.txt and valid.txt. Both sides read the same rows of 128 tokens of the same WordPiece
+tokenizer, 32 rows a batch, with the same number of threads, in models of equal size; both are asked the same masked
+positions in evaluation. Each contestant is a process of its own; only one runs at a time: the others wait at a pipe,
+so that all see the same machine in the same minutes. Results go to docs/results/.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
+LENGTH, ROWS = 128, 32
+PEER_RATES = (3e-4, 5e-4, 1e-3)
+MODEL = {"n_layers": 4, "d_model": 256, "n_heads": 8, "d_ff": 1024, "vocab_size": 8192}
+
+CONTESTANTS: dict[str, dict[str, Any]] = {
+    "peer-default": {"side": "peer", "bf16": False, "compile": False, "attention_dropout": 0.1},
+    "peer-best": {"side": "peer", "bf16": True, "compile": True, "attention_dropout": 0.0},
+    "glassformer": {"side": "ours", "changes": []},
+}
+
+
+# ---------------------------------------------------------------------------------- the parent: who runs when
+
+
+class Contestant:
+    """A process that trains `n` steps when told so, and says how long they took and how many tokens they had."""
+
+    def __init__(self, name: str, task: dict[str, Any]) -> None:
+        self.name = name
+        number, path = tempfile.mkstemp(suffix=f".{name}.log")
+        self.log = Path(path)
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "worker", json.dumps(task)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=number,
+            text=True,
+        )
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send a request and wait for its answer."""
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                return dict(json.loads(line))
+        raise SystemExit(
+            f"{self.name} ended early; its log: {self.log.name}\n{Path(self.log.name).read_text()[-2000:]}"
+        )
+
+    def end(self) -> None:
+        """Let it go."""
+        self.process.kill()
+        self.process.wait()
+
+
+def speed(options: argparse.Namespace) -> dict[str, Any]:
+    """Rounds in which each contestant trains a few steps in turn; medians and quartiles of tokens per second."""
+    contestants = {name: Contestant(name, task_for(options, c)) for name, c in CONTESTANTS.items()}
+    rates: dict[str, list[float]] = {name: [] for name in contestants}
+    matmuls: dict[str, list[float]] = {"32": [], "bf16": []}
+    for each in contestants.values():
+        each.ask({"steps": 3})  # compiling and first allocations do not count
+    for number in range(options.rounds):
+        for name, each in contestants.items():
+            answer = each.ask({"steps": options.steps})
+            rates[name].append(answer["tokens"] / answer["seconds"])
+        for kind in matmuls:
+            matmuls[kind].append(matmul_rate(kind))
+        print(f"round {number + 1}: " + ", ".join(f"{n} {r[-1]:,.0f}" for n, r in rates.items()), flush=True)
+    settled = contestants["glassformer"].ask({"settled": True})
+    for each in contestants.values():
+        each.end()
+    return speed_report(rates, matmuls, settled)
+
+
+def speed_report(rates: dict[str, list[float]], matmuls: dict[str, list[float]], settled: Any) -> dict[str, Any]:
+    """Medians, quartiles, ratios round by round, and the share of the matmul rate."""
+    precision = "bf16" if "bf16" in settled["precision"] else "32"
+    ratios = {
+        name: spread([ours / theirs for ours, theirs in zip(rates["glassformer"], rates[name], strict=True)])
+        for name in ("peer-default", "peer-best")
+    }
+    arithmetic = statistics.median(rates["glassformer"]) * flops_per_token()
+    return {
+        "tokens_per_second": {name: spread(values) for name, values in rates.items()},
+        "ratio_to": ratios,
+        "matmul_gflops": {kind: spread([v / 1e9 for v in values]) for kind, values in matmuls.items()},
+        "share_of_matmul_rate": round(arithmetic / statistics.median(matmuls[precision]), 3),
+        "glassformer_settled": settled,
+    }
+
+
+def flops_per_token(masked: float = 0.15) -> float:
+    """Multiplications and additions of a step for each token: three times the forward pass. Linear layers, attention
+    scores and mixing, and the head at masked places only (that is what has to be computed)."""
+    d, f, n = MODEL["d_model"], MODEL["d_ff"], MODEL["n_layers"]
+    block = 2 * (4 * d * d + 2 * d * f) + 2 * 2 * LENGTH * d
+    head = 2 * (d * d + d * MODEL["vocab_size"])
+    return 3.0 * (n * block + masked * head)
+
+
+def matmul_rate(kind: str, size: int = 2048) -> float:
+    """Operations per second of one large matrix multiplication."""
+    import torch
+
+    a = torch.randn(size, size, dtype=torch.bfloat16 if kind == "bf16" else torch.float32)
+    a @ a
+    start = time.perf_counter()
+    for _ in range(3):
+        a @ a
+    return 3 * 2 * size**3 / (time.perf_counter() - start)
+
+
+def quality(options: argparse.Namespace) -> dict[str, Any]:
+    """Train the peer's best set-up for the given minutes at each of three learning rates, its best rate with every
+    seed, and ours for a third of the time with every seed; compare losses on the same masked positions."""
+    first = {rate: trained(options, peer(rate), options.minutes, seed=1) for rate in options.rates}
+    best = min(first, key=lambda rate: first[rate]["loss"])
+    seeds = range(1, options.seeds + 1)
+    theirs = [first[best] if seed == 1 else trained(options, peer(best), options.minutes, seed) for seed in seeds]
+    ours = [trained(options, CONTESTANTS["glassformer"], options.minutes / 3, seed) for seed in seeds]
+    return {
+        "minutes": {"peer": options.minutes, "glassformer": options.minutes / 3},
+        "peer_rates": {str(rate): result["loss"] for rate, result in first.items()},
+        "peer": theirs,
+        "glassformer": ours,
+        "losses": {
+            "peer": spread([r["loss"] for r in theirs]),
+            "glassformer": spread([r["loss"] for r in ours]),
+        },
+    }
+
+
+def peer(rate: float) -> dict[str, Any]:
+    """The peer's best set-up at one learning rate."""
+    return {**CONTESTANTS["peer-best"], "learning_rate": rate}
+
+
+def trained(options: argparse.Namespace, contestant: dict[str, Any], minutes: float, seed: int) -> dict[str, Any]:
+    """Train for so many minutes of training time (evaluation and compiling left out); the loss at each tenth."""
+    probe = Contestant("probe", task_for(options, contestant, seed=seed))
+    probe.ask({"steps": 3})
+    answer = probe.ask({"steps": 12})
+    probe.end()
+    steps = max(10, int(minutes * 60 / (answer["seconds"] / 12)))
+    runner = Contestant("runner", task_for(options, contestant, seed=seed, total=steps))
+    seconds, curve = 0.0, []
+    for tenth in range(10):
+        wanted = steps * (tenth + 1) // 10 - steps * tenth // 10
+        seconds += runner.ask({"steps": wanted})["seconds"]
+        curve.append({"seconds": round(seconds, 1), **runner.ask({"evaluate": True})})
+        print(f"  {contestant['side']} seed {seed}: {curve[-1]}", flush=True)
+    runner.end()
+    return {"seed": seed, "steps": steps, "seconds": round(seconds, 1), **curve[-1], "curve": curve}
+
+
+def task_for(options: argparse.Namespace, contestant: dict[str, Any], seed: int = 1, total: int = 100_000) -> dict:
+    """What a worker needs to know."""
+    return {**contestant, "data": str(options.data.resolve()), "threads": options.threads, "seed": seed, "total": total}
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median and quartiles."""
+    quartiles = statistics.quantiles(values, n=4) if len(values) > 1 else [values[0]] * 3
+    return dict(zip(("low", "median", "high"), (round(q, 4) for q in quartiles), strict=True))
+
+
+# ------------------------------------------------------------------------------------- the workers: one contestant
+
+
+def worker(task: dict[str, Any]) -> None:
+    """Serve requests on standard input: {"steps": n}, {"evaluate": true}, {"settled": true}."""
+    answers = sys.stdout
+    sys.stdout = sys.stderr  # whatever libraries print does not reach the parent
+    import torch
+
+    torch.set_num_threads(task["threads"])
+    gate = Gate(answers)
+    {"peer": run_peer, "ours": run_ours}[task["side"]](task, gate)
+
+
+class Gate:
+    """Called after every step: counts them, and answers the parent's requests when those that it asked for are done."""
+
+    def __init__(self, answers: Any) -> None:
+        self.answers = answers
+        self.left = 0
+        self.tokens = 0
+        self.started = 0.0
+        self.asked = 0
+        self.evaluate: Any = None
+        self.settled: dict[str, Any] = {}
+
+    def wait(self) -> None:
+        """Block until steps are asked for; answer everything else."""
+        for line in sys.stdin:
+            request = json.loads(line)
+            if "steps" in request:
+                self.left, self.tokens, self.started = request["steps"], 0, time.perf_counter()
+                return
+            self.say(self.evaluate() if "evaluate" in request else self.settled)
+        os._exit(0)
+
+    def passed(self, tokens: int) -> None:
+        """One step is done."""
+        self.left -= 1
+        self.tokens += tokens
+        if self.left == 0:
+            self.say({"seconds": time.perf_counter() - self.started, "tokens": self.tokens})
+            self.wait()
+
+    def say(self, answer: dict[str, Any]) -> None:
+        """Answer the parent."""
+        self.answers.write(json.dumps(answer) + "\n")
+        self.answers.flush()
+
+
+def our_recipe(task: dict[str, Any]) -> Any:
+    """The shipped recipe on local files."""
+    from glassformer import recipe as recipes
+
+    changes = [
+        f"data.train={task['data']}/train.txt",
+        f"data.validation={task['data']}/valid.txt",
+        "data.test=null",
+        f"training.threads={task['threads']}",
+        f"training.steps={task['total']}",
+        f"training.evaluate_every={task['total']}",
+        f"training.checkpoint_every={task['total']}",
+        f"training.log_every={task['total']}",
+        f"seed={task['seed']}",
+        *task.get("changes", []),
+    ]
+    return recipes.read("mlm-wikitext2", changes)
+
+
+def run_ours(task: dict[str, Any], gate: Gate) -> None:
+    """Our trainer, whose every step passes the gate."""
+    from glassformer.assemble import assemble
+    from glassformer.settle import engine_for, settle, training_order, validation_questions
+    from glassformer.training.evaluation import evaluate
+    from glassformer.training.schedules import learning_rate_factor
+
+    parts = assemble(our_recipe(task))
+    settled, _ = settle(parts, lambda text: None)
+    engine, order = engine_for(settled, parts.objective), training_order(settled, parts)
+    questions = validation_questions(settled, parts)
+    gate.evaluate = lambda: {k: evaluate(engine.model.eval(), questions).record()[k] for k in ("loss", "accuracy")}
+    training = settled.training
+    gate.settled = {key: getattr(training, key) for key in ("precision", "compile", "threads")}
+    gate.wait()
+    for step, (epoch, rows) in enumerate(order.steps(), 1):
+        engine.model.train()
+        batches = [order.batch(epoch, micro_batch) for micro_batch in rows]
+        factor = learning_rate_factor(min(step, task["total"]), task["total"], settled.schedule)
+        engine.update(batches, factor, (task["seed"], step))
+        gate.passed(sum(batch.tokens for batch in batches))
+
+
+def run_peer(task: dict[str, Any], gate: Gate) -> None:
+    """Hugging Face's Trainer, whose callback passes the gate."""
+    import torch
+    from transformers import (
+        BertConfig,
+        BertForMaskedLM,
+        DataCollatorForLanguageModeling,
+        PreTrainedTokenizerFast,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+    )
+
+    from glassformer.assemble import assemble
+    from glassformer.settle import validation_questions
+
+    recipe = our_recipe(task)
+    parts = assemble(recipe)
+    rows = rows_of(parts)
+    torch.manual_seed(task["seed"])
+    model = BertForMaskedLM(
+        BertConfig(
+            vocab_size=MODEL["vocab_size"],
+            hidden_size=MODEL["d_model"],
+            num_hidden_layers=MODEL["n_layers"],
+            num_attention_heads=MODEL["n_heads"],
+            intermediate_size=MODEL["d_ff"],
+            max_position_embeddings=LENGTH,
+            attention_probs_dropout_prob=task["attention_dropout"],
+        )
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        parts.tokenizer.save(Path(folder) / "tokenizer.json")
+        names = {f"{n}_token": f"[{n.upper()}]" for n in ("pad", "unk", "cls", "sep", "mask")}
+        tokenizer = PreTrainedTokenizerFast(tokenizer_file=f"{folder}/tokenizer.json", **names)
+        arguments = TrainingArguments(
+            output_dir=folder,
+            per_device_train_batch_size=ROWS,
+            max_steps=task["total"],
+            learning_rate=task.get("learning_rate", 5e-4),
+            warmup_steps=min(500, task["total"] // 16),
+            weight_decay=0.01,
+            use_cpu=True,
+            bf16=task["bf16"],
+            torch_compile=task["compile"],
+            seed=task["seed"],
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            logging_steps=10**9,
+            dataloader_pin_memory=False,
+        )
+        questions = validation_questions(recipe, parts)
+        gate.evaluate = lambda: peer_evaluation(model, questions)
+
+        class Gatekeeper(TrainerCallback):  # type: ignore[misc]
+            def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+                gate.wait()
+
+            def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+                gate.passed(ROWS * LENGTH)
+
+        Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=[{"input_ids": row} for row in rows],
+            data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15),
+            callbacks=[Gatekeeper()],
+        ).train()
+
+
+def rows_of(parts: Any) -> list[list[int]]:
+    """The full rows of our stream, before any corruption."""
+    units = parts.train_units
+    full = [i for i, length in enumerate(units.lengths) if length == LENGTH]
+    return [units.row(i * LENGTH, (i + 1) * LENGTH)[0].tolist() for i in full]
+
+
+def peer_evaluation(model: Any, questions: Any) -> dict[str, float]:
+    """The peer's loss and accuracy on our fixed questions."""
+    import torch
+    import torch.nn.functional as F
+
+    training = model.training
+    model.eval()
+    total, right, count = 0.0, 0, 0
+    with torch.no_grad():
+        for batch in questions:
+            [stream], [asked] = batch.streams.values(), batch.asked.values()
+            mask = stream.mask.key_mask
+            logits = model(
+                input_ids=stream.input_ids, attention_mask=None if mask is None else mask.long()
+            ).logits.flatten(0, 1)[asked.rows]
+            total += float(F.cross_entropy(logits.float(), asked.targets, reduction="sum"))
+            right += int((logits.argmax(-1) == asked.targets).sum())
+            count += asked.number
+    model.train(training)
+    return {"loss": total / count, "accuracy": right / count}
+
+
+# ------------------------------------------------------------------------------------------------------ the report
+
+
+def main() -> None:
+    """Parse, measure, write."""
+    if len(sys.argv) == 3 and sys.argv[1] == "worker":
+        worker(json.loads(sys.argv[2]))
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["speed", "quality"])
+    parser.add_argument("--data", type=Path, required=True, help="the folder with train.txt and valid.txt")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--rounds", type=int, default=9, help="speed: rounds")
+    parser.add_argument("--steps", type=int, default=8, help="speed: steps of each contestant in a round")
+    parser.add_argument("--minutes", type=float, default=15.0, help="quality: the peer's minutes; ours has a third")
+    parser.add_argument("--seeds", type=int, default=3, help="quality: seeds")
+    parser.add_argument("--rates", type=float, nargs="+", default=PEER_RATES, help="quality: the peer's learning rates")
+    options = parser.parse_args()
+    os.environ.setdefault("GLASSFORMER_CACHE", tempfile.mkdtemp())
+    result = {"speed": speed, "quality": quality}[options.what](options)
+
+    from glassformer.run import describe_environment, write_text_durably
+
+    record = {"benchmark": f"masked_lm {options.what}", "machine": describe_environment(), **result}
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    file = RESULTS / f"masked_lm_{options.what}.json"
+    write_text_durably(file, json.dumps(record, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+    print(f"written to {file}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+"""What every objective promises, asked of each file in objectives/. A new file is picked up by itself."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from glassformer import objectives
+from glassformer.data.batch import NOT_ASKED, Example, collate
+from glassformer.data.corpus import Corpus
+from glassformer.data.tokenizer import Tokenizer
+from glassformer.errors import UsageError
+from glassformer.objectives import Objective, find_objective, objective_names
+
+MAX_LENGTH = 13
+
+
+def make(name: str, tokenizer: Tokenizer) -> Objective:
+    kind = find_objective(name)
+    return kind(kind.Config(), tokenizer, MAX_LENGTH)
+
+
+def examples_of(objective: Objective, corpus: Corpus, seed: int = 1) -> list[Example]:
+    units = objective.units(corpus)
+    return [units.example(i, np.random.default_rng((seed, i))) for i in range(len(units))]
+
+
+def flat(example: Example) -> list[list[int]]:
+    """Everything in an example, to compare."""
+    arrays = [*example.streams.values(), *(array for asked in example.asked.values() for array in asked)]
+    return [array.tolist() for array in arrays]
+
+
+# ----------------------------------------------------------------------------------- one function for each promise
+
+
+def check_lengths(objective: Objective, corpus: Corpus) -> None:
+    """`lengths` says how long the longest stream of each unit is; none is longer than the model reads."""
+    units = objective.units(corpus)
+    assert len(units) > 0
+    for index, example in enumerate(examples_of(objective, corpus)):
+        assert units.lengths[index] == max(len(ids) for ids in example.streams.values()) <= MAX_LENGTH
+
+
+def check_purity(objective: Objective, corpus: Corpus) -> None:
+    """An example is a function of index and generator alone: not of what was asked before, nor of global state."""
+    units = objective.units(corpus)
+    forwards = [flat(example) for example in examples_of(objective, corpus)]
+    np.random.seed(99)
+    torch.manual_seed(99)
+    for index in reversed(range(len(units))):
+        assert flat(units.example(index, np.random.default_rng((1, index)))) == forwards[index]
+
+
+def check_fresh_corruption(objective: Objective, corpus: Corpus) -> None:
+    """Another generator gives other questions."""
+    first, second = (list(map(flat, examples_of(objective, corpus, seed))) for seed in (1, 2))
+    assert first != second
+
+
+def check_questions(objective: Objective, corpus: Corpus) -> None:
+    """Each head is asked, inside its stream, at no place twice, for a class that it has."""
+    specs = {spec.name: spec for spec in objective.heads()}
+    assert len(specs) == len(objective.heads()) > 0
+    asked_at_all = dict.fromkeys(specs, 0)
+    for example in examples_of(objective, corpus):
+        assert set(example.asked) == set(specs)
+        for name, (positions, targets) in example.asked.items():
+            assert len(positions) == len(targets) == len(set(positions.tolist()))
+            assert ((positions >= 0) & (positions < len(example.streams[specs[name].stream]))).all()
+            assert ((targets >= 0) & (targets < specs[name].size)).all()
+            asked_at_all[name] += len(positions)
+    assert all(asked_at_all.values())
+
+
+def logits_for(objective: Objective, examples: list[Example]) -> tuple:
+    """A batch of one example a row, and random logits at its asked places."""
+    batch = collate([[example] for example in examples], objective.tokenizer.pad_id)
+    generator = torch.Generator().manual_seed(len(examples))
+    sizes = {spec.name: spec.size for spec in objective.heads()}
+    return batch, {
+        name: torch.randn(len(asked.rows), sizes[name], generator=generator, requires_grad=True)
+        for name, asked in batch.asked.items()
+    }
+
+
+def check_loss(objective: Objective, corpus: Corpus) -> None:
+    """Sums and counts: finite, counted as the batch says, and the sum over two halves is the sum over the whole."""
+    examples = examples_of(objective, corpus)
+    batch, logits = logits_for(objective, examples)
+    whole = objective.loss(logits, batch)
+    assert set(whole) == {spec.name for spec in objective.heads()}
+    for name, loss in whole.items():
+        assert loss.count == batch.asked[name].number > 0
+        assert torch.isfinite(loss.total) and loss.total > 0
+    half = len(examples) // 2
+    taken = dict.fromkeys(whole, 0)
+    totals = dict.fromkeys(whole, 0.0)
+    for part in (examples[:half], examples[half:]):
+        small, _ = logits_for(objective, part)
+        own = {n: logits[n][taken[n] : taken[n] + len(asked.rows)] for n, asked in small.asked.items()}
+        for name, loss in objective.loss(own, small).items():
+            totals[name] += loss.total.item()
+            taken[name] += loss.count
+    for name, loss in whole.items():
+        assert totals[name] == pytest.approx(loss.total.item(), rel=1e-5)
+
+
+def check_gradient(objective: Objective, corpus: Corpus) -> None:
+    """Each asked place moves the loss, and a padded entry of the list does not."""
+    examples = examples_of(objective, corpus)
+    batch, logits = logits_for(objective, examples)
+    padded = batch._replace(
+        asked={
+            name: asked._replace(targets=asked.targets.index_fill(0, torch.tensor([0]), NOT_ASKED))
+            for name, asked in batch.asked.items()
+        }
+    )
+    torch.stack([loss.total for loss in objective.loss(logits, padded).values()]).sum().backward()
+    for values in logits.values():
+        moved = values.grad.abs().sum(-1)
+        assert moved[0] == 0 and (moved[1:] > 0).all()
+
+
+def check_prompt(objective: Objective, corpus: Corpus) -> None:
+    """A person's text becomes an example like those of training, and too long a text an error with the limit."""
+    known = examples_of(objective, corpus)[0]
+    prompt = objective.prompt("mars is called the [MASK] planet")
+    assert set(prompt.example.streams) == set(known.streams) and set(prompt.example.asked) == set(known.asked)
+    assert len(prompt.tokens) == max(len(ids) for ids in prompt.example.streams.values())
+    with pytest.raises(UsageError, match="at most"):
+        objective.prompt("mars " * (MAX_LENGTH + 1))
+
+
+def check_answer(objective: Objective, corpus: Corpus) -> None:
+    """Probabilities, best first, one blank for each asked place, the truth where it is known."""
+    example = examples_of(objective, corpus)[0]
+    _, logits = logits_for(objective, [example])
+    blanks = objective.answer(example, logits, top=3)
+    assert len(blanks) == sum(len(asked.positions) for asked in example.asked.values())
+    for blank in blanks:
+        probabilities = [candidate.probability for candidate in blank.candidates]
+        assert len(probabilities) == 3 and sum(probabilities) < 1
+        assert probabilities == sorted(probabilities, reverse=True) and min(probabilities) > 0
+        assert blank.true is not None
+
+
+CHECKS = [
+    check_lengths,
+    check_purity,
+    check_fresh_corruption,
+    check_questions,
+    check_loss,
+    check_gradient,
+    check_prompt,
+    check_answer,
+]
+
+
+# -------------------------------------------------------------------------------------------------- who is asked it
+
+
+def test_the_objectives_that_must_be_found():
+    """Discovery that finds nothing would make every test below pass."""
+    assert {"masked_lm"} <= set(objective_names())
+
+
+@pytest.mark.parametrize("name", objective_names())
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+def test_every_objective_keeps_the_contract(name, check, tokenizer, corpus):
+    check(make(name, tokenizer), corpus)
+
+
+@pytest.mark.parametrize("name", objective_names())
+def test_its_configuration_carries_its_name(name):
+    """A recipe's section `objective` is typed by its `name`, which is the file's."""
+    assert find_objective(name).Config().model_dump()["name"] == name
+
+
+def test_an_unknown_objective_names_the_nearest():
+    with pytest.raises(UsageError, match="did you mean 'masked_lm'"):
+        find_objective("maskd_lm")
+
+
+@pytest.fixture
+def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Put a file `planted.py` into the folder of objectives, for one test."""
+
+    def put(body: str) -> str:
+        (tmp_path / "planted.py").write_text(body)
+        monkeypatch.setattr(objectives, "__path__", [*objectives.__path__, str(tmp_path)])
+        monkeypatch.delitem(sys.modules, "glassformer.objectives.planted", raising=False)
+        return "planted"
+
+    yield put
+    sys.modules.pop("glassformer.objectives.planted", None)
+
+
+HEADER = """
+import numpy as np
+import torch
+from glassformer.objectives import Loss
+from glassformer.objectives.masked_lm import MaskedLM
+
+class Planted(MaskedLM):
+"""
+
+BROKEN = {
+    "lengths": (check_lengths, "def units(s, c): u = super().units(c); u.lengths = u.lengths + 1; return u"),
+    "purity": (
+        check_purity,
+        "def example(s, i, w, r): return super().example(i, w, np.random.default_rng(np.random.randint(2**31)))",
+    ),
+    "fresh": (
+        check_fresh_corruption,
+        "def example(s, i, w, r): return super().example(i, w, np.random.default_rng(1))",
+    ),
+    "head": (check_questions, "def heads(s): return [h._replace(name='other') for h in super().heads()]"),
+    "class": (check_questions, "def heads(s): return [h._replace(size=5) for h in super().heads()]"),
+    "mean": (
+        check_loss,
+        "def loss(s, l, b): return {n: Loss(x.total / x.count, x.count) for n, x in super().loss(l, b).items()}",
+    ),
+    "padding": (
+        check_gradient,
+        "def loss(s, l, b): return {n: Loss(l[n].logsumexp(-1).sum(), b.asked[n].number) for n in l}",
+    ),
+    "cut": (check_prompt, "def prompt(s, t): return super().prompt(' '.join(t.split()[:5]))"),
+    "answer": (check_answer, "def answer(s, e, l, top=5): return super().answer(e, l, top)[1:]"),
+}
+
+
+def test_a_new_file_is_found_and_keeps_the_contract(plant, tokenizer, corpus):
+    """The same planted file, with nothing broken, passes: what fails below fails for its fault."""
+    name = plant(HEADER + "    pass\n")
+    assert name in objective_names()
+    for check in CHECKS:
+        check(make(name, tokenizer), corpus)
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_objective_is_caught(fault, plant, tokenizer, corpus):
+    """Each promise, broken by a planted objective, is noticed by its own check."""
+    check, method = BROKEN[fault]
+    objective = make(plant(f"{HEADER}    {method}\n"), tokenizer)
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        check(objective, corpus)

@@ -1,0 +1,172 @@
+"""From a recipe to its parts: nothing is done twice, and what is too small is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_recipe import recipe, sentences, text_file
+
+from glassformer import assemble as assemble_module
+from glassformer.assemble import assemble, corpus_for, documents_for, model_for
+from glassformer.data.corpus import Corpus
+from glassformer.data.tokenizer import Tokenizer
+from glassformer.errors import UsageError
+from glassformer.recipe import Recipe
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    return text_file(tmp_path)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Counts what is expensive: trained tokenizers, built stores, tokenised batches, read texts."""
+    calls = {"train": 0, "build": 0, "encode_batch": 0, "read_documents": 0}
+
+    def count(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+        function = getattr(real, "__func__", real)
+
+        def counting(*args: Any, **kwargs: Any) -> Any:
+            calls[name] += 1
+            return function(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, classmethod(counting) if hasattr(real, "__func__") else counting)
+
+    count(Tokenizer, "train")
+    count(Corpus, "build")
+    count(Tokenizer, "encode_batch")
+    count(assemble_module, "read_documents")
+    return calls
+
+
+def test_the_second_start_does_nothing_twice(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first trains a tokenizer and tokenises both parts; the second trains, tokenises and reads nothing, and comes
+    to the same."""
+    calls = counted(monkeypatch)
+    said: list[str] = []
+    first = assemble(recipe(text), said.append)
+    assert (calls["train"], calls["build"]) == (1, 2)
+    assert min(calls.values()) > 0
+    assert said == ["training a word tokenizer"] + [
+        f"reading and tokenising the {p} texts" for p in ("train", "validation")
+    ]
+    calls.update(dict.fromkeys(calls, 0))
+    said.clear()
+    second = assemble(recipe(text), said.append)
+    assert set(calls.values()) == {0}
+    assert said == []
+    assert second.tokenizer.identity == first.tokenizer.identity
+    assert second.train.tokens.tolist() == first.train.tokens.tolist()
+    assert second.validation.tokens.tolist() == first.validation.tokens.tolist()
+
+
+@pytest.mark.parametrize(
+    ("sections", "train", "build"),
+    [
+        ({"model": {"d_model": 24}, "batch": {"size": 2}, "training": {"steps": 3}}, 0, 0),
+        ({"objective": {"mask_rate": 0.5}}, 0, 0),
+        ({"tokenizer": {"vocab_size": 12}}, 1, 2),
+        ({"data": {"validation_share": 0.4}}, 1, 2),
+    ],
+    ids=["model", "objective", "tokenizer", "split"],
+)
+def test_only_what_is_concerned_is_done_again(
+    text: Path, monkeypatch: pytest.MonkeyPatch, sections: dict[str, Any], train: int, build: int
+) -> None:
+    """Another model uses the same tokens; another tokenizer or split does not."""
+    assemble(recipe(text))
+    calls = counted(monkeypatch)
+    assemble(recipe(text, **sections))
+    assert (calls["train"], calls["build"]) == (train, build)
+
+
+def test_a_changed_text_is_noticed(text: Path) -> None:
+    """One other word, same length: no old tokens."""
+    before = assemble(recipe(text))
+    text.write_text(text.read_text().replace("moon", "star"))
+    after = assemble(recipe(text))
+    assert before.train.tokens.tolist() != after.train.tokens.tolist()
+
+
+@pytest.mark.parametrize("units", ["documents", "stream"])
+def test_a_text_too_short_for_one_batch_is_refused(tmp_path: Path, units: str) -> None:
+    """With its size, the batch's, and a batch size that would do; which then does."""
+    text = text_file(tmp_path, sentences(6))
+    wanted: dict[str, dict[str, Any]] = {"objective": {"units": units}, "model": {"max_length": 12}}
+    with pytest.raises(UsageError, match="too short for one batch") as raised:
+        assemble(recipe(text, batch={"size": 50}, **wanted))
+    assert "batch.size=50" in raised.value.what
+    assert "batch.size=" in raised.value.mend
+    fitting = int(raised.value.mend.split("batch.size=")[1].split()[0])
+    assert len(assemble(recipe(text, batch={"size": fitting}, **wanted)).train_units) == fitting
+
+
+def test_a_token_budget_and_packing_need_no_full_batch(tmp_path: Path) -> None:
+    """There the number of rows follows from the text."""
+    text = text_file(tmp_path, sentences(6))
+    assemble(recipe(text, batch={"size": 50, "tokens": 100}))
+    assemble(recipe(text, batch={"size": 50, "layout": "packed"}))
+
+
+def test_the_split_is_disjoint_and_reproducible(text: Path) -> None:
+    """Every text is in exactly one part, the same one every time; another seed splits otherwise."""
+
+    def parts(wanted: Recipe) -> tuple[list[str], list[str]]:
+        return documents_for(wanted, "train"), documents_for(wanted, "validation")
+
+    numbered = text_file(text.parent, [f"w{n} x" for n in range(40)])
+    train, validation = parts(recipe(numbered))
+    assert len(validation) == 8
+    assert not set(train) & set(validation)
+    assert sorted(train + validation) == sorted(f"w{n} x" for n in range(40))
+    assert parts(recipe(numbered)) == (train, validation)
+    other = recipe(numbered).model_copy(update={"seed": 2})
+    assert set(parts(other)[1]) != set(validation)
+
+
+def test_the_tokenizer_sees_no_validation_text(text: Path) -> None:
+    """A word that occurs only there is unknown, else the held-out loss would flatter."""
+    numbered = text_file(text.parent, [f"w{n} x" for n in range(40)])
+    parts = assemble(recipe(numbered))
+    held_out = documents_for(recipe(numbered), "validation")
+    assert all(parts.tokenizer.id(document.split()[0]) is None for document in held_out)
+    assert parts.validation.n_unknown == len(held_out)
+
+
+def test_a_validation_source_of_its_own(text: Path) -> None:
+    """Then nothing is held out of the training text."""
+    other = text_file(text.parent, sentences(9, seed=5), "validation.txt")
+    wanted = recipe(text, data={"validation": str(other)})
+    assert documents_for(wanted, "train") == sentences()
+    assert documents_for(wanted, "validation") == sentences(9, seed=5)
+
+
+def test_test_data_must_be_named(text: Path) -> None:
+    """Missing, it is said; given, it is read."""
+    with pytest.raises(UsageError, match=r"names no test data") as raised:
+        documents_for(recipe(text), "test")
+    assert "data.test=FILE" in raised.value.mend
+    parts = assemble(recipe(text))
+    with pytest.raises(UsageError, match=r"names no test data"):
+        corpus_for(recipe(text), parts.tokenizer, "test")
+    other = text_file(text.parent, sentences(9, seed=5), "test.txt")
+    wanted = recipe(text, data={"test": str(other)})
+    assert corpus_for(wanted, parts.tokenizer, "test").n_documents == 9
+
+
+@pytest.mark.parametrize("implementation", ["glassformer", "torch"])
+def test_fresh_weights_are_a_function_of_the_seed(text: Path, implementation: str) -> None:
+    """The same to the bit whatever was drawn before, others for another seed; torch's own generator is left alone."""
+    wanted = recipe(text, model={"implementation": implementation, "attention_dropout": 0.1})
+    objective = assemble(wanted).objective
+    torch.manual_seed(3)
+    expected = torch.rand(5)
+    torch.manual_seed(3)
+    one = model_for(wanted, objective).state_dict()
+    assert torch.equal(torch.rand(5), expected)
+    two = model_for(wanted, objective).state_dict()
+    three = model_for(wanted.model_copy(update={"seed": 2}), objective).state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert any(not torch.equal(one[name], three[name]) for name in one)

@@ -1,0 +1,237 @@
+"""The documents say what is so: their commands and snippets are run, what they name is there, what they show is small.
+
+Trainings in a document are cut to a few steps here; everything else runs as it is written.
+"""
+
+import doctest
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+import typer.main
+from nbclient import NotebookClient
+
+import glassformer
+from glassformer import launch, objectives
+from glassformer import recipe as recipes
+from glassformer.cli import app
+from glassformer.data.masks import AttentionMask
+from glassformer.model import attention
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOK = ROOT / "notebooks" / "visualize_attention.ipynb"
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+OURS = [folder for folder in ROOT.iterdir() if folder.is_dir() and not folder.name.startswith((".", "runs", "build"))]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(file for folder in OURS for file in folder.rglob("*.md"))])
+PICTURES = sorted(file for folder in OURS for suffix in ("png", "svg") for file in folder.rglob(f"*.{suffix}"))
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+STEPS = "training.steps=20"
+ANIMALS = ("red fox", "blue bear", "green cat", "old owl")
+THINGS = ("stone in the morning", "river in the forest", "apple in the garden", "boat in the harbour")
+MY_TEXT = [f"the {who} {verb} the {what}" for who in ANIMALS for verb in ("sees", "finds", "likes") for what in THINGS]
+
+
+def named(file: Path) -> str:
+    return str(file.relative_to(ROOT))
+
+
+def blocks(file: Path, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", file.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def code_of(file: Path) -> list[str]:
+    """Every line of every fenced block, and every inline code."""
+    text = file.read_text(encoding="utf-8")
+    fenced = re.findall(r"^```[^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+    return [*inline, *(line for block in fenced for line in block.splitlines())]
+
+
+def shortened(command: str) -> str:
+    """The same command with a training of a few steps (a resume: a few more)."""
+    short = re.sub(r"training\.steps=\d+", STEPS, command)
+    if "--resume" in short:
+        return short.replace(STEPS, "training.steps=25")
+    trains = short.startswith(("glassformer train", "glassformer doctor")) and STEPS not in short
+    return f"{short.split('  #')[0].rstrip()} {STEPS}" if trains else short
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """A process in `folder` that finds our `glassformer` first; it must succeed."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PATH": path, "GLASSFORMER_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An otherwise empty folder with `my.txt` and a hasty run of the demo in `runs/mlm-demo`."""
+    folder = tmp_path_factory.mktemp("documents")
+    (folder / "my.txt").write_text("\n".join(MY_TEXT) + "\n", encoding="utf-8")
+    run(["glassformer", "train", "mlm-demo", "training.steps=30", "--run", "runs/mlm-demo"], folder)
+    return folder
+
+
+# ------------------------------------------------------------------------------------- what is written, is run
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_the_commands_of_the_readme_run_in_order(folder: Path) -> None:
+    commands = [line for block in blocks(ROOT / "README.md", "bash") for line in block.splitlines() if line]
+    commands = [command for command in commands if not command.startswith("make")]
+    assert len(commands) > 10
+    for command in commands:
+        run(["bash", "-c", shortened(command)], folder)
+    assert {file.name for file in folder.glob("*.*")} >= {"red-planet.png", "heads.png", "compare.png", "weights.npz"}
+
+
+def test_the_python_of_the_readme_runs(folder: Path) -> None:
+    [snippet] = blocks(ROOT / "README.md", "python")
+    done = run([sys.executable, "-c", re.sub(r"training\.steps=\d+", STEPS, snippet)], folder)
+    assert "(2, 4, 8, 8)" in done.stdout
+    assert (folder / "layer-1.png").exists()
+
+
+def test_the_reading_guide_shows_real_values() -> None:
+    snippets = "\n".join(blocks(ROOT / "docs" / "reading-guide.md", "python"))
+    test = doctest.DocTestParser().get_doctest(snippets, {}, "reading-guide.md", "reading-guide.md", 0)
+    complaints: list[str] = []
+    result = doctest.DocTestRunner().run(test, out=complaints.append)
+    assert result.attempted > 40
+    assert not result.failed, "".join(complaints)
+
+
+@pytest.fixture
+def plug_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The files that CONTRIBUTING.md writes out, put where it says."""
+    for package in (attention, objectives):
+        aside = tmp_path / "plug_ins" / package.__name__.split(".")[-1]
+        aside.mkdir(parents=True)
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(aside)])
+    before = set(sys.modules)
+    for text in blocks(ROOT / "CONTRIBUTING.md", "python"):
+        place = text.splitlines()[0].removeprefix("# src/glassformer/")
+        (tmp_path / "plug_ins" / Path(place).parent.name / Path(place).name).write_text(text, encoding="utf-8")
+    yield
+    for name in set(sys.modules) - before:
+        if name.endswith((".uniform", ".last_word")):
+            del sys.modules[name]
+
+
+@pytest.mark.usefixtures("plug_ins")
+def test_the_mechanism_of_contributing_keeps_the_contract() -> None:
+    mechanism = attention.find_mechanism("uniform")(5)
+    q, k, v = torch.randn(2, 3, 7, 5), torch.randn(2, 3, 11, 5), torch.randn(2, 3, 11, 5)
+    key_mask = torch.ones(2, 11, dtype=torch.bool)
+    key_mask[0, 4:], key_mask[1] = False, False
+    mask = AttentionMask(key_mask)
+    context = mechanism(q, k, v, mask)
+    torch.testing.assert_close(context, mechanism.weights(q, k, mask) @ v)
+    torch.testing.assert_close(context[0, :, 6], v[0, :, :4].mean(1))
+    assert torch.equal(context[1], torch.zeros(3, 7, 5))
+
+
+@pytest.mark.usefixtures("plug_ins")
+def test_the_plug_ins_of_contributing_train_and_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "draw_report", lambda run: None)
+    changes = ["model.attention=uniform", "objective={name: last_word}", "training.steps=20", "training.threads=1"]
+    trained = launch.train("mlm-demo", changes, run=tmp_path / "run")
+    losses = [record["loss"] for record in trained.metrics() if record["event"] == "evaluation"]
+    assert losses[-1] < losses[0]
+    assert trained.fill("Mars is called the red").blanks[0].position == 6
+    assert trained.attention("Mars is called the red").weights[0, 0, 3].tolist() == pytest.approx([1 / 8] * 8)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=named)
+def test_the_examples_are_short_and_run(example: Path, folder: Path) -> None:
+    assert len(example.read_text(encoding="utf-8").splitlines()) < 60
+    arguments = {
+        "train_mlm.py": ["--change", STEPS, "--run", "runs/example"],
+        "visualize_attention.py": ["--run", "runs/mlm-demo", "--output", "pictures"],
+    }
+    done = run([sys.executable, str(example), *arguments[example.name]], folder)
+    assert done.stdout
+
+
+def test_the_notebook_runs(folder: Path) -> None:
+    notebook = nbformat.read(NOTEBOOK, 4)
+    place = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=place).execute()
+    printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+    assert "equals the model's output: True" in printed
+    assert "False" not in printed
+
+
+def test_the_notebook_is_stored_with_its_outputs() -> None:
+    cells = [cell for cell in nbformat.read(NOTEBOOK, 4).cells if cell.cell_type == "code"]
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert all(cell.execution_count for cell in cells)
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
+    printed = "".join(output.get("text", "") for output in outputs)
+    assert "equals the model's output: True" in printed
+    assert "False" not in printed
+
+
+# ----------------------------------------------------------------------------------- what is named, is there
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_links_and_pictures_exist(document: Path) -> None:
+    targets = re.findall(r"!?\[[^\]]*(?:\[[^\]]*\][^\]]*)*\]\(([^)\s]+)\)", document.read_text(encoding="utf-8"))
+    here = [target.split("#")[0] for target in targets if not target.startswith(("http://", "https://", "mailto:"))]
+    assert not [target for target in here if target and not (document.parent / target).exists()]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_recipes_commands_and_options_exist(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    assert set(re.findall(r"\bmlm-[a-z0-9-]+[a-z0-9]", text)) <= set(recipes.shipped())
+    for code in code_of(document):
+        if found := re.match(r"(?:\S*[/\\])?glassformer ([a-z]+)", code):
+            assert found[1] in COMMANDS, code
+            known = {option for parameter in COMMANDS[found[1]].params for option in parameter.opts}
+            assert set(re.findall(r"(?<= )--[a-z-]+", code)) <= known | {"--help"}, code
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_keys_exist(document: Path) -> None:
+    known = {key.name for key in recipes.keys({})}
+    sections = "|".join(sorted({name.split(".")[0] for name in known if "." in name}))
+    for code in code_of(document):
+        assigned = re.findall(rf"(?<![\w./])((?:{sections})\.\w+)=", code)
+        alone = re.findall(rf"^((?:{sections})\.\w+)$", code)
+        keys = {key for key in (*assigned, *alone) if not key.endswith((".json", ".py", ".yaml"))}
+        assert keys <= known, code
+
+
+def test_files_that_the_reading_guide_names_exist() -> None:
+    package = Path(glassformer.__file__).parent
+    names = re.findall(r"`([\w/]+(?:\.py|/))`", (ROOT / "docs" / "reading-guide.md").read_text(encoding="utf-8"))
+    own = [name for name in names if not name.startswith("src/")]
+    assert len(own) > 20
+    assert not [name for name in own if not (package / name).exists() and not (package / "look" / name).exists()]
+
+
+# ------------------------------------------------------------------------------- what may not be in a document
+
+
+@pytest.mark.parametrize("file", [*DOCUMENTS, *EXAMPLES, NOTEBOOK], ids=named)
+def test_no_path_of_a_particular_machine(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert not re.findall(r"(?<![\w.])/(?:work|root|tmp)/|/home/\w|/Users/\w|[A-Z]:\\\\?Users", text)
+
+
+@pytest.mark.parametrize("file", [*PICTURES, NOTEBOOK], ids=named)
+def test_stored_files_are_small(file: Path) -> None:
+    assert file.stat().st_size <= 500_000

@@ -1,0 +1,185 @@
+"""Training from start to end on a person's own text, and what a run is given to start with."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tiny_recipe import Hearing, dozen, recipe, records, sentences, text_file, train
+
+import glassformer as gf
+from glassformer import launch
+from glassformer.assemble import assemble
+from glassformer.errors import UsageError
+from glassformer.launch import data_identity, free_folder, reference_lines
+from glassformer.recipe import to_yaml
+from glassformer.settle import validation_questions
+from glassformer.training import measure
+from glassformer.training.engine import threads
+from glassformer.training.trainer import Trainer
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny tensors are fastest on one thread."""
+    with threads(1):
+        yield
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    return text_file(tmp_path)
+
+
+def test_a_persons_own_text_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`train my.txt`: everything is chosen from the data and said, the run is whole, and it answers."""
+    monkeypatch.chdir(tmp_path)
+    text_file(tmp_path, sentences(120), "my.txt")
+    hearing = Hearing()
+    changes = ["training.steps=6", "model.d_model=12", "model.n_heads=3", "model.d_ff=20", "training.threads=1"]
+    run = gf.train("my.txt", changes, display=hearing)
+    assert run.path == Path("runs/my")
+    said = "\n".join(hearing.said)
+    assert all(
+        word in said for word in ("120 texts", "word tokenizer", "layers of width", "every choice can be changed")
+    )
+    for name in ("recipe.yaml", "tokenizer.json", "metrics.jsonl", "environment.json", "last"):
+        assert (run.path / name).exists(), name
+    assert list((run.path / "plots").iterdir())
+    assert records(run.path, "train")[-1]["step"] == 6
+    [blank] = run.fill("the sun [MASK] red").blanks
+    assert sum(candidate.probability for candidate in blank.candidates) <= 1
+    assert "seconds_per_step" in json.loads((run.path / "environment.json").read_text())["measured"]
+
+
+def test_what_is_settled_is_written_before_the_first_step(text: Path, tmp_path: Path) -> None:
+    """Recipe, environment and tokenizer are on the disk when training begins, without an `auto`."""
+    seen: list[dict[str, Any]] = []
+
+    def look(self: Trainer) -> None:
+        seen.append(yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text()))
+        assert (tmp_path / "run" / "tokenizer.json").is_file()
+        assert {"measured", "data", "versions"} <= self.run.environment().keys()
+
+    wanted = recipe(text, training={"precision": "auto", "threads": "auto", "compile": "auto", "log_every": None})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "fit", look)
+        train(wanted, tmp_path / "run")
+    [settled] = seen
+    assert "auto" not in settled["training"].values()
+    assert settled["training"]["log_every"] == 1
+
+
+def test_a_measured_choice_starts_from_the_same_weights(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Precision and length by measurement, or both said: the weights before the first step are the same to the bit."""
+    monkeypatch.setattr(measure, "TINY_STEP", 0.0)
+    starts: list[dict[str, torch.Tensor]] = []
+
+    def look(self: Trainer) -> None:
+        starts.append({name: value.clone() for name, value in self.engine.model.state_dict().items()})
+
+    monkeypatch.setattr(Trainer, "fit", look)
+    train(recipe(text), tmp_path / "fixed")
+    train(recipe(text, training={"steps": None, "minutes": 0.001, "precision": "auto"}), tmp_path / "measured")
+    train(recipe(text).model_copy(update={"seed": 2}), tmp_path / "other")
+    fixed, measured, other = starts
+    assert "seconds_per_step" in json.loads((tmp_path / "measured" / "environment.json").read_text())["measured"]
+    assert all(torch.equal(fixed[name], measured[name]) for name in fixed)
+    assert any(not torch.equal(fixed[name], other[name]) for name in fixed)
+
+
+def test_the_same_recipe_gives_the_same_run(text: Path, tmp_path: Path) -> None:
+    """Losses to the last digit, and other ones for another seed."""
+
+    def losses(seed: int, name: str) -> list[float]:
+        run = train(recipe(text).model_copy(update={"seed": seed}), tmp_path / name)
+        return [record["loss"] for record in run.metrics()]
+
+    assert losses(1, "a") == losses(1, "b") != losses(2, "c")
+
+
+def test_a_folder_that_is_taken_is_an_error(text: Path, tmp_path: Path) -> None:
+    """Nothing in it is touched; --resume is named."""
+    run = train(recipe(text), tmp_path / "run").path
+    before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    with pytest.raises(UsageError, match="holds a run already") as raised:
+        train(recipe(text), run)
+    assert "--resume" in raised.value.mend
+    assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(UsageError, match="is not empty"):
+        train(recipe(text), tmp_path / "mine")
+
+
+def test_without_a_folder_the_next_free_name_is_taken(tmp_path: Path) -> None:
+    """runs/NAME, runs/NAME-2, runs/NAME-3."""
+    names = []
+    for _ in range(3):
+        names.append(free_folder(tmp_path, "mlm-demo"))
+        names[-1].mkdir()
+    assert [path.name for path in names] == ["mlm-demo", "mlm-demo-2", "mlm-demo-3"]
+
+
+def test_a_start_that_fails_leaves_no_folder(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text too short for a batch: the name stays free for the next attempt."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(to_yaml(recipe(text, batch={"size": 500})))
+    with pytest.raises(UsageError, match="too short for one batch"):
+        launch.train("mine.yaml")
+    assert not (tmp_path / "runs" / "mine").exists()
+
+
+def test_a_recipe_is_needed(tmp_path: Path) -> None:
+    """Without one, the way to the list is named."""
+    with pytest.raises(UsageError, match="which recipe") as raised:
+        launch.train(run=tmp_path / "run")
+    assert "glassformer recipes" in raised.value.mend
+
+
+def test_the_identity_of_data(text: Path, tmp_path: Path) -> None:
+    """The same for the same texts; another for another word, another order or another split. Stored as JSON, it is
+    equal to itself."""
+
+    def identity(texts: list[str], seed: int = 1) -> dict[str, Any]:
+        file = text_file(tmp_path, texts, "data.txt")
+        return data_identity(assemble(recipe(file).model_copy(update={"seed": seed})))
+
+    first = identity(dozen() * 3)
+    assert identity(dozen() * 3) == first == json.loads(json.dumps(first))
+    assert identity([*dozen() * 3, "a0 a1"]) != first
+    assert identity((dozen() * 3)[::-1]) != first
+    assert identity(dozen() * 3, seed=2) != first
+    swapped = dozen() * 3
+    swapped[0] = swapped[0].replace("a0 b0", "b0 a0")
+    assert identity(swapped) != first
+
+
+def test_the_reference_lines(text: Path) -> None:
+    """ln V for a model that knows nothing; for one that has counted, the mean of -ln of the counted shares, by hand."""
+    parts = assemble(recipe(text))
+    questions = validation_questions(parts.recipe, parts)
+    lines = reference_lines(questions, parts)
+    vocab_size = parts.tokenizer.vocab_size
+    assert lines["uniform"] == pytest.approx(np.log(vocab_size), rel=1e-6)
+    counts = parts.objective.target_counts(parts.train_units, parts.recipe.seed)["masked_lm"].double() + 1
+    targets = torch.cat([batch.asked["masked_lm"].targets for batch in questions])
+    expected = -(counts / counts.sum()).log()[targets].mean()
+    assert lines["unigram"] == pytest.approx(float(expected), rel=1e-5)
+    assert lines["unigram"] < lines["uniform"]
+
+
+def test_tensorboard_gets_every_number(text: Path, tmp_path: Path) -> None:
+    """As an option; without the extra, a clear error."""
+    pytest.importorskip("tensorboard")
+    run = train(recipe(text, training={"tensorboard": True, "steps": 2}), tmp_path / "run").path
+    assert list((run / "tensorboard").iterdir())
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UsageError, match="TensorBoard is not installed"):
+        patch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
+        train(recipe(text, training={"tensorboard": True, "steps": 2}), tmp_path / "other")

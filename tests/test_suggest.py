@@ -1,0 +1,211 @@
+"""A recipe for a text of one's own: chosen from the data, said aloud, and able to train."""
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+import tiny_recipe
+from trained import refused
+
+from glassformer.data.builtin import sentences
+from glassformer.errors import UsageError
+from glassformer.recipe import Recipe, apply_changes, shipped
+from glassformer.suggest import (
+    choose_max_length,
+    choose_tokenizer,
+    counted,
+    is_own_text,
+    merged,
+    recipe_for_text,
+    suggestion,
+)
+
+UDHR = Path(os.environ.get("GLASSFORMER_DATA") or "absent") / "udhr"
+QUICK = ("training.steps=2", "training.device=cpu", "training.precision=32-true", "training.threads=1")
+
+
+def chosen_for(source: Path, *changes: str) -> tuple[Recipe, str]:
+    """The recipe, and what was said."""
+    said: list[str] = []
+    recipe = recipe_for_text(str(source), apply_changes({}, changes), said.append)
+    return recipe, "\n".join(said)
+
+
+def trains(source: Path, tmp_path: Path, *changes: str) -> Recipe:
+    """Train two steps by the chosen recipe. What is chosen in width is narrowed for speed; nothing else is."""
+    narrow = ("model.d_model=24", "model.d_ff=24", "model.n_layers=1")
+    recipe, _ = chosen_for(source, *QUICK, *narrow, *changes)
+    run = tiny_recipe.train(recipe, tmp_path / "run")
+    assert [record["step"] for record in run.metrics() if record["event"] == "train"][-1] == 2
+    return recipe
+
+
+def facts(words: int) -> list[str]:
+    """Lines of the built-in facts with about so many words; further words are made up, as a long text has them."""
+    lines = list(sentences("facts", "train"))
+    rng = random.Random(3)
+    while sum(len(line.split()) for line in lines) < words:
+        lines.append(" ".join(rng.choice(("ka", "lu", "mi", "no")) * rng.randint(1, 4) for _ in range(12)) + ".")
+    total, kept = 0, []
+    for line in lines:
+        total += len(line.split())
+        kept.append(line)
+        if total >= words:
+            break
+    return kept
+
+
+def test_a_text_of_300_words(tmp_path: Path) -> None:
+    text = tiny_recipe.text_file(tmp_path, facts(300))
+    recipe = trains(text, tmp_path)
+    assert recipe.tokenizer.kind == "word"
+    assert recipe.data.validation_share == 0.1
+    _, said = chosen_for(text)
+    assert "words" in said
+    assert "word tokenizer" in said
+    assert "2 layers of width 128" in said
+    assert "1 minute of training" in said
+    assert "10% of the texts are held out" in said
+    assert "every choice can be changed" in said
+
+
+def test_a_text_of_30_000_words(tmp_path: Path) -> None:
+    text = tiny_recipe.text_file(tmp_path, facts(30_000))
+    recipe = trains(text, tmp_path, "training.evaluate_units=20")
+    assert recipe.tokenizer.kind == "wordpiece"
+    assert recipe.batch.size == 32
+
+
+def test_one_line(tmp_path: Path) -> None:
+    """One text cannot be split: it is measured on itself, and that is said."""
+    text = tmp_path / "one.txt"
+    text.write_text(" ".join(facts(300)))
+    recipe = trains(text, tmp_path)
+    assert recipe.data.validation == str(text)
+    _, said = chosen_for(text)
+    assert "only one text, so nothing is held out" in said
+    assert "held out to measure" not in said
+
+
+def test_two_lines_are_split(tmp_path: Path) -> None:
+    lines = facts(400)
+    text = tiny_recipe.text_file(tmp_path, [" ".join(lines[:30]), " ".join(lines[30:])])
+    assert trains(text, tmp_path).data.validation is None
+
+
+def test_a_folder_of_several_files(tmp_path: Path) -> None:
+    folder = tmp_path / "texts" / "inner"
+    folder.mkdir(parents=True)
+    lines = facts(600)
+    tiny_recipe.text_file(folder.parent, lines[:40], "a.txt")
+    tiny_recipe.text_file(folder, lines[40:], "b.txt")
+    recipe = trains(folder.parent, tmp_path)
+    _, said = chosen_for(folder.parent)
+    assert f"{len(lines)} texts" in said
+    assert recipe.objective.model_dump()["units"] == "documents"
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not UDHR.is_dir(), reason="GLASSFORMER_DATA is not set")
+@pytest.mark.parametrize("language", ["jpn", "tha"])
+def test_a_script_without_spaces(tmp_path: Path, language: str) -> None:
+    [text] = UDHR.glob(f"{language}*")
+    assert trains(text, tmp_path).tokenizer.kind == "unigram"
+
+
+def test_a_script_without_spaces_made_up(tmp_path: Path) -> None:
+    """The same without the public data."""
+    rng = random.Random(1)
+    syllables = [chr(0x3042 + 2 * n) for n in range(30)]
+    lines = ["".join(rng.choices(syllables, k=40)) + "。" for _ in range(40)]
+    recipe = trains(tiny_recipe.text_file(tmp_path, lines), tmp_path)
+    assert recipe.tokenizer.kind == "unigram"
+
+
+@pytest.mark.parametrize("kind", ["word", "wordpiece", "bpe", "unigram", "character", "byte"])
+def test_every_kind_of_tokenizer_can_be_asked_for(tmp_path: Path, kind: str) -> None:
+    """What was chosen for another kind does not get in the way."""
+    recipe = trains(tiny_recipe.text_file(tmp_path, facts(300)), tmp_path, f"tokenizer.kind={kind}")
+    assert recipe.tokenizer.kind == kind
+
+
+def test_changes_win_and_what_is_said_is_what_is_done(tmp_path: Path) -> None:
+    text = tiny_recipe.text_file(tmp_path, facts(300))
+    recipe, said = chosen_for(text, "model.d_model=36", "model.n_heads=3", "training.epochs=2", "model.max_length=24")
+    assert (recipe.model.d_model, recipe.training.epochs, recipe.training.minutes) == (36, 2, None)
+    assert "width 36" in said
+    assert "2 epochs of training" in said
+    assert "reads 24 tokens at once" in said
+
+
+def test_columns_and_documents_are_taken_from_the_changes(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("title,words\n" + "".join(f"{n},{line}\n" for n, line in enumerate(facts(300))))
+    assert trains(table, tmp_path, "data.column=words").data.column == "words"
+
+
+def test_too_short_is_said_with_what_would_be_enough(tmp_path: Path) -> None:
+    text = tiny_recipe.text_file(tmp_path, ["hello there"])
+    with pytest.raises(UsageError, match=r"too short to learn from: 2 words in 1 text\na few hundred words"):
+        chosen_for(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "answer"),
+    [
+        ("data=5", "data=5"),
+        ("data.column=[1, 2]", "data.column"),
+        ("data.document=page", "data.document='page'"),
+        ("tokenizer=5", "tokenizer=5"),
+        ("tokenizer.kind=words", "tokenizer.kind='words'"),
+        ("model.n_head=2", "did you mean 'model.n_heads'?"),
+        ("training.steps=many", "training.steps='many'"),
+        ("training.steps", "is not key=value"),
+    ],
+)
+def test_wrong_changes(tmp_path: Path, change: str, answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = tiny_recipe.text_file(tmp_path, facts(300))
+    assert answer in refused("train", text, change)
+    assert not Path("runs").exists()
+
+
+def test_what_is_a_text_and_what_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes").write_text("a text without a suffix")
+    (tmp_path / "mlm-demo").mkdir()
+    for text in ("notes", ".", "gone.txt", "folder/gone", "texts/*", "hub:a/b", "builtin:facts/train", "x.csv"):
+        assert is_own_text(text), text
+    for recipe in (*shipped(), "my.yaml", "my.yml", "mlm-dmeo"):
+        assert not is_own_text(recipe), recipe
+
+
+def test_the_vocabulary_grows_with_the_text() -> None:
+    few, many = facts(300), facts(4000)
+    assert choose_tokenizer(few)["vocab_size"] < choose_tokenizer(many)["vocab_size"]
+    assert choose_tokenizer(few, "byte")["vocab_size"] == 261
+
+
+def test_max_length_holds_99_of_100_within_its_limits() -> None:
+    import numpy as np
+
+    lengths = np.array([10] * 99 + [1000])
+    assert choose_max_length(lengths[:99], 1.0) == 16
+    assert choose_max_length(np.array([50] * 100), 1.0) == 56
+    assert choose_max_length(np.array([50] * 100), 1.4) == 72
+    assert choose_max_length(np.array([5000] * 100), 1.0) == 128
+
+
+def test_merged_replaces_a_length_in_other_units() -> None:
+    tree = suggestion("x.txt", facts(300))
+    assert merged(tree, {"training": {"steps": 5}})["training"] == {"steps": 5, "patience": 6}
+    assert merged(tree, {"training": {"minutes": 5}})["training"]["minutes"] == 5
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(1, "1 layer"), (2, "2 layers"), (1.0, "1 layer"), (0.5, "0.5 layers"), (1234, "1,234 layers")],
+)
+def test_counted(number: int | float, words: str) -> None:
+    assert counted(number, "layer") == words

@@ -1,0 +1,94 @@
+"""One tiny trained run, made once and shared by all tests that only look at a run; and the command line, called in
+this process (quick) or in its own (where pipes, terminals and imports matter)."""
+
+import atexit
+import contextlib
+import functools
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import tiny_recipe
+
+from glassformer import cli
+from glassformer.data.builtin import sentences
+
+SENTENCES = 40
+TEXT = "Mars is called the [MASK] planet"
+
+
+@functools.lru_cache
+def run_folder() -> Path:
+    """A run of 24 steps on 41 built-in facts, with test data. Not to be changed: copy it."""
+    folder = Path(tempfile.mkdtemp(prefix="glassformer-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    facts = list(sentences("facts", "train"))
+    text = tiny_recipe.text_file(folder, ["Mars is called the red planet", *facts[:SENTENCES]], "train.txt")
+    validation = tiny_recipe.text_file(folder, facts[10:20] + facts[50:54], "validation.txt")
+    test = tiny_recipe.text_file(folder, facts[60:65], "test.txt")
+    recipe = tiny_recipe.recipe(
+        text,
+        data={"validation": str(validation), "test": str(test)},
+        tokenizer={"lowercase": True, "vocab_size": 300},
+        optimizer={"learning_rate": 0.01},
+        training={"steps": 24, "evaluate_every": 6, "checkpoint_every": 12},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLASSFORMER_CACHE", str(folder / "cache"))
+        tiny_recipe.train(recipe, folder / "runs" / "tiny")
+    return folder / "runs" / "tiny"
+
+
+def copy_of_run(folder: Path, name: str = "copy") -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(run_folder(), folder / name))
+
+
+class Said(NamedTuple):
+    """What a command answered."""
+
+    code: int | str | None
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output as one JSON value."""
+        return json.loads(self.out)
+
+
+def command(*arguments: str | Path, stdin: bytes = b"") -> Said:
+    """`glassformer ...` in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(sys, "argv", ["glassformer", *map(str, arguments)])
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
+        patch.setenv("COLUMNS", "100")
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+    return Said(end.value.code, out.getvalue(), err.getvalue())
+
+
+def refused(*arguments: str | Path, stdin: bytes = b"", code: int = 2) -> str:
+    """The error of a command that must fail with one or two lines and without an answer."""
+    said = command(*arguments, stdin=stdin)
+    assert said.code == code, said
+    assert said.out == ""
+    lines = said.err.splitlines()
+    begin = next(n for n, line in enumerate(lines) if line.startswith("error: "))
+    assert len(lines) - begin <= 2, lines
+    assert "Traceback" not in said.err
+    return "\n".join(lines[begin:])
+
+
+def process(*arguments: str | Path, **more: Any) -> subprocess.CompletedProcess[bytes]:
+    """`glassformer ...` in a process of its own."""
+    wanted = [sys.executable, "-m", "glassformer.cli", *map(os.fspath, arguments)]
+    return subprocess.run(wanted, capture_output=True, check=False, timeout=120, **more)

@@ -1,0 +1,151 @@
+"""Choices by measurement: the arithmetic, and that measuring changes nothing."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tiny_recipe import corpus_of, model_of, objective_of, sentences
+
+from glassformer.data.batch import BatchConfig, Shapes
+from glassformer.training import measure
+from glassformer.training.engine import Engine
+from glassformer.training.evaluation import FixedQuestions
+from glassformer.training.measure import (
+    Timing,
+    choose_precision,
+    default_precision,
+    padded_tokens,
+    steps_for,
+    time_evaluation,
+    time_steps,
+)
+from glassformer.training.optimisers import OptimizerConfig
+from glassformer.training.order import TrainingOrder
+
+TEXTS = sentences(31)
+OBJECTIVE = objective_of(TEXTS)
+UNITS = OBJECTIVE.units(corpus_of(TEXTS, OBJECTIVE))
+
+
+def order_of(shapes: Shapes | None = None, per_step: int = 1, **batch: Any) -> TrainingOrder:
+    return TrainingOrder(UNITS, OBJECTIVE, BatchConfig(**(batch or {"size": 4})), 1, per_step, shapes)
+
+
+def engine_of(precision: str = "32-true") -> Engine:
+    model = model_of(OBJECTIVE)
+    config = OptimizerConfig()
+    return Engine(model, OBJECTIVE, config, device="cpu", precision=precision, compiled=False, clip=1.0)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "step", "evaluation", "evaluations", "expected"),
+    [(1.0, 0.5, 0.0, 21, 120), (1.0, 0.5, 1.0, 20, 80), (2.0, 0.25, 3.0, 10, 360), (0.1, 10.0, 60.0, 21, 1)],
+)
+def test_steps_for(minutes: float, step: float, evaluation: float, evaluations: int, expected: int) -> None:
+    """What the evaluations leave, divided by a step; never less than one step."""
+    assert steps_for(minutes, step, evaluation, evaluations) == expected
+
+
+@pytest.mark.parametrize("layout", ["grouped", "padded", "packed"])
+def test_padded_tokens_are_the_size_of_the_tensors(layout: str) -> None:
+    """Counted from the lengths alone, they equal rows x width of the batches that are made."""
+    order = order_of(per_step=2, size=3, layout=layout)
+    for step in order.epoch(0):
+        batches = [order.batch(0, rows) for rows in step]
+        assert padded_tokens(order, step) == sum(b.streams["encoder"].input_ids.numel() for b in batches)
+
+
+def test_padded_tokens_of_one_fixed_shape() -> None:
+    """With a single fixed shape every batch has it."""
+    order = order_of(shapes=Shapes(4, (16,), 8), per_step=3)
+    for step in order.epoch(0):
+        batches = [order.batch(0, rows) for rows in step]
+        assert padded_tokens(order, step) == sum(b.streams["encoder"].input_ids.numel() for b in batches)
+
+
+def test_padded_tokens_of_several_fixed_shapes() -> None:
+    """With several, each batch takes the shortest that fits."""
+    order = order_of(shapes=Shapes(4, (8, 16), 8))
+    sizes = []
+    for step in order.epoch(0):
+        sizes.append(order.batch(0, step[0]).streams["encoder"].input_ids.numel())
+        assert padded_tokens(order, step) == sizes[-1]
+    assert set(sizes) == {4 * 8, 4 * 16}
+
+
+@pytest.mark.parametrize(
+    ("full", "mixed", "choice"),
+    [
+        (0.5, 0.2, "bf16-mixed"),
+        (0.5, 0.6, "32-true"),
+        (0.5, 20.0, "32-true"),
+        (0.5, 0.5, "32-true"),
+        (0.5, 0.48, "32-true"),
+        (0.5, 0.44, "bf16-mixed"),
+    ],
+)
+def test_the_faster_precision_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, full: float, mixed: float, choice: str
+) -> None:
+    """bfloat16 only where it is clearly faster, and never where it is slower; both timings are given."""
+    seconds = {"32-true": full, "bf16-mixed": mixed}
+    monkeypatch.setattr(measure, "time_steps", lambda engine, order, **_: Timing(seconds[engine], 0.0, 3))
+    assert choose_precision(fake(lambda precision: precision), order_of()) == (choice, seconds)
+
+
+def fake(build: Callable[[str], Any]) -> Any:
+    return build
+
+
+def test_tiny_steps_are_not_tried_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a step is overhead, not arithmetic, bfloat16 is not even built."""
+    built: list[str] = []
+    monkeypatch.setattr(measure, "time_steps", lambda engine, order, **_: Timing(0.001, 0.0, 3))
+    assert choose_precision(fake(built.append), order_of()) == ("32-true", {"32-true": 0.001})
+    assert built == ["32-true"]
+
+
+def test_real_timings_choose_one_of_the_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not faked: both engines run and one of them is chosen by its time."""
+    monkeypatch.setattr(measure, "TINY_STEP", 0.0)
+    monkeypatch.setattr(measure, "time_steps", lambda engine, order, seconds=0.1: time_steps(engine, order, 0.1, 5))
+    choice, seconds = choose_precision(engine_of, order_of())
+    assert set(seconds) == {"32-true", "bf16-mixed"}
+    assert (choice == "bf16-mixed") == (seconds["bf16-mixed"] * measure.WORTH_IT < seconds["32-true"])
+
+
+def test_time_steps_extrapolates_by_padded_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock where every padded token takes a millisecond, the mean step of an epoch comes out exactly."""
+    order = order_of()
+    now = [0.0]
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: now[0])
+
+    def update(batches: Any, factor: float, randomness: Any) -> None:
+        now[0] += 0.001 * sum(b.streams["encoder"].input_ids.numel() for b in batches)
+
+    engine = engine_of()
+    monkeypatch.setattr(engine, "update", update)
+    timing = time_steps(engine, order, seconds=0.2)
+    steps = order.epoch(0)
+    expected = 0.001 * sum(padded_tokens(order, step) for step in steps) / len(steps)
+    assert timing.seconds == pytest.approx(expected)
+    assert timing.spread == pytest.approx(0.0, abs=1e-9)
+    assert 3 <= timing.steps < 60
+
+
+def test_timing_changes_no_weight() -> None:
+    """The steps that are timed have a learning rate of 0, and the model is left in training mode."""
+    engine = engine_of()
+    before = {name: value.clone() for name, value in engine.model.state_dict().items()}
+    timing = time_steps(engine, order_of(), seconds=0.05)
+    assert time_evaluation(engine, FixedQuestions(UNITS, OBJECTIVE, BatchConfig(size=8))) > 0
+    assert timing.seconds > 0
+    assert all(torch.equal(value, before[name]) for name, value in engine.model.state_dict().items())
+    assert engine.model.training
+
+
+def test_what_needs_no_measuring() -> None:
+    """A CPU must be measured; Apple's GPU takes float32."""
+    assert default_precision("cpu") is None
+    assert default_precision("mps") == "32-true"

@@ -1,0 +1,82 @@
+"""Optimisers: what is decayed, what Muon takes, and that nothing is left out or taken twice."""
+
+import pytest
+import torch
+from tiny_recipe import model_of, objective_of, sentences
+from torch import nn
+
+from glassformer.training.optimisers import OptimizerConfig, build_optimizers
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    return model_of(objective_of(sentences()))
+
+
+def groups_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[set[str]]:
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    return [{names[p] for p in group["params"]} for group in optimizer.param_groups]
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_every_parameter_is_in_exactly_one_group(model: nn.Module, name: str) -> None:
+    """Tied weights count once, and nothing stays untrained."""
+    optimizers = build_optimizers(model, OptimizerConfig.model_validate({"name": name}))
+    found = [id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
+    assert len(found) == len(set(found))
+    assert set(found) == {id(p) for p in model.parameters()}
+
+
+def test_frozen_parameters_are_left_out(model: nn.Module) -> None:
+    """What needs no gradient is in no group."""
+    frozen = next(model.parameters())
+    frozen.requires_grad_(False)
+    [optimizer] = build_optimizers(model, OptimizerConfig())
+    assert all(p is not frozen for group in optimizer.param_groups for p in group["params"])
+
+
+def test_matrices_are_decayed_and_norms_and_biases_are_not(model: nn.Module) -> None:
+    """By name, so that a group that is right by chance does not pass."""
+    [optimizer] = build_optimizers(model, OptimizerConfig(weight_decay=0.3))
+    decayed, spared = groups_of(model, optimizer)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.3, 0.0]
+    assert all(name.endswith("bias") or "norm" in name or ".transform.2." in name for name in spared)
+    assert all(name.endswith("weight") and "norm" not in name for name in decayed)
+    assert "encoder.blocks.0.attention_norm.weight" in spared
+    assert "encoder.blocks.0.self_attention.output.weight" in decayed
+
+
+def test_decay_shrinks_matrices_only(model: nn.Module) -> None:
+    """With zero gradients AdamW only decays: matrices by lr * weight_decay, vectors not by a bit."""
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    [optimizer] = build_optimizers(model, OptimizerConfig(learning_rate=0.1, weight_decay=0.5))
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    for name, p in model.named_parameters():
+        expected = before[name] * (1 - 0.1 * 0.5) if p.ndim >= 2 else before[name]
+        torch.testing.assert_close(p.detach(), expected, rtol=1e-6 if p.ndim >= 2 else 0, atol=0)
+
+
+def test_muon_takes_only_hidden_matrices(model: nn.Module) -> None:
+    """Embeddings, output heads, norms and biases stay with AdamW."""
+    adamw, muon = build_optimizers(model, OptimizerConfig(name="muon"))
+    [taken] = groups_of(model, muon)
+    parts = ("self_attention.query_key_value", "self_attention.output", "feed_forward.expand", "feed_forward.contract")
+    assert taken == {f"encoder.blocks.{n}.{part}.weight" for n in range(2) for part in parts}
+    left = set().union(*groups_of(model, adamw))
+    assert {"encoder.embeddings.token.weight", "heads.masked_lm.transform.0.weight"} <= left
+
+
+def test_each_group_remembers_its_own_peak(model: nn.Module) -> None:
+    """The schedule multiplies `peak`, and Muon's is not AdamW's."""
+    config = OptimizerConfig(name="muon", learning_rate=3e-4, muon_learning_rate=0.05)
+    adamw, muon = build_optimizers(model, config)
+    assert [group["peak"] for group in adamw.param_groups] == [3e-4, 3e-4]
+    assert [group["peak"] for group in muon.param_groups] == [0.05]
+
+
+def test_the_settings_arrive(model: nn.Module) -> None:
+    """Betas and epsilon are those of the recipe."""
+    [optimizer] = build_optimizers(model, OptimizerConfig(beta1=0.7, beta2=0.8, epsilon=1e-3))
+    assert {(group["betas"], group["eps"]) for group in optimizer.param_groups} == {((0.7, 0.8), 1e-3)}
