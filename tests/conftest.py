@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from glassformer.data.batch import Batch, BatchConfig, collate, plan
 from glassformer.data.corpus import Corpus
@@ -28,6 +29,9 @@ TEXTS = (
     "ice is frozen water",
 )
 MAX_LENGTH = 13
+
+settings.register_profile("glassformer", deadline=None)  # a slow machine is no fault of the code
+settings.load_profile("glassformer")
 
 
 @pytest.fixture(autouse=True)

@@ -154,6 +154,10 @@ def test_test_data_must_be_named(text: Path) -> None:
     other = text_file(text.parent, sentences(9, seed=5), "test.txt")
     wanted = recipe(text, data={"test": str(other)})
     assert corpus_for(wanted, parts.tokenizer, "test").n_documents == 9
+    with_validation = recipe(text, data={"validation": str(other)})
+    tokenizer = assemble(with_validation).tokenizer  # now the training part is in the cache
+    with pytest.raises(UsageError, match=r"names no test data"):
+        corpus_for(with_validation, tokenizer, "test")
 
 
 @pytest.mark.parametrize("implementation", ["glassformer", "torch"])

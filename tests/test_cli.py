@@ -319,7 +319,10 @@ def test_runs_in_a_folder_and_in_none(tmp_path: Path) -> None:
     copy_of_run(tmp_path / "runs", "b")
     copy_of_run(tmp_path / "runs", "a")
     assert [row["run"] for row in command("runs", "--json").json] == ["a", "b"]
-    assert command("runs").out.splitlines()[1].split()[0] == "a"
+    heading, row, _ = command("runs").out.splitlines()
+    assert row.split()[0] == "a"
+    assert len(heading.rstrip()) <= 100
+    assert all(word in heading for word in ("best loss", "perplexity", "accuracy", "last step", "seconds", "gap"))
     said = command("runs", "nowhere")
     assert (said.code, said.out) == (0, "no runs in nowhere; make one: glassformer train mlm-demo\n")
     assert command("runs", "nowhere", "--json").json == []

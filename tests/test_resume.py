@@ -236,6 +236,26 @@ def test_the_recipe_that_the_run_was_begun_with_agrees(text: Path, tmp_path: Pat
             launch.train(file, ["training.epochs=2"], run=tmp_path / "run", resume=True)
 
 
+def test_changes_that_the_run_was_begun_with_stay(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipe alone resumes a run that was begun with changes; another change of the same key is refused."""
+    monkeypatch.setattr(launch, "draw_report", lambda run: None)
+    file = tmp_path / "mine.yaml"
+    file.write_text(to_yaml(recipe(text)), encoding="utf-8")
+    launch.train(file, ["model.dropout=0.2", "training.steps=4"], run=tmp_path / "run")
+    before = contents(tmp_path / "run")
+    launch.train(file, run=tmp_path / "run", resume=True)
+    assert contents(tmp_path / "run") == before
+    with pytest.raises(UsageError, match=r"model\.dropout was 0\.2"):
+        launch.train(file, ["model.dropout=0.1"], run=tmp_path / "run", resume=True)
+
+
+def test_a_run_must_be_named(tmp_path: Path) -> None:
+    """Neither recipe nor run: the error says how."""
+    with pytest.raises(UsageError, match=r"which run") as raised:
+        launch.train(None, resume=True)
+    assert "--run" in raised.value.mend
+
+
 def test_a_misspelt_key_is_refused_with_the_right_one(text: Path, tmp_path: Path) -> None:
     """As for a new run."""
     with pytest.raises(UsageError, match=r"did you mean 'model\.dropout'"):

@@ -94,6 +94,11 @@ def table(rows: list[dict[str, Any]]) -> None:
     console.print(drawn)
 
 
+def results(rows: list[dict[str, Any]]) -> None:
+    """Runs and their results, as many columns as a narrow terminal takes; --json has the others."""
+    table([{key: value for key, value in row.items() if key not in ("last_loss", "tokens_seen")} for row in rows])
+
+
 HEADINGS = {"top5_accuracy": "top-5 accuracy", "elapsed": "seconds", "count": "questions"}
 
 
@@ -328,7 +333,7 @@ def compare(
     if as_json:
         show({"runs": rows, "picture": str(output)})
     else:
-        table(rows)
+        results(rows)
         print(printable(str(output)))
 
 
@@ -442,7 +447,7 @@ def runs(
     if as_json:
         show(rows)
     elif rows:
-        table(rows)
+        results(rows)
     else:
         print(f"no runs in {printable(str(folder))}; make one: glassformer train mlm-demo")
 

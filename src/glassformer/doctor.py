@@ -138,12 +138,15 @@ def measure(recipe: Recipe) -> dict[str, Any]:
 
 
 def time_of_steps(settled: Recipe) -> tuple[Timing, float]:
-    """How long a step takes, and how many tokens it holds on average."""
+    """How long a step takes, and how many tokens it holds on average. Ends with the largest step of an epoch."""
     parts = assemble(settled)
     number = settled.training.threads
     with threads(number if isinstance(number, int) else None):
         order = training_order(settled, parts)
-        timing = time_steps(engine_for(settled, parts.objective), order, seconds=6.0)
+        engine = engine_for(settled, parts.objective)
+        timing = time_steps(engine, order, seconds=6.0)
+        largest = max(order.epoch(0), key=lambda step: padded_tokens(order, step))  # what needs the most memory
+        engine.update([order.batch(0, rows) for rows in largest], 0.0, (0, 0))
     return timing, int(order.units.lengths.sum()) / order.steps_in_epoch()
 
 

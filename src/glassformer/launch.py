@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,12 +12,13 @@ import numpy as np
 import torch
 
 from glassformer import recipe as recipes
-from glassformer.assemble import Parts, assemble, corpus_for, objective_for
+from glassformer.assemble import Parts, assemble, corpus_for, model_for, objective_for
 from glassformer.baselines.unigram import Unigram
 from glassformer.data.batch import collate
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
 from glassformer.look.report import draw_report
+from glassformer.model.transformer import count_parameters
 from glassformer.predict import Run, load
 from glassformer.recipe import Recipe
 from glassformer.run import RunDirectory, write_text_durably
@@ -73,6 +75,7 @@ def _begin(
     try:
         parts = assemble(wanted, display.say)
         settled, measured = settle(parts, display.say)
+        measured["parameters"] = count_parameters(model_for(settled, parts.objective))
     except BaseException:  # the name stays free for the next attempt
         _remove_empty_folders(directory)
         raise
@@ -96,8 +99,14 @@ def find_recipe(recipe: str | Path | Recipe, changes: Sequence[str], say: Callab
     name = str(recipe)
     if is_own_text(name):
         tree = recipes.apply_changes({}, changes)
-        return Path(name).stem or "text", recipe_for_text(name, tree, say)
-    return Path(name).stem, recipes.read(name, changes)
+        return run_name(name), recipe_for_text(name, tree, say)
+    return run_name(name), recipes.read(name, changes)
+
+
+def run_name(source: str) -> str:
+    """A folder's name for what is trained on: the file's or folder's own, without what has a meaning in paths."""
+    name = re.sub(r"[^\w.-]+", "-", Path(source).stem).strip(".-")
+    return name or "text"
 
 
 def free_folder(parent: Path, name: str) -> Path:
@@ -175,7 +184,7 @@ def _reopen(
     """The run as it was begun; what is asked anew must agree with it."""
     if run is None and recipe is None:
         raise UsageError("which run?", "name it: glassformer train --resume --run runs/NAME")
-    path = Path(run) if run is not None else Path("runs") / Path(str(recipe)).stem
+    path = Path(run) if run is not None else Path("runs") / run_name(str(recipe))
     directory = RunDirectory.open(path)
     recorded = load(path).recipe
     environment = directory.environment()

@@ -185,7 +185,10 @@ def from_yaml(text: str, where: str) -> dict[str, Any]:
 
 def to_yaml(recipe: Recipe) -> str:
     """The recipe with every value, as it is saved in a run."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    tree = recipe.model_dump(mode="json")
+    text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+    # PyYAML writes a few rare line breaks (U+0085) in a way that it does not read back: those are escaped.
+    return text if yaml.safe_load(text) == tree else yaml.safe_dump(tree, sort_keys=False)
 
 
 def apply_changes(tree: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:

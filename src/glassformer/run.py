@@ -496,7 +496,7 @@ class RunDirectory:
     def write_environment(self, extra: dict[str, Any]) -> None:
         """Writes environment.json: this machine and these versions, and what the caller adds (choices that
         were measured). It names no person and no machine, so that a run can be given away."""
-        text = json.dumps(_finite({**describe_environment(), **extra}), indent=1, ensure_ascii=False)
+        text = json.dumps(_finite({**describe_environment(), **extra}), indent=1)
         write_text_durably(self.environment_file, text + "\n")
 
     def environment(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_recipe import corpus_of, model_of, objective_of, sentences
 
-from glassformer.data.batch import Batch, BatchConfig, collate
+from glassformer.data.batch import Batch, BatchConfig, Example, collate
 from glassformer.model.transformer import Transformer
 from glassformer.run import RunDirectory
 from glassformer.training.evaluation import Evaluation, FixedQuestions
@@ -100,6 +100,24 @@ def test_even_attention_over_padded_rows_has_entropy_1() -> None:
     scale_queries(model, 0, 0.0)
     seen = AttentionEntropy(ragged_batch())(moment(model))
     assert seen["attention_entropy"]["encoder.blocks.0.self_attention"] == pytest.approx([1.0] * 3, abs=1e-4)
+
+
+def test_neither_padding_keys_nor_padding_queries_count() -> None:
+    """The entropies of a ragged batch are the means over its texts alone, each weighted by its tokens."""
+    model = model_of(OBJECTIVE)
+    for layer in range(2):
+        scale_queries(model, layer, 30.0)  # sharp enough for padding to look elsewhere than words do
+    examples = [QUESTIONS.example(i) for i in range(14)]
+    lengths = torch.tensor([len(example.streams["encoder"]) for example in examples], dtype=torch.float64)
+
+    def entropies(chosen: list[Example]) -> torch.Tensor:
+        batch = collate([[example] for example in chosen], OBJECTIVE.tokenizer.pad_id)
+        seen = AttentionEntropy(batch)(moment(model))["attention_entropy"]
+        return torch.tensor(list(seen.values()), dtype=torch.float64)  # layers x heads
+
+    alone = torch.stack([entropies([example]) for example in examples])  # texts x layers x heads
+    expected = (alone * lengths[:, None, None]).sum(0) / lengths.sum()
+    torch.testing.assert_close(entropies(examples), expected, atol=2e-4, rtol=0)
 
 
 @pytest.mark.parametrize("layer", [0, 1])

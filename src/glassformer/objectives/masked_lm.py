@@ -28,7 +28,7 @@ HEAD = "masked_lm"
 class MaskedLMConfig(Config):
     """What is hidden, and how."""
 
-    name: Literal["masked_lm"] = "masked_lm"
+    name: Literal["masked_lm"] = Field("masked_lm", description="the objective (a file in objectives)")
     mask_rate: float = Field(0.15, gt=0, lt=1, description="share of the tokens that are asked")
     mask_token_share: float = Field(0.8, ge=0, le=1, description="of those: share that becomes [MASK]")
     random_token_share: float = Field(0.1, ge=0, le=1, description="of those: share that becomes a random word")
