@@ -393,7 +393,8 @@ def main() -> None:
     os.environ.setdefault("GLASSFORMER_CACHE", tempfile.mkdtemp())
     result = {"speed": speed, "quality": quality}[options.what](options)
 
-    from glassformer.run import describe_environment, write_text_durably
+    from glassformer.run import describe_environment
+    from glassformer.snapshot import write_text_durably
 
     record = {"benchmark": f"masked_lm {options.what}", "machine": describe_environment(), **result}
     RESULTS.mkdir(parents=True, exist_ok=True)

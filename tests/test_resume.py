@@ -16,7 +16,8 @@ from tiny_recipe import Hearing, assert_same_run, contents, recipe, records, spo
 from glassformer import launch
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.recipe import read, to_yaml
-from glassformer.run import RunDirectory, read_snapshot
+from glassformer.run import RunDirectory
+from glassformer.snapshot import read_snapshot
 from glassformer.training.checkpoints import checkpoint_steps
 from glassformer.training.trainer import Trainer
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from glassformer import run as run_module
+from glassformer import snapshot as snapshot_module
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.run import (
+from glassformer.run import RunDirectory, find_runs
+from glassformer.snapshot import (
     DamagedSnapshot,
-    RunDirectory,
-    find_runs,
     has_snapshot,
     link_snapshot,
     read_snapshot,
@@ -321,7 +321,7 @@ def test_a_reader_is_not_disturbed_by_a_writer(tmp_path: Path, monkeypatch: pyte
     """The snapshot is replaced after the reader has seen the manifest of the old one."""
     folder = tmp_path / "best"
     write_snapshot(folder, {"model": {"w": torch.zeros(3)}}, {"step": 1})
-    genuine = run_module._verified
+    genuine = snapshot_module._verified
     replaced = []
 
     def replace_first(*arguments):  # type: ignore[no-untyped-def]
@@ -330,7 +330,7 @@ def test_a_reader_is_not_disturbed_by_a_writer(tmp_path: Path, monkeypatch: pyte
             write_snapshot(folder, {"model": {"w": torch.ones(3)}}, {"step": 2})
         return genuine(*arguments)
 
-    monkeypatch.setattr(run_module, "_verified", replace_first)
+    monkeypatch.setattr(snapshot_module, "_verified", replace_first)
     snapshot = read_snapshot(folder)
     assert snapshot.state == {"step": 2}
     assert torch.equal(snapshot.parts["model"]["w"], torch.ones(3))
@@ -381,7 +381,7 @@ def test_a_newer_format_is_refused_as_such(tmp_path: Path) -> None:
     write_snapshot(folder, {}, {})
     manifest = json.loads((folder / "manifest.json").read_text()) | {"format": 2}
     del manifest["sha256"]
-    manifest["sha256"] = run_module._hash_of(manifest)
+    manifest["sha256"] = snapshot_module._hash_of(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(GlassformerError, match="newer glassformer"):
         read_snapshot(folder)
@@ -396,7 +396,7 @@ def test_linked_weights_take_no_second_place_and_outlive_their_source(tmp_path: 
     write_snapshot(source, {"model": {"in": weight, "out": weight}, "optimizer": {"m": weight}}, {"step": 1})
     link_snapshot(source, folder, ["model"])
     assert (source / "model.safetensors").samefile(folder / "model.safetensors")
-    run_module.remove_folder(source)
+    snapshot_module.remove_folder(source)
     snapshot = read_snapshot(folder)
     assert snapshot.state == {"step": 1}
     assert list(snapshot.parts) == ["model"]
@@ -470,7 +470,7 @@ def test_a_limit_met_while_safetensors_writes(tmp_path: Path) -> None:
 
 def test_the_librarys_own_word_for_a_full_disk_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "Error while serializing: I/O error: No space left on device (os error 28)"
-    monkeypatch.setattr(run_module, "save_file", raiser(run_module.SafetensorError(text)))
+    monkeypatch.setattr(snapshot_module, "save_file", raiser(snapshot_module.SafetensorError(text)))
     with pytest.raises(GlassformerError, match=r"the disk is full\n.*intact"):
         write_snapshot(tmp_path / "s", {"model": {}}, {})
     assert names_in(tmp_path) == []
@@ -549,5 +549,5 @@ def test_nothing_is_pickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     read_snapshot(run.best)
     suffixes = {path.suffix for path in run.path.rglob("*") if path.is_file()}
     assert suffixes == {".yaml", ".jsonl", ".json", ".safetensors"}
-    source = Path(run_module.__file__).read_text()
+    source = Path(run_module.__file__).read_text() + Path(snapshot_module.__file__).read_text()
     assert not re.search(r"import pickle|torch\.(save|load)\b|\.numpy\(|import shelve|import marshal", source)

@@ -19,7 +19,8 @@ from glassformer.objectives import Loss, Objective
 from glassformer.objectives.masked_lm import MaskedLM, MaskedLMConfig
 from glassformer.predict import Run
 from glassformer.recipe import Recipe, parse
-from glassformer.run import RunDirectory, read_snapshot
+from glassformer.run import RunDirectory
+from glassformer.snapshot import read_snapshot
 from glassformer.training.checkpoints import checkpoint_steps
 from glassformer.training.engine import Engine
 from glassformer.training.trainer import Display

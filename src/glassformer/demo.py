@@ -33,6 +33,8 @@ def demo(path: Path, changes: Sequence[str] = ()) -> Run:
     """Train `mlm-demo` into `path` and print blanks, losses, accuracies, places, and what to try next. A run that is
     there already is moved aside, and that is said."""
     console = Console()
+    if not console.is_terminal:  # a file or a pipe has no edge to wrap at
+        console = Console(width=110)
     keep_older(path, console)
     run = train("mlm-demo", changes, run=path, display=TerminalDisplay(Console(stderr=True)))
     learned = run.cloze(cloze("facts", "train"))
@@ -40,9 +42,9 @@ def demo(path: Path, changes: Sequence[str] = ()) -> Run:
     shown = [answer for answer in learned if answer.text in SHOWN]
     console.print(table_of("Blanks of training sentences", shown))
     console.print(table_of("Blanks of wordings that it has never seen", held_out[:8]))
-    console.print(summary(learned, held_out))
+    console.print(summary(learned, held_out), soft_wrap=True)
     draw_facts(run)
-    console.print(where_to_look(run))
+    console.print(where_to_look(run), soft_wrap=True)
     return run
 
 

@@ -21,8 +21,9 @@ from glassformer.look.report import draw_report
 from glassformer.model.transformer import count_parameters
 from glassformer.predict import Run, load
 from glassformer.recipe import Recipe
-from glassformer.run import RunDirectory, write_text_durably
+from glassformer.run import RunDirectory
 from glassformer.settle import engine_for, settle, training_order, validation_questions
+from glassformer.snapshot import write_text_durably
 from glassformer.suggest import is_own_text, recipe_for_text
 from glassformer.training.engine import threads
 from glassformer.training.evaluation import FixedQuestions, evaluate

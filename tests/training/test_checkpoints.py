@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Muon, Optimizer
 
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.run import DamagedSnapshot, RunDirectory, write_text_durably
+from glassformer.run import RunDirectory
+from glassformer.snapshot import DamagedSnapshot, write_text_durably
 from glassformer.training import checkpoints as checkpoints_module
 from glassformer.training.checkpoints import (
     checkpoint_steps,
@@ -545,7 +546,8 @@ from pathlib import Path
 
 import torch
 
-from glassformer.run import RunDirectory, has_snapshot, read_snapshot, snapshots, write_text_durably
+from glassformer.run import RunDirectory
+from glassformer.snapshot import has_snapshot, read_snapshot, snapshots, write_text_durably
 from glassformer.training.checkpoints import latest_checkpoint, load_weights, save_best, save_checkpoint
 
 os.fsync = lambda descriptor: None  # only counted: what the kernel has been given outlives kill -9

@@ -24,12 +24,13 @@ from tiny_recipe import (
 )
 from torch import Tensor
 
-from glassformer import run as run_module
+from glassformer import snapshot as snapshot_module
 from glassformer.data.batch import Batch
 from glassformer.errors import GlassformerError
 from glassformer.objectives import Loss, Objective
 from glassformer.predict import load
-from glassformer.run import RunDirectory, read_snapshot
+from glassformer.run import RunDirectory
+from glassformer.snapshot import read_snapshot
 from glassformer.training import observers, trainer
 from glassformer.training.checkpoints import checkpoint_steps
 from glassformer.training.trainer import deferred_interrupts
@@ -278,10 +279,10 @@ def fails_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int) 
 @pytest.mark.parametrize(
     ("owner", "name", "call"),
     [
-        (run_module, "save_file", 5),
-        (run_module, "_write_manifest", 5),
-        (run_module.os, "link", 3),
-        (run_module.RunDirectory, "append_metrics", 5),
+        (snapshot_module, "save_file", 5),
+        (snapshot_module, "_write_manifest", 5),
+        (snapshot_module.os, "link", 3),
+        (RunDirectory, "append_metrics", 5),
         (observers, "write_text_durably", 3),
     ],
     ids=["weights", "manifest", "last", "metrics", "samples"],
@@ -294,7 +295,7 @@ def test_a_full_disk_loses_nothing(
     with monkeypatch.context() as patch:
         fails_at(patch, owner, name, call)
         if name == "link":
-            patch.setattr(run_module.shutil, "copy", disk_full)
+            patch.setattr(snapshot_module.shutil, "copy", disk_full)
         with pytest.raises((GlassformerError, OSError)) as raised:
             train(recipe(text), tmp_path / "run")
     saved = checkpoint_steps(RunDirectory(tmp_path / "run"))
@@ -321,7 +322,7 @@ def test_samples_on_a_full_disk_are_a_clear_error(text: Path, tmp_path: Path, mo
         return disk_full() if "samples" in str(file) else opened(file, *args, **kwargs)
 
     monkeypatch.setattr(Path, "open", full_for_samples)
-    monkeypatch.setattr(run_module, "open", full, raising=False)
+    monkeypatch.setattr(snapshot_module, "open", full, raising=False)
     with pytest.raises(GlassformerError, match="the disk is full"):
         train(recipe(text), tmp_path / "run")
 

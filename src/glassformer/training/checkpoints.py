@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.run import (
+from glassformer.run import RunDirectory
+from glassformer.snapshot import (
     DamagedSnapshot,
-    RunDirectory,
     Snapshot,
     has_snapshot,
     link_snapshot,

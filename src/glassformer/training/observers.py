@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from glassformer.data.batch import Batch, collate
 from glassformer.objectives import Blank, Objective
 from glassformer.record import RecordedAttention, attention_places, record
-from glassformer.run import RunDirectory, write_text_durably
+from glassformer.run import RunDirectory
+from glassformer.snapshot import write_text_durably
 from glassformer.training.evaluation import Evaluation, FixedQuestions
 
 

@@ -15,7 +15,8 @@ from pydantic import Field
 
 from glassformer.config import Config
 from glassformer.errors import GlassformerError
-from glassformer.run import RunDirectory, remove_abandoned
+from glassformer.run import RunDirectory
+from glassformer.snapshot import remove_abandoned
 from glassformer.training.checkpoints import (
     flatten_optimizer,
     latest_checkpoint,
