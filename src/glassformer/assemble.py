@@ -36,7 +36,7 @@ class Parts(NamedTuple):
     @property
     def validation_units(self) -> Units:
         """What the fixed questions are made of."""
-        return self.objective.units(self.validation)
+        return self.objective.for_evaluation().units(self.validation)
 
 
 def assemble(recipe: Recipe, say: Callable[[str], None] = lambda text: None) -> Parts:

@@ -184,7 +184,8 @@ class Run:
 
     def questions(self, split: Split) -> FixedQuestions:
         """The units of one part of the run's data, with their fixed corruption."""
-        return FixedQuestions(self.objective.units(self.corpus(split)), self.objective, self.recipe.batch)
+        units = self.objective.for_evaluation().units(self.corpus(split))
+        return FixedQuestions(units, self.objective, self.recipe.batch)
 
     def corpus(self, split: Split) -> Corpus:
         """One part of the run's data, tokenised. Raises GlassformerError when the data are not where they were."""

@@ -58,6 +58,19 @@ def test_of_the_chosen_80_10_10(tokenizer, masked, random):
     assert_share((~is_mask & ~is_same).sum(), n, random - by_chance)
 
 
+def test_evaluation_asks_the_same_whatever_the_rate_in_training(tokenizer: Tokenizer, corpus: Corpus) -> None:
+    """Two runs that hide 15% and 40% while training answer the same questions; while training they do not."""
+    few, many = (MaskedLM(MaskedLMConfig(mask_rate=rate), tokenizer, 13) for rate in (0.15, 0.4))
+
+    def asked(objective: MaskedLM) -> list[list[int]]:
+        units = objective.units(corpus)
+        examples = [units.example(i, np.random.default_rng((7, i))) for i in range(len(units))]
+        return [example.asked[HEAD].positions.tolist() for example in examples]
+
+    assert asked(few.for_evaluation()) == asked(many.for_evaluation())
+    assert asked(few) != asked(many)
+
+
 def test_only_the_chosen_are_corrupted(objective):
     """Every other token is as it was, and the text given is not written to."""
     ids = wordlike(objective, 5_000)

@@ -41,8 +41,8 @@ def draw_report(run: Run) -> list[Path]:
 
 def sample_prompts(run: Run, number: int) -> list[Prompt]:
     """Validation units with their fixed corruption, short enough to be read, spread over the data."""
-    units = run.objective.units(run.corpus("validation"))
     questions = run.questions("validation")
+    units = questions.units
     readable = [int(i) for i in questions.chosen if 4 <= units.lengths[i] <= LONGEST]
     if not readable:
         readable = [int(i) for i in questions.chosen]

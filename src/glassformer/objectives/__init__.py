@@ -90,6 +90,11 @@ class Objective(ABC, Generic[C]):
     def heads(self) -> list[HeadSpec]:
         """The output heads that a model needs for this objective."""
 
+    def for_evaluation(self) -> "Objective[C]":
+        """The objective that asks the fixed questions: this one, unless its settings would make the questions of two
+        runs differ that are to be compared."""
+        return self
+
     @abstractmethod
     def prompt(self, text: str) -> Prompt:
         """A person's text as an example that asks the model. Raises UsageError where it cannot be asked."""

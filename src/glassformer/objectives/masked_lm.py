@@ -30,6 +30,9 @@ class MaskedLMConfig(Config):
 
     name: Literal["masked_lm"] = Field("masked_lm", description="the objective (a file in objectives)")
     mask_rate: float = Field(0.15, gt=0, lt=1, description="share of the tokens that are asked")
+    evaluation_mask_rate: float = Field(
+        0.15, gt=0, lt=1, description="the same in evaluation, whatever mask_rate is, so that runs can be compared"
+    )
     mask_token_share: float = Field(0.8, ge=0, le=1, description="of those: share that becomes [MASK]")
     random_token_share: float = Field(0.1, ge=0, le=1, description="of those: share that becomes a random word")
     whole_word: bool = Field(False, description="choose whole words instead of single tokens")
@@ -54,6 +57,11 @@ class MaskedLM(Objective[MaskedLMConfig]):
         self.is_ordinary = np.ones(tokenizer.vocab_size, dtype=bool)
         self.is_ordinary[list(tokenizer.special_ids)] = False
         self.ordinary = np.flatnonzero(self.is_ordinary)
+
+    def for_evaluation(self) -> "MaskedLM":
+        """Asks at `evaluation_mask_rate`."""
+        config = self.config.model_copy(update={"mask_rate": self.config.evaluation_mask_rate})
+        return MaskedLM(config, self.tokenizer, self.max_length)
 
     def units(self, corpus: Corpus) -> Units:
         """Documents framed by [CLS] and [SEP], or rows of one stream of tokens."""
