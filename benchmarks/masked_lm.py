@@ -70,11 +70,12 @@ class Contestant:
 
 def speed(options: argparse.Namespace) -> dict[str, Any]:
     """Rounds in which each contestant trains a few steps in turn; medians and quartiles of tokens per second."""
-    contestants = {name: Contestant(name, task_for(options, c)) for name, c in CONTESTANTS.items()}
+    contestants: dict[str, Contestant] = {}
+    for name, contestant in CONTESTANTS.items():  # one after another: what is measured at the start must be alone
+        contestants[name] = Contestant(name, task_for(options, contestant))
+        contestants[name].ask({"steps": 3})  # compiling and first allocations do not count
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     matmuls: dict[str, list[float]] = {"32": [], "bf16": []}
-    for each in contestants.values():
-        each.ask({"steps": 3})  # compiling and first allocations do not count
     for number in range(options.rounds):
         for name, each in contestants.items():
             answer = each.ask({"steps": options.steps})
