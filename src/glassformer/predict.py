@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -140,7 +140,11 @@ class Run:
         ]
         return [text[start:end].strip() for start, end in spans]
 
-    def fill(self, texts: str | Sequence[str], top: int = 5) -> Any:
+    @overload
+    def fill(self, texts: str, top: int = 5) -> Filled: ...
+    @overload
+    def fill(self, texts: list[str], top: int = 5) -> list[Filled]: ...
+    def fill(self, texts: str | list[str], top: int = 5) -> Filled | list[Filled]:
         """The candidates for each [MASK] in a text (Filled), or in several ([Filled, ...]).
 
         Raises UsageError for a text without a blank, or longer than the model reads.
