@@ -28,6 +28,7 @@ from glassformer.settle import engine_for, settle, training_order
 from glassformer.suggest import choose_max_length, choose_tokenizer
 from glassformer.training.engine import threads
 from glassformer.training.measure import Timing, padded_tokens, time_steps
+from glassformer.training.trainer import Quiet
 
 PERCENTILES = (50, 90, 95, 99, 100)
 COVERED = 0.98
@@ -156,7 +157,7 @@ def time_of_the_rest(settled: Recipe) -> tuple[float, float]:
     recipe = settled.model_copy(update={"training": settled.training.model_copy(update=once)})
     with TemporaryDirectory() as folder:
         began = time.perf_counter()
-        run = train(recipe, run=Path(folder) / "run")
+        run = train(recipe, run=Path(folder) / "run", display=Quiet())
         whole = time.perf_counter() - began
         evaluations = [record["seconds"] for record in run.metrics() if record["event"] == "evaluation"]
     return evaluations[-1], whole - sum(evaluations)

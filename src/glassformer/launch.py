@@ -25,10 +25,11 @@ from glassformer.run import RunDirectory
 from glassformer.settle import engine_for, settle, training_order, validation_questions
 from glassformer.snapshot import write_text_durably
 from glassformer.suggest import is_own_text, recipe_for_text
+from glassformer.training.display import TerminalDisplay
 from glassformer.training.engine import threads
 from glassformer.training.evaluation import FixedQuestions, evaluate
 from glassformer.training.observers import AttentionEntropy, Observer, Samples, Verdict
-from glassformer.training.trainer import Display, Quiet, Trainer
+from glassformer.training.trainer import Display, Trainer
 
 
 def train(
@@ -44,12 +45,12 @@ def train(
     `recipe` is a shipped name, a YAML file, a Recipe, or a text file or folder of the person's own; `changes` are
     dotted `key=value` pairs. `run` is the run directory (default `runs/NAME`, with a number if that is taken).
     With `resume` everything comes from the run; a recipe or change that differs is refused by name, except a larger
-    `training.steps`, which is recorded.
+    `training.steps`, which is recorded. `display` is what a person watches; `Quiet()` shows nothing.
 
     Raises UsageError (wrong recipe, unusable text, existing run), Interrupted (Ctrl-C, SIGTERM; all is saved) and
     GlassformerError (training cannot go on).
     """
-    display = display or Quiet()
+    display = display or TerminalDisplay()
     if resume:
         directory, parts = _reopen(recipe, changes, run, display)
     else:
