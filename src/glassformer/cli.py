@@ -213,9 +213,9 @@ def texts_from(texts: list[str] | None, file: Path | None) -> Iterator[str]:
     if texts:
         yield from texts
     elif file is not None:
-        from glassformer.data.sources import read_documents
+        from glassformer.data.sources import read_lines
 
-        yield from read_documents(str(file), document="line")
+        yield from (line.strip() for line in read_lines(file) if line.strip())
     elif sys.stdin.isatty():
         yield from asked_texts()
     else:

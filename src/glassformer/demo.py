@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from glassformer.data.builtin import Cloze, cloze, sentences
 from glassformer.launch import train
@@ -42,9 +43,9 @@ def demo(path: Path, changes: Sequence[str] = ()) -> Run:
     shown = [answer for answer in learned if answer.text in SHOWN]
     console.print(table_of("Blanks of training sentences", shown))
     console.print(table_of("Blanks of wordings that it has never seen", held_out[:8]))
-    console.print(summary(learned, held_out), soft_wrap=True)
+    console.print(summary(learned, held_out), soft_wrap=True, markup=False)
     draw_facts(run)
-    console.print(where_to_look(run), soft_wrap=True)
+    console.print(where_to_look(run), soft_wrap=True, markup=False)
     return run
 
 
@@ -55,7 +56,7 @@ def keep_older(path: Path, console: Console) -> None:
     numbered = (path.with_name(f"{path.name}-before-{n}") for n in itertools.count(1))
     aside = next(name for name in numbered if not name.exists())
     path.rename(aside)
-    console.print(f"the earlier run is kept as {aside}")
+    console.print(f"the earlier run is kept as {aside}", markup=False)
 
 
 def table_of(title: str, answers: Sequence[Answered]) -> Table:
@@ -65,7 +66,7 @@ def table_of(title: str, answers: Sequence[Answered]) -> Table:
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     for a in answers:
         mark = "right" if a.right else f"wrong: {a.answer}"
-        table.add_row(a.text.replace("[", "\\["), a.predicted, f"{a.probability:.1%}", mark)
+        table.add_row(*map(Text, (a.text, a.predicted, f"{a.probability:.1%}", mark)))
     return table
 
 
@@ -122,8 +123,8 @@ def where_to_look(run: Run) -> str:
             f"  {path}/samples/                  true vs predicted, at each evaluation",
             "",
             "next, try:",
-            f'  {program} fill {path} "The largest planet is \\[MASK]"',
-            f'  {program} attention {path} "Mars is called the \\[MASK] planet" --output mars.png',
+            f'  {program} fill {path} "The largest planet is [MASK]"',
+            f'  {program} attention {path} "Mars is called the [MASK] planet" --output mars.png',
             f"  {program} train my.txt        a text of your own",
         ]
     )

@@ -245,3 +245,10 @@ def test_mixed_precision_leaves_integers_alone(batch):
         assert type(before) is type(after)
         if isinstance(before, torch.Tensor):
             assert before.dtype == after.dtype and torch.equal(before, after)
+
+
+def test_a_unit_longer_than_a_row_is_refused() -> None:
+    """Packing never makes a row longer than it may be."""
+    with pytest.raises(ValueError, match="fits in no row of 8"):
+        pack([0, 1, 2], np.array([12, 3, 5]), 8)
+    assert sorted(map(sum, pack([0, 1, 2], np.array([8, 3, 5]), 8))) == [0, 3]

@@ -329,3 +329,31 @@ def test_any_bytes_are_either_text_or_a_clear_error(tmp_path):
                 _read(source)
             except UsageError as error:
                 assert error.mend
+
+
+def test_a_csv_row_with_more_cells_is_refused_and_not_cut(tmp_path: Path) -> None:
+    """A comma outside quotation marks would lose what follows it; inside them it is text."""
+    file = tmp_path / "a.csv"
+    file.write_text("text\nOne, two, three\nfour\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"line 2 is broken: 3 columns") as raised:
+        list(read_documents(str(file)))
+    assert "quotation marks" in raised.value.mend
+    file.write_text('text\n"One, two, three"\nfour\n', encoding="utf-8")
+    assert list(read_documents(str(file))) == ["One, two, three", "four"]
+
+
+def test_parquet_that_holds_no_utf_8_is_a_clear_error(tmp_path: Path) -> None:
+    """Not a traceback."""
+    import pyarrow
+    import pyarrow.parquet
+
+    bytes_as_text = pyarrow.array([b"good", b"\xff\xfe"]).cast(pyarrow.string(), safe=False)
+    pyarrow.parquet.write_table(pyarrow.table({"text": bytes_as_text}), tmp_path / "a.parquet")
+    with pytest.raises(UsageError, match=r"a\.parquet is no whole parquet file"):
+        list(read_documents(str(tmp_path / "a.parquet")))
+
+
+def test_a_home_that_does_not_exist() -> None:
+    """`~nobody/x` is an error in words."""
+    with pytest.raises(UsageError, match=r"there is no such user"):
+        list(read_documents("~no-such-user-here/a.txt"))

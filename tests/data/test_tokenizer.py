@@ -459,3 +459,13 @@ def test_normalisation_is_canonical_composition():
     for text in TEXT:
         decoded = tokenizer.decode(tokenizer.encode(unicodedata.normalize("NFD", text)).ids)
         assert decoded == unicodedata.normalize("NFC", text)
+
+
+def test_the_unknown_token_is_shown_by_its_name_where_letters_are_lowered() -> None:
+    """The data's own word for unknown words, in a lower-casing tokenizer."""
+    config = TokenizerConfig(kind="word", vocab_size=50, lowercase=True, unknown="<unk>", split="whitespace")
+    tokenizer = Tokenizer.train(["The <unk> sat on the mat"], config)
+    encoded = tokenizer.encode("the <unk> mat")
+    assert encoded.ids.tolist()[1] == tokenizer.unk_id
+    assert tokenizer.token(tokenizer.unk_id) == "[UNK]"
+    assert tokenizer.decode(encoded.ids) == "the [UNK] mat"

@@ -24,7 +24,9 @@ class BatchConfig(Config):
     """How many examples lie in a batch, and how they share it."""
 
     size: int = Field(32, ge=1, description="rows in a batch (one micro-batch on one device)")
-    tokens: int | None = Field(None, ge=1, description="a token budget instead: rows x longest row <= tokens")
+    tokens: int | None = Field(
+        None, ge=1, description="a token budget instead: rows x longest row <= tokens, or one longer row"
+    )
     layout: Literal["padded", "grouped", "packed"] = Field(
         "grouped",
         description="padded: at random; grouped: similar lengths together; packed: several units share a row, "
@@ -121,8 +123,11 @@ def plan(
 def pack(order: Sequence[int] | np.ndarray, lengths: Int64[np.ndarray, "units"], row_length: int) -> list[Row]:
     """Best fit: each unit goes into the open row that it fills best; a full row is closed.
 
-    Open rows are kept by the space left in them, so that a unit finds its row in O(row_length).
+    Open rows are kept by the space left in them, so that a unit finds its row in O(row_length). Raises ValueError for
+    a unit that is longer than a row.
     """
+    if len(lengths) and int(lengths.max()) > row_length:
+        raise ValueError(f"a unit of {int(lengths.max())} tokens fits in no row of {row_length}")
     open_rows: list[list[Row]] = [[] for _ in range(row_length + 1)]
     rows: list[Row] = []
     for unit in order:

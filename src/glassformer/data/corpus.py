@@ -7,6 +7,7 @@ it.
     document_starts.bin   int64, n_documents + 1
     corpus.json           the counts, by which a damaged store is recognised"""
 
+import contextlib
 import errno
 import glob
 import hashlib
@@ -255,8 +256,9 @@ def _is_whole(folder: Path) -> bool:
 
 def _remove_stale(folder: Path) -> None:
     for aside in folder.parent.glob(f"{glob.escape(folder.name)}.*.building"):
-        if time.time() - aside.stat().st_mtime > _STALE_SECONDS:
-            shutil.rmtree(aside, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # its process has just finished it
+            if time.time() - aside.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(aside, ignore_errors=True)
 
 
 def _map(file: Path, dtype: np.dtype[Any], n: int) -> np.ndarray:

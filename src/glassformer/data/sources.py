@@ -1,10 +1,12 @@
 """Where text comes from: files, folders, globs, the built-in corpus, the Hugging Face hub. All of them become
 one stream of documents (strings), and whatever is wrong with them is said with file, line and byte.
 
-    news.txt                 text: a document is a line, a paragraph or the whole file (any unknown suffix is
-    text) news.jsonl .csv .tsv .parquet          a document is a row folder/   "folder/*.txt"
-    each file in turn, sorted builtin:facts/train                    see builtin.py
-    hub:Salesforce/wikitext:wikitext-2-v1:train      hub:OWNER/NAME[:CONFIG][:SPLIT]"""
+    news.txt                             text: a document is a line, a paragraph or the file; so any unknown suffix
+    news.jsonl .csv .tsv .parquet        a document is a row
+    folder/   "folder/*.txt"             each file in turn, sorted
+    builtin:facts/train                  see builtin.py
+    hub:OWNER/NAME[:CONFIG][:SPLIT]      for example hub:Salesforce/wikitext:wikitext-2-v1:train
+"""
 
 import csv
 import difflib
@@ -141,7 +143,10 @@ def _format(file: Path) -> str:
 
 
 def _files(name: str) -> list[Path]:
-    path = Path(name).expanduser()
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError:
+        raise UsageError(f"{name}: there is no such user", "write the whole path") from None
     if path.is_dir():
         return _files_of_folder(path)
     if path.exists():
@@ -183,13 +188,13 @@ def _mend_missing(path: Path) -> str:
 
 def _read_text(file: Path, document: Document) -> Iterator[str]:
     if document == "auto":
-        many = len(list(islice(_paragraphs(_lines(file)), _PARAGRAPHS_FOR_AUTO))) == _PARAGRAPHS_FOR_AUTO
+        many = len(list(islice(_paragraphs(read_lines(file)), _PARAGRAPHS_FOR_AUTO))) == _PARAGRAPHS_FOR_AUTO
         document = "blank_line" if many else "line"
     if document == "line":
-        return (line for line in _lines(file) if line)
+        return (line for line in read_lines(file) if line)
     if document == "blank_line":
-        return _paragraphs(_lines(file))
-    return iter(["\n".join(_lines(file))])
+        return _paragraphs(read_lines(file))
+    return iter(["\n".join(read_lines(file))])
 
 
 def _paragraphs(lines: Iterable[str]) -> Iterator[str]:
@@ -202,7 +207,7 @@ def _paragraphs(lines: Iterable[str]) -> Iterator[str]:
             paragraph = []
 
 
-def _lines(file: Path) -> Iterator[str]:
+def read_lines(file: Path) -> Iterator[str]:
     """The lines without their ends, one at a time, so that a file larger than memory can be read. Raises
     UsageError with the byte offset for what is not text in UTF-8."""
     with _open(file) as stream:
@@ -245,7 +250,7 @@ def _open(file: Path) -> Any:
 
 
 def _read_jsonl(file: Path, column: str | None) -> Iterator[str]:
-    for number, line in enumerate(_lines(file), start=1):
+    for number, line in enumerate(read_lines(file), start=1):
         if not line or line.isspace():
             continue
         row = _json_row(line, file, number)
@@ -326,7 +331,7 @@ def _read_table(file: Path, column: str | None) -> Iterator[str]:
 
 def _table_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
     """(line number, cells) of each row that is not empty."""
-    lines = _lines(file)
+    lines = read_lines(file)
     first = next(lines, "")
     style: dict[str, Any] = {"delimiter": ",", "strict": True}
     if file.suffix.lower() == ".tsv" or first.count("\t") > first.count(","):  # some .csv files are tsv
@@ -335,7 +340,14 @@ def _table_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
         style["delimiter"] = ";"
     reader = csv.reader((f"{line}\n" for line in chain([first], lines)), **style)
     try:
+        width = None
         for cells in reader:
+            width = width or len(cells)
+            if len(cells) > width and style["delimiter"] != "\t":  # a tsv row may have notes at its end
+                raise UsageError(
+                    f"{file}, line {reader.line_num} is broken: {len(cells)} columns, and the first row has {width}",
+                    'put a text that holds the separator in quotation marks: "one, two"',
+                )
             if any(cell and not cell.isspace() for cell in cells):
                 yield reader.line_num, cells
     except csv.Error as error:
@@ -385,7 +397,7 @@ def _read_parquet(file: Path, column: str | None) -> Iterator[str]:
         for batch in table.iter_batches(columns=[column]):
             for row in batch.to_pylist():
                 yield from _cell(row, column, str(file))
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} is no whole parquet file: {error}", "write or download it again") from None
 
 

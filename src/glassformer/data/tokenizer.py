@@ -78,6 +78,7 @@ class Tokenizer:
         self._description = self._base.to_str(pretty=True)
         settings = json.loads(self._description)
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = _special_ids(self._base)
+        self._names = dict(zip(_special_ids(self._base), SPECIALS, strict=True))
         self.special_ids = frozenset(_special_ids(self._base)) | {
             added["id"] for added in settings["added_tokens"] if added["special"]
         }
@@ -186,6 +187,8 @@ class Tokenizer:
         return shown if self._byte_level else shown | vocabulary
 
     def _raw(self, id: int | np.integer) -> str:
+        if id in self._names:  # the library lowers [UNK] where the data's word for it is lowered
+            return self._names[int(id)]
         raw = self._base.id_to_token(int(id)) if 0 <= id < self.vocab_size else None
         if raw is None:
             raise UsageError(f"there is no token {id}", f"this vocabulary has the ids 0 to {self.vocab_size - 1}")

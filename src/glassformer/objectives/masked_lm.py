@@ -31,7 +31,7 @@ class MaskedLMConfig(Config):
     name: Literal["masked_lm"] = Field("masked_lm", description="the objective (a file in objectives)")
     mask_rate: float = Field(0.15, gt=0, lt=1, description="share of the tokens that are asked")
     evaluation_mask_rate: float = Field(
-        0.15, gt=0, lt=1, description="the same in evaluation, whatever mask_rate is, so that runs can be compared"
+        0.15, gt=0, lt=1, description="the same in evaluation, so that runs with different rates can be compared"
     )
     mask_token_share: float = Field(0.8, ge=0, le=1, description="of those: share that becomes [MASK]")
     random_token_share: float = Field(0.1, ge=0, le=1, description="of those: share that becomes a random word")
