@@ -250,6 +250,16 @@ def test_changes_that_the_run_was_begun_with_stay(text: Path, tmp_path: Path, mo
         launch.train(file, ["model.dropout=0.1"], run=tmp_path / "run", resume=True)
 
 
+def test_another_recipe_or_text_is_refused_on_resume(text: Path, tmp_path: Path) -> None:
+    """A Recipe that differs, or another text, is not quietly ignored; and a refused resume extends nothing."""
+    run = begun(text, tmp_path)
+    other = recipe(text).model_copy(update={"seed": 99})
+    with pytest.raises(UsageError, match=r"seed was 1"):
+        launch.train(other, run=run, resume=True)
+    with pytest.raises(UsageError, match=r"data\.train was"):
+        launch.train(str(tmp_path / "other.txt"), run=run, resume=True)
+
+
 def test_a_run_must_be_named(tmp_path: Path) -> None:
     """Neither recipe nor run: the error says how."""
     with pytest.raises(UsageError, match=r"which run") as raised:

@@ -190,20 +190,27 @@ def _reopen(
     directory = RunDirectory.open(path)
     recorded = load(path).recipe
     environment = directory.environment()
-    named = isinstance(recipe, str | Path) and not is_own_text(str(recipe))
-    asked = recipes.read_tree(str(recipe)) if named else {}
-    asked = recipes.apply_changes(asked, [*_begun_with(environment, recorded), *changes])
+    asked = recipes.apply_changes(_asked_tree(recipe), [*_begun_with(environment, recorded), *changes])
     settled = _agreed(recorded, asked, environment.get("measured", {}).get("asked", {}))
-    if settled != recorded:
-        display.say(f"training.steps extended from {recorded.training.steps} to {settled.training.steps}")
-        write_text_durably(directory.recipe_file, recipes.to_yaml(settled))
     tokenizer = Tokenizer.load(directory.tokenizer_file)
     objective = objective_for(settled, tokenizer)
     train_corpus, validation = (corpus_for(settled, tokenizer, part, display.say) for part in ("train", "validation"))
     parts = Parts(settled, tokenizer, objective, train_corpus, validation)
     if environment.get("data") != data_identity(parts):
         raise UsageError("the data has changed since the run was begun", "put it back, or start a new run with --run")
+    if settled != recorded:
+        display.say(f"training.steps extended from {recorded.training.steps} to {settled.training.steps}")
+        write_text_durably(directory.recipe_file, recipes.to_yaml(settled))
     return directory, parts
+
+
+def _asked_tree(recipe: str | Path | Recipe | None) -> dict[str, Any]:
+    """What naming a recipe, or a text of one's own, asks for."""
+    if recipe is None:
+        return {}
+    if isinstance(recipe, Recipe):
+        return recipe.model_dump(mode="json")
+    return {"data": {"train": str(recipe)}} if is_own_text(str(recipe)) else recipes.read_tree(str(recipe))
 
 
 def _begun_with(environment: dict[str, Any], recorded: Recipe) -> list[str]:

@@ -47,8 +47,8 @@ def settle(parts: Parts, say: Callable[[str], None]) -> tuple[Recipe, dict[str, 
             precision = default_precision(device) or _measured_precision(parts, settled, measured)
         settled = _with(settled, precision=precision, compile=training.compile is True)
         steps = _number_of_steps(parts, settled, measured, say)
-    if training.compile == "auto" and measured.get("expected_seconds", 0) > COMPILE_FROM_SECONDS:
-        settled = _with(settled, compile=_compiling_pays(parts, settled, measured))
+        if training.compile == "auto" and measured.get("expected_seconds", 0) > COMPILE_FROM_SECONDS:
+            settled = _with(settled, compile=_compiling_pays(parts, settled, measured))
     every = training.evaluate_every or max(1, steps // EVALUATIONS)
     settled = _with(
         settled,

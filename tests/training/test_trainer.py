@@ -276,6 +276,23 @@ def fails_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int) 
     monkeypatch.setattr(owner, name, until)
 
 
+def test_weights_that_are_not_finite_never_reach_a_checkpoint(text: Path, tmp_path: Path) -> None:
+    """An update that breaks the weights is not saved, nor is what follows it; what was whole before stays."""
+    hearing = Hearing()
+    wild = recipe(text, optimizer={"learning_rate": 1e40}, schedule={"warmup_steps": 3, "name": "constant"})
+    with pytest.raises(GlassformerError, match="last good one is intact"):
+        train(
+            wild.model_copy(update={"training": wild.training.model_copy(update={"steps": 60})}),
+            tmp_path / "run",
+            display=hearing,
+        )
+    assert any("not saved: its weights are not finite" in line for line in hearing.said)
+    run = RunDirectory(tmp_path / "run")
+    for step in checkpoint_steps(run):
+        weights = read_snapshot(run.checkpoints / f"step-{step}").parts["model"]
+        assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
 @pytest.mark.parametrize(
     ("owner", "name", "call"),
     [

@@ -1,6 +1,6 @@
 """Checkpoints: what a run needs to go on as if it had never stopped, and the weights that people want.
 
-Every write goes through the snapshots of `run.py`: safetensors and JSON only, whole or not at all. Tensors
+Every write goes through the snapshots of `snapshot.py`: safetensors and JSON only, whole or not at all. Tensors
 are read back by copying INTO the tensors that exist, so that tied weights stay tied and nothing that holds a
 reference (a compiled graph, an optimiser) notices.
 

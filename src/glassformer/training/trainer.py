@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from types import FrameType
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
+import torch
 from pydantic import Field
 
 from glassformer.config import Config
@@ -18,6 +19,7 @@ from glassformer.errors import GlassformerError
 from glassformer.run import RunDirectory
 from glassformer.snapshot import remove_abandoned
 from glassformer.training.checkpoints import (
+    checkpoint_steps,
     flatten_optimizer,
     latest_checkpoint,
     load_into,
@@ -102,7 +104,7 @@ GIVE_UP_AFTER = 20
 
 
 class Trainer:
-    """Trains one model in one run directory. `config` has no `auto` and no empty interval left (see `assemble`)."""
+    """Trains one model in one run directory. `config` has no `auto` and no empty interval left (see `settle`)."""
 
     def __init__(
         self,
@@ -159,7 +161,7 @@ class Trainer:
             self.state.elapsed += now - clock
             clock = now
             self._after_step()
-            if interrupted():
+            if interrupted() and self.state.step < self.steps:
                 self._save()
                 raise Interrupted(
                     f"stopped at step {self.state.step} of {self.steps}, everything is saved",
@@ -209,8 +211,11 @@ class Trainer:
             self._save()
 
     def _finish(self) -> None:
-        """The last checkpoint, unless the run was complete before."""
-        self._save()
+        """The last checkpoint, unless it is there from before."""
+        if self._out_of_patience() and self.state.step < self.steps:
+            self.display.say(f"stopped early: no better loss since step {self.state.best_step}")
+        if self.state.step not in checkpoint_steps(self.run):
+            self._save()
 
     def _learning_rate(self) -> float:
         return float(self.engine.optimizers[0].param_groups[0]["lr"])
@@ -254,12 +259,15 @@ class Trainer:
             listener(record)
 
     def _save(self) -> None:
-        """Weights, optimiser, state, under a new name."""
+        """Weights, optimiser, state, under a new name; never weights that are not finite."""
+        weights = dict(self.engine.model.state_dict())
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+            self.display.say(f"warning: step {self.state.step} is not saved: its weights are not finite")
+            return
         self.state.metrics_length = self.run.metrics_length()
         tensors, settings = flatten_optimizer(self.engine.optimizers, self.engine.model)
         window = {"losses": self._window.losses, "norms": self._window.norms}
         state = {"training": asdict(self.state), "optimizer": settings, "window": window}
-        weights = dict(self.engine.model.state_dict())
         save_checkpoint(self.run, self.state.step, weights, tensors, state, self.config.keep_checkpoints)
 
     def _restore(self) -> None:
