@@ -213,13 +213,23 @@ def texts_from(texts: list[str] | None, file: Path | None) -> Iterator[str]:
     if texts:
         yield from texts
     elif file is not None:
-        from glassformer.data.sources import read_lines
-
-        yield from (line.strip() for line in read_lines(file) if line.strip())
+        yield from texts_in(file)
     elif sys.stdin.isatty():
         yield from asked_texts()
     else:
         yield from piped_texts()
+
+
+def texts_in(file: Path) -> list[str]:
+    """The lines of a text file. Raises UsageError when it is missing, empty, or not UTF-8."""
+    from glassformer.data.sources import read_lines
+
+    if not file.exists():
+        raise UsageError(f"there is no file {printable(str(file))}")
+    texts = [line.strip() for line in read_lines(file) if line.strip()]
+    if not texts:
+        raise UsageError(f"{printable(str(file))} is empty: it holds no text", "write one text in each line")
+    return texts
 
 
 def piped_texts() -> Iterator[str]:
