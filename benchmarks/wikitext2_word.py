@@ -91,7 +91,7 @@ def report(runs: list[Run], options: argparse.Namespace) -> None:
         "machine": describe_environment(),
         "epochs": options.epochs,
         "runs": rows,
-        "references": runs[0].metrics()[-1].get("references") or references(runs[0]),
+        "references": references(runs[0]),
         "test": tests,
     }
     (RESULTS / "wikitext2_word.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -106,8 +106,10 @@ def test_a_text_too_short_for_one_batch_is_refused(tmp_path: Path, units: str) -
 def test_a_token_budget_and_packing_need_no_full_batch(tmp_path: Path) -> None:
     """There the number of rows follows from the text."""
     text = text_file(tmp_path, sentences(6))
-    assemble(recipe(text, batch={"size": 50, "tokens": 100}))
-    assemble(recipe(text, batch={"size": 50, "layout": "packed"}))
+    with pytest.raises(UsageError, match="too short for one batch"):
+        assemble(recipe(text, batch={"size": 50}))
+    for batch in ({"size": 50, "tokens": 100}, {"size": 50, "layout": "packed"}):
+        assert 0 < len(assemble(recipe(text, batch=batch)).train_units) < 50
 
 
 def test_the_split_is_disjoint_and_reproducible(text: Path) -> None:

@@ -2,10 +2,11 @@
 
 import math
 from collections import Counter
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
+from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
 from glassformer.data.batch import Batch, collate
@@ -51,16 +52,7 @@ def answer_examples(model: nn.Module, objective: Objective, questions: FixedQues
 
 def to(batch: Batch, device: torch.device) -> Batch:
     """The batch on another device."""
-    streams = {
-        name: s._replace(
-            input_ids=s.input_ids.to(device),
-            positions=s.positions.to(device),
-            mask=type(s.mask)(*(None if part is None else part.to(device) for part in s.mask)),
-        )
-        for name, s in batch.streams.items()
-    }
-    asked = {name: a._replace(rows=a.rows.to(device), targets=a.targets.to(device)) for name, a in batch.asked.items()}
-    return batch._replace(streams=streams, asked=asked)
+    return cast(Batch, move_data_to_device(batch, device))
 
 
 class Samples:

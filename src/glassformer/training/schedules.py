@@ -32,9 +32,9 @@ def learning_rate_factor(step: int, steps: int, config: ScheduleConfig) -> float
     if step < warmup:
         return step / warmup
     done = (step - warmup) / max(1, steps - warmup)
-    shape = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}[config.name]
     if config.name == "constant":
         return 1.0
+    shape = 1.0 - done if config.name == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
     return config.final_share + (1.0 - config.final_share) * max(0.0, shape)
 
 
