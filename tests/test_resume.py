@@ -80,9 +80,9 @@ def test_accumulation_and_packing_resume_too(tmp_path: Path) -> None:
 
 
 def test_compiled_training_resumes_to_the_same_bits(tmp_path: Path) -> None:
-    """With training.compile=true: one kill between saves, one inside."""
+    """With training.compile=true and batches of two fixed lengths: one kill between saves, one inside."""
     work = tmp_path / "work"
-    sections = {"training": {"compile": True, "steps": 6}, "model": {"n_layers": 1, "max_length": 8}}
+    sections = {"training": {"compile": True, "steps": 6}, "model": {"n_layers": 1}}
     report = kill_and_resume(work, 2, **sections)
     check_kills(work, report, 2)
     assert {kill["where"] for kill in report["kills"]} == {"save", "outside"}

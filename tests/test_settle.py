@@ -12,7 +12,7 @@ from glassformer import settle as settle_module
 from glassformer.assemble import Parts, assemble
 from glassformer.errors import UsageError
 from glassformer.recipe import Recipe
-from glassformer.settle import EVALUATIONS, engine_for, fixed_shapes, settle, training_order
+from glassformer.settle import engine_for, fixed_shapes, settle, training_order
 from glassformer.training import measure
 from glassformer.training.engine import threads
 from glassformer.training.measure import Timing
@@ -87,12 +87,12 @@ def test_minutes_become_steps_and_are_recorded(text: Path, monkeypatch: pytest.M
     fake_timings(monkeypatch, 0.1, evaluation=0.5)
     said: list[str] = []
     settled, measured = settle(parts_of(text, minutes=1, precision="32-true"), said.append)
-    steps = int((60 - 0.5 * (EVALUATIONS + 1)) / 0.1)
+    steps = int((60 - 1.0 * 12) / 0.1)  # two sets of questions, and a fifth of a minute for evaluations
     assert settled.training.steps == steps
     assert measured["minutes_in_steps"] == {
         "minutes": 1,
         "seconds_per_step": 0.1,
-        "seconds_per_evaluation": 0.5,
+        "seconds_per_evaluation": 1.0,
         "steps": steps,
     }
     assert measured["asked"]["minutes"] == 1
@@ -183,7 +183,7 @@ def test_compile_with_a_token_budget_is_refused(text: Path) -> None:
 def test_fixed_shapes(text: Path, max_length: int, lengths: tuple[int, ...]) -> None:
     """A few lengths in eights, the longest exactly max_length."""
     parts = assemble(recipe(text))
-    shapes = fixed_shapes(parts.recipe.batch, max_length)
+    shapes = fixed_shapes(parts.recipe.batch, max_length, 0.15)
     assert shapes.rows == 4
     assert shapes.lengths == lengths
 
@@ -223,4 +223,5 @@ def test_the_order_is_the_recipes(text: Path) -> None:
     order = training_order(parts.recipe, parts)
     assert (order.per_step, order.seed, order.shapes) == (3, 1, None)
     compiled = recipe(text, training={"compile": True})
-    assert training_order(compiled, parts).shapes == fixed_shapes(compiled.batch, 16)
+    share = parts.objective.asked_share(parts.train_units, compiled.seed)
+    assert training_order(compiled, parts).shapes == fixed_shapes(compiled.batch, 16, share)

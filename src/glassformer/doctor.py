@@ -5,6 +5,7 @@ glassformer.doctor` reads a recipe on standard input and prints what it measured
 """
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -123,7 +124,7 @@ def measure(recipe: Recipe) -> dict[str, Any]:
     evaluation, rest = time_of_the_rest(settled)
     training = settled.training
     assert training.steps and training.evaluate_every
-    evaluations = training.steps // training.evaluate_every + 1
+    evaluations = math.ceil(training.steps / training.evaluate_every) + 1
     seconds = started + training.steps * timing.seconds + evaluations * evaluation + rest
     return {
         "memory_bytes": peak_memory(),

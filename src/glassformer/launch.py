@@ -22,7 +22,7 @@ from glassformer.model.transformer import count_parameters
 from glassformer.predict import Run, load
 from glassformer.recipe import Recipe
 from glassformer.run import RunDirectory
-from glassformer.settle import engine_for, settle, training_order, validation_questions
+from glassformer.settle import all_questions, engine_for, settle, training_order
 from glassformer.snapshot import write_text_durably
 from glassformer.suggest import is_own_text, recipe_for_text
 from glassformer.training.display import TerminalDisplay
@@ -130,7 +130,7 @@ def reference_lines(questions: FixedQuestions, parts: Parts) -> dict[str, float]
 def _trainer(directory: RunDirectory, parts: Parts, display: Display) -> Trainer:
     """Everything handed to the loop."""
     recipe = parts.recipe
-    questions = validation_questions(recipe, parts)
+    questions = all_questions(recipe, parts)
     return Trainer(
         engine_for(recipe, parts.objective),
         directory,
@@ -139,7 +139,7 @@ def _trainer(directory: RunDirectory, parts: Parts, display: Display) -> Trainer
         recipe.training,
         recipe.schedule,
         recipe.seed,
-        observers=_observers(directory, parts, questions),
+        observers=_observers(directory, parts, questions[0]),
         listeners=[_tensorboard(directory)] if recipe.training.tensorboard else [],
         display=display,
     )

@@ -3,21 +3,24 @@
 Every choice by measurement is made here, once, before the first step, and goes into the run's recipe.
 """
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from glassformer.assemble import Parts, model_for
 from glassformer.data.batch import BatchConfig, Shapes
 from glassformer.errors import UsageError
-from glassformer.objectives import Objective
+from glassformer.objectives import Objective, Units
 from glassformer.recipe import Recipe
 from glassformer.training.engine import Engine, threads
 from glassformer.training.evaluation import FixedQuestions
 from glassformer.training.measure import (
     COMPILE_FROM_SECONDS,
+    EVALUATIONS,
     WORTH_IT,
+    Timing,
     choose_precision,
     default_device,
     default_precision,
@@ -27,9 +30,8 @@ from glassformer.training.measure import (
 )
 from glassformer.training.order import TrainingOrder
 
-EVALUATIONS = 20
-"""How often a run is evaluated when its recipe does not say."""
 LOG_LINES = 200
+"""How often a run is logged when its recipe does not say."""
 
 
 def settle(parts: Parts, say: Callable[[str], None]) -> tuple[Recipe, dict[str, Any]]:
@@ -46,10 +48,11 @@ def settle(parts: Parts, say: Callable[[str], None]) -> tuple[Recipe, dict[str, 
         if precision == "auto":
             precision = default_precision(device) or _measured_precision(parts, settled, measured)
         settled = _with(settled, precision=precision, compile=training.compile is True)
-        steps = _number_of_steps(parts, settled, measured, say)
-        if training.compile == "auto" and measured.get("expected_seconds", 0) > COMPILE_FROM_SECONDS:
-            settled = _with(settled, compile=_compiling_pays(parts, settled, measured))
-    every = training.evaluate_every or max(1, steps // EVALUATIONS)
+        timing = _time_of_a_step(parts, settled, measured, compile_too=training.compile == "auto")
+        if timing is not None:
+            settled = _with(settled, compile=timing.compiled)
+        training_order(settled, parts)  # refuses what cannot be compiled
+        steps, every = _number_of_steps(parts, settled, timing, measured, say)
     settled = _with(
         settled,
         steps=steps,
@@ -57,7 +60,7 @@ def settle(parts: Parts, say: Callable[[str], None]) -> tuple[Recipe, dict[str, 
         minutes=None,
         evaluate_every=every,
         checkpoint_every=training.checkpoint_every or every,
-        log_every=training.log_every or max(1, steps // LOG_LINES),
+        log_every=training.log_every or math.ceil(steps / LOG_LINES),
     )
     for key, value in measured.items():
         say(f"measured {key}: {value}")
@@ -77,72 +80,119 @@ def _measured_precision(parts: Parts, settled: Recipe, measured: dict[str, Any])
     return precision
 
 
-def _number_of_steps(parts: Parts, settled: Recipe, measured: dict[str, Any], say: Callable[[str], None]) -> int:
-    """The length of the run in steps, from steps, epochs or minutes."""
+class StepTime(NamedTuple):
+    """How long a step takes, in seconds, compiled or not, whichever is chosen."""
+
+    seconds: float
+    compiled: bool
+
+
+def _time_of_a_step(parts: Parts, settled: Recipe, measured: dict[str, Any], compile_too: bool) -> StepTime | None:
+    """Measured where something depends on it: the steps of a time budget, and whether compiling pays."""
     training = settled.training
-    order = training_order(settled, parts)
-    if training.steps is not None:
+    compile_too = compile_too and settled.batch.tokens is None
+    if training.minutes is None and not compile_too:
+        return None
+    eager = _timed(parts, settled).seconds
+    known = _known_steps(parts, settled)
+    expected = (training.minutes or 0) * 60 if known is None else known * eager
+    if not compile_too or expected < COMPILE_FROM_SECONDS:
+        return StepTime(eager, training.compile is True)
+    try:
+        compiled = _timed(parts, _with(settled, compile=True)).seconds
+    except Exception as error:  # whatever a compiler's absence raises
+        measured["compile"] = f"failed: {type(error).__name__}"
+        return StepTime(eager, compiled=False)
+    measured["compile"] = {"eager": round(eager, 5), "compiled": round(compiled, 5)}
+    return StepTime(compiled, True) if compiled * WORTH_IT < eager else StepTime(eager, False)
+
+
+def _timed(parts: Parts, recipe: Recipe) -> Timing:
+    return time_steps(engine_for(recipe, parts.objective), training_order(recipe, parts))
+
+
+def _known_steps(parts: Parts, settled: Recipe) -> int | None:
+    """The length of the run where it does not depend on the clock: steps or epochs."""
+    training = settled.training
+    if training.steps is not None or training.minutes is not None:
         return training.steps
-    if training.minutes is None:
-        return max(1, round((training.epochs or 1.0) * order.steps_in_epoch()))
+    return max(1, round((training.epochs or 1.0) * training_order(settled, parts).steps_in_epoch()))
+
+
+def _number_of_steps(
+    parts: Parts, settled: Recipe, timing: StepTime | None, measured: dict[str, Any], say: Callable[[str], None]
+) -> tuple[int, int]:
+    """The length of the run in steps, and the steps between evaluations."""
+    training = settled.training
+    known = _known_steps(parts, settled)
+    if known is not None:
+        return known, training.evaluate_every or math.ceil(known / EVALUATIONS)
+    assert timing is not None and training.minutes is not None
     engine = engine_for(settled, parts.objective)
-    timing = time_steps(engine, order)
-    evaluation = time_evaluation(engine, validation_questions(settled, parts))
-    evaluations = EVALUATIONS + 1
-    steps = steps_for(training.minutes, timing.seconds, evaluation, evaluations)
+    evaluation = sum(time_evaluation(engine, questions) for questions in all_questions(settled, parts))
+    steps, every = steps_for(training.minutes, timing.seconds, evaluation, training.evaluate_every)
+    if steps * timing.seconds + evaluation * (math.ceil(steps / every) + 1) > 1.1 * training.minutes * 60:
+        say(f"warning: {training.minutes} minutes are too few: one evaluation takes {evaluation:.1f} seconds, and a")
+        say(f"step {timing.seconds:.2f}; training.evaluate_units=N makes evaluations shorter")
     measured["minutes_in_steps"] = {
         "minutes": training.minutes,
         "seconds_per_step": round(timing.seconds, 5),
         "seconds_per_evaluation": round(evaluation, 3),
         "steps": steps,
     }
-    measured["expected_seconds"] = training.minutes * 60
-    return steps
-
-
-def _compiling_pays(parts: Parts, settled: Recipe, measured: dict[str, Any]) -> bool:
-    """Time both; a compiler that is missing or fails means no."""
-    if settled.batch.tokens is not None:
-        return False
-    eager = time_steps(engine_for(settled, parts.objective), training_order(settled, parts))
-    wanted = _with(settled, compile=True)
-    try:
-        compiled = time_steps(engine_for(wanted, parts.objective), training_order(wanted, parts))
-    except Exception as error:  # whatever a compiler's absence raises
-        measured["compile"] = f"failed: {type(error).__name__}"
-        return False
-    measured["compile"] = {"eager": round(eager.seconds, 5), "compiled": round(compiled.seconds, 5)}
-    return compiled.seconds * WORTH_IT < eager.seconds
+    return steps, every
 
 
 # -------------------------------------------------------------------------------------------- the parts of a run
 
 
-def fixed_shapes(batch: BatchConfig, max_length: int) -> Shapes:
-    """The shapes that compiled training pads to: four lengths, and asked positions by the sixteenth of a batch.
+def fixed_shapes(batch: BatchConfig, max_length: int, asked_share: float) -> Shapes:
+    """The shapes that compiled training pads to: four lengths, each with room for what is asked.
 
     Raises UsageError for a token budget, under which the number of rows has no limit.
     """
     if batch.tokens is not None:
         raise UsageError("a compiled model needs fixed shapes", "use batch.size instead of batch.tokens")
     lengths = tuple(sorted({-(-max_length * quarter // 32) * 8 for quarter in (1, 2, 3, 4)} | {max_length}))
-    return Shapes(batch.size, tuple(n for n in lengths if n <= max_length), max(8, batch.size * max_length // 16))
+    fitting = tuple(n for n in lengths if n <= max_length)
+    return Shapes(batch.size, fitting, asked_share, batch.layout == "packed")
 
 
-def _shapes(recipe: Recipe) -> Shapes | None:
-    return fixed_shapes(recipe.batch, recipe.model.max_length) if recipe.training.compile is True else None
+def _shapes(recipe: Recipe, objective: Objective, units: Units) -> Shapes | None:
+    if recipe.training.compile is not True:
+        return None
+    return fixed_shapes(recipe.batch, recipe.model.max_length, objective.asked_share(units, recipe.seed))
 
 
 def training_order(recipe: Recipe, parts: Parts) -> TrainingOrder:
     """The recipe's sequence of training batches."""
-    per_step = recipe.training.accumulate
-    return TrainingOrder(parts.train_units, parts.objective, recipe.batch, recipe.seed, per_step, _shapes(recipe))
+    units, objective = parts.train_units, parts.objective
+    shapes = _shapes(recipe, objective, units)
+    return TrainingOrder(units, objective, recipe.batch, recipe.seed, recipe.training.accumulate, shapes)
 
 
 def validation_questions(recipe: Recipe, parts: Parts) -> FixedQuestions:
     """The recipe's validation units with fixed corruption."""
-    limit = recipe.training.evaluate_units
-    return FixedQuestions(parts.validation_units, parts.objective, recipe.batch, limit, _shapes(recipe))
+    units, objective = parts.validation_units, parts.objective
+    shapes = _shapes(recipe, objective, units)
+    return FixedQuestions(units, objective, recipe.batch, recipe.training.evaluate_units, shapes)
+
+
+def training_questions(recipe: Recipe, parts: Parts) -> FixedQuestions | None:
+    """Some training units with fixed corruption, asked just as the validation units are: what has been learned by
+    heart is the difference."""
+    limit = recipe.training.evaluate_training_units
+    if limit == 0:
+        return None
+    units, objective = parts.objective.for_evaluation().units(parts.train), parts.objective
+    shapes = _shapes(recipe, objective, parts.validation_units)  # the same as there, so that nothing recompiles
+    return FixedQuestions(units, objective, recipe.batch, limit, shapes)
+
+
+def all_questions(recipe: Recipe, parts: Parts) -> list[FixedQuestions]:
+    """Everything that one evaluation asks."""
+    learned = training_questions(recipe, parts)
+    return [validation_questions(recipe, parts), *([] if learned is None else [learned])]
 
 
 def engine_for(recipe: Recipe, objective: Objective) -> Engine:

@@ -16,7 +16,7 @@ from glassformer.data.batch import NOT_ASKED, Asked, BatchConfig, Example, Shape
 
 PAD = 0
 LONGEST = 13
-SHAPES = Shapes(rows=5, lengths=(17, 29, 5 * LONGEST), asked_multiple=7)
+SHAPES = Shapes(rows=5, lengths=(17, 29, 5 * LONGEST), asked_share=0.02, packed=True)
 
 configs = st.builds(
     BatchConfig,
@@ -104,7 +104,7 @@ def test_the_mask_is_the_leanest_that_is_right():
     full = collate([[example(1, 2)], [example(3, 4)]], PAD).streams["encoder"].mask
     padded = collate([[example(1, 2)], [example(3)]], PAD).streams["encoder"].mask
     packed = collate([[example(1), example(2)], [example(3, 4)]], PAD).streams["encoder"].mask
-    fixed = collate([[example(1, 2)]], PAD, Shapes(1, (2,), 1)).streams["encoder"].mask
+    fixed = collate([[example(1, 2)]], PAD, Shapes(1, (2,), 0.5)).streams["encoder"].mask
     assert full.dense() is None
     assert padded.key_mask.tolist() == [[True, True], [True, False]] and padded.query_documents is None
     assert packed.key_mask is None and packed.query_documents.tolist() == [[1, 2], [1, 1]]
@@ -119,8 +119,11 @@ def test_fixed_shapes_are_the_only_shapes(rows):
     width = free.streams["encoder"].input_ids.shape[1]
     assert fixed.streams["encoder"].input_ids.shape == (SHAPES.rows, min(n for n in SHAPES.lengths if n >= width))
     number = len(fixed.asked["head"].rows)
-    assert number > 0 and number % SHAPES.asked_multiple == 0
-    assert number - SHAPES.asked_multiple < max(1, fixed.asked["head"].number)
+    room = SHAPES.asked(fixed.streams["encoder"].input_ids.shape[1])
+    assert number > 0 and number % room == 0
+    assert number - room < max(1, fixed.asked["head"].number)
+    assert fixed.streams["encoder"].mask.key_mask is not None
+    assert fixed.streams["encoder"].mask.query_documents is not None
     assert len(free.asked["head"].rows) == max(1, free.asked["head"].number)
 
 

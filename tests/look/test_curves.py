@@ -200,6 +200,14 @@ def test_comparison_table_by_hand() -> None:
     assert (worse["last_loss"], worse["gap"]) == (7.5, pytest.approx(7.5 - 7.2))
 
 
+def test_a_measured_training_loss_is_the_training_curve() -> None:
+    """What the evaluations measured on training texts is drawn; the steps' own losses stay thin under it."""
+    figure = curves({"a": run([8.0, 7.0], train_loss=3.0)})
+    thin, thick = [one for one in figure.axes[0].lines if one.get_color() == COLOURS["train"]]
+    assert (thin.get_linewidth(), thin.get_alpha()) == (0.6, 0.4)
+    assert list(thick.get_ydata()) == [3.0, 3.0] and list(thick.get_xdata()) == [50, 100]
+
+
 def test_a_measured_training_loss_gives_the_gap() -> None:
     (row,) = comparison_table({"a": run([8.0, 7.0], train_loss=3.0)})
     assert row["gap"] == pytest.approx(4.0)

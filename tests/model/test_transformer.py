@@ -194,7 +194,7 @@ def test_padding_needs_no_company():
 def test_rows_of_nothing_but_padding_have_finite_gradients(norm, dtype):
     """Fixed shapes fill a short batch with such rows; with dropout too."""
     model = make(norm=norm, dropout=0.3).to(dtype).train()
-    batch = padded(3, 11, shapes=Shapes(5, (13,), 7))
+    batch = padded(3, 11, shapes=Shapes(5, (13,), 0.1))
     assert not batch.streams["encoder"].mask.key_mask[2:].any()
     assert hidden(model, batch).isfinite().all()
     model(batch)["tokens"].float().square().sum().backward()

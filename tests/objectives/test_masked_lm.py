@@ -14,6 +14,7 @@ from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import UsageError
 from glassformer.objectives.masked_lm import HEAD, MaskedLM, MaskedLMConfig
+from glassformer.randomness import Purpose, generator
 from glassformer.training.order import TrainingOrder
 
 MAX_LENGTH = 13
@@ -301,7 +302,7 @@ def test_stream_rows_know_where_words_start(tokenizer, lengths, max_length):
 def test_fixed_shapes_have_the_same_loss(objective, corpus, model, layout):
     """Padding up to the shapes of a compiled model changes nothing that is counted."""
     units = objective.units(corpus)
-    shapes = Shapes(rows=7, lengths=(5, 11, MAX_LENGTH), asked_multiple=16)
+    shapes = Shapes(rows=7, lengths=(5, 11, MAX_LENGTH), asked_share=0.1, packed=layout == "packed")
     for rows in plan(units.lengths, BatchConfig(size=5, layout=layout), MAX_LENGTH, np.random.default_rng(1)):
         examples = [[units.example(u, np.random.default_rng((1, u))) for u in row] for row in rows]
         free, fixed = (collate(examples, objective.tokenizer.pad_id, s) for s in (None, shapes))
@@ -315,13 +316,13 @@ def test_fixed_shapes_have_the_same_loss(objective, corpus, model, layout):
 def test_scores_against_counting_by_hand(objective):
     """Right at the first place, among the five at the second, below them at the third; padding never counts."""
     units_asked = [(2, 2), (3, 1), (7, 0)]
-    logits = torch.zeros(4, objective.tokenizer.vocab_size)
+    logits = torch.zeros(8, objective.tokenizer.vocab_size)
     for row, (target, _) in enumerate(units_asked):
         logits[row, 20:26] = torch.arange(6.0, 0.0, -1.0)
         logits[row, target] = [9.0, 2.5, -1.0][row]
     example = objective.prompt("[MASK] [MASK] [MASK]").example
-    batch = collate([[example]], 0, Shapes(1, (MAX_LENGTH,), 4))
-    targets = torch.tensor([target for target, _ in units_asked] + [NOT_ASKED])
+    batch = collate([[example]], 0, Shapes(1, (MAX_LENGTH,), 0.01))
+    targets = torch.tensor([target for target, _ in units_asked] + 5 * [NOT_ASKED])
     batch = batch._replace(asked={HEAD: batch.asked[HEAD]._replace(targets=targets)})
     scores = objective.scores({HEAD: logits}, batch)
     assert (int(scores[f"{HEAD}/accuracy"].total), scores[f"{HEAD}/accuracy"].count) == (1, 3)
@@ -343,7 +344,7 @@ def test_target_counts_are_the_targets(objective, corpus):
     """One count for each answer that would be asked; the rare and the special words have none."""
     counts = objective.target_counts(objective.units(corpus), seed=1)[HEAD]
     units = objective.units(corpus)
-    asked = [units.example(i, np.random.default_rng((1, 0, i))).asked[HEAD].targets for i in range(len(units))]
+    asked = [units.example(i, generator(1, Purpose.COUNT, i)).asked[HEAD].targets for i in range(len(units))]
     expected = np.bincount(np.concatenate(asked), minlength=objective.tokenizer.vocab_size)
     assert counts.tolist() == expected.tolist()
 

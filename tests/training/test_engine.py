@@ -1,9 +1,14 @@
 """The one thing that training does to a model: an exact update, or none."""
 
 import copy
+import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,6 +73,19 @@ def gradients(engine: Engine, batches: list[Batch]) -> tuple[float, dict[str, Te
     engine.wrapped_optimizers = [spy]
     loss = engine.update(batches, 1.0, (1, 1)).loss
     return loss, spy.seen
+
+
+def test_compiled_once_for_each_length_and_mode() -> None:
+    """However many batches of mixed lengths come, and in whichever order: four fixed lengths in training and in
+    evaluation are eight compilations, and the losses are those of the eager model."""
+    program = Path(__file__).with_name("count_compilations.py")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(program.parents[1])}
+    ended = subprocess.run([sys.executable, str(program)], env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert found["lengths"] == [8, 16, 24, 32]
+    assert found["compilations"] == 8
+    assert found["compiled"] == pytest.approx(found["eager"], rel=1e-4)
 
 
 RAGGED = [[0, 7, 14], [5], [6, 13, 20, 27, 3]]

@@ -1,5 +1,6 @@
 """Choices by measurement: the arithmetic, and that measuring changes nothing."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from glassformer.training import measure
 from glassformer.training.engine import Engine
 from glassformer.training.evaluation import FixedQuestions
 from glassformer.training.measure import (
+    EVALUATIONS,
     Timing,
     choose_precision,
     default_precision,
@@ -39,12 +41,29 @@ def engine_of(precision: str = "32-true") -> Engine:
 
 
 @pytest.mark.parametrize(
-    ("minutes", "step", "evaluation", "evaluations", "expected"),
-    [(1.0, 0.5, 0.0, 21, 120), (1.0, 0.5, 1.0, 20, 80), (2.0, 0.25, 3.0, 10, 360), (0.1, 10.0, 60.0, 21, 1)],
+    ("minutes", "step", "evaluation", "every", "expected"),
+    [
+        (1.0, 0.5, 0.0, None, (120, 6)),
+        (1.0, 0.1, 0.5, None, (495, 25)),  # 21 evaluations leave 49.5 seconds
+        (1.0, 0.5, 3.0, None, (96, 32)),  # a fifth, 12 seconds, pays for four
+        (1.0, 0.5, 30.0, None, (1, 1)),  # even one more than the first is too much
+        (1.0, 0.5, 1.0, 10, (98, 10)),  # 1 + 98 / 10 evaluations and 49 seconds of steps
+        (0.1, 10.0, 60.0, 5, (1, 5)),
+    ],
 )
-def test_steps_for(minutes: float, step: float, evaluation: float, evaluations: int, expected: int) -> None:
+def test_steps_for(minutes: float, step: float, evaluation: float, every: int | None, expected: tuple) -> None:
     """What the evaluations leave, divided by a step; never less than one step."""
-    assert steps_for(minutes, step, evaluation, evaluations) == expected
+    assert steps_for(minutes, step, evaluation, every) == expected
+
+
+@pytest.mark.parametrize("every", [None, 7, 50])
+@pytest.mark.parametrize("evaluation", [0.01, 0.4, 2.0])
+def test_the_budget_is_kept(evaluation: float, every: int | None) -> None:
+    """Steps and all evaluations together take the minutes that were asked for, to within one of each."""
+    steps, between = steps_for(3.0, 0.25, evaluation, every)
+    seconds = steps * 0.25 + (1 + math.ceil(steps / between)) * evaluation
+    assert 180 - 2 * (0.25 + evaluation) <= seconds <= 180 + evaluation + 0.25
+    assert every is not None or math.ceil(steps / between) <= EVALUATIONS
 
 
 @pytest.mark.parametrize("layout", ["grouped", "padded", "packed"])
@@ -58,7 +77,7 @@ def test_padded_tokens_are_the_size_of_the_tensors(layout: str) -> None:
 
 def test_padded_tokens_of_one_fixed_shape() -> None:
     """With a single fixed shape every batch has it."""
-    order = order_of(shapes=Shapes(4, (16,), 8), per_step=3)
+    order = order_of(shapes=Shapes(4, (16,), 0.2), per_step=3)
     for step in order.epoch(0):
         batches = [order.batch(0, rows) for rows in step]
         assert padded_tokens(order, step) == sum(b.streams["encoder"].input_ids.numel() for b in batches)
@@ -66,7 +85,7 @@ def test_padded_tokens_of_one_fixed_shape() -> None:
 
 def test_padded_tokens_of_several_fixed_shapes() -> None:
     """With several, each batch takes the shortest that fits."""
-    order = order_of(shapes=Shapes(4, (8, 16), 8))
+    order = order_of(shapes=Shapes(4, (8, 16), 0.2))
     sizes = []
     for step in order.epoch(0):
         sizes.append(order.batch(0, step[0]).streams["encoder"].input_ids.numel())

@@ -281,7 +281,7 @@ def test_samples_warn_of_the_collapse(tmp_path: Path) -> None:
     """A model that says one word whatever it reads is noticed; one that says many is not, nor one that has not been
     trained yet."""
     samples = Samples(RunDirectory.create(tmp_path / "run"), OBJECTIVE, QUESTIONS, 12)
-    model = model_of(OBJECTIVE)
+    model = model_of(OBJECTIVE, seed=5)  # one of those whose chance guesses differ much
     model.get_parameter("encoder.embeddings.token.weight").mul_(30)  # its inputs now tell texts apart
     seen = samples(moment(model))
     assert len({guess["predicted"] for guess in seen["samples"]}) > 3

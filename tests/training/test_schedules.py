@@ -43,18 +43,18 @@ def test_no_jump_at_the_end_of_the_warm_up(name: str) -> None:
 
 @pytest.mark.parametrize("final_share", [0.0, 0.25])
 def test_linear_falls_in_a_straight_line(final_share: float) -> None:
-    """1 at the warm-up's end, `final_share` at the last step, halfway between in the middle."""
-    for step in range(WARMUP, STEPS + 1):
-        expected = 1 - (1 - final_share) * (step - WARMUP) / (STEPS - WARMUP)
+    """1 at the warm-up's end, `final_share` one step after the last, halfway between in the middle."""
+    for step in range(WARMUP, STEPS + 2):
+        expected = 1 - (1 - final_share) * (step - WARMUP) / (STEPS + 1 - WARMUP)
         assert factor(step, "linear", final_share=final_share) == pytest.approx(expected, abs=1e-12)
-    assert factor(STEPS, "linear", final_share=final_share) == pytest.approx(final_share, abs=1e-12)
+    assert factor(STEPS + 1, "linear", final_share=final_share) == pytest.approx(final_share, abs=1e-12)
 
 
 @pytest.mark.parametrize("final_share", [0.0, 0.25])
 def test_cosine_falls_along_half_a_wave(final_share: float) -> None:
     """final + (1 - final) * (1 + cos(pi * done)) / 2 (Loshchilov & Hutter 2017, equation 5)."""
-    for step in range(WARMUP, STEPS + 1):
-        done = (step - WARMUP) / (STEPS - WARMUP)
+    for step in range(WARMUP, STEPS + 2):
+        done = (step - WARMUP) / (STEPS + 1 - WARMUP)
         expected = final_share + (1 - final_share) * (1 + math.cos(math.pi * done)) / 2
         assert factor(step, "cosine", final_share=final_share) == pytest.approx(expected, abs=1e-12)
 
@@ -66,8 +66,23 @@ def test_constant_stays() -> None:
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "constant", "noam"])
 def test_without_warm_up_the_first_step_is_near_the_peak(name: str) -> None:
-    """`warmup_steps=0` divides by nothing."""
-    assert factor(1, name, warmup_steps=0) == pytest.approx(1.0, abs=2 / STEPS)
+    """`warmup_steps=0` divides by nothing, and the first step has the peak."""
+    assert factor(1, name, warmup_steps=0) == 1.0
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "constant", "noam"])
+def test_every_step_learns(name: Any) -> None:
+    """No step has the rate 0: neither the last nor the only one."""
+    for steps in (1, 2, 3, 4, 17, STEPS):
+        for warmup in (None, 0, 1, 2):
+            config = ScheduleConfig(name=name, warmup_steps=warmup)
+            assert all(learning_rate_factor(step, steps, config) > 0.0 for step in range(1, steps + 1))
+    assert [learning_rate_factor(step, 4, ScheduleConfig(warmup_steps=0)) for step in (1, 2, 3, 4)] == [
+        1,
+        0.75,
+        0.5,
+        0.25,
+    ]
 
 
 def test_the_warm_up_of_nothing_said_is_six_percent() -> None:

@@ -115,10 +115,10 @@ def test_the_logged_loss_is_the_mean_since_the_last_line(text: Path, tmp_path: P
 
 
 def test_the_learning_rate_follows_the_schedule(text: Path, tmp_path: Path) -> None:
-    """As logged: a straight rise over four steps, then a straight fall to 0."""
+    """As logged: a straight rise over four steps, then a straight fall that would be at 0 one step after the last."""
     wanted = recipe(text, schedule={"warmup_steps": 4}, training={"log_every": 1})
     rates = [record["learning_rate"] for record in records(train(wanted, tmp_path / "run").path, "train")]
-    rise, fall = [n / 4 for n in range(1, 5)], [1 - n / 8 for n in range(1, 9)]
+    rise, fall = [n / 4 for n in range(1, 5)], [1 - n / 9 for n in range(1, 9)]
     assert rates == pytest.approx([1e-3 * share for share in rise + fall])
 
 
@@ -139,14 +139,16 @@ def test_the_last_step_is_saved_when_no_save_is_due(text: Path, tmp_path: Path) 
 
 
 def fake_losses(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
-    """Evaluations give these losses, one after another."""
+    """Evaluations give these losses for the validation texts, one after another."""
     real = trainer.evaluate
     left = iter(losses)
+    asked: list[Any] = []
 
     def evaluate(*args: Any) -> Any:
         from dataclasses import replace
 
-        return replace(real(*args), loss=next(left))
+        asked.append(args[1])
+        return replace(real(*args), loss=next(left)) if args[1] is asked[0] else real(*args)
 
     monkeypatch.setattr(trainer, "evaluate", evaluate)
 

@@ -4,6 +4,7 @@ An objective makes an `Example` (plain arrays); `plan` decides which examples li
 into a `Batch`, a plain tree of tensors. B batch, T tokens in a row, N positions where something is asked.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
@@ -88,11 +89,26 @@ class Batch(NamedTuple):
 
 
 class Shapes(NamedTuple):
-    """The fixed list of shapes for compiled training: every batch is padded up to one of these."""
+    """The fixed list of shapes for compiled training: every batch is padded up to one of these.
+
+    Which tensors a batch has depends on nothing but its length: a compiler that has seen every length has seen
+    everything, whatever came first.
+    """
 
     rows: int
     lengths: tuple[int, ...]
-    asked_multiple: int
+    asked_share: float
+    """How much of the tokens is asked, on average."""
+    packed: bool = False
+
+    def length(self, filled: int) -> int:
+        """The shortest length that holds so many tokens."""
+        return min(length for length in self.lengths if length >= filled)
+
+    def asked(self, length: int) -> int:
+        """Room for what is asked in a batch of this length: the mean and five standard deviations, in eights."""
+        mean = self.asked_share * self.rows * length
+        return min(self.rows * length, 8 * math.ceil((mean + 5 * math.sqrt(mean) + 1) / 8))
 
 
 Row = list[int]
@@ -201,7 +217,7 @@ def _collate_stream(
     filled = [sum(len(example.streams[name]) for example in row) for row in rows]
     height, width = len(rows), max(filled)
     if shapes is not None:
-        height, width = shapes.rows, min(length for length in shapes.lengths if length >= width)
+        height, width = shapes.rows, shapes.length(width)
     input_ids = np.full((height, width), pad_id, dtype=np.int64)
     positions = np.zeros((height, width), dtype=np.int64)
     documents = np.zeros((height, width), dtype=np.int64)  # 0 = padding
@@ -216,7 +232,7 @@ def _collate_stream(
             positions[r, start:end] = np.arange(len(ids))
             documents[r, start:end] = number
             starts[-1].append(start)
-    packed = any(len(row) > 1 for row in rows)
+    packed = any(len(row) > 1 for row in rows) if shapes is None else shapes.packed
     mask = _mask(torch.from_numpy(documents), packed, always=shapes is not None)
     return StreamBatch(torch.from_numpy(input_ids), torch.from_numpy(positions), mask), starts
 
@@ -241,8 +257,8 @@ def _collate_asked(
             flat.append(example.asked[head].positions + (r * width + start))
             targets.append(example.asked[head].targets)
     count = sum(len(part) for part in flat)
-    multiple = 1 if shapes is None else shapes.asked_multiple
-    padding = -count % multiple if count else multiple
+    room = 1 if shapes is None else shapes.asked(width)
+    padding = -count % room if count else room
     rows_padded = np.concatenate([*flat, np.zeros(padding, dtype=np.int64)])
     targets_padded = np.concatenate([*targets, np.full(padding, NOT_ASKED, dtype=np.int64)])
     return AskedBatch(torch.from_numpy(rows_padded), torch.from_numpy(targets_padded), count)

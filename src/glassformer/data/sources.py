@@ -19,12 +19,12 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
-import numpy as np
 from pydantic import Field
 
 from glassformer.config import Config
 from glassformer.data.builtin import Part, sentences
 from glassformer.errors import GlassformerError, UsageError, nearest
+from glassformer.randomness import Purpose, generator
 
 Document = Literal["auto", "line", "blank_line", "file"]
 
@@ -106,7 +106,7 @@ def split(documents: list[str], share: float, seed: int) -> tuple[list[str], lis
             "give more text, a separate validation source, or document=line",
         )
     n_held_out = min(max(1, round(share * len(documents))), len(documents) - 1)
-    order = np.random.default_rng(seed).permutation(len(documents))
+    order = generator(seed, Purpose.SPLIT).permutation(len(documents))
     held_out = set(order[:n_held_out].tolist())
     train = [text for i, text in enumerate(documents) if i not in held_out]
     return train, [documents[i] for i in sorted(held_out)]

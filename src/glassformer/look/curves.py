@@ -183,10 +183,15 @@ def _add(figure: Figure, row: list[Axes], box: tuple[float, float, float, float]
 
 
 def _draw_loss(axes: Axes, records: list[Record], lines: dict[str, float], limits: tuple[float, float]) -> None:
+    """The steps' own losses thin, since dropout and chance are in them; over them what the evaluations measured on
+    training texts, or where they did not, the smoothed steps."""
     steps, losses = series(records, "train", "loss")
-    many = len(losses) >= 20
-    _line(axes, steps, losses, "train", linewidth=0.6 if many else 1.6, alpha=0.4 if many else 1.0, markers=1)
-    if many:
+    measured = series(records, "evaluation", "train_loss")
+    thin = len(losses) >= 20 or bool(measured[0])
+    _line(axes, steps, losses, "train", linewidth=0.6 if thin else 1.6, alpha=0.4 if thin else 1.0, markers=1)
+    if measured[0]:
+        _line(axes, *measured, "train", linewidth=1.6, markers=40)
+    elif thin:
         _line(axes, steps, smoothed(losses, max(5, len(losses) // 25)), "train", linewidth=1.8)
     _line(axes, *series(records, "evaluation", "loss"), "validation", linewidth=1.6, markers=40)
     _draw_references(axes, lines, limits)

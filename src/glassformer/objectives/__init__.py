@@ -22,6 +22,7 @@ from glassformer.data.batch import NOT_ASKED, Batch, Example, HeadSpec
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError, nearest
+from glassformer.randomness import Purpose, generator
 
 
 @dataclass(frozen=True)
@@ -137,12 +138,23 @@ class Objective(ABC, Generic[C]):
     def target_counts(self, units: Units, seed: int, limit: int = 20_000) -> dict[str, Float[Tensor, "_"]]:
         """How often each class was the target in up to `limit` examples: what the unigram line is made of."""
         counts = {head.name: torch.zeros(head.size) for head in self.heads()}
-        chosen = np.random.default_rng((seed, 1)).permutation(len(units))[:limit]
+        chosen = generator(seed, Purpose.COUNTS).permutation(len(units))[:limit]
         for index in chosen:
-            example = units.example(int(index), np.random.default_rng((seed, 0, int(index))))
+            example = units.example(int(index), generator(seed, Purpose.COUNT, int(index)))
             for name, asked in example.asked.items():
                 counts[name] += torch.bincount(torch.from_numpy(asked.targets), minlength=len(counts[name]))
         return counts
+
+    def asked_share(self, units: Units, seed: int, limit: int = 256) -> float:
+        """How many tokens of a stream are asked, as a share of all: of the head that asks most, in up to `limit`
+        examples."""
+        chosen = generator(seed, Purpose.COUNTS).permutation(len(units))[:limit]
+        examples = [units.example(int(index), generator(seed, Purpose.COUNT, int(index))) for index in chosen]
+        shares = [
+            sum(len(e.asked[head.name].targets) for e in examples) / sum(len(e.streams[head.stream]) for e in examples)
+            for head in self.heads()
+        ]
+        return max(shares)
 
 
 def objective_names() -> list[str]:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from torch import nn
 
 from glassformer.data.batch import Batch
 from glassformer.objectives import Objective
+from glassformer.randomness import Purpose, seeds
 from glassformer.training.optimisers import OptimizerConfig, build_optimizers
 
 logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
@@ -46,6 +48,7 @@ class Engine:
         compiled: bool,
         clip: float | None,
     ) -> None:
+        bound_kernel_caches()
         self.fabric = Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
         self.objective = objective
         self.clip = clip
@@ -54,10 +57,10 @@ class Engine:
         with warnings.catch_warnings():
             # Fabric reads a deprecated attribute of torch while it wraps.
             warnings.simplefilter("ignore", category=FutureWarning)
-            callable_model: Any = torch.compile(model, dynamic=False) if compiled else model
+            callable_model: Any = compiled_by_shape(model) if compiled else model
             self.forward, *self.wrapped_optimizers = self.fabric.setup(callable_model, *self.optimizers)
 
-    def update(self, batches: Sequence[Batch], factor: float, randomness: Sequence[int]) -> Update:
+    def update(self, batches: Sequence[Batch], factor: float, randomness: tuple[int, int]) -> Update:
         """One optimiser step on several micro-batches, exactly as on one big batch of them.
 
         The loss of each head is its sum over all micro-batches divided by its count over all micro-batches, which is
@@ -68,7 +71,7 @@ class Engine:
         total = torch.zeros((), device=self.fabric.device)
         for number, batch in enumerate(batches):
             batch = self.fabric.to_device(batch)
-            seed_dropout((*randomness, number, self.fabric.global_rank))
+            seed_dropout(randomness, number, self.fabric.global_rank)
             with self.fabric.no_backward_sync(self.forward, enabled=number < len(batches) - 1):
                 losses = self.objective.loss(self.forward(batch), batch)
                 loss = torch.stack([part.total / max(1, counts[head]) for head, part in losses.items()]).sum()
@@ -89,9 +92,27 @@ class Engine:
         return Update(loss, norm, finite)
 
 
-def seed_dropout(key: Sequence[int]) -> None:
-    """Seed torch's default generators from (seed, step, micro_batch, rank)."""
-    torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
+def bound_kernel_caches() -> None:
+    """Keep fewer of the kernels that oneDNN builds on the CPU for each new shape of a product.
+
+    torch keeps a thousand in each of two caches. Batches differ in length and in what is asked, so that in 2,000 steps
+    the caches grew by more than a gigabyte; with 64 a step takes as long. Both are read at the first product.
+    """
+    for name in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+        os.environ.setdefault(name, "64")
+
+
+def compiled_by_shape(model: nn.Module) -> Any:
+    """The model compiled anew for each fixed shape. torch would give up after eight of them."""
+    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+    return torch.compile(model, dynamic=False)
+
+
+def seed_dropout(seed_and_step: tuple[int, int], micro_batch: int, rank: int) -> None:
+    """Seed torch's default generators for one forward pass."""
+    seed, step = seed_and_step
+    drawn = seeds(seed, Purpose.DROPOUT, (step, micro_batch, rank)).generate_state(1, np.uint64)
+    torch.manual_seed(int(drawn[0] >> 1))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from torch import nn
 from glassformer.data.batch import Batch, BatchConfig, Example, Shapes, collate, plan
 from glassformer.errors import UsageError
 from glassformer.objectives import Loss, Objective, Units
+from glassformer.randomness import Purpose, generator
 
 EVALUATION_SEED = 20_170_612
 """The same for every run, whatever its own seed: two runs on the same data answer the same questions."""
@@ -53,7 +54,7 @@ class FixedQuestions:
     ) -> None:
         self.objective = objective
         self.units = units
-        chosen = np.random.default_rng(EVALUATION_SEED).permutation(len(units))[:limit]
+        chosen = generator(EVALUATION_SEED, Purpose.QUESTIONS).permutation(len(units))[:limit]
         self.chosen = np.sort(chosen)
         self._batches = list(self._collate(config, shapes))
         if not any(asked.number for batch in self._batches for asked in batch.asked.values()):
@@ -73,7 +74,7 @@ class FixedQuestions:
 
     def example(self, index: int) -> Example:
         """Unit `index` with its fixed corruption."""
-        return self.units.example(index, np.random.default_rng((EVALUATION_SEED, 0, index)))
+        return self.units.example(index, generator(EVALUATION_SEED, Purpose.QUESTION, index))
 
     def __iter__(self) -> Iterator[Batch]:
         return iter(self._batches)

@@ -4,6 +4,7 @@ Everything measured is done on copies, so that measuring never changes what trai
 run before the first step.
 """
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,6 +21,10 @@ WORTH_IT = 1.1
 """Another precision, or compiling, must be this many times faster to be chosen."""
 COMPILE_FROM_SECONDS = 20 * 60
 """Compiling takes about a minute; only runs at least this long try it by themselves."""
+EVALUATIONS = 20
+"""How often a run is evaluated when its recipe does not say."""
+EVALUATING_AT_MOST = 0.2
+"""The share of a time budget that goes to evaluations, unless the recipe says how many there are."""
 TINY_STEP = 0.02
 """Steps shorter than this many seconds are not arithmetic but overhead: another precision cannot pay."""
 
@@ -38,32 +43,49 @@ def padded_tokens(order: TrainingOrder, micro_batches: list[list[Row]]) -> int:
     lengths, shapes = order.units.lengths, order.shapes
     longest = [max(int(lengths[row].sum()) for row in rows) for rows in micro_batches]
     if shapes is not None:
-        return sum(shapes.rows * min(length for length in shapes.lengths if length >= n) for n in longest)
+        return sum(shapes.rows * shapes.length(n) for n in longest)
     return sum(len(rows) * n for rows, n in zip(micro_batches, longest, strict=True))
 
 
 def time_steps(engine: Engine, order: TrainingOrder, seconds: float = 3.0, most: int = 60) -> Timing:
     """Train for about `seconds` and extrapolate to a whole epoch by padded tokens, since steps differ in length.
 
-    The first step, in which memory is laid out, does not count. Changes the engine's model: hand in a copy.
+    The first step, in which memory is laid out, does not count, nor the first of each fixed shape, which compiles.
+    Changes the engine's model: hand in a copy.
     """
     steps = order.epoch(0)
-    engine.update([order.batch(0, rows) for rows in steps[0]], 0.0, (0, 0))
+
+    def train(number: int) -> None:
+        micro_batches = steps[number % len(steps)]
+        engine.update([order.batch(0, rows) for rows in micro_batches], 0.0, (0, number))
+
+    for number in _first_of_each_shape(order, steps):
+        train(number)
     took: list[float] = []
     tokens: list[int] = []
     began = time.perf_counter()
-    for number in range(most):
-        micro_batches = steps[(number + 1) % len(steps)]
+    for number in range(1, most + 1):
         start = time.perf_counter()
-        engine.update([order.batch(0, rows) for rows in micro_batches], 0.0, (0, number + 1))
+        train(number)
         took.append(time.perf_counter() - start)
-        tokens.append(padded_tokens(order, micro_batches))
-        if time.perf_counter() - began > seconds and number >= 2:
+        tokens.append(padded_tokens(order, steps[number % len(steps)]))
+        if time.perf_counter() - began > seconds and number >= 3:
             break
     mean_tokens = float(np.mean([padded_tokens(order, step) for step in steps]))
     per_token = np.array(took) / np.array(tokens)
     low, middle, high = np.quantile(per_token, [0.25, 0.5, 0.75])
     return Timing(sum(took) / sum(tokens) * mean_tokens, float((high - low) / middle), len(took))
+
+
+def _first_of_each_shape(order: TrainingOrder, steps: list[list[list[Row]]]) -> list[int]:
+    """The first step of all, and with fixed shapes as many more as it takes to meet every length once."""
+    if order.shapes is None:
+        return [0]
+    first: dict[int, int] = {}
+    for number, micro_batches in enumerate(steps):
+        for rows in micro_batches:
+            first.setdefault(order.shapes.length(max(int(order.units.lengths[row].sum()) for row in rows)), number)
+    return sorted(set(first.values()))
 
 
 def time_evaluation(engine: Engine, questions: FixedQuestions) -> float:
@@ -105,7 +127,16 @@ def choose_precision(build: Callable[[str], Engine], order: TrainingOrder) -> tu
     return min(seconds, key=lambda p: seconds[p] * (WORTH_IT if p == "bf16-mixed" else 1.0)), seconds
 
 
-def steps_for(minutes: float, step_seconds: float, evaluation_seconds: float, evaluations: int) -> int:
-    """How many steps fit into a budget beside so many evaluations; at least one."""
-    left = minutes * 60 - evaluations * evaluation_seconds
-    return max(1, int(left / step_seconds))
+def steps_for(minutes: float, step: float, evaluation: float, every: int | None) -> tuple[int, int]:
+    """(steps, steps between evaluations) that fit into a budget; `step` and `evaluation` are seconds of one.
+
+    Where `every` is left open, there are EVALUATIONS of them, or as many as take a fifth of the budget. One is made
+    before the first step. At least one step.
+    """
+    seconds = minutes * 60
+    if every is not None:
+        return max(1, int((seconds - evaluation) / (step + evaluation / every))), every
+    affordable = int(EVALUATING_AT_MOST * seconds / evaluation) - 1 if evaluation > 0 else EVALUATIONS
+    evaluations = min(EVALUATIONS, max(1, affordable))
+    steps = max(1, int((seconds - (evaluations + 1) * evaluation) / step))
+    return steps, math.ceil(steps / evaluations)

@@ -2,17 +2,16 @@
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from glassformer.data.batch import Batch, BatchConfig, Row, Shapes, collate, plan
 from glassformer.objectives import Objective, Units
+from glassformer.randomness import Purpose, generator
 
 
 class TrainingOrder:
     """The endless sequence of training batches: epoch after epoch, each in its own order with its own corruption.
 
     A step takes `per_step` batches (micro-batches, over all processes). The corruption of unit i in epoch e comes from
-    a generator of its own, seeded by (seed, e, i).
+    a generator of its own (see `randomness`).
     """
 
     def __init__(
@@ -33,7 +32,7 @@ class TrainingOrder:
 
     def epoch(self, epoch: int) -> list[list[list[Row]]]:
         """The steps of one epoch, each a list of micro-batches; the last may have fewer."""
-        rng = np.random.default_rng((self.seed, epoch))
+        rng = generator(self.seed, Purpose.ORDER, epoch)
         batches = plan(self.units.lengths, self.config, self.objective.max_length, rng)
         return [batches[i : i + self.per_step] for i in range(0, len(batches), self.per_step)]
 
@@ -53,5 +52,7 @@ class TrainingOrder:
 
     def batch(self, epoch: int, rows: list[Row]) -> Batch:
         """The tensors of one micro-batch."""
-        examples = [[self.units.example(u, np.random.default_rng((self.seed, epoch, u))) for u in row] for row in rows]
+        examples = [
+            [self.units.example(u, generator(self.seed, Purpose.CORRUPTION, epoch, u)) for u in row] for row in rows
+        ]
         return collate(examples, self.objective.tokenizer.pad_id, self.shapes)

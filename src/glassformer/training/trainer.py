@@ -47,6 +47,9 @@ class TrainingConfig(Config):
     patience: int | None = Field(None, ge=1, description="stop after so many evaluations without a better loss")
     evaluate_every: int | None = Field(None, ge=1, description="steps between evaluations; none: 20 in all")
     evaluate_units: int | None = Field(None, ge=1, description="validation units asked, a fixed draw; none: all")
+    evaluate_training_units: int = Field(
+        500, ge=0, description="training units asked likewise, so that what is learned by heart shows; 0: none"
+    )
     checkpoint_every: int | None = Field(None, ge=1, description="steps between checkpoints; none: as evaluations")
     keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints kept; older ones are removed")
     log_every: int | None = Field(None, ge=1, description="steps between lines in metrics.jsonl; none: 200 in all")
@@ -104,14 +107,18 @@ GIVE_UP_AFTER = 20
 
 
 class Trainer:
-    """Trains one model in one run directory. `config` has no `auto` and no empty interval left (see `settle`)."""
+    """Trains one model in one run directory. `config` has no `auto` and no empty interval left (see `settle`).
+
+    Each evaluation asks the first `questions`, those of the validation texts, and if there are second ones, of the
+    training texts, those too.
+    """
 
     def __init__(
         self,
         engine: Engine,
         run: RunDirectory,
         order: TrainingOrder,
-        questions: FixedQuestions,
+        questions: Sequence[FixedQuestions],
         config: TrainingConfig,
         schedule: ScheduleConfig,
         seed: int,
@@ -227,8 +234,12 @@ class Trainer:
     def _evaluate(self) -> None:
         """Ask the fixed questions, let the observers look, keep the best weights."""
         started = time.perf_counter()
-        evaluation = evaluate(self.engine.forward, self.questions, self.engine.fabric.to_device)
+        evaluation, *learned = (
+            evaluate(self.engine.forward, questions, self.engine.fabric.to_device) for questions in self.questions
+        )
         record: dict[str, Any] = {"event": "evaluation", "step": self.state.step, **evaluation.record()}
+        if learned:
+            record["train_loss"] = learned[0].loss
         moment = Moment(self.state.step, self.engine.model, evaluation, self.history)
         warnings: list[str] = []
         for observer in self.observers:
