@@ -1,12 +1,13 @@
 """Masked language modelling: Hugging Face's BertForMaskedLM through its Trainer, and glassformer, on the same text.
 
     python benchmarks/masked_lm.py speed --data DIR      tokens per second, interleaved, with the spread
-    python benchmarks/masked_lm.py quality --data DIR    masked loss after equal minutes, and in a third of the time
+    python benchmarks/masked_lm.py quality --data DIR    masked loss after equal minutes, and how soon
 
 DIR holds WikiText-2 as train.txt and valid.txt. Both sides read the same rows of 128 tokens of the same WordPiece
-tokenizer, 32 rows a batch, with the same number of threads, in models of equal size; both are asked the same masked
-positions in evaluation. Each contestant is a process of its own; only one runs at a time: the others wait at a pipe,
-so that all see the same machine in the same minutes. Results go to docs/results/.
+tokenizer, 32 rows a batch, with the same number of threads, in models of equal size (their parameters are counted in
+the results); both are asked the same masked positions in evaluation. Each contestant is a process of its own; only one
+runs at a time: the others wait at a pipe, so that all see the same machine in the same minutes. Results go to
+docs/results/.
 """
 
 import argparse
@@ -22,12 +23,14 @@ from typing import Any
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 LENGTH, ROWS = 128, 32
-PEER_RATES = (3e-4, 5e-4, 1e-3)
+PEER_RATES = (5e-4, 1e-3, 2e-3)
+POINTS = 30
+"""Evaluations in a training of the quality benchmark."""
 MODEL = {"n_layers": 4, "d_model": 256, "n_heads": 8, "d_ff": 1024, "vocab_size": 8192}
 
 CONTESTANTS: dict[str, dict[str, Any]] = {
-    "peer-default": {"side": "peer", "bf16": False, "compile": False, "attention_dropout": 0.1},
-    "peer-best": {"side": "peer", "bf16": True, "compile": True, "attention_dropout": 0.0},
+    "peer-default": {"side": "peer", "bf16": False, "compile": False, "dropout": 0.1},
+    "peer-best": {"side": "peer", "bf16": True, "compile": True, "dropout": 0.0},
     "glassformer": {"side": "ours", "changes": []},
 }
 
@@ -40,13 +43,12 @@ class Contestant:
 
     def __init__(self, name: str, task: dict[str, Any]) -> None:
         self.name = name
-        number, path = tempfile.mkstemp(suffix=f".{name}.log")
-        self.log = Path(path)
+        self.log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 (closed in `end`)
         self.process = subprocess.Popen(
             [sys.executable, __file__, "worker", json.dumps(task)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=number,
+            stderr=self.log,
             text=True,
         )
 
@@ -58,14 +60,14 @@ class Contestant:
         for line in self.process.stdout:
             if line.startswith("{"):
                 return dict(json.loads(line))
-        raise SystemExit(
-            f"{self.name} ended early; its log: {self.log.name}\n{Path(self.log.name).read_text()[-2000:]}"
-        )
+        self.log.seek(0)
+        raise SystemExit(f"{self.name} ended early; the end of its log:\n{self.log.read()[-2000:]}")
 
     def end(self) -> None:
         """Let it go."""
         self.process.kill()
         self.process.wait()
+        self.log.close()
 
 
 def speed(options: argparse.Namespace) -> dict[str, Any]:
@@ -77,13 +79,14 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     matmuls: dict[str, list[float]] = {"32": [], "bf16": []}
     for number in range(options.rounds):
-        for name, each in contestants.items():
-            answer = each.ask({"steps": options.steps})
+        turn = number % len(contestants)
+        for name in [*contestants][turn:] + [*contestants][:turn]:
+            answer = contestants[name].ask({"steps": options.steps})
             rates[name].append(answer["tokens"] / answer["seconds"])
         for kind in matmuls:
             matmuls[kind].append(matmul_rate(kind))
         print(f"round {number + 1}: " + ", ".join(f"{n} {r[-1]:,.0f}" for n, r in rates.items()), flush=True)
-    settled = contestants["glassformer"].ask({"settled": True})
+    settled = {name: each.ask({"settled": True}) for name, each in contestants.items()}
     for each in contestants.values():
         each.end()
     return speed_report(rates, matmuls, settled)
@@ -91,7 +94,7 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
 
 def speed_report(rates: dict[str, list[float]], matmuls: dict[str, list[float]], settled: Any) -> dict[str, Any]:
     """Medians, quartiles, ratios round by round, and the share of the matmul rate."""
-    precision = "bf16" if "bf16" in settled["precision"] else "32"
+    precision = "bf16" if "bf16" in settled["glassformer"]["precision"] else "32"
     ratios = {
         name: spread([ours / theirs for ours, theirs in zip(rates["glassformer"], rates[name], strict=True)])
         for name in ("peer-default", "peer-best")
@@ -102,7 +105,7 @@ def speed_report(rates: dict[str, list[float]], matmuls: dict[str, list[float]],
         "ratio_to": ratios,
         "matmul_gflops": {kind: spread([v / 1e9 for v in values]) for kind, values in matmuls.items()},
         "share_of_matmul_rate": round(arithmetic / statistics.median(matmuls[precision]), 3),
-        "glassformer_settled": settled,
+        "settled": settled,
     }
 
 
@@ -128,23 +131,64 @@ def matmul_rate(kind: str, size: int = 2048) -> float:
 
 
 def quality(options: argparse.Namespace) -> dict[str, Any]:
-    """Train the peer's best set-up for the given minutes at each of three learning rates, its best rate with every
-    seed, and ours for a third of the time with every seed; compare losses on the same masked positions."""
-    first = {rate: trained(options, peer(rate), options.minutes, seed=1) for rate in options.rates}
+    """Training for equal minutes, with every seed in turns; losses on the same masked positions.
+
+    The peer first trains for the same minutes at each of three learning rates with the first seed; the best rate is
+    taken for the other seeds. What has been trained is kept in `--state`, so that the benchmark can be stopped.
+    """
+    kept = Kept(options)
+    first = {rate: kept.trained(peer(rate), seed=1) for rate in options.rates}
     best = min(first, key=lambda rate: first[rate]["loss"])
-    seeds = range(1, options.seeds + 1)
-    theirs = [first[best] if seed == 1 else trained(options, peer(best), options.minutes, seed) for seed in seeds]
-    ours = [trained(options, CONTESTANTS["glassformer"], options.minutes / 3, seed) for seed in seeds]
-    return {
-        "minutes": {"peer": options.minutes, "glassformer": options.minutes / 3},
-        "peer_rates": {str(rate): result["loss"] for rate, result in first.items()},
-        "peer": theirs,
-        "glassformer": ours,
-        "losses": {
-            "peer": spread([r["loss"] for r in theirs]),
-            "glassformer": spread([r["loss"] for r in ours]),
-        },
+    theirs, ours = {1: first[best]}, {}
+    for seed in range(1, options.seeds + 1):
+        for side in ("ours", "peer") if seed % 2 else ("peer", "ours"):
+            if side == "ours":
+                ours[seed] = kept.trained(CONTESTANTS["glassformer"], seed)
+            elif seed not in theirs:
+                theirs[seed] = kept.trained(peer(best), seed)
+    return quality_report(first, best, theirs, ours) | {"minutes": options.minutes}
+
+
+def quality_report(first: dict, best: float, theirs: dict[int, dict], ours: dict[int, dict]) -> dict[str, Any]:
+    """Losses after equal minutes, and how soon ours had the loss that the peer had at its end: in how many seconds, and
+    as a share of the peer's, by the first evaluation that shows it."""
+    reached = {
+        seed: next((point["seconds"] for point in ours[seed]["curve"] if point["loss"] <= theirs[seed]["loss"]), None)
+        for seed in theirs
     }
+    shares = [None if s is None else round(s / theirs[seed]["seconds"], 4) for seed, s in reached.items()]
+    return {
+        "losses": {
+            side: spread([r["loss"] for r in runs.values()]) for side, runs in (("peer", theirs), ("ours", ours))
+        },
+        "accuracies": {
+            side: spread([r["accuracy"] for r in runs.values()]) for side, runs in (("peer", theirs), ("ours", ours))
+        },
+        "seconds_to_the_peers_loss": reached,
+        "share_of_the_peers_time": shares,
+        "peer_rates": {str(rate): result["loss"] for rate, result in first.items()},
+        "peer_rate": best,
+        "peer": list(theirs.values()),
+        "glassformer": list(ours.values()),
+    }
+
+
+class Kept:
+    """Trainings that are done, in a file; whatever is asked for again is taken from there."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.file: Path = options.state
+        self.done: dict[str, Any] = json.loads(self.file.read_text()) if self.file.exists() else {}
+
+    def trained(self, contestant: dict[str, Any], seed: int) -> dict[str, Any]:
+        """Train, or remember."""
+        key = json.dumps([contestant, seed, self.options.minutes, self.options.threads], sort_keys=True)
+        if key not in self.done:
+            self.done[key] = trained(self.options, contestant, self.options.minutes, seed)
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self.file.write_text(json.dumps(self.done, indent=1))
+        return self.done[key]
 
 
 def peer(rate: float) -> dict[str, Any]:
@@ -153,21 +197,27 @@ def peer(rate: float) -> dict[str, Any]:
 
 
 def trained(options: argparse.Namespace, contestant: dict[str, Any], minutes: float, seed: int) -> dict[str, Any]:
-    """Train for so many minutes of training time (evaluation and compiling left out); the loss at each tenth."""
+    """Train for so many minutes of training time; the loss at thirty points.
+
+    The number of steps comes from a probe, since both sides' learning rates fall over a known number of steps; the
+    seconds are those that the steps really took. Evaluations and the first three steps, which compile, do not count.
+    """
     probe = Contestant("probe", task_for(options, contestant, seed=seed))
     probe.ask({"steps": 3})
-    answer = probe.ask({"steps": 12})
+    answer = probe.ask({"steps": 20})
     probe.end()
-    steps = max(10, int(minutes * 60 / (answer["seconds"] / 12)))
+    steps = max(POINTS, int(minutes * 60 / (answer["seconds"] / 20)))
     runner = Contestant("runner", task_for(options, contestant, seed=seed, total=steps))
     seconds, curve = 0.0, []
-    for tenth in range(10):
-        wanted = steps * (tenth + 1) // 10 - steps * tenth // 10
-        seconds += runner.ask({"steps": wanted})["seconds"]
+    runner.ask({"steps": 3})
+    for point in range(POINTS):
+        wanted = steps * (point + 1) // POINTS - steps * point // POINTS - (3 if point == 0 else 0)
+        seconds += runner.ask({"steps": wanted})["seconds"] if wanted > 0 else 0.0
         curve.append({"seconds": round(seconds, 1), **runner.ask({"evaluate": True})})
         print(f"  {contestant['side']} seed {seed}: {curve[-1]}", flush=True)
+    settled = runner.ask({"settled": True})
     runner.end()
-    return {"seed": seed, "steps": steps, "seconds": round(seconds, 1), **curve[-1], "curve": curve}
+    return {"seed": seed, "steps": steps, "seconds": round(seconds, 1), **curve[-1], "settled": settled, "curve": curve}
 
 
 def task_for(options: argparse.Namespace, contestant: dict[str, Any], seed: int = 1, total: int = 100_000) -> dict:
@@ -177,7 +227,7 @@ def task_for(options: argparse.Namespace, contestant: dict[str, Any], seed: int 
 
 def spread(values: list[float]) -> dict[str, float]:
     """Median and quartiles."""
-    quartiles = statistics.quantiles(values, n=4) if len(values) > 1 else [values[0]] * 3
+    quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
     return dict(zip(("low", "median", "high"), (round(q, 4) for q in quartiles), strict=True))
 
 
@@ -262,8 +312,10 @@ def run_ours(task: dict[str, Any], gate: Gate) -> None:
     engine, order = engine_for(settled, parts.objective), training_order(settled, parts)
     questions = validation_questions(settled, parts)
     gate.evaluate = lambda: {k: evaluate(engine.model.eval(), questions).record()[k] for k in ("loss", "accuracy")}
-    training = settled.training
+    training, model = settled.training, settled.model
+    assert MODEL.items() <= (model.model_dump() | {"vocab_size": parts.tokenizer.vocab_size}).items(), "other sizes"
     gate.settled = {key: getattr(training, key) for key in ("precision", "compile", "threads")}
+    gate.settled |= {"dropout": model.dropout, "parameters": sum(p.numel() for p in engine.model.parameters())}
     gate.wait()
     for step, (epoch, rows) in enumerate(order.steps(), 1):
         engine.model.train()
@@ -301,9 +353,12 @@ def run_peer(task: dict[str, Any], gate: Gate) -> None:
             num_attention_heads=MODEL["n_heads"],
             intermediate_size=MODEL["d_ff"],
             max_position_embeddings=LENGTH,
-            attention_probs_dropout_prob=task["attention_dropout"],
+            attention_probs_dropout_prob=task["dropout"],
+            hidden_dropout_prob=task["dropout"],
         )
     )
+    gate.settled = {key: task[key] for key in ("bf16", "compile", "threads", "dropout")}
+    gate.settled["parameters"] = sum(p.numel() for p in model.parameters())
     with tempfile.TemporaryDirectory() as folder:
         parts.tokenizer.save(Path(folder) / "tokenizer.json")
         names = {f"{n}_token": f"[{n.upper()}]" for n in ("pad", "unk", "cls", "sep", "mask")}
@@ -387,11 +442,21 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=9, help="speed: rounds")
     parser.add_argument("--steps", type=int, default=8, help="speed: steps of each contestant in a round")
-    parser.add_argument("--minutes", type=float, default=15.0, help="quality: the peer's minutes; ours has a third")
+    parser.add_argument("--minutes", type=float, default=15.0, help="quality: minutes of each training")
     parser.add_argument("--seeds", type=int, default=3, help="quality: seeds")
     parser.add_argument("--rates", type=float, nargs="+", default=PEER_RATES, help="quality: the peer's learning rates")
+    parser.add_argument("--state", type=Path, default=Path("runs/masked_lm_quality.json"), help="quality: what is done")
     options = parser.parse_args()
-    os.environ.setdefault("GLASSFORMER_CACHE", tempfile.mkdtemp())
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ.setdefault("GLASSFORMER_CACHE", cache)
+        measure(options)
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Measure and write."""
+    import torch
+
+    torch.set_num_threads(options.threads)
     result = {"speed": speed, "quality": quality}[options.what](options)
 
     from glassformer.run import describe_environment

@@ -1,6 +1,7 @@
 """Training from start to end on a person's own text, and what a run is given to start with."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from tiny_recipe import Hearing, dozen, recipe, records, sentences, text_file, train
+from tiny_recipe import Hearing, dozen, recipe, records, sentences, text_file, tokenizer_of, train
 
 import glassformer as gf
 from glassformer import launch
 from glassformer.assemble import assemble
-from glassformer.errors import UsageError
+from glassformer.data.corpus import Corpus
+from glassformer.errors import GlassformerError, UsageError
 from glassformer.launch import data_identity, free_folder, reference_lines
 from glassformer.recipe import to_yaml
 from glassformer.settle import validation_questions
@@ -159,6 +161,53 @@ def test_the_identity_of_data(text: Path, tmp_path: Path) -> None:
     swapped = dozen() * 3
     swapped[0] = swapped[0].replace("a0 b0", "b0 a0")
     assert identity(swapped) != first
+    tokenizer = tokenizer_of(dozen())
+    cut, whole = (Corpus.from_texts(texts, tokenizer) for texts in (dozen(), [" ".join(dozen())]))
+    assert cut.tokens.tolist() == whole.tokens.tolist() and cut.identity != whole.identity
+
+
+def test_whatever_fails_before_the_first_step_leaves_the_name_free(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorBoard that is not installed, texts in which nothing can be asked, a full disk: no folder is left."""
+    run = tmp_path / "runs" / "mine"
+
+    def missing(directory: Any) -> Any:
+        raise UsageError("TensorBoard is not installed")
+
+    with monkeypatch.context() as patch, pytest.raises(UsageError, match="TensorBoard"):
+        patch.setattr(launch, "_tensorboard", missing)
+        train(recipe(text, training={"tensorboard": True}), run)
+    assert not run.exists()
+    unknown = text_file(tmp_path, ["nobody knows this"], "unknown.txt")
+    with pytest.raises(UsageError, match="nothing can be asked"):
+        train(recipe(text, data={"validation": str(unknown)}), run)
+    assert not run.exists()
+
+    def full(file: Any, content: str) -> None:
+        raise GlassformerError("the disk is full")
+
+    with monkeypatch.context() as patch, pytest.raises(GlassformerError, match="full"):
+        patch.setattr(launch, "write_text_durably", full)
+        train(recipe(text), run)
+    assert not run.exists()
+    train(recipe(text), run)
+
+
+def test_a_kill_just_before_the_recipe_is_written_leaves_the_name_free(text: Path, tmp_path: Path) -> None:
+    """Tokenizer and environment are there, the recipe is not: another start takes the folder; with any other file in
+    it, none does."""
+    run = tmp_path / "run"
+    train(recipe(text), run)
+    for name in ("checkpoints", "best", "last", "samples"):
+        shutil.rmtree(run / name)
+    (run / "metrics.jsonl").unlink()
+    (run / "recipe.yaml").unlink()
+    (run / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="not empty"):
+        train(recipe(text), run)
+    (run / "notes.txt").unlink()
+    train(recipe(text), run)
 
 
 def test_the_reference_lines(text: Path) -> None:

@@ -171,6 +171,47 @@ def test_more_steps_may_be_asked_for(text: Path, whole: Path, tmp_path: Path) ->
         train(None, whole, resume=True, changes=("training.steps=12",))
 
 
+def test_after_an_extension_the_recipe_s_own_file_still_agrees(text: Path, tmp_path: Path) -> None:
+    """A YAML file that says 12 steps, a run extended to 16: naming the file again goes on to 16, and the extension
+    stands in environment.json."""
+    file, run = tmp_path / "mine.yaml", tmp_path / "run"
+    file.write_text(to_yaml(recipe(text)), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch, "draw_report", lambda run: None)
+        launch.train(file, run=run)
+        launch.train(file, ["training.steps=16"], run=run, resume=True)
+        launch.train(file, run=run, resume=True)
+    assert yaml.safe_load((run / "recipe.yaml").read_text())["training"]["steps"] == 16
+    environment = RunDirectory.open(run).environment()
+    assert environment["extensions"] == [{"from": 12, "to": 16}]
+    assert environment["measured"]["asked"]["steps"] == 12
+    with pytest.raises(UsageError, match=r"training\.steps was 16"):
+        launch.train(file, ["training.steps=12"], run=run, resume=True)
+
+
+def test_two_processes_never_train_one_run(text: Path, tmp_path: Path) -> None:
+    """While one holds it, another that wants to go on is sent away, and nothing is changed; afterwards it may."""
+    run = cut_at(5, text, tmp_path / "run")
+    before = contents(run)
+    with RunDirectory.open(run).locked(), pytest.raises(UsageError, match="another process is training") as raised:
+        train(None, run, resume=True)
+    assert "--run" in raised.value.mend
+    assert contents(run) == before
+    train(None, run, resume=True)
+    assert not (run / ".lock").exists()
+
+
+def test_a_run_whose_device_is_not_here(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begun on a GPU, resumed where there is none: said in words."""
+    run = cut_at(5, text, tmp_path / "run")
+    recorded = yaml.safe_load((run / "recipe.yaml").read_text())
+    recorded["training"]["device"] = "cuda"
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recorded))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UsageError, match="no such device"):
+        train(None, run, resume=True)
+
+
 REFUSED = [
     ("seed=2", "seed was 1"),
     ("model.d_model=24", "model.d_model was 12"),

@@ -191,7 +191,7 @@ def test_fixed_shapes(text: Path, max_length: int, lengths: tuple[int, ...]) -> 
 def test_a_device_that_is_not_there(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Said in words, with what to do."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UsageError, match="no CUDA device") as raised:
+    with pytest.raises(UsageError, match=r"training\.device=cuda, but torch finds no such device") as raised:
         settle(parts_of(text, steps=3, device="cuda"), silence)
     assert "training.device=cpu" in raised.value.mend
 

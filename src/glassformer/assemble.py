@@ -39,12 +39,14 @@ class Parts(NamedTuple):
         return self.objective.for_evaluation().units(self.validation)
 
 
-def assemble(recipe: Recipe, say: Callable[[str], None] = lambda text: None) -> Parts:
-    """Read the data, train or load the tokenizer, tokenise (or open what an earlier run tokenised).
+def assemble(
+    recipe: Recipe, say: Callable[[str], None] = lambda text: None, tokenizer: Tokenizer | None = None
+) -> Parts:
+    """Read the data, train the tokenizer (unless it is handed in), tokenise (or open what an earlier run tokenised).
 
     Raises UsageError when the text is too short for one batch.
     """
-    tokenizer = tokenizer_for(recipe, say)
+    tokenizer = tokenizer or tokenizer_for(recipe, say)
     objective = objective_for(recipe, tokenizer)
     train, validation = (corpus_for(recipe, tokenizer, part, say) for part in ("train", "validation"))
     parts = Parts(recipe, tokenizer, objective, train, validation)

@@ -4,15 +4,13 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from glassformer import recipe as recipes
-from glassformer.assemble import Parts, assemble, corpus_for, model_for, objective_for
+from glassformer.assemble import Parts, assemble
 from glassformer.baselines.unigram import Unigram
 from glassformer.data.batch import collate
 from glassformer.data.tokenizer import Tokenizer
@@ -22,9 +20,10 @@ from glassformer.model.transformer import count_parameters
 from glassformer.predict import Run, load
 from glassformer.recipe import Recipe
 from glassformer.run import RunDirectory
-from glassformer.settle import all_questions, engine_for, settle, training_order
+from glassformer.settle import all_questions, engine_for, refuse_missing_device, settle, training_order
 from glassformer.snapshot import write_text_durably
 from glassformer.suggest import is_own_text, recipe_for_text
+from glassformer.training.checkpoints import checkpoint_steps
 from glassformer.training.display import TerminalDisplay
 from glassformer.training.engine import threads
 from glassformer.training.evaluation import FixedQuestions, evaluate
@@ -52,12 +51,21 @@ def train(
     """
     display = display or TerminalDisplay()
     if resume:
-        directory, parts = _reopen(recipe, changes, run, display)
-    else:
-        directory, parts = _begin(recipe, changes, run, display)
-    resolved = parts.recipe
-    with threads(_number_of_threads(resolved)):
-        _trainer(directory, parts, display).fit()
+        directory = _run_to_resume(recipe, run)
+        with directory.locked():
+            return _fit(directory, _reopen(directory, recipe, changes, display))
+    if recipe is None:
+        raise UsageError("which recipe?", "name a recipe, a YAML file or a text; `glassformer recipes` lists them")
+    name, wanted = find_recipe(recipe, changes, display.say)
+    directory = RunDirectory.create(Path(run) if run is not None else free_folder(Path("runs"), name))
+    with directory.locked():
+        return _fit(directory, _begin(directory, wanted, {"recipe": name, "changes": list(changes)}, display))
+
+
+def _fit(directory: RunDirectory, trainer: Trainer) -> Run:
+    """Train to the end and draw what came of it."""
+    with threads(trainer.config.threads if isinstance(trainer.config.threads, int) else None):
+        trainer.fit()
     finished = load(directory.path)
     draw_report(finished)
     return finished
@@ -66,32 +74,24 @@ def train(
 # ------------------------------------------------------------------------------------------------ a new run
 
 
-def _begin(
-    recipe: str | Path | Recipe | None, changes: Sequence[str], run: str | Path | None, display: Display
-) -> tuple[RunDirectory, Parts]:
-    """Settle everything that is still open, and write it down before the first step."""
-    if recipe is None:
-        raise UsageError("which recipe?", "name a recipe, a YAML file or a text; `glassformer recipes` lists them")
-    name, wanted = find_recipe(recipe, changes, display.say)
-    directory = RunDirectory.create(Path(run) if run is not None else free_folder(Path("runs"), name))
+def _begin(directory: RunDirectory, wanted: Recipe, asked: dict[str, Any], display: Display) -> Trainer:
+    """Settle everything that is still open, make sure that it can be trained, and write it down before the first step.
+
+    `asked` is the recipe's name and the changes to it, which a resume may name again.
+    """
     try:
         parts = assemble(wanted, display.say)
         settled, measured = settle(parts, display.say)
-        measured["parameters"] = count_parameters(model_for(settled, parts.objective))
+        parts = parts._replace(recipe=settled)
+        trainer = _trainer(directory, parts, display)
+        measured["parameters"] = count_parameters(trainer.engine.model)
+        parts.tokenizer.save(directory.tokenizer_file)
+        directory.write_environment({"asked": asked, "measured": measured, "data": data_identity(parts)})
+        write_text_durably(directory.recipe_file, recipes.to_yaml(settled))
     except BaseException:  # the name stays free for the next attempt
-        _remove_empty_folders(directory)
+        directory.forget()
         raise
-    parts.tokenizer.save(directory.tokenizer_file)
-    asked = {"recipe": name, "changes": list(changes)}
-    directory.write_environment({"asked": asked, "measured": measured, "data": data_identity(parts)})
-    write_text_durably(directory.recipe_file, recipes.to_yaml(settled))
-    return directory, parts._replace(recipe=settled)
-
-
-def _remove_empty_folders(directory: RunDirectory) -> None:
-    for folder in (directory.checkpoints, directory.plots, directory.samples, directory.path):
-        with suppress(OSError):
-            folder.rmdir()
+    return trainer
 
 
 def find_recipe(recipe: str | Path | Recipe, changes: Sequence[str], say: Callable[[str], None]) -> tuple[str, Recipe]:
@@ -130,7 +130,9 @@ def reference_lines(questions: FixedQuestions, parts: Parts) -> dict[str, float]
 def _trainer(directory: RunDirectory, parts: Parts, display: Display) -> Trainer:
     """Everything handed to the loop."""
     recipe = parts.recipe
-    questions = all_questions(recipe, parts)
+    with threads(recipe.training.threads if isinstance(recipe.training.threads, int) else None):
+        questions = all_questions(recipe, parts)
+        observers = _observers(directory, parts, questions[0])
     return Trainer(
         engine_for(recipe, parts.objective),
         directory,
@@ -139,7 +141,7 @@ def _trainer(directory: RunDirectory, parts: Parts, display: Display) -> Trainer
         recipe.training,
         recipe.schedule,
         recipe.seed,
-        observers=_observers(directory, parts, questions[0]),
+        observers=observers,
         listeners=[_tensorboard(directory)] if recipe.training.tensorboard else [],
         display=display,
     )
@@ -162,7 +164,8 @@ def _tensorboard(directory: RunDirectory) -> Callable[[dict[str, Any]], None]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise UsageError("TensorBoard is not installed", "pip install 'glassformer[tensorboard]'") from None
-    writer = SummaryWriter(str(directory.path / "tensorboard"))
+    seen = max(checkpoint_steps(directory), default=-1)  # what was written after it, a resume writes again
+    writer = SummaryWriter(str(directory.path / "tensorboard"), purge_step=seen + 1)
 
     def listen(record: dict[str, Any]) -> None:
         for key, value in record.items():
@@ -173,35 +176,40 @@ def _tensorboard(directory: RunDirectory) -> Callable[[dict[str, Any]], None]:
     return listen
 
 
-def _number_of_threads(recipe: Recipe) -> int | None:
-    return recipe.training.threads if isinstance(recipe.training.threads, int) else None
-
-
 # ------------------------------------------------------------------------------------------------- going on
 
 
-def _reopen(
-    recipe: str | Path | Recipe | None, changes: Sequence[str], run: str | Path | None, display: Display
-) -> tuple[RunDirectory, Parts]:
-    """The run as it was begun; what is asked anew must agree with it."""
+def _run_to_resume(recipe: str | Path | Recipe | None, run: str | Path | None) -> RunDirectory:
+    """The run that is named, or that has the recipe's name."""
     if run is None and recipe is None:
         raise UsageError("which run?", "name it: glassformer train --resume --run runs/NAME")
-    path = Path(run) if run is not None else Path("runs") / run_name(str(recipe))
-    directory = RunDirectory.open(path)
-    recorded = load(path).recipe
+    return RunDirectory.open(Path(run) if run is not None else Path("runs") / run_name(str(recipe)))
+
+
+def _reopen(
+    directory: RunDirectory, recipe: str | Path | Recipe | None, changes: Sequence[str], display: Display
+) -> Trainer:
+    """The run as it was begun; what is asked anew must agree with it."""
+    recorded = recipes.read(str(directory.recipe_file))
     environment = directory.environment()
-    asked = recipes.apply_changes(_asked_tree(recipe), [*_begun_with(environment, recorded), *changes])
-    settled = _agreed(recorded, asked, environment.get("measured", {}).get("asked", {}))
-    tokenizer = Tokenizer.load(directory.tokenizer_file)
-    objective = objective_for(settled, tokenizer)
-    train_corpus, validation = (corpus_for(settled, tokenizer, part, display.say) for part in ("train", "validation"))
-    parts = Parts(settled, tokenizer, objective, train_corpus, validation)
+    lengths = environment.get("measured", {}).get("asked", {})
+    tree = _asked_tree(recipe)
+    if lengths.get("steps") and tree.get("training", {}).get("steps") == lengths["steps"]:
+        del tree["training"]["steps"]  # the recipe's own file still says the steps from before an extension
+    asked = recipes.apply_changes(tree, [*_begun_with(environment, recorded), *changes])
+    settled = _agreed(recorded, asked, lengths)
+    refuse_missing_device(settled.training.device)
+    parts = assemble(settled, display.say, Tokenizer.load(directory.tokenizer_file))
     if environment.get("data") != data_identity(parts):
         raise UsageError("the data has changed since the run was begun", "put it back, or start a new run with --run")
+    trainer = _trainer(directory, parts, display)
     if settled != recorded:
-        display.say(f"training.steps extended from {recorded.training.steps} to {settled.training.steps}")
+        extension = {"from": recorded.training.steps, "to": settled.training.steps}
+        display.say(f"training.steps extended from {extension['from']} to {extension['to']}")
+        extensions = [*environment.get("extensions", []), extension]
+        directory.write_environment({**environment, "extensions": extensions})
         write_text_durably(directory.recipe_file, recipes.to_yaml(settled))
-    return directory, parts
+    return trainer
 
 
 def _asked_tree(recipe: str | Path | Recipe | None) -> dict[str, Any]:
@@ -267,13 +275,6 @@ def data_identity(parts: Parts) -> dict[str, Any]:
     """What the data came to: a resume on other data is refused."""
     return {
         "tokenizer": parts.tokenizer.identity,
-        "train": _checksum(parts.train.tokens),
-        "validation": _checksum(parts.validation.tokens),
+        "train": parts.train.identity,
+        "validation": parts.validation.identity,
     }
-
-
-def _checksum(tokens: np.ndarray) -> list[int]:
-    """Length, and a sum in which places count: cheap, and other data gives another one."""
-    values = np.asarray(tokens, dtype=np.uint64)
-    places = np.arange(1, len(values) + 1, dtype=np.uint64)
-    return [len(values), int((values * places).sum() % np.uint64(2**53))]

@@ -16,12 +16,15 @@ import math
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
+from filelock import FileLock, Timeout
 
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.snapshot import errors_in_words, fsync_file, write_text_durably
@@ -49,7 +52,7 @@ class RunDirectory:
                 f"{path} holds a run already",
                 "continue it with --resume, or choose another folder with --run",
             )
-        if path.is_dir() and any(not found.is_dir() for found in path.rglob("*")):
+        if path.is_dir() and any(not found.is_dir() and found not in run._early_files for found in path.rglob("*")):
             raise UsageError(
                 f"{path} is not empty, and is no run that --resume could continue (it has no recipe.yaml)",
                 "choose another folder with --run",
@@ -106,6 +109,40 @@ class RunDirectory:
     @property
     def samples(self) -> Path:
         return self.path / "samples"
+
+    @property
+    def _early_files(self) -> tuple[Path, ...]:
+        """What is written before recipe.yaml makes a run of the folder; a kill in between may leave them."""
+        return (self.lock_file, self.tokenizer_file, self.environment_file)
+
+    @property
+    def lock_file(self) -> Path:
+        return self.path / ".lock"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other process from training this run. Raises UsageError where one does already. The lock ends with
+        the process, however that ends."""
+        lock = FileLock(self.lock_file)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UsageError(
+                f"another process is training {self.path}", "wait until it has ended, or choose another run with --run"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+            self.lock_file.unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        """Remove a run that never came to its first step, so that its name is free again; other files stay."""
+        for file in (*self._early_files, self.recipe_file):
+            file.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.plots, self.samples, self.path):
+            with suppress(OSError):
+                folder.rmdir()
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Adds one line. JSON has no word for NaN and infinities, and other programs would stumble over them:

@@ -39,8 +39,7 @@ def settle(parts: Parts, say: Callable[[str], None]) -> tuple[Recipe, dict[str, 
     recipe, measured = parts.recipe, dict[str, Any]()
     training = recipe.training
     device = default_device() if training.device == "auto" else training.device
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("training.device=cuda, but torch finds no CUDA device", "use training.device=cpu")
+    refuse_missing_device(device)
     number = torch.get_num_threads() if training.threads == "auto" else training.threads
     settled = _with(recipe, device=device, threads=number)
     with threads(number):
@@ -65,6 +64,13 @@ def settle(parts: Parts, say: Callable[[str], None]) -> tuple[Recipe, dict[str, 
     for key, value in measured.items():
         say(f"measured {key}: {value}")
     return settled, measured | {"asked": training.model_dump(include={"epochs", "minutes", "steps"})}
+
+
+def refuse_missing_device(device: str) -> None:
+    """Raises UsageError where torch does not find the device here."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there[device]:
+        raise UsageError(f"training.device={device}, but torch finds no such device", "use training.device=cpu")
 
 
 def _with(recipe: Recipe, **training: Any) -> Recipe:

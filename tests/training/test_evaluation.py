@@ -169,4 +169,4 @@ def test_a_text_of_which_nothing_can_be_asked_is_refused() -> None:
     """Every word unknown: a loss of 0 over 0 questions would look perfect."""
     units = OBJECTIVE.units(Corpus.from_texts(["qwertz uiop", "asdf"], OBJECTIVE.tokenizer))
     with pytest.raises(UsageError, match=r"nothing can be asked.*unknown"):
-        FixedQuestions(units, OBJECTIVE, BatchConfig())
+        list(FixedQuestions(units, OBJECTIVE, BatchConfig()))

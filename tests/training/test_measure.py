@@ -125,10 +125,30 @@ def test_tiny_steps_are_not_tried_in_bf16(monkeypatch: pytest.MonkeyPatch) -> No
     assert built == ["32-true"]
 
 
+def test_a_hopeless_precision_costs_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where bfloat16 is thirty times slower, its first step is its last."""
+    monkeypatch.setattr(measure, "TINY_STEP", 0.0)
+    now, steps = [0.0], {"32-true": 0, "bf16-mixed": 0}
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: now[0])
+
+    def build(precision: str) -> Engine:
+        engine = engine_of()
+
+        def update(*_: Any) -> None:
+            now[0] += {"32-true": 0.2, "bf16-mixed": 6.0}[precision]
+            steps[precision] += 1
+
+        monkeypatch.setattr(engine, "update", update)
+        return engine
+
+    choice, seconds = choose_precision(build, order_of())
+    assert (choice, seconds["bf16-mixed"], steps["bf16-mixed"]) == ("32-true", pytest.approx(6.0), 1)
+
+
 def test_real_timings_choose_one_of_the_two(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not faked: both engines run and one of them is chosen by its time."""
     monkeypatch.setattr(measure, "TINY_STEP", 0.0)
-    monkeypatch.setattr(measure, "time_steps", lambda engine, order, seconds=0.1: time_steps(engine, order, 0.1, 5))
+    monkeypatch.setattr(measure, "time_steps", lambda engine, order, **_: time_steps(engine, order, 0.1, 5))
     choice, seconds = choose_precision(engine_of, order_of())
     assert set(seconds) == {"32-true", "bf16-mixed"}
     assert (choice == "bf16-mixed") == (seconds["bf16-mixed"] * measure.WORTH_IT < seconds["32-true"])

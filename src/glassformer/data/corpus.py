@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,8 @@ from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError, UsageError
 
 _VERSION = 1
+_HASHED_AT_ONCE = 1 << 20
+"""Tokens, so that hashing a large store does not read it into memory."""
 _BATCH_CHARACTERS = 2**18  # what is tokenized at once; bounds the memory
 _STALE_SECONDS = 24 * 3600  # an unfinished store this old belongs to nobody
 
@@ -76,6 +79,16 @@ class Corpus:
             n_bytes=sum(block.n_bytes for block in blocks),
             n_unknown=sum(block.n_unknown for block in blocks),
         )
+
+    @cached_property
+    def identity(self) -> str:
+        """A hash of tokens, words and document borders: another text has another one."""
+        digest = hashlib.sha256()
+        for array, kind in ((self.tokens, np.int32), (self.starts_word, np.uint8), (self.document_starts, np.int64)):
+            for start in range(0, len(array), _HASHED_AT_ONCE):
+                digest.update(np.asarray(array[start : start + _HASHED_AT_ONCE], dtype=kind).tobytes())
+            digest.update(b"|")
+        return digest.hexdigest()
 
     @classmethod
     def build(cls, documents: Iterable[str], tokenizer: Tokenizer, folder: Path) -> "Corpus":

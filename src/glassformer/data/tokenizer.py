@@ -124,7 +124,10 @@ class Tokenizer:
     def save(self, path: str | Path) -> None:
         """Writes tokenizer.json, aside first and then renamed, so that a kill leaves no half file."""
         aside = Path(f"{path}.{os.getpid()}.part")
-        aside.write_text(self._description, encoding="utf-8")
+        with open(aside, "w", encoding="utf-8") as file:
+            file.write(self._description)
+            file.flush()
+            os.fsync(file.fileno())
         aside.replace(path)
 
     def __reduce__(self) -> tuple[type["Tokenizer"], tuple[str]]:

@@ -28,6 +28,8 @@ class Update(NamedTuple):
     gradient_norm: float
     applied: bool
     """False when loss or gradient was not finite; nothing was changed then."""
+    asked: int
+    """How much was asked; a step in which nothing was has the loss 0, which says nothing."""
 
 
 class Engine:
@@ -77,9 +79,9 @@ class Engine:
                 loss = torch.stack([part.total / max(1, counts[head]) for head, part in losses.items()]).sum()
                 self.fabric.backward(loss)
             total += loss.detach()
-        return self._step(float(total), factor)
+        return self._step(float(total), factor, sum(counts.values()))
 
-    def _step(self, loss: float, factor: float) -> Update:
+    def _step(self, loss: float, factor: float, asked: int) -> Update:
         """Clip, check, apply. A loss or gradient that is not finite leaves everything as it was."""
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.clip or math.inf))
         finite = math.isfinite(loss) and math.isfinite(norm)
@@ -89,7 +91,7 @@ class Engine:
             if finite:
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        return Update(loss, norm, finite)
+        return Update(loss, norm, finite, asked)
 
 
 def bound_kernel_caches() -> None:

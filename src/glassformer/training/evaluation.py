@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -40,8 +41,8 @@ class Evaluation:
 class FixedQuestions:
     """Units with their fixed corruption, collated once; at most `limit` units, drawn at random once.
 
-    Kept in memory: asking the same questions again then costs only the forward passes. Raises UsageError where there
-    is nothing to ask: a loss of 0 over 0 questions would look perfect.
+    Collated when first asked, and kept: asking the same questions again then costs only the forward passes. Raises
+    UsageError then, where there is nothing to ask: a loss of 0 over 0 questions would look perfect.
     """
 
     def __init__(
@@ -56,21 +57,26 @@ class FixedQuestions:
         self.units = units
         chosen = generator(EVALUATION_SEED, Purpose.QUESTIONS).permutation(len(units))[:limit]
         self.chosen = np.sort(chosen)
-        self._batches = list(self._collate(config, shapes))
-        if not any(asked.number for batch in self._batches for asked in batch.asked.values()):
+        self.config = config
+        self.shapes = shapes
+
+    @cached_property
+    def _batches(self) -> list[Batch]:
+        planned = plan(self.units.lengths[self.chosen], self.config, self.objective.max_length, rng=None)
+        batches = [
+            collate(
+                [[self.example(int(self.chosen[i])) for i in row] for row in rows],
+                self.objective.tokenizer.pad_id,
+                self.shapes,
+            )
+            for rows in planned
+        ]
+        if not any(asked.number for batch in batches for asked in batch.asked.values()):
             raise UsageError(
                 "nothing can be asked in the evaluation texts: every word of theirs is unknown",
                 "use texts of the same language and kind as the training texts",
             )
-
-    def _collate(self, config: BatchConfig, shapes: Shapes | None) -> Iterator[Batch]:
-        lengths = self.units.lengths[self.chosen]
-        for rows in plan(lengths, config, self.objective.max_length, rng=None):
-            yield collate(
-                [[self.example(int(self.chosen[i])) for i in row] for row in rows],
-                self.objective.tokenizer.pad_id,
-                shapes,
-            )
+        return batches
 
     def example(self, index: int) -> Example:
         """Unit `index` with its fixed corruption."""

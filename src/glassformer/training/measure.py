@@ -25,6 +25,9 @@ EVALUATIONS = 20
 """How often a run is evaluated when its recipe does not say."""
 EVALUATING_AT_MOST = 0.2
 """The share of a time budget that goes to evaluations, unless the recipe says how many there are."""
+HOPELESS = 10.0
+"""A precision whose first step takes so many times as long is not tried further: without the instructions for it,
+bfloat16 is tens of times slower."""
 TINY_STEP = 0.02
 """Steps shorter than this many seconds are not arithmetic but overhead: another precision cannot pay."""
 
@@ -47,11 +50,13 @@ def padded_tokens(order: TrainingOrder, micro_batches: list[list[Row]]) -> int:
     return sum(len(rows) * n for rows, n in zip(micro_batches, longest, strict=True))
 
 
-def time_steps(engine: Engine, order: TrainingOrder, seconds: float = 3.0, most: int = 60) -> Timing:
+def time_steps(
+    engine: Engine, order: TrainingOrder, seconds: float = 3.0, most: int = 60, hopeless: float = math.inf
+) -> Timing:
     """Train for about `seconds` and extrapolate to a whole epoch by padded tokens, since steps differ in length.
 
     The first step, in which memory is laid out, does not count, nor the first of each fixed shape, which compiles.
-    Changes the engine's model: hand in a copy.
+    Where the first takes more than `hopeless` seconds, that is the answer. Changes the engine's model: hand in a copy.
     """
     steps = order.epoch(0)
 
@@ -59,8 +64,11 @@ def time_steps(engine: Engine, order: TrainingOrder, seconds: float = 3.0, most:
         micro_batches = steps[number % len(steps)]
         engine.update([order.batch(0, rows) for rows in micro_batches], 0.0, (0, number))
 
+    start = time.perf_counter()
     for number in _first_of_each_shape(order, steps):
         train(number)
+        if (first := time.perf_counter() - start) > hopeless:
+            return Timing(first, 0.0, 1)
     took: list[float] = []
     tokens: list[int] = []
     began = time.perf_counter()
@@ -121,7 +129,10 @@ def choose_precision(build: Callable[[str], Engine], order: TrainingOrder) -> tu
         return "32-true", seconds
     engines["bf16-mixed"] = build("bf16-mixed")
     most = min(1.5, 3 * seconds["32-true"])
-    seconds["bf16-mixed"] = time_steps(engines["bf16-mixed"], order, seconds=most).seconds
+    hopeless = HOPELESS * seconds["32-true"]
+    seconds["bf16-mixed"] = time_steps(engines["bf16-mixed"], order, seconds=most, hopeless=hopeless).seconds
+    if seconds["bf16-mixed"] > hopeless:
+        return "32-true", seconds
     for precision, engine in engines.items():
         seconds[precision] = min(seconds[precision], time_steps(engine, order, seconds=most).seconds)
     return min(seconds, key=lambda p: seconds[p] * (WORTH_IT if p == "bf16-mixed" else 1.0)), seconds

@@ -27,7 +27,7 @@ from glassformer.training.checkpoints import (
     save_best,
     save_checkpoint,
 )
-from glassformer.training.engine import Engine
+from glassformer.training.engine import Engine, Update
 from glassformer.training.evaluation import FixedQuestions, evaluate
 from glassformer.training.observers import Moment, Observer
 from glassformer.training.order import TrainingOrder
@@ -178,13 +178,15 @@ class Trainer:
 
     def _advance(self, epoch: int, rows: list) -> None:
         """One optimiser step."""
+        began = time.perf_counter()
         batches = [self.order.batch(epoch, micro_batch) for micro_batch in rows]
         step = self.state.step + 1
         factor = learning_rate_factor(step, self.steps, self.schedule)
         update = self.engine.update(batches, factor, (self.seed, step))
         self.state.step = step
-        self.state.tokens_seen += sum(batch.tokens for batch in batches)
-        self._window.add(update.loss, update.gradient_norm, sum(batch.tokens for batch in batches))
+        tokens = sum(batch.tokens for batch in batches)
+        self.state.tokens_seen += tokens
+        self._window.add(update, tokens, time.perf_counter() - began)
         if update.applied:
             self.state.skipped_in_a_row = 0
         else:
@@ -306,17 +308,19 @@ class Window:
         self.losses = losses
         self.norms = norms
         self.tokens = 0
-        self.started = time.perf_counter()
+        self.seconds = 0.0
 
-    def add(self, loss: float, norm: float, tokens: int) -> None:
-        """One more step. What is not finite is left out: it belongs neither in a mean nor in a checkpoint."""
-        self.losses += [loss] if math.isfinite(loss) else []
-        self.norms += [norm] if math.isfinite(norm) else []
+    def add(self, update: Update, tokens: int, seconds: float) -> None:
+        """One more step. What is not finite is left out: it belongs neither in a mean nor in a checkpoint; nor does the
+        loss of a step in which nothing was asked."""
+        self.losses += [update.loss] if math.isfinite(update.loss) and update.asked else []
+        self.norms += [update.gradient_norm] if math.isfinite(update.gradient_norm) else []
         self.tokens += tokens
+        self.seconds += seconds
 
     def record(self, step: int, state: State, learning_rate: float) -> dict[str, Any]:
-        """Means over the window's finite steps; JSON has no NaN. The speed is that since the window was opened, or
-        since a resume."""
+        """Means over the window's finite steps; JSON has no NaN. The speed is that of the steps since the window was
+        opened, or since a resume; evaluations and saves do not count."""
         losses, norms = self.losses, self.norms
         return {
             "event": "train",
@@ -325,7 +329,7 @@ class Window:
             "gradient_norm": sum(norms) / len(norms) if norms else None,
             "learning_rate": learning_rate,
             "tokens_seen": state.tokens_seen,
-            "tokens_per_second": round(self.tokens / max(1e-9, time.perf_counter() - self.started), 1),
+            "tokens_per_second": round(self.tokens / max(1e-9, self.seconds), 1),
             "skipped": state.skipped,
             "elapsed": round(state.elapsed, 3),
         }
