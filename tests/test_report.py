@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from trained import TEXT, command, copy_of_run, refused, run_folder
 
+from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.look import report
 from glassformer.look.figures import save
@@ -40,6 +41,25 @@ def test_a_text_without_a_blank_is_a_heatmap_and_no_overlay(run: Run, tmp_path: 
     assert (tmp_path / "a.svg").is_file()
     with pytest.raises(UsageError, match=r"the text has none\nwrite \[MASK\]"):
         report.draw_attention(run, "Mars is red", tmp_path / "b.svg", view="overlay")
+
+
+@pytest.mark.parametrize(
+    ("kind", "lowercase", "typed", "token"),
+    [
+        ("word", True, "Red", "red"),
+        ("word", False, "Red", "Red"),
+        ("wordpiece", False, "red", "red"),
+        ("bpe", False, "red", "▁red"),
+        ("word", True, "two words", "two words"),
+    ],
+)
+def test_the_right_word_is_compared_as_the_vocabulary_writes_it(
+    kind: Any, lowercase: bool, typed: str, token: str
+) -> None:
+    """Otherwise `red` would be wrong beside `▁red`, and `Red` beside `red`."""
+    texts = ["Red is the colour of the red planet", "two words, two red words"] * 20
+    tokenizer = Tokenizer.train(texts, TokenizerConfig(kind=kind, vocab_size=330, lowercase=lowercase))
+    assert report.as_token(tokenizer, typed) == token
 
 
 def test_the_overlay_shows_the_blank_that_was_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from glassformer.assemble import model_for
+from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.look.curves import comparison_table, curves
 from glassformer.look.figures import FORMATS, save
@@ -72,6 +73,17 @@ def overlay_of(seen: Attention, true: str | None = None, blank: int = 0) -> Figu
     return overlay(seen.tokens, asked.position, attention, candidates, true if true is not None else asked.true)
 
 
+def as_token(tokenizer: Tokenizer, word: str) -> str:
+    """A word as a person types it, as the token that a blank inside a sentence is filled with: lower-cased where the
+    vocabulary is, with the mark of a space before it (▁red) where tokens carry one. A word of several tokens stays."""
+    for text in (f"{tokenizer.decode([tokenizer.mask_id])} {word}", f" {word}", word):
+        ids = tokenizer.encode(text, allow_mask=True).ids
+        tokens = [int(i) for i in ids if i != tokenizer.mask_id]
+        if len(tokens) == 1 and tokens[0] not in tokenizer.special_ids:
+            return tokenizer.token(tokens[0])
+    return word
+
+
 NUMBERS = (".json", ".npz")
 
 
@@ -104,7 +116,7 @@ def draw_attention(
     if kind in NUMBERS:
         write_numbers(picked, text, layer, head, output)
     elif view == "overlay":
-        save(overlay_of(picked, true, blank), output)
+        save(overlay_of(picked, None if true is None else as_token(run.tokenizer, true), blank), output)
     else:
         marked = [asked.position for asked in seen.filled.blanks] if seen.filled else []
         save(heatmap(seen.weights, seen.tokens, seen.tokens, layer=layer, head=head, marked=marked), output)

@@ -1,0 +1,146 @@
+"""Write docs/results/README.md from the numbers that the benchmarks have left beside it.
+
+python benchmarks/report.py
+"""
+
+import json
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
+HEAD = """# Results
+
+Written by `benchmarks/report.py` from the JSON files in this folder, which the benchmarks write; not by hand.
+"""
+
+
+def table(heading: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table."""
+    lines = [heading, ["---"] * len(heading), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def machine(record: dict[str, Any]) -> str:
+    """Where it was measured."""
+    there = record["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in there["versions"].items() if version)
+    hardware = f"{there['cpu']}, {there['threads']} threads, {there['memory_gb']:.0f} GB"
+    return paragraph(f"Measured on: {hardware}; Python {there['python']}, {versions}.")
+
+
+def paragraph(text: str) -> str:
+    """Wrapped, so that differences between versions can be read."""
+    return textwrap.fill(" ".join(text.split()), 120, break_long_words=False, break_on_hyphens=False)
+
+
+def with_spread(values: dict[str, float], digits: int = 2) -> str:
+    """Median and quartiles."""
+    low, middle, high = (f"{values[key]:,.{digits}f}" for key in ("low", "median", "high"))
+    return f"{middle} ({low} to {high})"
+
+
+def demo(record: dict[str, Any]) -> str:
+    """What the demo learns."""
+    rows = [
+        (
+            run["seed"],
+            f"{run['loss']:.4f}",
+            f"{run['right']:.1%} of {run['blanks']}",
+            f"{run['held_out_right']:.1%} of {run['held_out_wordings']}",
+            f"{run['most_frequent_word']:.1%}",
+            f"{run['seconds']:.0f}",
+            run["peak_memory_mib"],
+        )
+        for run in record["runs"]
+    ]
+    heading = ("seed", "loss over the blanks", "right", "held-out wordings right", "most frequent word")
+    return "## The demo\n\n`python benchmarks/demo.py`\n\n" + table((*heading, "seconds in all", "peak MiB"), rows)
+
+
+def speed(record: dict[str, Any]) -> str:
+    """Tokens per second beside the peer."""
+    ratios = record["ratio_to"]
+    rows = [
+        (name, with_spread(rate, 0), with_spread(ratios[name]) if name in ratios else "")
+        for name, rate in record["tokens_per_second"].items()
+    ]
+    share = record["share_of_matmul_rate"]
+    how = paragraph(
+        """`python benchmarks/masked_lm.py speed --data DIR`: WikiText-2 in 8,192 word pieces, rows of 128, 32 in a
+        batch, 4 layers of 256; median and quartiles over rounds in which all take turns. `peer-default` is
+        `BertForMaskedLM` through `Trainer` as it comes (float32); `peer-best` has bfloat16, compilation and no
+        dropout."""
+    )
+    contestants = table(("contestant", "tokens per second", "glassformer is so many times as fast"), rows)
+    end = f"Ours reaches {share:.0%} of the rate of one large matrix product measured in the same rounds."
+    return f"## Speed: masked language modelling beside Hugging Face\n\n{how}\n\n{contestants}\n\n{end}"
+
+
+def quality(record: dict[str, Any]) -> str:
+    """Losses after equal minutes."""
+    minutes = record["minutes"]
+    rows = [
+        (side, with_spread(record["losses"][side], 3), f"{record['accuracies'][side]['median']:.1%}")
+        for side in ("peer", "ours")
+    ]
+    shares = [f"{share:.0%}" if share else "not reached" for share in record["share_of_the_peers_time"]]
+    rates = ", ".join(f"{loss:.3f} at {rate}" for rate, loss in record["peer_rates"].items())
+    how = paragraph(
+        f"""`python benchmarks/masked_lm.py quality --data DIR`: the set-up of the speed benchmark,
+        {len(record["peer"])} seeds. The peer has its best set-up at the best of three learning rates (validation loss
+        {rates})."""
+    )
+    losses = table(("", "validation loss: median and quartiles", "right"), rows)
+    end = f"Ours has the loss that the peer ends with after {', '.join(shares)} of the peer's time (seed by seed)."
+    return f"## Loss after {minutes:g} minutes, on the same masked positions\n\n{how}\n\n{losses}\n\n{paragraph(end)}"
+
+
+def word_level(record: dict[str, Any]) -> str:
+    """Dropout against none."""
+    rows = [
+        (
+            run["run"],
+            f"{run['best_loss']:.3f}",
+            f"{run['accuracy']:.1%}",
+            f"{run['best_step']:,} of {run['last_step']:,}",
+            f"{run['gap']:+.3f}",
+            f"{record['test'][run['run']]['loss']:.3f}",
+            f"{run['elapsed'] / 60:.0f}",
+        )
+        for run in record["runs"]
+    ]
+    lines = record["references"]
+    heading = ("run", "best validation loss", "right", "at step", "gap at the end", "test loss", "minutes")
+    pictures = "\n".join(
+        f"![{path.stem}: the sentence, the masked word ringed, the five best guesses]({path.name})"
+        for path in sorted(RESULTS.glob("wikitext2_word-*-*.png"))
+    )
+    how = paragraph(
+        f"""`python benchmarks/wikitext2_word.py --data DIR`. The gap is validation loss minus the loss on training
+        texts asked in the same way, both without dropout. ln V is {lines["uniform"]:.2f}, the unigram line
+        {lines["unigram"]:.2f}."""
+    )
+    title = f"## The classic small set-up: WikiText-2, 2,000 whole words, {record['epochs']:g} passes"
+    curves = "![Training and validation curves of both runs](wikitext2_word.png)"
+    samples = "[What they guessed early, in the middle and at the end](wikitext2_word-samples.md)"
+    return "\n\n".join([title, how, table(heading, rows), curves, samples, pictures])
+
+
+SECTIONS = {"demo": demo, "masked_lm_speed": speed, "masked_lm_quality": quality, "wikitext2_word": word_level}
+
+
+def main() -> None:
+    """Every section whose numbers are there."""
+    parts = [HEAD]
+    for name, section in SECTIONS.items():
+        file = RESULTS / f"{name}.json"
+        if file.exists():
+            record = json.loads(file.read_text(encoding="utf-8"))
+            parts.append(f"{section(record)}\n\n{machine(record)}\n")
+    (RESULTS / "README.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
