@@ -131,7 +131,7 @@ def word_level(record: dict[str, Any]) -> str:
 SECTIONS = {"demo": demo, "masked_lm_speed": speed, "masked_lm_quality": quality, "wikitext2_word": word_level}
 
 
-def main() -> None:
+def page() -> str:
     """Every section whose numbers are there."""
     parts = [HEAD]
     for name, section in SECTIONS.items():
@@ -139,8 +139,8 @@ def main() -> None:
         if file.exists():
             record = json.loads(file.read_text(encoding="utf-8"))
             parts.append(f"{section(record)}\n\n{machine(record)}\n")
-    (RESULTS / "README.md").write_text("\n".join(parts), encoding="utf-8")
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":
-    main()
+    (RESULTS / "README.md").write_text(page(), encoding="utf-8")

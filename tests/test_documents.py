@@ -6,6 +6,7 @@ Trainings in a document are cut to a few steps here; everything else runs as it 
 import doctest
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -170,6 +171,12 @@ def test_the_notebook_runs(folder: Path) -> None:
     printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
     assert "equals the model's output: True" in printed
     assert "False" not in printed
+
+
+def test_the_results_page_says_what_was_measured() -> None:
+    """It is what `benchmarks/report.py` makes of the stored numbers."""
+    report = runpy.run_path(str(ROOT / "benchmarks" / "report.py"))
+    assert (ROOT / "docs" / "results" / "README.md").read_text(encoding="utf-8") == report["page"]()
 
 
 def test_the_notebook_is_stored_with_its_outputs() -> None:
