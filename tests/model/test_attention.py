@@ -19,7 +19,8 @@ from torch import Tensor
 from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError
 from glassformer.model import attention
-from glassformer.model.attention import Mechanism, find_mechanism, mechanism_names
+from glassformer.model.attention import Mechanism, find_mechanism
+from glassformer.plugins import plugin_names
 
 B, H, Q, K, E = 2, 3, 5, 7, 11
 
@@ -285,7 +286,7 @@ CHECKS = [
 
 def test_the_mechanisms_that_must_be_found():
     """Discovery that finds nothing would make every test below pass."""
-    assert {"full"} <= set(mechanism_names())
+    assert {"full"} <= set(plugin_names("glassformer.model.attention"))
 
 
 def test_the_cases_have_rows_that_see_nothing():
@@ -294,7 +295,7 @@ def test_the_cases_have_rows_that_see_nothing():
     assert masked_case(torch.float32).sees.any() and not masked_case(torch.float32).sees.all()
 
 
-@pytest.mark.parametrize("name", mechanism_names())
+@pytest.mark.parametrize("name", plugin_names("glassformer.model.attention"))
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
 def test_every_mechanism_keeps_the_contract(name, check):
     check(name)
@@ -397,7 +398,7 @@ BROKEN = {
 def test_a_new_file_is_found_and_keeps_the_contract(plant):
     """The same planted file, with nothing broken, passes: what fails below fails for its fault."""
     name = plant("    pass\n")
-    assert name in mechanism_names()
+    assert name in plugin_names("glassformer.model.attention")
     for check in CHECKS:
         check(name)
 

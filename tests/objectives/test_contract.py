@@ -12,7 +12,8 @@ from glassformer.data.batch import NOT_ASKED, Example, collate
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
-from glassformer.objectives import Objective, find_objective, objective_names
+from glassformer.objectives import Objective, find_objective
+from glassformer.plugins import plugin_names
 
 MAX_LENGTH = 13
 
@@ -164,16 +165,16 @@ CHECKS = [
 
 def test_the_objectives_that_must_be_found():
     """Discovery that finds nothing would make every test below pass."""
-    assert {"masked_lm"} <= set(objective_names())
+    assert {"masked_lm"} <= set(plugin_names("glassformer.objectives"))
 
 
-@pytest.mark.parametrize("name", objective_names())
+@pytest.mark.parametrize("name", plugin_names("glassformer.objectives"))
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
 def test_every_objective_keeps_the_contract(name, check, tokenizer, corpus):
     check(make(name, tokenizer), corpus)
 
 
-@pytest.mark.parametrize("name", objective_names())
+@pytest.mark.parametrize("name", plugin_names("glassformer.objectives"))
 def test_its_configuration_carries_its_name(name):
     """A recipe's section `objective` is typed by its `name`, which is the file's."""
     assert find_objective(name).Config().model_dump()["name"] == name
@@ -235,7 +236,7 @@ BROKEN = {
 def test_a_new_file_is_found_and_keeps_the_contract(plant, tokenizer, corpus):
     """The same planted file, with nothing broken, passes: what fails below fails for its fault."""
     name = plant(HEADER + "    pass\n")
-    assert name in objective_names()
+    assert name in plugin_names("glassformer.objectives")
     for check in CHECKS:
         check(make(name, tokenizer), corpus)
 

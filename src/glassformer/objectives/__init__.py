@@ -4,9 +4,6 @@ An objective never sees a model: it makes examples, names the heads that it need
 prediction and views ask every objective through the methods below and know none by name.
 """
 
-import importlib
-import inspect
-import pkgutil
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Generic, NamedTuple, TypeVar
@@ -21,7 +18,7 @@ from glassformer.config import Config
 from glassformer.data.batch import NOT_ASKED, Batch, Example, HeadSpec
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer
-from glassformer.errors import UsageError, nearest
+from glassformer.plugins import find_plugin
 from glassformer.randomness import Purpose, generator
 
 
@@ -157,15 +154,6 @@ class Objective(ABC, Generic[C]):
         return max(shares)
 
 
-def objective_names() -> list[str]:
-    """Every file in this folder is an objective."""
-    return [module.name for module in pkgutil.iter_modules(__path__)]
-
-
 def find_objective(name: str) -> type[Objective]:
     """The objective class in the file `name`.py of this folder. Raises UsageError naming the nearest one."""
-    if name not in objective_names():
-        raise UsageError(f"there is no objective {name!r}", nearest(name, objective_names()))
-    module = importlib.import_module(f"{__name__}.{name}")
-    classes = inspect.getmembers(module, inspect.isclass)
-    return next(c for _, c in classes if issubclass(c, Objective) and c.__module__ == module.__name__)
+    return find_plugin(__name__, name, Objective, "objective")  # type: ignore[type-abstract]

@@ -4,16 +4,13 @@ Shapes: B batch, H heads, Q queries, K keys, E features of a head. MultiHeadAtte
 mechanism never sees a projection, and owns its scale.
 """
 
-import importlib
-import inspect
-import pkgutil
 from abc import ABC, abstractmethod
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from glassformer.data.masks import AttentionMask
-from glassformer.errors import UsageError, nearest
+from glassformer.plugins import find_plugin
 
 
 class Mechanism(nn.Module, ABC):
@@ -46,15 +43,6 @@ class Mechanism(nn.Module, ABC):
         """The same numbers made explicit: `weights(q, k, mask) @ v` equals `forward(q, k, v, mask)`."""
 
 
-def mechanism_names() -> list[str]:
-    """Every file in this folder is a mechanism."""
-    return [module.name for module in pkgutil.iter_modules(__path__)]
-
-
 def find_mechanism(name: str) -> type[Mechanism]:
     """The mechanism in the file `name`.py of this folder. Raises UsageError naming the nearest one."""
-    if name not in mechanism_names():
-        raise UsageError(f"there is no attention mechanism {name!r}", nearest(name, mechanism_names()))
-    module = importlib.import_module(f"{__name__}.{name}")
-    classes = inspect.getmembers(module, inspect.isclass)
-    return next(c for _, c in classes if issubclass(c, Mechanism) and c.__module__ == module.__name__)
+    return find_plugin(__name__, name, Mechanism, "attention mechanism")  # type: ignore[type-abstract]
