@@ -59,6 +59,20 @@ def demo(record: dict[str, Any]) -> str:
     return "## The demo\n\n`python benchmarks/demo.py`\n\n" + table((*heading, "seconds in all", "peak MiB"), rows)
 
 
+def peer_settings(settled: dict[str, Any]) -> str:
+    """How the peer was set up, as it says itself."""
+    number = "bfloat16" if settled["bf16"] else "float32"
+    compiled = "compiled" if settled["compile"] else "not compiled"
+    return f"{number}, {compiled}, dropout {settled['dropout']}, {settled['parameters']:,} parameters"
+
+
+def our_settings(settled: dict[str, Any]) -> str:
+    """How glassformer was set up, as it says itself."""
+    compiled = "compiled" if settled["compile"] else "not compiled"
+    precision, dropout = settled["precision"], settled["dropout"]
+    return f"{precision}, {compiled}, dropout {dropout}, {settled['parameters']:,} parameters"
+
+
 def speed(record: dict[str, Any]) -> str:
     """Tokens per second beside the peer."""
     ratios = record["ratio_to"]
@@ -67,11 +81,12 @@ def speed(record: dict[str, Any]) -> str:
         for name, rate in record["tokens_per_second"].items()
     ]
     share = record["share_of_matmul_rate"]
+    ours, best, default = (record["settled"][name] for name in ("glassformer", "peer-best", "peer-default"))
     how = paragraph(
-        """`python benchmarks/masked_lm.py speed --data DIR`: WikiText-2 in 8,192 word pieces, rows of 128, 32 in a
+        f"""`python benchmarks/masked_lm.py speed --data DIR`: WikiText-2 in 8,192 word pieces, rows of 128, 32 in a
         batch, 4 layers of 256; median and quartiles over rounds in which all take turns. `peer-default` is
-        `BertForMaskedLM` through `Trainer` as it comes (float32); `peer-best` has bfloat16, compilation and no
-        dropout."""
+        `BertForMaskedLM` through `Trainer` as it comes ({peer_settings(default)}); `peer-best` has
+        {peer_settings(best)}; glassformer has {our_settings(ours)}."""
     )
     contestants = table(("contestant", "tokens per second", "glassformer is so many times as fast"), rows)
     end = f"Ours reaches {share:.0%} of the rate of one large matrix product measured in the same rounds."
@@ -82,18 +97,25 @@ def quality(record: dict[str, Any]) -> str:
     """Losses after equal minutes."""
     minutes = record["minutes"]
     rows = [
-        (side, with_spread(record["losses"][side], 3), f"{record['accuracies'][side]['median']:.1%}")
-        for side in ("peer", "ours")
+        (
+            side,
+            with_spread(record["losses"][side], 3),
+            f"{record['accuracies'][side]['median']:.1%}",
+            ", ".join(f"{run['seconds'] / 60:.1f}" for run in record[runs]),
+        )
+        for side, runs in (("peer", "peer"), ("ours", "glassformer"))
     ]
-    shares = [f"{share:.0%}" if share else "not reached" for share in record["share_of_the_peers_time"]]
+    shares = [f"{share:.0%}" for share in record["share_of_the_peers_time"] if share is not None]
+    never = len(record["share_of_the_peers_time"]) - len(shares)
     rates = ", ".join(f"{loss:.3f} at {rate}" for rate, loss in record["peer_rates"].items())
     how = paragraph(
         f"""`python benchmarks/masked_lm.py quality --data DIR`: the set-up of the speed benchmark,
         {len(record["peer"])} seeds. The peer has its best set-up at the best of three learning rates (validation loss
         {rates})."""
     )
-    losses = table(("", "validation loss: median and quartiles", "right"), rows)
+    losses = table(("", "validation loss: median and quartiles", "right", "minutes of training"), rows)
     end = f"Ours has the loss that the peer ends with after {', '.join(shares)} of the peer's time (seed by seed)."
+    end += f" With {never} seeds it never has." if never else ""
     return f"## Loss after {minutes:g} minutes, on the same masked positions\n\n{how}\n\n{losses}\n\n{paragraph(end)}"
 
 

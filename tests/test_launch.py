@@ -207,7 +207,19 @@ def test_a_kill_just_before_the_recipe_is_written_leaves_the_name_free(text: Pat
     with pytest.raises(UsageError, match="not empty"):
         train(recipe(text), run)
     (run / "notes.txt").unlink()
+    (run / ".tmp-recipe.yaml-123").write_text("seed:")
+    (run / "tokenizer.json.123.part").write_text("{")
     train(recipe(text), run)
+
+
+def test_a_folder_with_a_person_s_own_tokenizer_is_not_taken(text: Path, tmp_path: Path) -> None:
+    """Only what a start of ours has left may be written over."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "tokenizer.json").write_text("{}")
+    with pytest.raises(UsageError, match="not empty"):
+        train(recipe(text), run)
+    assert (run / "tokenizer.json").read_text() == "{}"
 
 
 def test_the_reference_lines(text: Path) -> None:

@@ -17,6 +17,8 @@ from glassformer.objectives import Objective, Units, find_objective
 from glassformer.recipe import Recipe
 
 Split = Literal["train", "validation", "test"]
+SPLIT = 2
+"""Raised whenever `sources.split` draws otherwise, so that no cached part of an older split is taken."""
 
 
 class Parts(NamedTuple):
@@ -121,6 +123,6 @@ def corpus_for(
 def _key(recipe: Recipe, part: Split) -> str:
     """A name for everything that decides one part of the data: contents, settings, split."""
     source, is_cut = source_of(recipe, part)
-    split_by = [part, recipe.data.validation_share, recipe.seed] if is_cut else None
+    split_by = [SPLIT, part, recipe.data.validation_share, recipe.seed] if is_cut else None
     content = fingerprint(source, recipe.data.column, recipe.data.document)
     return hashlib.sha256(json.dumps([content, split_by]).encode()).hexdigest()

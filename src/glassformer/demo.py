@@ -16,6 +16,7 @@ from glassformer.look.figures import save
 from glassformer.look.heatmaps import heatmap
 from glassformer.look.report import overlay_of
 from glassformer.predict import Answered, Run
+from glassformer.run import RunDirectory
 from glassformer.training.display import TerminalDisplay
 
 SHOWN = (
@@ -55,6 +56,9 @@ def keep_older(path: Path, console: Console) -> None:
         return
     numbered = (path.with_name(f"{path.name}-before-{n}") for n in itertools.count(1))
     aside = next(name for name in numbered if not name.exists())
+    if path.is_dir():
+        with RunDirectory(path).locked():
+            pass  # raises UsageError while another process trains it: it would go on writing under the old name
     path.rename(aside)
     console.print(f"the earlier run is kept as {aside}", markup=False)
 

@@ -59,6 +59,7 @@ def train(
     name, wanted = find_recipe(recipe, changes, display.say)
     directory = RunDirectory.create(Path(run) if run is not None else free_folder(Path("runs"), name))
     with directory.locked():
+        directory.refuse_taken()  # another process may have been quicker
         return _fit(directory, _begin(directory, wanted, {"recipe": name, "changes": list(changes)}, display))
 
 
@@ -164,10 +165,13 @@ def _tensorboard(directory: RunDirectory) -> Callable[[dict[str, Any]], None]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise UsageError("TensorBoard is not installed", "pip install 'glassformer[tensorboard]'") from None
-    seen = max(checkpoint_steps(directory), default=-1)  # what was written after it, a resume writes again
-    writer = SummaryWriter(str(directory.path / "tensorboard"), purge_step=seen + 1)
+    writers: list[Any] = []  # opened by the first record, so that a start that fails leaves no file
 
     def listen(record: dict[str, Any]) -> None:
+        if not writers:
+            seen = max(checkpoint_steps(directory), default=-1)  # what was written after it, a resume writes again
+            writers.append(SummaryWriter(str(directory.path / "tensorboard"), purge_step=seen + 1))
+        [writer] = writers
         for key, value in record.items():
             if isinstance(value, int | float) and key != "step":
                 writer.add_scalar(f"{record['event']}/{key}", value, record["step"])
@@ -194,11 +198,11 @@ def _reopen(
     environment = directory.environment()
     lengths = environment.get("measured", {}).get("asked", {})
     tree = _asked_tree(recipe)
-    if lengths.get("steps") and tree.get("training", {}).get("steps") == lengths["steps"]:
+    if lengths.get("steps") and (tree.get("training") or {}).get("steps") == lengths["steps"]:
         del tree["training"]["steps"]  # the recipe's own file still says the steps from before an extension
     asked = recipes.apply_changes(tree, [*_begun_with(environment, recorded), *changes])
     settled = _agreed(recorded, asked, lengths)
-    refuse_missing_device(settled.training.device)
+    refuse_missing_device(settled.training.device, "go on where there is one, or start a new run with --run")
     parts = assemble(settled, display.say, Tokenizer.load(directory.tokenizer_file))
     if environment.get("data") != data_identity(parts):
         raise UsageError("the data has changed since the run was begun", "put it back, or start a new run with --run")

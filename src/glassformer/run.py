@@ -27,7 +27,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.snapshot import errors_in_words, fsync_file, write_text_durably
+from glassformer.snapshot import ASIDE, errors_in_words, fsync_file, write_text_durably
 
 LIBRARIES = ("glassformer", "torch", "numpy", "tokenizers", "lightning-fabric", "safetensors")
 
@@ -47,16 +47,7 @@ class RunDirectory:
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file", "choose another folder with --run")
         run = cls(path)
-        if run.recipe_file.is_file():
-            raise UsageError(
-                f"{path} holds a run already",
-                "continue it with --resume, or choose another folder with --run",
-            )
-        if path.is_dir() and any(not found.is_dir() and found not in run._early_files for found in path.rglob("*")):
-            raise UsageError(
-                f"{path} is not empty, and is no run that --resume could continue (it has no recipe.yaml)",
-                "choose another folder with --run",
-            )
+        run.refuse_taken()
         with errors_in_words(path):
             for folder in (run.checkpoints, run.plots, run.samples):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -110,10 +101,26 @@ class RunDirectory:
     def samples(self) -> Path:
         return self.path / "samples"
 
-    @property
-    def _early_files(self) -> tuple[Path, ...]:
-        """What is written before recipe.yaml makes a run of the folder; a kill in between may leave them."""
-        return (self.lock_file, self.tokenizer_file, self.environment_file)
+    def refuse_taken(self) -> None:
+        """Raises UsageError where the folder holds a run, or files that are not ours."""
+        if self.recipe_file.is_file():
+            raise UsageError(
+                f"{self.path} holds a run already",
+                "continue it with --resume, or choose another folder with --run",
+            )
+        if self.path.is_dir() and not {f for f in self.path.rglob("*") if not f.is_dir()} <= self._early_files():
+            raise UsageError(
+                f"{self.path} is not empty, and is no run that --resume could continue (it has no recipe.yaml)",
+                "choose another folder with --run",
+            )
+
+    def _early_files(self) -> set[Path]:
+        """What a start of ours has written that ended before recipe.yaml made a run of the folder; nothing where no
+        start of ours has left its lock."""
+        if not self.lock_file.exists():
+            return set()
+        aside = {*self.path.glob(f"{ASIDE}*"), *self.path.glob(f"{self.tokenizer_file.name}.*.part")}
+        return {self.lock_file, self.tokenizer_file, self.environment_file, *aside}
 
     @property
     def lock_file(self) -> Path:
@@ -122,7 +129,8 @@ class RunDirectory:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep every other process from training this run. Raises UsageError where one does already. The lock ends with
-        the process, however that ends."""
+        the process, however that ends; its file stays, since two processes could otherwise hold two files of one name.
+        """
         lock = FileLock(self.lock_file)
         try:
             lock.acquire(timeout=0)
@@ -134,11 +142,10 @@ class RunDirectory:
             yield
         finally:
             lock.release()
-            self.lock_file.unlink(missing_ok=True)
 
     def forget(self) -> None:
-        """Remove a run that never came to its first step, so that its name is free again; other files stay."""
-        for file in (*self._early_files, self.recipe_file):
+        """Remove a run that never came to its first step, so that its name is free again."""
+        for file in (*self._early_files(), self.recipe_file):
             file.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.plots, self.samples, self.path):
             with suppress(OSError):

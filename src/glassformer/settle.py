@@ -31,7 +31,7 @@ from glassformer.training.measure import (
 from glassformer.training.order import TrainingOrder
 
 LOG_LINES = 200
-"""How often a run is logged when its recipe does not say."""
+"""How often a run is logged at most when its recipe does not say."""
 
 
 def settle(parts: Parts, say: Callable[[str], None]) -> tuple[Recipe, dict[str, Any]]:
@@ -66,11 +66,11 @@ def settle(parts: Parts, say: Callable[[str], None]) -> tuple[Recipe, dict[str, 
     return settled, measured | {"asked": training.model_dump(include={"epochs", "minutes", "steps"})}
 
 
-def refuse_missing_device(device: str) -> None:
+def refuse_missing_device(device: str, mend: str = "use training.device=cpu") -> None:
     """Raises UsageError where torch does not find the device here."""
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there[device]:
-        raise UsageError(f"training.device={device}, but torch finds no such device", "use training.device=cpu")
+        raise UsageError(f"training.device={device}, but torch finds no such device", mend)
 
 
 def _with(recipe: Recipe, **training: Any) -> Recipe:

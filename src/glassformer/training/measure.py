@@ -22,7 +22,7 @@ WORTH_IT = 1.1
 COMPILE_FROM_SECONDS = 20 * 60
 """Compiling takes about a minute; only runs at least this long try it by themselves."""
 EVALUATIONS = 20
-"""How often a run is evaluated when its recipe does not say."""
+"""How often a run is evaluated at most when its recipe does not say."""
 EVALUATING_AT_MOST = 0.2
 """The share of a time budget that goes to evaluations, unless the recipe says how many there are."""
 HOPELESS = 10.0
@@ -97,7 +97,8 @@ def _first_of_each_shape(order: TrainingOrder, steps: list[list[list[Row]]]) -> 
 
 
 def time_evaluation(engine: Engine, questions: FixedQuestions) -> float:
-    """Seconds of one evaluation."""
+    """Seconds of one evaluation; not of the first, which collates, and compiles where there is something to compile."""
+    evaluate(engine.forward, questions, engine.fabric.to_device)
     start = time.perf_counter()
     evaluate(engine.forward, questions, engine.fabric.to_device)
     return time.perf_counter() - start

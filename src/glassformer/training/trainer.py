@@ -45,14 +45,16 @@ class TrainingConfig(Config):
     accumulate: int = Field(1, ge=1, description="micro-batches in a step")
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; none: never clipped")
     patience: int | None = Field(None, ge=1, description="stop after so many evaluations without a better loss")
-    evaluate_every: int | None = Field(None, ge=1, description="steps between evaluations; none: 20 in all")
+    evaluate_every: int | None = Field(None, ge=1, description="steps between evaluations; none: at most 20 in all")
     evaluate_units: int | None = Field(None, ge=1, description="validation units asked, a fixed draw; none: all")
     evaluate_training_units: int = Field(
         500, ge=0, description="training units asked likewise, so that what is learned by heart shows; 0: none"
     )
     checkpoint_every: int | None = Field(None, ge=1, description="steps between checkpoints; none: as evaluations")
     keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints kept; older ones are removed")
-    log_every: int | None = Field(None, ge=1, description="steps between lines in metrics.jsonl; none: 200 in all")
+    log_every: int | None = Field(
+        None, ge=1, description="steps between lines in metrics.jsonl; none: at most 200 in all"
+    )
     samples: int = Field(6, ge=0, description="fixed validation texts whose guesses are logged at each evaluation")
     nonfinite: Literal["skip", "stop"] = Field("skip", description="what a loss or gradient that is NaN does")
     device: Auto | Literal["cpu", "cuda", "mps"] = Field("auto", description="where to train")

@@ -1,0 +1,49 @@
+"""The demo's own arithmetic and care; that it learns its facts is what `make demo` shows."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from glassformer.data.builtin import cloze
+from glassformer.demo import SHOWN, guessing, keep_older, most_frequent, share
+from glassformer.errors import UsageError
+from glassformer.predict import Answered
+from glassformer.run import RunDirectory
+
+
+def answered(answer: str, predicted: str) -> Answered:
+    return Answered("a [MASK]", answer, predicted, 0.5, 0.7)
+
+
+def test_an_earlier_run_is_kept_under_another_name(tmp_path: Path) -> None:
+    """Twice: each time under the next free number."""
+    path, console = tmp_path / "mlm-demo", Console()
+    keep_older(path, console)
+    for number in (1, 2):
+        path.mkdir()
+        (path / "recipe.yaml").write_text(str(number))
+        keep_older(path, console)
+        assert not path.exists()
+        assert (tmp_path / f"mlm-demo-before-{number}" / "recipe.yaml").read_text() == str(number)
+
+
+def test_a_run_that_is_being_trained_is_not_moved(tmp_path: Path) -> None:
+    """Its process would go on writing under the old name."""
+    path = tmp_path / "mlm-demo"
+    path.mkdir()
+    with RunDirectory(path).locked(), pytest.raises(UsageError, match="another process is training"):
+        keep_older(path, Console())
+    assert path.is_dir()
+
+
+def test_shares() -> None:
+    """Of right answers, and of those that the most frequent word would get right."""
+    answers = [answered("red", "red"), answered(most_frequent(), "red"), answered("sun", "moon"), answered("a", "a")]
+    assert share(answers) == 0.5
+    assert guessing(answers) == 0.25
+
+
+def test_what_is_shown_is_in_the_training_part() -> None:
+    """Every sentence of the table is one of the corpus."""
+    assert set(SHOWN) <= {question.text for question in cloze("facts", "train")}
