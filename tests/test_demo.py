@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from tiny_recipe import recipe, text_file
 
 from glassformer.data.builtin import cloze
-from glassformer.demo import SHOWN, guessing, keep_older, most_frequent, share
+from glassformer.demo import SHOWN, guessing, keep_older, most_frequent, share, was_stopped
 from glassformer.errors import UsageError
 from glassformer.predict import Answered
+from glassformer.recipe import to_yaml
 from glassformer.run import RunDirectory
 
 
@@ -35,6 +37,20 @@ def test_a_run_that_is_being_trained_is_not_moved(tmp_path: Path) -> None:
     with RunDirectory(path).locked(), pytest.raises(UsageError, match="another process is training"):
         keep_older(path, Console())
     assert path.is_dir()
+
+
+def test_a_stopped_demo_goes_on_and_a_finished_one_does_not(tmp_path: Path) -> None:
+    """Saved at step 6 of 12: it goes on. Saved at 12 of 12, or without anything saved: a new one begins."""
+    path = tmp_path / "mlm-demo"
+    assert not was_stopped(path)
+    path.mkdir()
+    (path / "recipe.yaml").write_text(to_yaml(recipe(text_file(tmp_path))))
+    assert not was_stopped(path)
+    for saved, stopped in ((6, True), (12, False)):
+        folder = path / "checkpoints" / f"step-{saved}"
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text("{}")
+        assert was_stopped(path) is stopped
 
 
 def test_shares() -> None:

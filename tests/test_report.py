@@ -66,7 +66,8 @@ def test_the_overlay_shows_the_blank_that_was_asked_for(run: Run, monkeypatch: p
     """Its query's attention, the mean of the chosen layers and heads; its candidates; the truth that was given."""
     drawn: list[Any] = []
 
-    def draw(*arguments: Any) -> Figure:
+    def draw(*arguments: Any, whose: str) -> Figure:
+        assert whose == "mean of 1 layer × 3 heads"
         drawn.append(arguments)
         return Figure()
 

@@ -96,7 +96,7 @@ def test_minutes_become_steps_and_are_recorded(text: Path, monkeypatch: pytest.M
         "steps": steps,
     }
     assert measured["asked"]["minutes"] == 1
-    assert any("minutes_in_steps" in line for line in said)
+    assert any(f"training.steps={steps} (a step takes 100 ms and an evaluation 1 s" in line for line in said)
 
 
 def test_intervals_follow_from_the_number_of_steps(text: Path) -> None:
@@ -146,7 +146,7 @@ def test_compiling_only_where_it_pays(
     fake_timings(monkeypatch, 0.1)
     monkeypatch.setattr(settle_module, "engine_for", lambda recipe, objective: recipe.training.compile, raising=True)
     monkeypatch.setattr(
-        settle_module, "time_steps", lambda engine, order: Timing(compiled if engine is True else 0.1, 0.0, 3)
+        settle_module, "time_steps", lambda engine, order, seconds: Timing(compiled if engine is True else 0.1, 0.0, 3)
     )
     settled, measured = settle(parts_of(text, minutes=minutes, precision="32-true"), silence)
     assert settled.training.compile is expected
@@ -157,7 +157,7 @@ def test_a_missing_compiler_means_no(text: Path, monkeypatch: pytest.MonkeyPatch
     """`auto` then trains without, and the reason is recorded."""
     fake_timings(monkeypatch, 0.1)
 
-    def broken(engine: Any, order: Any) -> Timing:
+    def broken(engine: Any, order: Any, seconds: float) -> Timing:
         if engine is True:
             raise RuntimeError("no C++ compiler")
         return Timing(0.1, 0.0, 3)

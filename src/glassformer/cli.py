@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.wording import percent
 
 if TYPE_CHECKING:
     from glassformer.predict import Filled
@@ -60,7 +61,7 @@ def run_command() -> int | str | None:
 
 def complain(error: GlassformerError) -> None:
     """What is wrong, and the mend, on standard error."""
-    print(f"error: {printable(error.what)}", file=sys.stderr)
+    print(f"{error.label}{printable(error.what)}", file=sys.stderr)
     if error.mend:
         print(f"  {printable(error.mend)}", file=sys.stderr)
 
@@ -202,7 +203,7 @@ def in_lines(filled: "Filled") -> str:
     lines = [filled.text]
     for number, blank in enumerate(filled.blanks, 1):
         which = f"{number}. " if len(filled.blanks) > 1 else ""
-        lines.append(f"  {which}" + "   ".join(f"{c.token} {c.probability:.1%}" for c in blank.candidates))
+        lines.append(f"  {which}" + "   ".join(f"{c.token} {percent(c.probability)}" for c in blank.candidates))
     return printable("\n".join(lines))
 
 
@@ -295,7 +296,9 @@ def evaluate(
 def attention(
     run: RunPath,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="a text, with or without [MASK]")],
-    output: Annotated[Path, typer.Option(help="FILE.png, .svg or .pdf for a picture, .json or .npz for the numbers")],
+    output: Annotated[
+        Path | None, typer.Option(help="FILE.png, .svg or .pdf for a picture, .json or .npz for the numbers")
+    ] = None,
     layer: Annotated[int | None, typer.Option(help="one layer, counted from 0; without it all")] = None,
     head: Annotated[str, typer.Option(help="a head counted from 0, all, or mean")] = "all",
     view: Annotated[
@@ -304,8 +307,9 @@ def attention(
     ] = "heatmap",
     true: Annotated[str | None, typer.Option(help="overlay: the right word, for the caption")] = None,
     blank: Annotated[int, typer.Option(min=1, help="overlay: which [MASK], counted from 1")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="print the numbers as JSON")] = False,
 ) -> None:
-    """Draw the attention of a text, or write it as numbers.
+    """Draw the attention of a text, or write its numbers.
 
     \b
     glassformer attention runs/mlm-demo "Mars is called the red planet" --output mars.png
@@ -314,8 +318,15 @@ def attention(
     from glassformer.look import report
     from glassformer.predict import load
 
-    report.draw_attention(load(run), text, output, layer, head_choice(head), view, true, blank - 1)
-    print(printable(str(output)))
+    if output is None and not as_json:
+        raise UsageError("where should it go?", "name a file with --output, or print the numbers with --json")
+    trained = load(run)
+    if output is not None:
+        report.draw_attention(trained, text, output, layer, head_choice(head), view, true, blank - 1)
+    if as_json:
+        show(report.numbers(trained, text, layer, head_choice(head)))
+    else:
+        print(printable(str(output)))
 
 
 def head_choice(head: str) -> int | Literal["all", "mean"]:
@@ -332,19 +343,26 @@ def head_choice(head: str) -> int | Literal["all", "mean"]:
 @app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="the run directories, one after another")],
-    output: Annotated[Path, typer.Option(help="the picture: FILE.png, .svg or .pdf")],
+    output: Annotated[Path | None, typer.Option(help="the picture: FILE.png, .svg or .pdf; without it none")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw the curves of runs side by side, and print a table."""
+    """Draw the curves of runs side by side, and print a table.
+
+    The gap is the validation loss minus the loss on training texts at the end: what has only been learned by heart.
+    """
     from glassformer.look.report import compare_runs
     from glassformer.predict import load
 
-    rows = compare_runs([load(path) for path in runs], output)
+    loaded = [load(path) for path in runs]
+    rows = compare_runs(loaded, output)
     if as_json:
-        show({"runs": rows, "picture": str(output)})
+        show({"runs": rows, "picture": None if output is None else str(output)})
     else:
         results(rows)
-        print(printable(str(output)))
+        if output is not None:
+            print(printable(str(output)))
+    if len({each.tokenizer.identity for each in loaded}) > 1:
+        print("note: the runs have different vocabularies, so their losses are not of the same tokens", file=sys.stderr)
 
 
 @app.command()
@@ -449,11 +467,10 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """List the runs in a folder, with their results."""
-    from glassformer.look.curves import comparison_table
+    from glassformer.look.report import results_of
     from glassformer.run import find_runs
 
-    found = find_runs(folder)
-    rows = comparison_table({run.path.name: run.metrics() for run in found}) if found else []
+    rows = [results_of(run) for run in find_runs(folder)]
     if as_json:
         show(rows)
     elif rows:

@@ -16,7 +16,9 @@ from glassformer.look.figures import save
 from glassformer.look.heatmaps import heatmap
 from glassformer.look.report import overlay_of
 from glassformer.predict import Answered, Run
+from glassformer.recipe import read
 from glassformer.run import RunDirectory
+from glassformer.training.checkpoints import checkpoint_steps
 from glassformer.training.display import TerminalDisplay
 
 SHOWN = (
@@ -32,13 +34,15 @@ SHOWN = (
 
 
 def demo(path: Path, changes: Sequence[str] = ()) -> Run:
-    """Train `mlm-demo` into `path` and print blanks, losses, accuracies, places, and what to try next. A run that is
-    there already is moved aside, and that is said."""
+    """Train `mlm-demo` into `path` and print blanks, losses, accuracies, places, and what to try next. A demo that was
+    stopped goes on; a finished run is moved aside, and that is said."""
     console = Console()
     if not console.is_terminal:  # a file or a pipe has no edge to wrap at
         console = Console(width=110)
-    keep_older(path, console)
-    run = train("mlm-demo", changes, run=path, display=TerminalDisplay(Console(stderr=True)))
+    stopped = was_stopped(path)
+    if not stopped:
+        keep_older(path, console)
+    run = train("mlm-demo", changes, run=path, resume=stopped, display=TerminalDisplay(Console(stderr=True)))
     learned = run.cloze(cloze("facts", "train"))
     held_out = run.cloze(cloze("facts", "heldout"))
     shown = [answer for answer in learned if answer.text in SHOWN]
@@ -48,6 +52,13 @@ def demo(path: Path, changes: Sequence[str] = ()) -> Run:
     draw_facts(run)
     console.print(where_to_look(run), soft_wrap=True, markup=False)
     return run
+
+
+def was_stopped(path: Path) -> bool:
+    """Whether a demo lies there that has saved something and has steps left to do."""
+    run = RunDirectory(path)
+    saved = max(checkpoint_steps(run), default=0)
+    return 0 < saved < (read(str(run.recipe_file)).training.steps or 0) if run.recipe_file.is_file() else False
 
 
 def keep_older(path: Path, console: Console) -> None:

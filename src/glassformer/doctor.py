@@ -4,6 +4,7 @@ Memory and time come from a child process that does what training does, for a fe
 glassformer.doctor` reads a recipe on standard input and prints what it measured.
 """
 
+import itertools
 import json
 import math
 import re
@@ -58,6 +59,7 @@ def describe_data(parts: Parts) -> dict[str, Any]:
     return {
         "texts": train.n_documents,
         "tokens": train.n_tokens,
+        "repeated_share": repeated_share(parts),
         "validation_texts": parts.validation.n_documents,
         "validation_tokens": parts.validation.n_tokens,
         "vocabulary": parts.tokenizer.vocab_size,
@@ -66,6 +68,13 @@ def describe_data(parts: Parts) -> dict[str, Any]:
         "unknown_share": train.n_unknown / train.n_tokens,
         "cut_share": float((train.lengths > parts.objective.max_length - 2).mean()),
     }
+
+
+def repeated_share(parts: Parts) -> float:
+    """The share of training texts that say what an earlier one says already."""
+    starts, tokens = parts.train.document_starts, np.asarray(parts.train.tokens)
+    different = {tokens[a:b].tobytes() for a, b in itertools.pairwise(starts)}
+    return 1 - len(different) / parts.train.n_documents
 
 
 def describe_padding(parts: Parts) -> dict[str, Any]:
@@ -188,7 +197,8 @@ def in_words(report: dict[str, Any], recipe: Recipe) -> list[str]:
         else f"{data['cut_share']:.1%} of the texts are longer and become several windows"
     )
     return [
-        f"texts        {data['texts']:,} for training, {data['validation_texts']:,} for validation",
+        f"texts        {data['texts']:,} for training ({data['repeated_share']:.1%} of them repeat an earlier one), "
+        f"{data['validation_texts']:,} for validation",
         f"tokens       {data['tokens']:,} for training, {data['validation_tokens']:,} for validation, "
         f"{data['bytes_per_token']} bytes each",
         f"lengths      {lengths}, the longest {data['length_percentiles']['100']:,} tokens",

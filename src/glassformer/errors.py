@@ -9,6 +9,7 @@ class GlassformerError(Exception):
     """Something failed that the person can act on: a damaged file, a full disk. Exit code 1."""
 
     exit_code = 1
+    label = "error: "
 
     def __init__(self, what: str, mend: str = "") -> None:
         super().__init__(f"{what}\n{mend}" if mend else what)

@@ -257,6 +257,11 @@ def _agreed(recorded: Recipe, asked: dict[str, Any], lengths: dict[str, Any]) ->
         if key == "training.steps" and (wanted.training.steps or 0) > (recorded.training.steps or 0):
             recorded = wanted
             continue
+        if key == "training.steps":
+            raise UsageError(
+                f"training.steps was {recorded.training.steps} in this run, and {json.dumps(value)} is asked now",
+                "only more steps can be asked for; leave it out to go on with the run",
+            )
         was = recipes.value_of(before, key)
         if key in LENGTHS:
             what = f"{key} was {json.dumps(was)} when the run was begun, and {json.dumps(value)} is asked now"

@@ -61,9 +61,28 @@ def settle(parts: Parts, say: Callable[[str], None]) -> tuple[Recipe, dict[str, 
         checkpoint_every=training.checkpoint_every or every,
         log_every=training.log_every or math.ceil(steps / LOG_LINES),
     )
-    for key, value in measured.items():
-        say(f"measured {key}: {value}")
+    for line in in_words(settled, measured):
+        say(f"measured: {line}")
     return settled, measured | {"asked": training.model_dump(include={"epochs", "minutes", "steps"})}
+
+
+def in_words(settled: Recipe, measured: dict[str, Any]) -> list[str]:
+    """What was measured, and what was chosen by it, for people."""
+    lines = []
+    if "seconds_per_step" in measured:
+        times = ", ".join(f"{name} {1000 * seconds:,.0f} ms" for name, seconds in measured["seconds_per_step"].items())
+        lines.append(f"training.precision={settled.training.precision} (a step in {times})")
+    if "compile" in measured:
+        found = measured["compile"]
+        times = found if isinstance(found, str) else ", ".join(f"{k} {1000 * s:,.0f} ms" for k, s in found.items())
+        lines.append(f"training.compile={str(settled.training.compile).lower()} (a step {times})")
+    if "minutes_in_steps" in measured:
+        found = measured["minutes_in_steps"]
+        lines.append(
+            f"training.steps={found['steps']} (a step takes {1000 * found['seconds_per_step']:,.0f} ms and an "
+            f"evaluation {found['seconds_per_evaluation']:.2g} s now; {found['minutes']:g} minutes if that stays so)"
+        )
+    return lines
 
 
 def refuse_missing_device(device: str, mend: str = "use training.device=cpu") -> None:
@@ -99,13 +118,13 @@ def _time_of_a_step(parts: Parts, settled: Recipe, measured: dict[str, Any], com
     compile_too = compile_too and settled.batch.tokens is None
     if training.minutes is None and not compile_too:
         return None
-    eager = _timed(parts, settled).seconds
     known = _known_steps(parts, settled)
+    eager = _timed(parts, settled, 3.0 if known is None else 0.5).seconds
     expected = (training.minutes or 0) * 60 if known is None else known * eager
     if not compile_too or expected < COMPILE_FROM_SECONDS:
         return StepTime(eager, training.compile is True)
     try:
-        compiled = _timed(parts, _with(settled, compile=True)).seconds
+        compiled = _timed(parts, _with(settled, compile=True), 3.0).seconds
     except Exception as error:  # whatever a compiler's absence raises
         measured["compile"] = f"failed: {type(error).__name__}"
         return StepTime(eager, compiled=False)
@@ -113,8 +132,8 @@ def _time_of_a_step(parts: Parts, settled: Recipe, measured: dict[str, Any], com
     return StepTime(compiled, True) if compiled * WORTH_IT < eager else StepTime(eager, False)
 
 
-def _timed(parts: Parts, recipe: Recipe) -> Timing:
-    return time_steps(engine_for(recipe, parts.objective), training_order(recipe, parts))
+def _timed(parts: Parts, recipe: Recipe, seconds: float) -> Timing:
+    return time_steps(engine_for(recipe, parts.objective), training_order(recipe, parts), seconds)
 
 
 def _known_steps(parts: Parts, settled: Recipe) -> int | None:

@@ -78,7 +78,7 @@ def said(source: str, texts: list[str], recipe: Recipe) -> list[str]:
     lines = [
         f"{source}: {counted(len(texts), 'text')}, {words:,} words, {distinct_words(texts):,} different ones",
         f"chosen: {tokenizer.kind} tokenizer, at most {tokenizer.vocab_size:,} tokens{lowered}; "
-        f"the model reads {model.max_length} tokens at once",
+        f"the model reads {model.max_length} tokens at once, one before and one after the text included",
         f"chosen: {counted(model.n_layers, 'layer')} of width {model.d_model}, "
         f"{counted(recipe.batch.size, 'row')} in a batch, {length} of training",
     ]

@@ -1,6 +1,7 @@
 import json
 import random
 import sys
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -294,6 +295,19 @@ def test_a_split_loses_and_repeats_nothing(n, share, seed):
     assert train == sorted(train, key=documents.index) and validation == sorted(validation, key=documents.index)
     assert abs(len(validation) - share * n) <= 1
     assert split(documents, share, seed) == (train, validation)
+
+
+@given(st.lists(st.integers(0, 6), min_size=2, max_size=60), st.floats(0.05, 0.9), st.integers(0, 99))
+def test_equal_documents_stay_on_one_side(numbers, share, seed):
+    """Otherwise what is held out would have been trained on. Nothing is lost, and both sides have something."""
+    documents = [f"document {n}" for n in numbers]
+    if len(set(documents)) < 2:
+        with pytest.raises(UsageError, match="at least 2 different ones"):
+            split(documents, share, seed)
+        return
+    train, validation = split(documents, share, seed)
+    assert train and validation and not set(train) & set(validation)
+    assert Counter(train + validation) == Counter(documents)
 
 
 def test_another_seed_holds_out_other_documents():

@@ -268,12 +268,24 @@ def test_samples_show_true_and_predicted(tmp_path: Path) -> None:
     assert len(samples.indices) == len(set(samples.indices)) == 5
     assert len(seen["samples"]) == asked == text.count("  true ")
     assert text.count("[MASK]") >= 5
+    assert text.count(">") == text.count("<") == asked  # each asked place is marked, also where no [MASK] stands
+    assert all(f">{word}<" in text for word in marked_words(samples.indices))
     for guess in seen["samples"]:
         mark = "right" if guess["true"] == guess["predicted"] else "wrong"
-        assert f"  true {guess['true']:<16} predicted {guess['predicted']:<16} {guess['probability']:6.1%}"[:50] in text
+        assert f"  true {guess['true']:<16} predicted {guess['predicted']:<16} "[:45] in text
         assert mark in text
     assert samples(moment(model)) == seen
     assert model.training
+
+
+def marked_words(indices: list[int]) -> list[str]:
+    """What stands at the asked places."""
+    examples = [QUESTIONS.example(i) for i in indices]
+    return [
+        OBJECTIVE.tokenizer.token(int(example.streams["encoder"][position]))
+        for example in examples
+        for position in example.asked["masked_lm"].positions
+    ]
 
 
 @torch.no_grad()

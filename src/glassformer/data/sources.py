@@ -14,6 +14,7 @@ import glob
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -97,19 +98,26 @@ def fingerprint(source: str | tuple[str, ...], column: str | None = None, docume
 
 def split(documents: list[str], share: float, seed: int) -> tuple[list[str], list[str]]:
     """(train, validation): a random share of the documents held out, at least one on each side, both in the
-    order of the text. The same for equal arguments. Raises UsageError for fewer than two documents."""
+    order of the text. Equal documents stay on one side: a held-out text that was also trained on would be no test.
+    The same for equal arguments. Raises UsageError for fewer than two different documents."""
     if not 0 < share < 1:
         raise UsageError(f"the share of documents to hold out is {share}", "give a number between 0 and 1")
-    if len(documents) < 2:
+    copies = Counter(documents)
+    if len(copies) < 2:
         raise UsageError(
-            f"a text too short: {len(documents)} document, and at least 2 are needed to hold one out",
+            f"a text too short: {len(copies)} document, and at least 2 different ones are needed to hold one out",
             "give more text, a separate validation source, or document=line",
         )
-    n_held_out = min(max(1, round(share * len(documents))), len(documents) - 1)
-    order = generator(seed, Purpose.SPLIT).permutation(len(documents))
-    held_out = set(order[:n_held_out].tolist())
-    train = [text for i, text in enumerate(documents) if i not in held_out]
-    return train, [documents[i] for i in sorted(held_out)]
+    different = list(copies)
+    held_out: set[str] = set()
+    number = 0
+    for index in generator(seed, Purpose.SPLIT).permutation(len(different))[:-1]:
+        held_out.add(different[index])
+        number += copies[different[index]]
+        if number >= round(share * len(documents)):
+            break
+    train = [text for text in documents if text not in held_out]
+    return train, [text for text in documents if text in held_out]
 
 
 # --- which kind of source -------------------------------------------------------------------------

@@ -264,15 +264,6 @@ def ink_on(share: float) -> str:
     return "white" if share > 0.5 else COLOURS["ink"]
 
 
-def percent(share: float) -> str:
-    """`0.973` as `97.3%`, `0.0004` as `<0.1%`: never a rounded-off 0% or 100% that is not one."""
-    if 0 < share < 0.001:
-        return "<0.1%"
-    if 0.9995 <= share < 1:
-        return ">99.9%"
-    return f"{share:.1%}"
-
-
 # ---------------------------------------------------------------------------------------------------- files
 
 

@@ -21,12 +21,12 @@ from glassformer.look.figures import (
     fitted,
     ink_on,
     new_figure,
-    percent,
     right_to_left,
     styled,
     text_width,
     visible,
 )
+from glassformer.wording import percent
 
 MARGIN = 0.3
 SHOWN = 5  # candidates
@@ -55,6 +55,10 @@ class Type:
     gap: float = 0.06
 
 
+SENTENCE = 24
+"""Tokens up to which a text is drawn in large letters, each with its share of attention."""
+
+
 @styled
 def overlay(
     tokens: list[str],
@@ -63,10 +67,12 @@ def overlay(
     candidates: list[tuple[str, float]],
     true: str | None = None,
     title: str = "",
+    whose: str = "",
 ) -> Figure:
     """Draws `attention` (key), the weights of the masked position, over `tokens`; `candidates` best first.
 
-    With `true` the prediction is said to be right (green) or wrong (orange).
+    With `true` the prediction is said to be right (green) or wrong (orange). `whose` says in words which layers and
+    heads the weights are from, such as `mean of 2 layers x 4 heads`.
 
     Raises ValueError where shapes do not fit, where the masked position lies outside, or without candidates.
     """
@@ -83,7 +89,7 @@ def overlay(
     axes = _page(figure, width, height)
     if title:
         axes.text(MARGIN, MARGIN + 0.1, fitted(title, 12.0, room), fontsize=12, va="center")
-    _draw_key(axes, MARGIN, top - 0.22, visible(tokens[masked], 16), float(attention.max()))
+    _draw_key(axes, MARGIN, top - 0.22, visible(tokens[masked], 16), float(attention.max()), whose)
     _draw_words(axes, words, masked, attention, type_, top)
     axes.plot([MARGIN, width - MARGIN], [rule] * 2, color=COLOURS["rule"], linewidth=0.8)
     _draw_answer(axes, MARGIN, caption, shown, true)
@@ -107,7 +113,7 @@ def _check(tokens: list[str], masked: int, attention: np.ndarray, candidates: li
 
 def _type(tokens: int) -> Type:
     """Large letters for a sentence, smaller ones for a page."""
-    size = 13.0 if tokens <= 24 else 11.0 if tokens <= 96 else 9.0
+    size = 13.0 if tokens <= SENTENCE else 11.0 if tokens <= 96 else 9.0
     return Type(size, box=size / 72 * 1.65, line=size / 72 * 1.65 + 0.27)
 
 
@@ -142,10 +148,11 @@ def wrapped(widths: list[float], gap: float, room: float) -> Iterator[list[int]]
 
 
 def numbered(attention: np.ndarray) -> set[int]:
-    """Positions whose share is written out: all of a short sentence, the ten strongest of a long one."""
-    least = 0.01 if len(attention) <= 12 else max(0.01, 1.5 / len(attention))
-    strongest = np.argsort(-attention, kind="stable")[: 12 if len(attention) <= 12 else 10]
-    return {int(index) for index in strongest if attention[index] >= least}
+    """Positions whose share is written out: all of a sentence, the ten strongest of a page."""
+    if len(attention) <= SENTENCE:
+        return set(range(len(attention)))
+    least = max(0.01, 1.5 / len(attention))
+    return {int(i) for i in np.argsort(-attention, kind="stable")[:10] if attention[i] >= least}
 
 
 # -------------------------------------------------------------------------------------------------- drawing
@@ -185,7 +192,7 @@ def _draw_words(axes: Axes, words: list[Word], masked: int, attention: np.ndarra
             axes.text(
                 middle,
                 y + type_.box + 0.115,
-                f"{attention[index]:.0%}",
+                "<1%" if 0 < attention[index] < 0.01 else f"{attention[index]:.0%}",
                 fontsize=7,
                 ha="center",
                 va="center",
@@ -214,7 +221,7 @@ def _ring(x: float, y: float, width: float, height: float) -> FancyBboxPatch:
     return ring
 
 
-def _draw_key(axes: Axes, x: float, y: float, masked: str, largest: float) -> None:
+def _draw_key(axes: Axes, x: float, y: float, masked: str, largest: float, whose: str) -> None:
     """What the tint means: a strip of the scale with its ends said."""
     how: dict[str, Any] = {"fontsize": 8, "va": "center", "color": COLOURS["muted"], "parse_math": False}
     words = f"attention from “{masked}” to each token:  0%"
@@ -227,7 +234,7 @@ def _draw_key(axes: Axes, x: float, y: float, masked: str, largest: float) -> No
         aspect="auto",
         zorder=1,
     )
-    axes.text(start + 0.98, y, percent(largest), **how)
+    axes.text(start + 0.98, y, percent(largest) + (f"   {whose}" if whose else ""), **how)
 
 
 def _draw_answer(axes: Axes, x: float, y: float, candidates: list[tuple[str, float]], true: str | None) -> None:

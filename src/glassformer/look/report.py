@@ -17,6 +17,7 @@ from glassformer.look.overlay import overlay
 from glassformer.model.transformer import count_parameters
 from glassformer.objectives import Prompt
 from glassformer.predict import Attention, Run
+from glassformer.run import RunDirectory
 from glassformer.training.checkpoints import checkpoint_steps
 
 PICTURES = 4
@@ -57,8 +58,9 @@ def sample_prompts(run: Run, number: int) -> list[Prompt]:
     return prompts
 
 
-def overlay_of(seen: Attention, true: str | None = None, blank: int = 0) -> Figure:
+def overlay_of(seen: Attention, true: str | None = None, blank: int = 0, whose: str = "") -> Figure:
     """The overlay picture of one blank: what its query attended to, on the mean of the layers and heads there are.
+    `whose` names them in the picture, where they are not all that the model has.
 
     Raises UsageError when the text has no such blank.
     """
@@ -70,7 +72,21 @@ def overlay_of(seen: Attention, true: str | None = None, blank: int = 0) -> Figu
     asked = seen.filled.blanks[blank]
     attention = np.asarray(seen.weights.mean((0, 1))[asked.position])
     candidates = [(c.token, c.probability) for c in asked.candidates]
-    return overlay(seen.tokens, asked.position, attention, candidates, true if true is not None else asked.true)
+    true = true if true is not None else asked.true
+    return overlay(seen.tokens, asked.position, attention, candidates, true, whose=whose or mean_in_words(seen))
+
+
+def mean_in_words(seen: Attention) -> str:
+    """Which layers and heads an average is over."""
+    layers, heads = seen.weights.shape[:2]
+    return f"mean of {layers} layer{'s' * (layers > 1)} × {heads} head{'s' * (heads > 1)}"
+
+
+def chosen_in_words(seen: Attention, layer: int | None, head: int | Literal["all", "mean"]) -> str:
+    """The same for one layer, or one head, of those that there are."""
+    layers, heads = seen.weights.shape[:2]
+    which = f"layer {layer}" if layer is not None else f"mean of {layers} layers"
+    return which + (f", head {head}" if isinstance(head, int) else f", mean of {heads} heads")
 
 
 def as_token(tokenizer: Tokenizer, word: str) -> str:
@@ -111,15 +127,23 @@ def draw_attention(
         )
     if true is not None and view != "overlay":
         raise UsageError("the right word is said only in the overlay", "add --view overlay")
-    seen = run.attention(text)
+    seen = attention_of(run, text)
     picked = chosen(seen, layer, head)
     if kind in NUMBERS:
-        write_numbers(picked, text, layer, head, output)
+        write_numbers(run, text, layer, head, output)
     elif view == "overlay":
-        save(overlay_of(picked, None if true is None else as_token(run.tokenizer, true), blank), output)
+        word = None if true is None else as_token(run.tokenizer, true)
+        save(overlay_of(picked, word, blank, chosen_in_words(seen, layer, head)), output)
     else:
         marked = [asked.position for asked in seen.filled.blanks] if seen.filled else []
         save(heatmap(seen.weights, seen.tokens, seen.tokens, layer=layer, head=head, marked=marked), output)
+
+
+def attention_of(run: Run, text: str) -> Attention:
+    """`run.attention`, of a text that has words. Raises UsageError for an empty one."""
+    if not text.strip():
+        raise UsageError("the text is empty", "give a sentence")
+    return run.attention(text)
 
 
 def chosen(seen: Attention, layer: int | None, head: int | Literal["all", "mean"]) -> Attention:
@@ -137,40 +161,54 @@ def chosen(seen: Attention, layer: int | None, head: int | Literal["all", "mean"
     return seen._replace(weights=weights)
 
 
-def write_numbers(
-    seen: Attention, text: str, layer: int | None, head: int | Literal["all", "mean"], output: Path
-) -> None:
+def numbers(run: Run, text: str, layer: int | None, head: int | Literal["all", "mean"]) -> dict[str, Any]:
     """Tokens and weights for another program; what it finds there is in docs/json.md."""
+    seen = attention_of(run, text)
+    picked = chosen(seen, layer, head)
     answers = seen.filled.record()["blanks"] if seen.filled else []
-    weights = seen.weights.astype(np.float64).round(6).tolist()
-    record = {"text": text, "tokens": seen.tokens, "layer": layer, "head": head, "weights": weights, "blanks": answers}
+    weights = picked.weights.astype(np.float64).round(6).tolist()
+    return {"text": text, "tokens": seen.tokens, "layer": layer, "head": head, "weights": weights, "blanks": answers}
+
+
+def write_numbers(run: Run, text: str, layer: int | None, head: int | Literal["all", "mean"], output: Path) -> None:
+    """The same as a file. Raises GlassformerError when it cannot be written."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with output.open("wb") as file:
             if output.suffix.lower() == ".npz":
+                seen = chosen(attention_of(run, text), layer, head)
                 np.savez_compressed(file, weights=seen.weights, tokens=np.array(seen.tokens))
             else:
-                file.write(json.dumps(record).encode())
+                file.write(json.dumps(numbers(run, text, layer, head)).encode())
     except OSError as error:
         raise GlassformerError(f"cannot write {output}: {error.strerror or error}", "choose another --output") from None
 
 
-def compare_runs(runs: list[Run], output: Path) -> list[dict[str, Any]]:
-    """The curves of several runs side by side, and their table. Raises UsageError for runs of one name."""
+def results_of(run: RunDirectory) -> dict[str, Any]:
+    """A run's line in a table. Stopped between two lines of the log, its last step is the last saved one."""
+    [row] = comparison_table({run.path.name: run.metrics()})
+    saved = max(checkpoint_steps(run), default=None)
+    return row if saved is None else row | {"last_step": max(saved, row["last_step"] or 0)}
+
+
+def compare_runs(runs: list[Run], output: Path | None) -> list[dict[str, Any]]:
+    """The curves of several runs side by side (where there is an `output`), and their table. Raises UsageError for runs
+    of one name."""
     names = [run.path.name for run in runs]
     if len(set(names)) < len(names):
         names = [str(run.path) for run in runs]
     if len(set(names)) < len(names):
         raise UsageError("a run is given twice")
     records = {name: run.metrics() for name, run in zip(names, runs, strict=True)}
-    save(curves(records), output)
+    if output is not None:
+        save(curves(records), output)
     return comparison_table(records)
 
 
 def describe_run(run: Run) -> dict[str, Any]:
     """What a run is, in a few numbers."""
     recipe, records = run.recipe, run.metrics()
-    [results] = comparison_table({run.path.name: records})
+    results = results_of(run.directory)
     environment = run.directory.environment()
     model = recipe.model.model_dump()
     return {

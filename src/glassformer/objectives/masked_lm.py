@@ -129,7 +129,8 @@ class MaskedLM(Objective[MaskedLMConfig]):
         ids = np.concatenate([[first], encoded.ids, [last]])
         if len(ids) > self.max_length:
             raise UsageError(
-                f"the text has {len(encoded.ids)} tokens, the model reads at most {self.max_length - 2}",
+                f"the text has {len(encoded.ids)} tokens, the model reads at most {self.max_length - 2} "
+                "beside one at each end",
                 "shorten it, or train with a larger model.max_length",
             )
         blanks = np.flatnonzero(ids == self.tokenizer.mask_id)

@@ -15,6 +15,7 @@ from glassformer.record import RecordedAttention, attention_places, record
 from glassformer.run import RunDirectory
 from glassformer.snapshot import write_text_durably
 from glassformer.training.evaluation import Evaluation, FixedQuestions
+from glassformer.wording import percent
 
 
 class Moment(NamedTuple):
@@ -72,16 +73,26 @@ class Samples:
         guesses: list[dict[str, Any]] = []
         for example, blanks in answers:
             stream = next(iter(example.streams.values()))
-            lines.append(self.objective.tokenizer.decode(stream))
+            lines.append(self.marked(stream, blanks))
             for blank in blanks:
                 best = blank.candidates[0]
                 guesses.append({"true": blank.true, "predicted": best.token, "probability": round(best.probability, 4)})
                 mark = "right" if best.token == blank.true else "wrong"
-                lines.append(f"  true {blank.true!s:<16} predicted {best.token:<16} {best.probability:6.1%}  {mark}")
+                lines.append(
+                    f"  true {blank.true!s:<16} predicted {best.token:<16} {percent(best.probability):>6}  {mark}"
+                )
             lines.append("")
         write_text_durably(self.run.samples / f"step-{moment.step:07d}.txt", "\n".join(lines))
         # Before its first step a model may well say one word to everything.
         return {"samples": guesses, "warnings": one_word_warning(guesses) if moment.step else []}
+
+    def marked(self, stream: Any, blanks: list[Blank]) -> str:
+        """The text as the model reads it, each asked place between > and <: not all of them are [MASK]."""
+        decode, parts, end = self.objective.tokenizer.decode, [], 0
+        for blank in blanks:
+            parts += [decode(stream[end : blank.position]), f">{decode(stream[blank.position : blank.position + 1])}<"]
+            end = blank.position + 1
+        return " ".join(part.strip() for part in [*parts, decode(stream[end:])] if part.strip())
 
 
 class AttentionEntropy:

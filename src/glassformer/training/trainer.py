@@ -65,7 +65,9 @@ class TrainingConfig(Config):
 
 
 class Interrupted(GlassformerError):
-    """Ctrl-C or SIGTERM: everything is saved."""
+    """Ctrl-C or SIGTERM: everything is saved. What a person asked for is no error, though the run is not finished."""
+
+    label = ""
 
 
 @dataclass
