@@ -150,7 +150,34 @@ def word_level(record: dict[str, Any]) -> str:
     return "\n\n".join([title, how, table(heading, rows), curves, samples, pictures])
 
 
-SECTIONS = {"demo": demo, "masked_lm_speed": speed, "masked_lm_quality": quality, "wikitext2_word": word_level}
+def doctor(record: dict[str, Any]) -> str:
+    """What doctor foresaw, and what came."""
+    rows = []
+    for row in record["rows"]:
+        minutes = (row["minutes_foreseen"], row["minutes_real"])
+        memory = (row["memory_bytes_foreseen"] / 2**20, row["memory_bytes_real"] / 2**20)
+        rows.append(
+            (
+                row["recipe"],
+                f"{row['steps']:,}",
+                *(f"{value:.2f}" for value in minutes),
+                f"{minutes[0] / minutes[1] - 1:+.0%}",
+                *(f"{value:,.0f}" for value in memory),
+                f"{memory[0] / memory[1] - 1:+.0%}",
+            )
+        )
+    heading = ("recipe", "steps", "minutes foreseen", "minutes", "off by", "MiB foreseen", "MiB at its peak", "off by")
+    how = "`python benchmarks/doctor.py --data DIR`: each training whole, from the start of its process to the last picture."
+    return f"## What doctor foresees\n\n{paragraph(how)}\n\n{table(heading, rows)}"
+
+
+SECTIONS = {
+    "demo": demo,
+    "doctor": doctor,
+    "masked_lm_speed": speed,
+    "masked_lm_quality": quality,
+    "wikitext2_word": word_level,
+}
 
 
 def page() -> str:
