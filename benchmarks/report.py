@@ -167,7 +167,7 @@ def doctor(record: dict[str, Any]) -> str:
             )
         )
     heading = ("recipe", "steps", "minutes foreseen", "minutes", "off by", "MiB foreseen", "MiB at its peak", "off by")
-    how = "`python benchmarks/doctor.py --data DIR`: each training whole, from the start of its process to the last picture."
+    how = "`python benchmarks/doctor.py --data DIR`: each training from the start of its process to its last picture."
     return f"## What doctor foresees\n\n{paragraph(how)}\n\n{table(heading, rows)}"
 
 
