@@ -1,17 +1,20 @@
 """What many tests share: a tiny tokenizer, corpus, objective and model, and a cache that belongs to one test."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from tiny_recipe import text_file
 
 from glassformer.data.batch import Batch, BatchConfig, collate, plan
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.model.transformer import ModelConfig, Transformer
 from glassformer.objectives.masked_lm import MaskedLM, MaskedLMConfig
+from glassformer.training.engine import threads
 
 TEXTS = (
     "mars is called the red planet",
@@ -46,6 +49,19 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def two_threads() -> None:
     """The same number of threads on every machine."""
     torch.set_num_threads(2)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tiny tensors are fastest on one thread, and do not suffer where other programs use the other cores."""
+    with threads(1):
+        yield
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """A text file with a short sentence in each line."""
+    return text_file(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -15,11 +15,6 @@ from glassformer.errors import UsageError
 from glassformer.recipe import Recipe
 
 
-@pytest.fixture
-def text(tmp_path: Path) -> Path:
-    return text_file(tmp_path)
-
-
 def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Counts what is expensive: trained tokenizers, built stores, tokenised batches, read texts."""
     calls = {"train": 0, "build": 0, "encode_batch": 0, "read_documents": 0}

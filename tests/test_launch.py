@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +20,9 @@ from glassformer.launch import data_identity, free_folder, reference_lines
 from glassformer.recipe import to_yaml
 from glassformer.settle import validation_questions
 from glassformer.training import measure
-from glassformer.training.engine import threads
 from glassformer.training.trainer import Trainer
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny tensors are fastest on one thread."""
-    with threads(1):
-        yield
-
-
-@pytest.fixture
-def text(tmp_path: Path) -> Path:
-    return text_file(tmp_path)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_persons_own_text_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,11 +96,6 @@ class Cut(BaseException):
 
 
 @pytest.fixture
-def text(tmp_path: Path) -> Path:
-    return text_file(tmp_path)
-
-
-@pytest.fixture
 def whole(text: Path, tmp_path: Path) -> Path:
     """A run that went through."""
     train(recipe(text), tmp_path / "whole")

@@ -1,12 +1,11 @@
 """Settling a recipe: nothing is left open, every measured choice is written down, and measuring changes nothing."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_recipe import recipe, text_file
+from tiny_recipe import recipe
 
 from glassformer import settle as settle_module
 from glassformer.assemble import Parts, assemble
@@ -14,26 +13,15 @@ from glassformer.errors import UsageError
 from glassformer.recipe import Recipe
 from glassformer.settle import engine_for, fixed_shapes, settle, training_order
 from glassformer.training import measure
-from glassformer.training.engine import threads
 from glassformer.training.measure import Timing
 from glassformer.training.trainer import TrainingConfig
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 OPEN: dict[str, Any] = {
     **dict.fromkeys(("steps", "evaluate_every", "checkpoint_every", "log_every")),
     **dict.fromkeys(("device", "precision", "compile", "threads"), "auto"),
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny tensors are fastest on one thread."""
-    with threads(1):
-        yield
-
-
-@pytest.fixture
-def text(tmp_path: Path) -> Path:
-    return text_file(tmp_path)
 
 
 def silence(text: str) -> None:

@@ -1,14 +1,8 @@
-"""Tiny tensors are fastest on one thread, and do not suffer where other programs use the other cores."""
-
-from collections.abc import Iterator
+"""Everything in this folder computes on one thread."""
 
 import pytest
 
-from glassformer.training.engine import threads
-
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Every test of this folder computes on one thread."""
-    with threads(1):
-        yield
+def always_one_thread(one_thread: None) -> None:
+    """See `one_thread`."""

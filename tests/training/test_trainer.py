@@ -35,12 +35,6 @@ from glassformer.training import observers, trainer
 from glassformer.training.checkpoints import checkpoint_steps
 from glassformer.training.trainer import deferred_interrupts
 
-
-@pytest.fixture
-def text(tmp_path: Path) -> Path:
-    return text_file(tmp_path)
-
-
 # ------------------------------------------------------------------------------------------------- it learns
 
 
