@@ -32,8 +32,14 @@ MODEL = {"n_layers": 4, "d_model": 256, "n_heads": 8, "d_ff": 1024, "vocab_size"
 CONTESTANTS: dict[str, dict[str, Any]] = {
     "peer-default": {"side": "peer", "bf16": False, "compile": False, "dropout": 0.1},
     "peer-best": {"side": "peer", "bf16": True, "compile": True, "dropout": 0.0},
-    "glassformer": {"side": "ours", "changes": []},
+    "glassformer": {
+        "side": "ours",
+        "changes": ["training.compile=false", "objective.mask_rate=0.15", "optimizer.name=adamw"],
+    },
+    "glassformer-recipe": {"side": "ours", "changes": ["training.compile=false"]},
 }
+"""`glassformer` does the same work as the peers: 15% masked, AdamW. The shipped recipe masks more, and its steps with
+Muon take longer; it is what the quality benchmark trains. Neither is compiled: runs of 15 minutes do not try that."""
 
 
 # ---------------------------------------------------------------------------------- the parent: who runs when
@@ -144,7 +150,7 @@ def quality(options: argparse.Namespace) -> dict[str, Any]:
     for seed in range(1, options.seeds + 1):
         for side in ("ours", "peer") if seed % 2 else ("peer", "ours"):
             if side == "ours":
-                ours[seed] = kept.trained(CONTESTANTS["glassformer"], seed)
+                ours[seed] = kept.trained(CONTESTANTS["glassformer-recipe"], seed)
             elif seed not in theirs:
                 theirs[seed] = kept.trained(peer(best), seed)
     return quality_report(first, best, theirs, ours) | {"minutes": options.minutes}

@@ -16,13 +16,16 @@ import glassformer as gf
 from glassformer.look.report import compare_runs, sample_prompts
 from glassformer.objectives import Prompt
 from glassformer.predict import Attention, Run
-from glassformer.run import describe_environment
+from glassformer.run import RunDirectory, describe_environment
+from glassformer.training.checkpoints import checkpoint_steps
 from glassformer.training.display import TerminalDisplay
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 VARIANTS = {"word-dropout-0.1": 0.1, "word-dropout-none": 0.0}
-LOOKED_AT = 60
+LOOKED_AT = 400
 """Validation texts among which right and wrong guesses are looked for."""
+KNOWN_ENOUGH = 0.2
+"""The largest share of unknown words in a text that is shown."""
 
 
 def train(name: str, dropout: float, options: argparse.Namespace) -> Run:
@@ -36,14 +39,20 @@ def train(name: str, dropout: float, options: argparse.Namespace) -> Run:
         f"model.dropout={dropout}",
         f"model.attention_dropout={dropout}",
         f"training.epochs={options.epochs}",
+        "training.compile=false",  # else a noisy moment might let one compile and the other not
     ]
     path = options.runs / name
     begun = (path / "recipe.yaml").exists()
+    if begun and max(checkpoint_steps(RunDirectory(path)), default=0) == gf.load(path).recipe.training.steps:
+        return gf.load(path)
     return gf.train("mlm-wikitext2-word", changes, run=path, resume=begun, display=TerminalDisplay())
 
 
 def guesses(run: Run) -> tuple[list[Attention], list[Attention]]:
-    """Validation texts of which the first blank was guessed right, and others: two each, the surest first."""
+    """Validation texts of which the first blank was guessed right, and others: two each, the surest first.
+
+    Of words only, in texts of which the vocabulary knows most: punctuation and rows of [UNK] show little.
+    """
     right: list[tuple[float, Attention]] = []
     wrong: list[tuple[float, Attention]] = []
     for prompt in sample_prompts(run, LOOKED_AT):
@@ -51,6 +60,8 @@ def guesses(run: Run) -> tuple[list[Attention], list[Attention]]:
         assert seen.filled is not None
         blank = seen.filled.blanks[0]
         best = blank.candidates[0]
+        if not (blank.true or "").isalpha() or seen.tokens.count("[UNK]") > KNOWN_ENOUGH * len(seen.tokens):
+            continue
         (right if best.token == blank.true else wrong).append((best.probability, seen))
     return [[seen for _, seen in sorted(kind, key=lambda pair: -pair[0])[:2]] for kind in (right, wrong)]  # type: ignore
 
