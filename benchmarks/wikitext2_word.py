@@ -56,6 +56,8 @@ def guesses(run: Run) -> tuple[list[Attention], list[Attention]]:
     right: list[tuple[float, Attention]] = []
     wrong: list[tuple[float, Attention]] = []
     for prompt in sample_prompts(run, LOOKED_AT):
+        if not any(len(asked.positions) for asked in prompt.example.asked.values()):
+            continue
         seen = run.attention_of(first_blank_only(run, prompt))
         assert seen.filled is not None
         blank = seen.filled.blanks[0]

@@ -19,7 +19,6 @@ from glassformer.look.figures import (
     has_glyph,
     new_figure,
     oklab_to_srgb,
-    percent,
     rendered,
     right_to_left,
     save,
@@ -27,6 +26,7 @@ from glassformer.look.figures import (
     text_width,
     visible,
 )
+from glassformer.wording import percent
 
 
 @styled
