@@ -2,18 +2,21 @@
 
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny_recipe
 import torch
+from tiny_recipe import recipe, text_file, train
 from trained import TEXT, copy_of_run, run_folder
 
 from glassformer.data.batch import collate
 from glassformer.data.builtin import Cloze, cloze
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.predict import Run, load
+from glassformer.training import trainer
 
 LONG = "The planet Mars is called the [MASK] planet of the sun"
 
@@ -256,6 +259,27 @@ def test_a_model_without_visible_attention_is_refused_by_name(tmp_path: Path) ->
 
 
 # ------------------------------------------------------------------------------------------------------ loading
+
+
+def test_the_recipe_says_which_weights_answer(tmp_path: Path) -> None:
+    """`training.weights=last` takes the newest, also where older ones had a lower validation loss; best the others."""
+    wanted = {"steps": 6, "evaluate_every": 2, "checkpoint_every": 2}
+    with pytest.MonkeyPatch.context() as patch:
+        losses = iter([9.0, 1.0, 2.0, 3.0] * 2)
+        real = trainer.evaluate
+        patch.setattr(trainer, "evaluate", lambda *a: replace(real(*a), loss=next(losses)))
+        runs = {
+            name: train(
+                recipe(text_file(tmp_path), training=wanted | {"weights": name, "evaluate_training_units": 0}),
+                tmp_path / name,
+            )
+            for name in ("best", "last")
+        }
+    for name, run in runs.items():
+        answering = load(run.path).model.state_dict()
+        for which, same in (("best", name == "best"), ("last", name == "last")):
+            other = load(run.path, which).model.state_dict()
+            assert all(torch.equal(answering[key], other[key]) for key in other) is same
 
 
 def test_which_weights(tmp_path: Path) -> None:

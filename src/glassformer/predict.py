@@ -122,9 +122,10 @@ class Run:
 
     @cached_property
     def model(self) -> nn.Module:
-        """The model with the best weights (or those of `which`), in evaluation mode, on the CPU."""
+        """The model with the weights of `which`, or those that `training.weights` names; evaluating, on the CPU."""
         model = model_for(self.recipe, self.objective)
-        tensors, _ = load_weights(self.directory, self.which)
+        newest = "last" if self.recipe.training.weights == "last" else None
+        tensors, _ = load_weights(self.directory, self.which or newest)
         load_into(model, tensors)
         return model.eval()
 
@@ -267,7 +268,8 @@ class Run:
 
 
 def load(path: str | Path, which: str | None = None) -> Run:
-    """A trained run. `which` is "best", "last" or "step-N"; None takes the best weights where there are such.
+    """A trained run. `which` is "best", "last" or "step-N"; None takes those that `training.weights` names, the
+    best where there are such.
 
     Raises UsageError when the folder is no run.
     """

@@ -55,6 +55,9 @@ class TrainingConfig(Config):
     log_every: int | None = Field(
         None, ge=1, description="steps between lines in metrics.jsonl; none: at most 200 in all"
     )
+    weights: Literal["best", "last"] = Field(
+        "best", description="which weights the run answers with: those of the lowest validation loss, or the newest"
+    )
     samples: int = Field(6, ge=0, description="fixed validation texts whose guesses are logged at each evaluation")
     nonfinite: Literal["skip", "stop"] = Field("skip", description="what a loss or gradient that is NaN does")
     device: Auto | Literal["cpu", "cuda", "mps"] = Field("auto", description="where to train")
