@@ -89,7 +89,7 @@ def overlay(
     axes = _page(figure, width, height)
     if title:
         axes.text(MARGIN, MARGIN + 0.1, fitted(title, 12.0, room), fontsize=12, va="center")
-    _draw_key(axes, MARGIN, top - 0.22, visible(tokens[masked], 16), float(attention.max()), whose)
+    _draw_key(axes, MARGIN, top - 0.22, visible(tokens[masked], 16), float(attention.max()), whose, width - MARGIN)
     _draw_words(axes, words, masked, attention, type_, top)
     axes.plot([MARGIN, width - MARGIN], [rule] * 2, color=COLOURS["rule"], linewidth=0.8)
     _draw_answer(axes, MARGIN, caption, shown, true)
@@ -221,7 +221,7 @@ def _ring(x: float, y: float, width: float, height: float) -> FancyBboxPatch:
     return ring
 
 
-def _draw_key(axes: Axes, x: float, y: float, masked: str, largest: float, whose: str) -> None:
+def _draw_key(axes: Axes, x: float, y: float, masked: str, largest: float, whose: str, right: float) -> None:
     """What the tint means: a strip of the scale with its ends said."""
     how: dict[str, Any] = {"fontsize": 8, "va": "center", "color": COLOURS["muted"], "parse_math": False}
     words = f"attention from “{masked}” to each token:  0%"
@@ -234,7 +234,10 @@ def _draw_key(axes: Axes, x: float, y: float, masked: str, largest: float, whose
         aspect="auto",
         zorder=1,
     )
-    axes.text(start + 0.98, y, percent(largest) + (f"   {whose}" if whose else ""), **how)
+    axes.text(start + 0.98, y, percent(largest), **how)
+    if whose:
+        start += 0.98 + text_width(percent(largest), 8.0) + 0.15
+        axes.text(start, y, fitted(whose, 8.0, right - start), **how)
 
 
 def _draw_answer(axes: Axes, x: float, y: float, candidates: list[tuple[str, float]], true: str | None) -> None:

@@ -84,6 +84,8 @@ def mean_in_words(seen: Attention) -> str:
 
 def chosen_in_words(seen: Attention, layer: int | None, head: int | Literal["all", "mean"]) -> str:
     """The same for one layer, or one head, of those that there are."""
+    if layer is None and not isinstance(head, int):
+        return mean_in_words(seen)
     layers, heads = seen.weights.shape[:2]
     which = f"layer {layer}" if layer is not None else f"mean of {layers} layers"
     return which + (f", head {head}" if isinstance(head, int) else f", mean of {heads} heads")
