@@ -1,4 +1,4 @@
-# make demo    set everything up in .venv, train the demo, show what it learned
+# make demo    set everything up in .venv, train both parts of the demo, show what they learned
 # make test    set everything up and pass lint, types, import direction and tests
 # make clean   remove what make has made (runs stay)
 
@@ -11,7 +11,7 @@ export GLASSFORMER_DATA
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.installed
-	$(BIN)/glassformer demo --run runs/mlm-demo
+	$(BIN)/glassformer demo
 
 test: lint
 	$(BIN)/python -m pytest

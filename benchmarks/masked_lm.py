@@ -190,11 +190,11 @@ class Kept:
 
     def trained(self, contestant: dict[str, Any], seed: int) -> dict[str, Any]:
         """Train, or remember."""
-        from glassformer.recipe import to_yaml
+        from glassformer.recipe import read_tree
         from glassformer.run import describe_environment
         from glassformer.snapshot import write_text_durably
 
-        settings = to_yaml(our_recipe(task_for(self.options, contestant, seed)))  # the peer too reads our data
+        settings = read_tree("mlm-wikitext2")  # the peer too reads our data
         known = [contestant, seed, self.options.minutes, POINTS, MODEL, settings, describe_environment()["versions"]]
         key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
         if key not in self.done:
@@ -419,7 +419,7 @@ def rows_of(parts: Any) -> list[list[int]]:
     """The full rows of our stream, before any corruption."""
     units = parts.train_units
     full = [i for i, length in enumerate(units.lengths) if length == LENGTH]
-    return [units.row(i * LENGTH, (i + 1) * LENGTH)[0].tolist() for i in full]
+    return [units.windows.row(i * LENGTH, (i + 1) * LENGTH)[0].tolist() for i in full]
 
 
 def peer_evaluation(model: Any, questions: Any) -> dict[str, float]:
@@ -461,7 +461,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=15.0, help="quality: minutes of each training")
     parser.add_argument("--seeds", type=int, default=3, help="quality: seeds")
     parser.add_argument("--rates", type=float, nargs="+", default=PEER_RATES, help="quality: the peer's learning rates")
-    parser.add_argument("--state", type=Path, default=Path("runs/masked_lm_quality.json"), help="quality: what is done")
+    kept = RESULTS / "masked_lm_quality_trainings.json"
+    parser.add_argument("--state", type=Path, default=kept, help="quality: the trainings that are done")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as cache:
         os.environ.setdefault("GLASSFORMER_CACHE", cache)

@@ -71,7 +71,7 @@ def guesses(run: Run) -> tuple[list[Attention], list[Attention]]:
 def first_blank_only(run: Run, prompt: Prompt) -> Prompt:
     """The text with its first asked word as the only [MASK]; what else the corruption changed is put right."""
     [(head, asked)] = prompt.example.asked.items()
-    ids = prompt.example.streams["encoder"].copy()
+    ids = prompt.example.streams["encoder"].ids.copy()
     ids[asked.positions] = asked.targets
     ids[asked.positions[0]] = run.tokenizer.mask_id
     example = prompt.example._replace(

@@ -12,7 +12,8 @@ from tiny_recipe import text_file
 from glassformer.data.batch import Batch, BatchConfig, collate, plan
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
-from glassformer.model.transformer import ModelConfig, Transformer
+from glassformer.model.config import ModelConfig
+from glassformer.model.transformer import Transformer
 from glassformer.objectives.masked_lm import MaskedLM, MaskedLMConfig
 from glassformer.training.engine import threads
 

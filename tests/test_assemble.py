@@ -147,14 +147,14 @@ def test_test_data_must_be_named(text: Path) -> None:
     assert "data.test=FILE" in raised.value.mend
     parts = assemble(recipe(text))
     with pytest.raises(UsageError, match=r"names no test data"):
-        corpus_for(recipe(text), parts.tokenizer, "test")
+        corpus_for(recipe(text), parts.tokenizers, "test")
     other = text_file(text.parent, sentences(9, seed=5), "test.txt")
     wanted = recipe(text, data={"test": str(other)})
-    assert corpus_for(wanted, parts.tokenizer, "test").n_documents == 9
+    assert corpus_for(wanted, parts.tokenizers, "test").n_documents == 9
     with_validation = recipe(text, data={"validation": str(other)})
-    tokenizer = assemble(with_validation).tokenizer  # now the training part is in the cache
+    tokenizers = assemble(with_validation).tokenizers  # now the training part is in the cache
     with pytest.raises(UsageError, match=r"names no test data"):
-        corpus_for(with_validation, tokenizer, "test")
+        corpus_for(with_validation, tokenizers, "test")
 
 
 @pytest.mark.parametrize("implementation", ["glassformer", "torch"])

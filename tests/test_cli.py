@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import tiny_recipe
-from trained import TEXT, Said, command, copy_of_run, run_folder
+from trained import TEXT, Said, command, copy_of_run, generator_folder, run_folder
 
 from glassformer import cli, launch
 from glassformer.recipe import to_yaml
 
-COMMANDS = "train fill evaluate attention compare doctor demo recipes runs info".split()  # noqa: SIM905
+COMMANDS = "train fill generate score evaluate attention compare preview doctor demo recipes runs info".split()  # noqa: SIM905
 DOCUMENT = Path(__file__).parent.parent / "docs" / "json.md"
 
 
@@ -94,7 +94,7 @@ def test_help_has_types_and_defaults(name: str, words: list[str]) -> None:
 def test_every_option_is_explained() -> None:
     for name in COMMANDS:
         for line in help_of(name).out.partition("Options:")[2].splitlines():
-            option = re.match(r"  (--\S+)( <.*>)?( {2,}\S+|$)", line)
+            option = re.match(r"  (--\S+)( / --\S+)?( <.*>)?( {2,}\S+|$)", line)
             assert line.startswith("   ") or not line or option, line
 
 
@@ -152,7 +152,12 @@ def kinds(value: Any, example: Any, place: str = "") -> None:
 
 def answer_to(case: Documented, recipe_file: Path, tmp_path: Path) -> Any:
     """The command of the document, carried out."""
-    places = {"RUN": str(run_folder()), "RECIPE": str(recipe_file), "NEW": str(tmp_path / "new")}
+    places = {
+        "RUN": str(run_folder()),
+        "GENERATOR": str(generator_folder()),
+        "RECIPE": str(recipe_file),
+        "NEW": str(tmp_path / "new"),
+    }
     places["FOLDER"] = str(run_folder().parent)
     arguments = [places.get(a, str(tmp_path / a) if a.startswith("FILE") else a) for a in case.arguments]
     said = command(*arguments)

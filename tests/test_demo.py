@@ -7,7 +7,18 @@ from rich.console import Console
 from tiny_recipe import recipe, text_file
 
 from glassformer.data.builtin import cloze
-from glassformer.demo import SHOWN, guessing, keep_older, most_frequent, share, was_stopped
+from glassformer.data.pairs import Pair, builtin_pairs
+from glassformer.demo import (
+    SHOWN,
+    SHOWN_PAIRS,
+    Said,
+    guessing,
+    keep_older,
+    most_frequent,
+    pairs_summary,
+    share,
+    was_stopped,
+)
 from glassformer.errors import UsageError
 from glassformer.predict import Answered
 from glassformer.recipe import to_yaml
@@ -61,5 +72,13 @@ def test_shares() -> None:
 
 
 def test_what_is_shown_is_in_the_training_part() -> None:
-    """Every sentence of the table is one of the corpus."""
+    """Every sentence of the tables is one of the corpus."""
     assert set(SHOWN) <= {question.text for question in cloze("facts", "train")}
+    assert set(SHOWN_PAIRS) <= {pair.source for pair in builtin_pairs("builtin:pairs/train")}
+
+
+def test_exactly_right_is_exactly_the_target() -> None:
+    pair = Pair("I love dogs", "J'aime les chiens")
+    answers = [Said(pair, "J'aime les chiens"), Said(pair, "J'aime les chats"), Said(pair, "j'aime les chiens")]
+    assert [one.mark for one in answers] == ["right", *["wrong: J'aime les chiens"] * 2]
+    assert "33.3% of the 3 pairs" in pairs_summary(answers, answers[:1])

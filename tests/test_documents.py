@@ -76,10 +76,11 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An otherwise empty folder with `my.txt` and a hasty run of the demo in `runs/mlm-demo`."""
+    """An otherwise empty folder with `my.txt` and hasty runs of the demo in `runs/mlm-demo` and `runs/pairs`."""
     folder = tmp_path_factory.mktemp("documents")
     (folder / "my.txt").write_text("\n".join(MY_TEXT) + "\n", encoding="utf-8")
     run(["glassformer", "train", "mlm-demo", "training.steps=30", "--run", "runs/mlm-demo"], folder)
+    run(["glassformer", "train", "seq2seq-demo", "training.steps=30", "--run", "runs/pairs"], folder)
     return folder
 
 
@@ -159,6 +160,9 @@ def test_the_examples_are_short_and_run(example: Path, folder: Path) -> None:
     arguments = {
         "train_mlm.py": ["--change", STEPS, "--run", "runs/example"],
         "visualize_attention.py": ["--run", "runs/mlm-demo", "--output", "pictures"],
+        "train_seq2seq.py": ["--change", STEPS, "--run", "runs/example-pairs"],
+        "inference.py": ["--run", "runs/pairs"],
+        "visualize_decoder_attention.py": ["--run", "runs/pairs", "--output", "pictures"],
     }
     done = run([sys.executable, str(example), *arguments[example.name]], folder)
     assert done.stdout

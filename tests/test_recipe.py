@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.model.transformer import ModelConfig
+from glassformer.model.config import ModelConfig
 from glassformer.recipe import (
     Recipe,
     apply_changes,

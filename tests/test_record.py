@@ -8,7 +8,8 @@ from glassformer.data.batch import Batch
 from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError
 from glassformer.model.attention.full import FullAttention
-from glassformer.model.layers import MultiHeadAttention
+from glassformer.model.config import ModelConfig
+from glassformer.model.layers import MultiHeadAttention, Surroundings
 from glassformer.model.transformer import Transformer
 from glassformer.record import RecordedAttention, attention_places, record
 
@@ -115,9 +116,8 @@ def test_outputs_are_recorded_at_other_places(model, batch):
         logits = model(batch)
     assert tape.places == ["", "encoder", "encoder.blocks.0", "encoder.blocks.1"]
     torch.testing.assert_close(model.encoder.norm(tape["encoder.blocks.1"]), tape["encoder"])
-    torch.testing.assert_close(
-        model.encoder.blocks[1](tape["encoder.blocks.0"], batch.streams["encoder"].mask), tape["encoder.blocks.1"]
-    )
+    around = Surroundings(batch.streams["encoder"].mask)
+    torch.testing.assert_close(model.encoder.blocks[1](tape["encoder.blocks.0"], around), tape["encoder.blocks.1"])
     assert torch.equal(tape[""]["masked_lm"], logits["masked_lm"])
 
 
@@ -160,11 +160,11 @@ def test_a_layer_shared_across_depth_has_an_address_for_each_place(model, batch)
     with record(model, "*self_attention", "encoder.blocks.?") as tape:
         model(batch)
     stream, block = batch.streams["encoder"], model.encoder.blocks[0]
-    x = model.encoder.embeddings(stream.input_ids, stream.positions)
+    x = model.encoder.embeddings(stream.input_ids, model.encoder.positions(stream.positions))
     for place, attention in (("encoder.blocks.0", FIRST), ("encoder.blocks.1", SECOND)):
         q = block.self_attention.query_key_value(block.attention_norm(x)).chunk(3, -1)[0]
         torch.testing.assert_close(tape[attention].q, block.self_attention.split(q))
-        x = block(x, stream.mask)
+        x = block(x, Surroundings(stream.mask))
         torch.testing.assert_close(tape[place], x)
     assert not torch.allclose(tape[FIRST].q, tape[SECOND].q)
 
@@ -183,9 +183,9 @@ def test_one_of_the_places_of_a_shared_layer(model, batch):
 
 def test_attention_by_itself(model):
     """A single layer, outside any model, can be recorded too."""
-    attention = MultiHeadAttention(12, 3, "full", 0.0)
+    attention = MultiHeadAttention(ModelConfig(d_model=12, n_heads=3))
     with record(attention) as tape:
-        attention(torch.randn(2, 5, 12), AttentionMask())
+        attention(torch.randn(2, 5, 12), Surroundings(AttentionMask()))
     [place] = attention_places(attention)
     assert tape[place].weights().shape == (2, 3, 5, 5)
 

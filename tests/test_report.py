@@ -106,14 +106,14 @@ def test_numbers_are_those_of_the_run(
     for name in ("a.json", "a.npz"):
         report.draw_attention(run, TEXT, tmp_path / name, layer, head)
     with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
-        assert set(arrays) == {"weights", "tokens"}
+        assert set(arrays) == {"weights", "tokens", "keys"}
         assert arrays["weights"].shape == (*shape, 8, 8)
         assert np.array_equal(arrays["weights"], seen.weights[where])
         assert arrays["tokens"].tolist() == seen.tokens
     record = json.loads((tmp_path / "a.json").read_text())
     assert np.array(record["weights"]) == pytest.approx(seen.weights[where], abs=1e-6)
     assert np.array(record["weights"]).sum(-1) == pytest.approx(1, abs=1e-5)
-    assert record["tokens"] == seen.tokens
+    assert record["tokens"] == record["keys"] == seen.tokens
     assert (record["layer"], record["head"]) == (layer, head)
     assert record["blanks"] == run.fill(TEXT).record()["blanks"]
 

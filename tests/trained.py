@@ -46,6 +46,26 @@ def run_folder() -> Path:
     return folder / "runs" / "tiny"
 
 
+@functools.lru_cache
+def generator_folder() -> Path:
+    """A run of 40 steps of a causal model on the same facts, all in pieces of words. Not to be changed: copy it."""
+    folder = Path(tempfile.mkdtemp(prefix="glassformer-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    text = tiny_recipe.text_file(folder, ["Mars is called the red planet", *sentences("facts", "train")[:SENTENCES]])
+    recipe = tiny_recipe.recipe(
+        text,
+        objective={"name": "causal_lm"},
+        tokenizer={"kind": "bpe", "vocab_size": 400},
+        model={"max_length": 40},
+        optimizer={"learning_rate": 0.01},
+        training={"steps": 40, "evaluate_every": 20, "checkpoint_every": 20},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLASSFORMER_CACHE", str(folder / "cache"))
+        tiny_recipe.train(recipe, folder / "runs" / "generator")
+    return folder / "runs" / "generator"
+
+
 def copy_of_run(folder: Path, name: str = "copy") -> Path:
     """A copy that a test may damage."""
     return Path(shutil.copytree(run_folder(), folder / name))

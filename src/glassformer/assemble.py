@@ -7,10 +7,11 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from glassformer.baselines.torch_encoder import TorchTransformer
+from glassformer.baselines.torch_transformer import TorchTransformer
 from glassformer.data.corpus import Corpus, cached_tokenizer
+from glassformer.data.pairs import pairs_fingerprint, read_pairs
 from glassformer.data.sources import fingerprint, read_documents, split
-from glassformer.data.tokenizer import Tokenizer
+from glassformer.data.tokenizer import Tokenizer, TokenizerConfig, Tokenizers
 from glassformer.errors import UsageError
 from glassformer.model.transformer import Transformer
 from glassformer.objectives import Objective, Units, find_objective
@@ -25,10 +26,15 @@ class Parts(NamedTuple):
     """What a recipe's data, tokenizer and objective come to."""
 
     recipe: Recipe
-    tokenizer: Tokenizer
+    tokenizers: Tokenizers
     objective: Objective
     train: Corpus
     validation: Corpus
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer; of pairs, that of the sources."""
+        return self.tokenizers.source
 
     @property
     def train_units(self) -> Units:
@@ -42,16 +48,16 @@ class Parts(NamedTuple):
 
 
 def assemble(
-    recipe: Recipe, say: Callable[[str], None] = lambda text: None, tokenizer: Tokenizer | None = None
+    recipe: Recipe, say: Callable[[str], None] = lambda text: None, tokenizers: Tokenizers | None = None
 ) -> Parts:
     """Read the data, train the tokenizer (unless it is handed in), tokenise (or open what an earlier run tokenised).
 
     Raises UsageError when the text is too short for one batch.
     """
-    tokenizer = tokenizer or tokenizer_for(recipe, say)
-    objective = objective_for(recipe, tokenizer)
-    train, validation = (corpus_for(recipe, tokenizer, part, say) for part in ("train", "validation"))
-    parts = Parts(recipe, tokenizer, objective, train, validation)
+    tokenizers = tokenizers or tokenizers_for(recipe, say)
+    objective = objective_for(recipe, tokenizers)
+    train, validation = (corpus_for(recipe, tokenizers, part, say) for part in ("train", "validation"))
+    parts = Parts(recipe, tokenizers, objective, train, validation)
     units = len(parts.train_units)
     if units < recipe.batch.size and recipe.batch.tokens is None and recipe.batch.layout != "packed":
         raise UsageError(
@@ -62,67 +68,133 @@ def assemble(
     return parts
 
 
-def objective_for(recipe: Recipe, tokenizer: Tokenizer) -> Objective:
-    """The recipe's objective."""
-    name = recipe.model_dump()["objective"]["name"]
-    return find_objective(name)(recipe.objective, tokenizer, recipe.model.max_length)
+def objective_class(recipe: Recipe) -> type[Objective]:
+    """The class of the recipe's objective."""
+    return find_objective(recipe.model_dump()["objective"]["name"])
+
+
+def objective_for(recipe: Recipe, tokenizers: Tokenizers) -> Objective:
+    """The recipe's objective. Raises UsageError where the model has not the stacks that it needs."""
+    kind = objective_class(recipe)
+    _refuse_what_does_not_fit(recipe, kind, recipe.model_dump()["objective"]["name"])
+    return kind(recipe.objective, tokenizers.source, recipe.model.max_length, tokenizers.target)
+
+
+def _refuse_what_does_not_fit(recipe: Recipe, kind: type[Objective], name: str) -> None:
+    """Raises UsageError where model or data are not what the objective needs."""
+    family = recipe.model.family
+    if "encoder_decoder" in (kind.family, family) and kind.family != family:
+        needs = "an encoder and a decoder" if kind.family == "encoder_decoder" else "one stack"
+        raise UsageError(
+            f"{name} needs {needs}, and model.family={family}", f"use model.family={kind.family}, or leave it out"
+        )
+    if recipe.model.positions == "relative" and kind.family == "encoder" and family == "decoder":
+        raise UsageError(
+            f"{name} looks both ways, and the relative positions of a decoder tell only what lies behind",
+            "use model.family=encoder",
+        )
+    data = recipe.data
+    of_pairs = (data.train_targets, data.validation_targets, data.test_targets, data.target_column)
+    if not kind.pairs and any(value is not None for value in (*of_pairs, recipe.target_tokenizer)):
+        raise UsageError(
+            f"{name} learns from single texts, and the recipe says where their targets are, or how they are cut",
+            "use objective.name=seq2seq to learn from pairs, or leave out targets, target_column and target_tokenizer",
+        )
 
 
 def model_for(recipe: Recipe, objective: Objective) -> Transformer:
     """The recipe's model with fresh weights, a pure function of the recipe's seed."""
     kinds = {"glassformer": Transformer, "torch": TorchTransformer}
+    one, other = objective.tokenizer, objective.target_tokenizer
+    sizes: int | dict[str, int] = one.vocab_size
+    if other is not one:
+        sizes = {"encoder": one.vocab_size, "decoder": other.vocab_size}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return kinds[recipe.model.implementation](recipe.model, objective.tokenizer.vocab_size, objective.heads())
+        return kinds[recipe.model.implementation](recipe.model, sizes, objective.heads())
 
 
 def documents_for(recipe: Recipe, part: Split) -> list[str]:
-    """The texts of one part of the data. Without a validation source, a share of the training texts is held out."""
-    source, is_cut = source_of(recipe, part)
-    documents = list(read_documents(source, recipe.data.column, recipe.data.document))
-    if is_cut:
-        return split(documents, recipe.data.validation_share, recipe.seed)[0 if part == "train" else 1]
-    return documents
+    """The texts of one part of the data; of pairs, the sources. Without a validation source, a share of the training
+    texts is held out."""
+    return [text for text, _ in rows_for(recipe, part)]
 
 
-def source_of(recipe: Recipe, part: Split) -> tuple[str | tuple[str, ...], bool]:
-    """Where a part comes from, and whether that is cut into training and validation. Raises UsageError without test
-    data."""
+def rows_for(recipe: Recipe, part: Split) -> list[tuple[str, str | None]]:
+    """The texts of one part of the data, each with its target, where the objective is over pairs."""
+    place = place_of(recipe, part)
+    rows: list[tuple[str, str | None]]
+    if objective_class(recipe).pairs:
+        data = recipe.data
+        rows = list(read_pairs(place.source, place.targets, data.column, data.target_column))
+    else:
+        rows = [(text, None) for text in read_documents(place.source, recipe.data.column, recipe.data.document)]
+    if place.is_cut:
+        parts = split(rows, recipe.data.validation_share, recipe.seed, key=lambda row: row[0])
+        return parts[0 if part == "train" else 1]
+    return rows
+
+
+class DataPlace(NamedTuple):
+    """Where one part of the data comes from, and whether that is cut into training and validation."""
+
+    source: str | tuple[str, ...]
+    targets: str | tuple[str, ...] | None
+    is_cut: bool
+
+
+def place_of(recipe: Recipe, part: Split) -> DataPlace:
+    """Where a part comes from. Raises UsageError without test data."""
     data = recipe.data
     if part == "test":
         if data.test is None:
             raise UsageError("this recipe names no test data", "use --split validation, or give data.test=FILE")
-        return data.test, False
+        return DataPlace(data.test, data.test_targets, is_cut=False)
     if part == "validation" and data.validation is not None:
-        return data.validation, False
-    return data.train, data.validation is None
+        return DataPlace(data.validation, data.validation_targets, is_cut=False)
+    return DataPlace(data.train, data.train_targets, is_cut=data.validation is None)
 
 
-def tokenizer_for(recipe: Recipe, say: Callable[[str], None] = lambda text: None) -> Tokenizer:
-    """The tokenizer that the recipe names, or one trained on its training texts (kept in the cache)."""
+def tokenizers_for(recipe: Recipe, say: Callable[[str], None] = lambda text: None) -> Tokenizers:
+    """The tokenizers that the recipe names, or those trained on its training texts (kept in the cache). Of pairs one
+    tokenizer reads both sides, unless `target_tokenizer` says what the targets have."""
 
-    def texts() -> list[str]:
-        say(f"training a {recipe.tokenizer.kind} tokenizer")
-        return documents_for(recipe, "train")
+    def train(settings: TokenizerConfig, sides: tuple[int, ...]) -> Tokenizer:
+        def texts() -> list[str]:
+            say(f"training a {settings.kind} tokenizer")
+            return [text for row in rows_for(recipe, "train") for text in (row[n] for n in sides) if text is not None]
 
-    return cached_tokenizer(_key(recipe, "train"), texts, recipe.tokenizer)
+        return cached_tokenizer(_key(recipe, "train") + "".join(map(str, sides)), texts, settings)
+
+    if recipe.target_tokenizer is None:
+        return Tokenizers(train(recipe.tokenizer, (0, 1)))
+    return Tokenizers(train(recipe.tokenizer, (0,)), train(recipe.target_tokenizer, (1,)))
 
 
 def corpus_for(
-    recipe: Recipe, tokenizer: Tokenizer, part: Split, say: Callable[[str], None] = lambda text: None
+    recipe: Recipe, tokenizers: Tokenizers, part: Split, say: Callable[[str], None] = lambda text: None
 ) -> Corpus:
     """One part of the data as a token store, opened from the cache if it has been tokenised before."""
+    key, pairs = _key(recipe, part), objective_class(recipe).pairs
 
-    def documents() -> list[str]:
-        say(f"reading and tokenising the {part} texts")
-        return documents_for(recipe, part)
+    def side(number: int, tokenizer: Tokenizer) -> Corpus:
+        def documents() -> list[str]:
+            say(f"reading and tokenising the {part} {('sources', 'targets')[number] if pairs else 'texts'}")
+            return [row[number] or "" for row in rows_for(recipe, part)]
 
-    return Corpus.cached(_key(recipe, part), documents, tokenizer)
+        return Corpus.cached(f"{key}{number}" if pairs else key, documents, tokenizer, keep_empty=pairs)
+
+    corpus = side(0, tokenizers.source)
+    return corpus.paired(side(1, tokenizers.target or tokenizers.source)) if pairs else corpus
 
 
 def _key(recipe: Recipe, part: Split) -> str:
     """A name for everything that decides one part of the data: contents, settings, split."""
-    source, is_cut = source_of(recipe, part)
-    split_by = [SPLIT, part, recipe.data.validation_share, recipe.seed] if is_cut else None
-    content = fingerprint(source, recipe.data.column, recipe.data.document)
+    place = place_of(recipe, part)
+    split_by = [SPLIT, part, recipe.data.validation_share, recipe.seed] if place.is_cut else None
+    data = recipe.data
+    if objective_class(recipe).pairs:
+        content = pairs_fingerprint(place.source, place.targets, data.column, data.target_column)
+    else:
+        content = fingerprint(place.source, data.column, data.document)
     return hashlib.sha256(json.dumps([content, split_by]).encode()).hexdigest()

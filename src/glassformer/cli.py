@@ -157,7 +157,8 @@ def train(
     if best is not None:
         print(f"best validation loss {best['loss']:.4f} at step {best['step']}, in {path}")
     print(f"curves and attention: {printable(str(finished.directory.plots))}")
-    print(f'try: glassformer fill {path} "a text with a [MASK]"')
+    asks = 'generate {} "a text"' if finished.objective.generates else 'fill {} "a text with a [MASK]"'
+    print(f"try: glassformer {asks.format(path)}")
 
 
 @app.command()
@@ -207,7 +208,102 @@ def in_lines(filled: "Filled") -> str:
     return printable("\n".join(lines))
 
 
-def texts_from(texts: list[str] | None, file: Path | None) -> Iterator[str]:
+@app.command()
+def generate(
+    run: RunPath,
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT", help="beginnings, or sources", show_default=False)
+    ] = None,
+    beam: Annotated[int, typer.Option(min=1, help="texts kept at a time, by their probability as a whole")] = 1,
+    length_penalty: Annotated[float, typer.Option(help="beam: above 1 favours long texts")] = 1.0,
+    sample: Annotated[bool, typer.Option("--sample", help="draw each token by its probability")] = False,
+    temperature: Annotated[float, typer.Option(help="sample: below 1 favours the likely tokens")] = 1.0,
+    top_k: Annotated[int | None, typer.Option(min=1, help="sample: only from the k likeliest")] = None,
+    top_p: Annotated[float, typer.Option(help="sample: only from the likeliest with this share together")] = 1.0,
+    min_p: Annotated[float, typer.Option(help="sample: only from those with this share of the likeliest's")] = 0.0,
+    repetition_penalty: Annotated[float, typer.Option(help="above 1 disfavours what has occurred")] = 1.0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="stop after so many tokens")] = 128,
+    num: Annotated[int, typer.Option(min=1, help="texts for each prompt")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="sample: the same seed gives the same texts")] = 1,
+    file: Annotated[Path | None, typer.Option(help="a file with one text in each line")] = None,
+    stream: Annotated[bool | None, typer.Option(help="show a text as it grows; on a terminal that is so")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print a line of JSON for each text")] = False,
+) -> None:
+    """Go on with texts, or answer them.
+
+    The texts are arguments, lines of --file, or lines of standard input; on a terminal they are asked for.
+
+    \b
+    glassformer generate runs/seq2seq-demo "AI improves healthcare"
+    glassformer generate runs/my "Once upon a time" --sample --temperature 0.8 --top-p 0.95
+    """
+    if stream and as_json:
+        raise UsageError("--stream shows a text as it grows, --json when it is finished", "give one of them")
+    from glassformer.predict import load
+
+    settings: dict[str, Any] = {"beam": beam, "length_penalty": length_penalty, "sample": sample}
+    settings |= {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+    settings |= {"repetition_penalty": repetition_penalty, "max_tokens": max_tokens, "number": num, "seed": seed}
+    as_it_grows = stream if stream is not None else (sys.stdout.isatty() and beam == 1 and num == 1 and not as_json)
+    trained = load(run)
+    asking = not texts and file is None and sys.stdin.isatty()
+    for text in texts_from(texts, file, "a text to go on with, or a source, or an empty line to end"):
+        try:
+            if as_it_grows:
+                for piece in trained.stream(text, **settings):
+                    print(printable(piece), end="", flush=True)
+                print()
+            elif as_json:
+                show(trained.generate(text, **settings).record())
+            else:
+                for output in trained.generate(text, **settings).outputs:
+                    print(printable(output.text))
+        except UsageError as error:
+            if not asking:
+                raise
+            complain(error)
+
+
+@app.command()
+def score(
+    run: RunPath,
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="texts", show_default=False)] = None,
+    file: Annotated[Path | None, typer.Option(help="a file with one text in each line")] = None,
+    output: Annotated[Path | None, typer.Option(help="FILE.png, .svg or .pdf: the words, coloured (one text)")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print a line of JSON for each text")] = False,
+) -> None:
+    """Say how much each word of a text surprises a model.
+
+    Surprisal is -ln of the probability of a word, in nats. A causal model sees what stands before a word; a model that
+    fills blanks sees all the others, so that its perplexity is a pseudo-perplexity.
+
+    \b
+    glassformer score runs/mlm-demo "Mars is called the red planet" --output mars.png
+    """
+    from glassformer.look.figures import save
+    from glassformer.look.overlay import surprisal
+    from glassformer.predict import load
+
+    trained = load(run)
+    asked = list(texts_from(texts, file, "a text, or an empty line to end"))
+    if output is not None and len(asked) != 1:
+        raise UsageError(f"{len(asked)} texts do not fit into one picture", "score one text, or leave out --output")
+    for text in asked:
+        scored = trained.score(text)
+        kind = "perplexity" if trained.objective.generates else "pseudo-perplexity"
+        if output is not None:
+            save(surprisal(scored.tokens, scored.surprisal, f"{kind} {scored.perplexity:,.2f}"), output)
+        if as_json:
+            show(scored.record())
+        else:
+            nats = ["-" if value is None else f"{value:.2f}" for value in scored.surprisal]
+            words = [f"{token} {value}" for token, value in zip(scored.tokens, nats, strict=True)]
+            print(printable(f"{'   '.join(words)}\n{kind} {scored.perplexity:,.2f}"))
+
+
+def texts_from(
+    texts: list[str] | None, file: Path | None, asked: str = "a text with [MASK], or an empty line to end"
+) -> Iterator[str]:
     """Texts from arguments, a file, standard input, or one by one from a person. Blank lines are passed over."""
     if texts and file:
         raise UsageError("texts and --file are both given", "use one of them")
@@ -216,7 +312,7 @@ def texts_from(texts: list[str] | None, file: Path | None) -> Iterator[str]:
     elif file is not None:
         yield from texts_in(file)
     elif sys.stdin.isatty():
-        yield from asked_texts()
+        yield from asked_texts(asked)
     else:
         yield from piped_texts()
 
@@ -248,12 +344,12 @@ def piped_texts() -> Iterator[str]:
             empty = False
             yield text
     if empty:
-        raise UsageError("there is no text on standard input", 'give one: glassformer fill RUN "a text with a [MASK]"')
+        raise UsageError("there is no text on standard input", 'give one there, or behind the run: RUN "a text"')
 
 
-def asked_texts() -> Iterator[str]:
+def asked_texts(asked: str) -> Iterator[str]:
     """Ask until an empty line or the end of input."""
-    print("a text with [MASK], or an empty line to end", file=sys.stderr)
+    print(asked, file=sys.stderr)
     sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # refused later, with the place
     while True:
         try:
@@ -307,6 +403,13 @@ def attention(
     ] = "heatmap",
     true: Annotated[str | None, typer.Option(help="overlay: the right word, for the caption")] = None,
     blank: Annotated[int, typer.Option(min=1, help="overlay: which [MASK], counted from 1")] = 1,
+    kind: Annotated[
+        Literal["self", "cross", "decoder"],
+        typer.Option(help="self: of the text; of an encoder-decoder also: from target to source, or of the target"),
+    ] = "self",
+    target: Annotated[
+        str | None, typer.Option(help="cross, decoder: what the decoder reads; without it the model's own answer")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the numbers as JSON")] = False,
 ) -> None:
     """Draw the attention of a text, or write its numbers.
@@ -314,6 +417,7 @@ def attention(
     \b
     glassformer attention runs/mlm-demo "Mars is called the red planet" --output mars.png
     glassformer attention runs/mlm-demo "Mars is called the [MASK] planet" --view overlay --true red --output mars.pdf
+    glassformer attention runs/seq2seq-demo "I love dogs" --kind cross --output dogs.png
     """
     from glassformer.look import report
     from glassformer.predict import load
@@ -321,10 +425,11 @@ def attention(
     if output is None and not as_json:
         raise UsageError("where should it go?", "name a file with --output, or print the numbers with --json")
     trained = load(run)
+    which = head_choice(head)
     if output is not None:
-        report.draw_attention(trained, text, output, layer, head_choice(head), view, true, blank - 1)
+        report.draw_attention(trained, text, output, layer, which, view, true, blank - 1, kind, target)
     if as_json:
-        show(report.numbers(trained, text, layer, head_choice(head)))
+        show(report.numbers(text, report.attention_of(trained, text, kind, target), layer, which, kind))
     else:
         print(printable(str(output)))
 
@@ -361,8 +466,41 @@ def compare(
         results(rows)
         if output is not None:
             print(printable(str(output)))
-    if len({each.tokenizer.identity for each in loaded}) > 1:
+    if len({(each.tokenizer.identity, each.objective.target_tokenizer.identity) for each in loaded}) > 1:
         print("note: the runs have different vocabularies, so their losses are not of the same tokens", file=sys.stderr)
+
+
+@app.command()
+def preview(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="a shipped recipe, a YAML file, or a text of your own")
+    ],
+    changes: Changes = None,
+    count: Annotated[int, typer.Option(min=1, help="examples")] = 3,
+    output: Annotated[Path | None, typer.Option(help="FILE.png, .svg or .pdf: the same as a picture")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a model is given: tokens, targets, masks.
+
+    \b
+    glassformer preview mlm-demo
+    glassformer preview mlm-demo objective.name=permutation_lm --output order.png
+    """
+    from glassformer.launch import find_recipe
+    from glassformer.look import preview as look
+    from glassformer.look.figures import save
+
+    name, found = find_recipe(recipe, list(changes or []), lambda line: None)
+    shown = look.previews(found, count)
+    if output is not None:
+        objective = found.objective.model_dump()["name"]
+        save(look.figure(shown, f"{name}: {objective}"), output)
+    if as_json:
+        show(shown)
+    elif output is not None:
+        print(printable(str(output)))
+    else:
+        print(printable("\n\n".join(look.in_words(one) for one in shown)))
 
 
 @app.command()
@@ -393,12 +531,15 @@ def doctor(
 
 @app.command()
 def demo(
-    run: Annotated[Path, typer.Option(help="the run directory")] = Path("runs/mlm-demo"),
+    run: Annotated[Path, typer.Option(help="where the first part goes")] = Path("runs/mlm-demo"),
+    pairs: Annotated[Path, typer.Option(help="where the second goes")] = Path("runs/seq2seq-demo"),
 ) -> None:
-    """Train on the built-in facts, and show what was learned."""
-    from glassformer.demo import demo as show_demo
+    """Train on the built-in texts, and show what was learned."""
+    from glassformer.demo import demo as show_facts
+    from glassformer.demo import demo_pairs
 
-    show_demo(run)
+    show_facts(run)
+    demo_pairs(pairs)
 
 
 @app.command()

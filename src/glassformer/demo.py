@@ -1,16 +1,19 @@
-"""The demo: train on the built-in facts, then show what was learned. What `make demo` runs."""
+"""The demo: an encoder learns the built-in facts, an encoder-decoder the built-in pairs, and both show what they have
+learned. What `make demo` runs."""
 
 import itertools
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from glassformer.data.builtin import Cloze, cloze, sentences
+from glassformer.data.pairs import Pair, builtin_pairs
 from glassformer.launch import train
 from glassformer.look.figures import save
 from glassformer.look.heatmaps import heatmap
@@ -18,9 +21,18 @@ from glassformer.look.report import overlay_of
 from glassformer.predict import Answered, Run
 from glassformer.recipe import read
 from glassformer.run import RunDirectory
+from glassformer.snapshot import write_text_durably
 from glassformer.training.checkpoints import checkpoint_steps
 from glassformer.training.display import TerminalDisplay
 
+SHOWN_PAIRS = (
+    "AI improves healthcare",
+    "Planes are faster than cars",
+    "What is the largest animal?",
+    "By whom was JavaScript created?",
+    "I love dogs",
+    "They eat apples",
+)
 SHOWN = (
     "Transformers use [MASK] attention",
     "Mars is called the [MASK] planet",
@@ -36,13 +48,8 @@ SHOWN = (
 def demo(path: Path, changes: Sequence[str] = ()) -> Run:
     """Train `mlm-demo` into `path` and print blanks, losses, accuracies, places, and what to try next. A demo that was
     stopped goes on; a finished run is moved aside, and that is said."""
-    console = Console()
-    if not console.is_terminal:  # a file or a pipe has no edge to wrap at
-        console = Console(width=110)
-    stopped = was_stopped(path)
-    if not stopped:
-        keep_older(path, console)
-    run = train("mlm-demo", changes, run=path, resume=stopped, display=TerminalDisplay(Console(stderr=True)))
+    console = a_console()
+    run = trained("mlm-demo", path, changes, console)
     learned = run.cloze(cloze("facts", "train"))
     held_out = run.cloze(cloze("facts", "heldout"))
     shown = [answer for answer in learned if answer.text in SHOWN]
@@ -52,6 +59,91 @@ def demo(path: Path, changes: Sequence[str] = ()) -> Run:
     draw_facts(run)
     console.print(where_to_look(run), soft_wrap=True, markup=False)
     return run
+
+
+def demo_pairs(path: Path, changes: Sequence[str] = ()) -> Run:
+    """The same for `seq2seq-demo`: paraphrases, answers and translations, and the picture of one word attending to
+    another."""
+    console = a_console()
+    run = trained("seq2seq-demo", path, changes, console)
+    learned, held_out = said(run, "train"), said(run, "heldout")
+    console.print(pairs_table("What it has learned", [one for one in learned if one.pair.source in SHOWN_PAIRS]))
+    console.print(pairs_table("Sentences that it has never seen", held_out[:: len(held_out) // 9]))
+    console.print(pairs_summary(learned, held_out), soft_wrap=True, markup=False)
+    texts = [f"{one.pair.source}\n  {one.text}   ({one.mark})" for one in (*held_out, *learned)]
+    write_text_durably(run.directory.samples / "generated.txt", "\n".join(texts) + "\n")
+    seen = run.attention("I love dogs", kind="cross")
+    picture = save(heatmap(seen.weights, seen.tokens, seen.keys or []), run.directory.plots / "dogs.png")
+    program = sys.argv[0]
+    console.print(
+        "\n".join(
+            [
+                "",
+                f"everything is in {path}:",
+                f"  {picture}      each word of the answer, and the words of the source that it attended to",
+                f"  {path}/samples/generated.txt   everything that it was asked, and its answers",
+                "",
+                "next, try:",
+                f'  {program} generate {path} "I love cats" --beam 4',
+                f'  {program} attention {path} "I love dogs" --kind cross --layer 1 --head mean --output dogs.png',
+            ]
+        ),
+        soft_wrap=True,
+        markup=False,
+    )
+    return run
+
+
+class Said(NamedTuple):
+    """A pair, and what the model made of its source."""
+
+    pair: Pair
+    text: str
+
+    @property
+    def mark(self) -> str:
+        """Right, or what would have been."""
+        return "right" if self.text == self.pair.target else f"wrong: {self.pair.target}"
+
+
+def said(run: Run, part: str) -> list[Said]:
+    """The greedy answers to every source of one part of the built-in pairs."""
+    pairs = list(builtin_pairs(f"builtin:pairs/{part}"))
+    answers = run.generate([pair.source for pair in pairs], max_tokens=32)
+    return [Said(pair, answer.outputs[0].text) for pair, answer in zip(pairs, answers, strict=True)]
+
+
+def pairs_table(title: str, answers: Sequence[Said]) -> Table:
+    """Source, answer, right or wrong."""
+    table = Table(title=title, title_justify="left")
+    for heading in ("source", "answer", ""):
+        table.add_column(heading)
+    for one in answers:
+        table.add_row(*map(Text, (one.pair.source, one.text, one.mark)))
+    return table
+
+
+def pairs_summary(learned: Sequence[Said], held_out: Sequence[Said]) -> str:
+    """How many answers are exactly the target."""
+    shares = [sum(one.mark == "right" for one in part) / len(part) for part in (learned, held_out)]
+    return (
+        f"exactly right: {shares[0]:.1%} of the {len(learned)} pairs that it has learned, {shares[1]:.1%} of the "
+        f"{len(held_out)} that it has never seen"
+    )
+
+
+def a_console() -> Console:
+    """Where the demo prints: a file or a pipe has no edge to wrap at."""
+    console = Console()
+    return console if console.is_terminal else Console(width=110)
+
+
+def trained(name: str, path: Path, changes: Sequence[str], console: Console) -> Run:
+    """Train a recipe of the demo. One that was stopped goes on; a finished run is moved aside, and that is said."""
+    stopped = was_stopped(path)
+    if not stopped:
+        keep_older(path, console)
+    return train(name, changes, run=path, resume=stopped, display=TerminalDisplay(Console(stderr=True)))
 
 
 def was_stopped(path: Path) -> bool:

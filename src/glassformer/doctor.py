@@ -55,18 +55,21 @@ def examine(recipe: Recipe, say: Callable[[str], None] = lambda text: None) -> d
 def describe_data(parts: Parts) -> dict[str, Any]:
     """Counts, lengths and unknown words of the training part."""
     train = parts.train
-    lengths = np.percentile(train.lengths, PERCENTILES)
+    sides = [train] if train.targets is None else [train, train.targets]
+    every_length = np.concatenate([side.lengths for side in sides])
+    tokens = sum(side.n_tokens for side in sides)
+    lengths = np.percentile(every_length, PERCENTILES)
     return {
         "texts": train.n_documents,
-        "tokens": train.n_tokens,
+        "tokens": tokens,
         "repeated_share": repeated_share(parts),
         "validation_texts": parts.validation.n_documents,
-        "validation_tokens": parts.validation.n_tokens,
+        "validation_tokens": sum(side.n_tokens for side in (parts.validation, parts.validation.targets) if side),
         "vocabulary": parts.tokenizer.vocab_size,
-        "bytes_per_token": round(train.n_bytes / train.n_tokens, 2),
+        "bytes_per_token": round(sum(side.n_bytes for side in sides) / tokens, 2),
         "length_percentiles": {str(p): int(v) for p, v in zip(PERCENTILES, lengths, strict=True)},
-        "unknown_share": train.n_unknown / train.n_tokens,
-        "cut_share": float((train.lengths > parts.objective.max_length - 2).mean()),
+        "unknown_share": sum(side.n_unknown for side in sides) / tokens,
+        "cut_share": float((every_length > parts.objective.max_length - 2).mean()),
     }
 
 

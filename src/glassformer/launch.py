@@ -13,7 +13,6 @@ from glassformer import recipe as recipes
 from glassformer.assemble import Parts, assemble
 from glassformer.baselines.unigram import Unigram
 from glassformer.data.batch import collate
-from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
 from glassformer.look.report import draw_report
 from glassformer.model.transformer import count_parameters
@@ -86,7 +85,7 @@ def _begin(directory: RunDirectory, wanted: Recipe, asked: dict[str, Any], displ
         parts = parts._replace(recipe=settled)
         trainer = _trainer(directory, parts, display)
         measured["parameters"] = count_parameters(trainer.engine.model)
-        parts.tokenizer.save(directory.tokenizer_file)
+        directory.save_tokenizers(parts.tokenizers)
         directory.write_environment({"asked": asked, "measured": measured, "data": data_identity(parts)})
         write_text_durably(directory.recipe_file, recipes.to_yaml(settled))
     except BaseException:  # the name stays free for the next attempt
@@ -203,7 +202,7 @@ def _reopen(
     asked = recipes.apply_changes(tree, [*_begun_with(environment, recorded), *changes])
     settled = _agreed(recorded, asked, lengths)
     refuse_missing_device(settled.training.device, "go on where there is one, or start a new run with --run")
-    parts = assemble(settled, display.say, Tokenizer.load(directory.tokenizer_file))
+    parts = assemble(settled, display.say, directory.tokenizers())
     if environment.get("data") != data_identity(parts):
         raise UsageError("the data has changed since the run was begun", "put it back, or start a new run with --run")
     trainer = _trainer(directory, parts, display)
@@ -244,6 +243,12 @@ def _agreed(recorded: Recipe, asked: dict[str, Any], lengths: dict[str, Any]) ->
 
     `lengths` are the epochs or minutes that the run was begun with: they were turned into steps then.
     """
+    name, wanted_name = recorded.model_dump()["objective"]["name"], (asked.get("objective") or {}).get("name")
+    if wanted_name not in (None, name):
+        raise UsageError(
+            f"objective.name was {name} when the run was begun, and {wanted_name} is asked now",
+            "leave it out to go on with the run, or start a new one with --run",
+        )
     for key, value in _leaves(asked):
         if key == "description" or (key in LEFT_OPEN and value in ("auto", None)):
             continue
@@ -282,8 +287,10 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 def data_identity(parts: Parts) -> dict[str, Any]:
     """What the data came to: a resume on other data is refused."""
+    target = parts.tokenizers.target
     return {
         "tokenizer": parts.tokenizer.identity,
+        **({} if target is None else {"target_tokenizer": target.identity}),
         "train": parts.train.identity,
         "validation": parts.validation.identity,
     }

@@ -2,22 +2,28 @@
 
 import copy
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from pydantic import ValidationError
 from torch import nn
 
 from glassformer.assemble import Split, corpus_for, model_for, objective_for
 from glassformer.data.batch import Batch, collate
 from glassformer.data.builtin import Cloze
 from glassformer.data.corpus import Corpus
-from glassformer.data.tokenizer import Tokenizer
-from glassformer.errors import GlassformerError, UsageError
+from glassformer.data.tokenizer import Tokenizer, Tokenizers
+from glassformer.decoding import DecodingConfig, Prompts, check_decoding
+from glassformer.decoding.beam import beam_search
+from glassformer.decoding.sampling import sample, stream
+from glassformer.errors import GlassformerError, UsageError, nearest
+from glassformer.model.transformer import Transformer
 from glassformer.objectives import Blank, Objective, Prompt
 from glassformer.recipe import Recipe, apply_changes, from_yaml, parse
 from glassformer.record import attention_places, record
@@ -26,6 +32,8 @@ from glassformer.training.checkpoints import load_into, load_weights
 from glassformer.training.evaluation import FixedQuestions, evaluate
 
 BATCH = 64
+Kind = Literal["self", "cross", "decoder"]
+"""Kinds of attention: see `Run.attention`."""
 
 
 class Filled(NamedTuple):
@@ -48,6 +56,42 @@ class Filled(NamedTuple):
         }
 
 
+class Output(NamedTuple):
+    """One generated text."""
+
+    text: str
+    log_probability: float
+    """Of all its tokens together, in nats."""
+    finished: bool
+    """Whether it came to its end; if not, there was no more room, or no more tokens were asked for."""
+
+
+class Generation(NamedTuple):
+    """A prompt and what was generated from it, the best first."""
+
+    text: str
+    outputs: list[Output]
+
+    def record(self) -> dict[str, Any]:
+        """The shape of `generate --json`."""
+        return {"text": self.text, "outputs": [output._asdict() for output in self.outputs]}
+
+
+class Scored(NamedTuple):
+    """How much each token of a text surprises a model."""
+
+    text: str
+    tokens: list[str]
+    surprisal: list[float | None]
+    """-ln of the probability of each token, in nats; None for unknown words, of which nothing has been learned."""
+    perplexity: float
+    """exp of their mean. Of a model that sees both sides it is a pseudo-perplexity: the two cannot be compared."""
+
+    def record(self) -> dict[str, Any]:
+        """The shape of `score --json`."""
+        return self._asdict()
+
+
 class Attention(NamedTuple):
     """The attention of one text, from the model's own queries and keys. layers x heads x query x key."""
 
@@ -55,6 +99,8 @@ class Attention(NamedTuple):
     weights: Float[np.ndarray, "layers heads query key"]
     filled: Filled | None = None
     """The answers, where the text had blanks."""
+    keys: list[str] | None = None
+    """The tokens that are looked at, where they are not the same."""
 
 
 class Answered(NamedTuple):
@@ -112,13 +158,17 @@ class Run:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The run's tokenizer."""
-        return Tokenizer.load(self.directory.tokenizer_file)
+        """The run's tokenizer; of pairs, that of the sources."""
+        return self._tokenizers.source
+
+    @cached_property
+    def _tokenizers(self) -> Tokenizers:
+        return self.directory.tokenizers()
 
     @cached_property
     def objective(self) -> Objective:
         """The run's objective, which knows how to ask the model."""
-        return objective_for(self.recipe, self.tokenizer)
+        return objective_for(self.recipe, self._tokenizers)
 
     @cached_property
     def model(self) -> nn.Module:
@@ -161,6 +211,11 @@ class Run:
         return filled
 
     def _blanks_of(self, text: str) -> Prompt:
+        if self.objective.generates:
+            raise UsageError(
+                "this model fills no blanks: it goes on with a text, or answers it",
+                f'glassformer generate {self.path} "a text"',
+            )
         prompt = self.objective.prompt(text)
         if not any(len(asked.positions) for asked in prompt.example.asked.values()):
             raise UsageError(f"there is no blank in {text!r}", "write [MASK] where a word is asked for")
@@ -183,21 +238,97 @@ class Run:
             answers.append(self.objective.answer(prompt.example, own, top))
         return answers
 
+    @overload
+    def generate(self, texts: str, **settings: Any) -> Generation: ...
+    @overload
+    def generate(self, texts: list[str], **settings: Any) -> list[Generation]: ...
+    def generate(self, texts: str | list[str], **settings: Any) -> Generation | list[Generation]:
+        """Go on with a text, or answer a source (Generation); or several ([Generation, ...]). `settings` are those of
+        DecodingConfig: beam=4, or sample=True with temperature, top_k, top_p; max_tokens, number, seed.
+
+        Raises UsageError for a model that does not generate, for settings that do not go together, and for a text that
+        the model cannot read.
+        """
+        if isinstance(texts, str):
+            return self.generate([texts], **settings)[0]
+        config = decoding_config(settings)
+        search = beam_search if config.beam > 1 else sample
+        generations: list[Generation] = []
+        for start in range(0, len(texts), BATCH):
+            asked = [self.objective.prompt(text) for text in texts[start : start + BATCH]]
+            found = search(self._generating, self._begun(asked), config)
+            for prompt, answers in zip(asked, found, strict=True):
+                outputs = [
+                    Output(self.objective.text_of(prompt, a.ids), a.log_probability, a.finished) for a in answers
+                ]
+                generations.append(Generation(prompt.text, outputs))
+        return generations
+
+    @torch.no_grad()
+    def score(self, text: str) -> Scored:
+        """The surprisal of each token of a text, and its perplexity. A causal model is asked from left to right; one
+        that fills blanks is asked each token from all the others (pseudo-perplexity).
+
+        Raises UsageError for a model that cannot score, and for a text that it cannot read or knows no word of.
+        """
+        examples, found = self.objective.scored(text), list[float]()
+        for start in range(0, len(examples), BATCH):
+            batch = collate([[example] for example in examples[start : start + BATCH]], self.tokenizer.pad_id)
+            [(head, logits)] = self.model(batch).items()
+            targets = batch.asked[head].targets[: batch.asked[head].number]
+            found += (-logits[: len(targets)].float().log_softmax(-1).gather(1, targets[:, None])[:, 0]).tolist()
+        if not found:
+            raise UsageError(f"no word of {text!r} is known", "score a text in the language of the training texts")
+        ids, nats = self.tokenizer.encode(text, allow_mask=True).ids, iter(found)
+        surprisal = [None if id in self.tokenizer.special_ids else next(nats) for id in ids]
+        perplexity = math.exp(min(sum(found) / len(found), 700.0))
+        return Scored(text, [self.tokenizer.token(id) for id in ids], surprisal, perplexity)
+
+    def stream(self, text: str, **settings: Any) -> Iterator[str]:
+        """One generated text in pieces, as they come; whole, where they belong into the middle of the prompt. Raises
+        what `generate` raises, and UsageError for a beam."""
+        config = decoding_config(settings)
+        if config.beam > 1 or config.number > 1:
+            raise UsageError("several texts are weighed at a time, and cannot be shown as they come", "without stream")
+        prompt, ids, shown = self.objective.prompt(text), list[int](), ""
+        for [token] in stream(self._generating, self._begun([prompt]), config):
+            ids.append(token.id)
+            said = self.objective.text_of(prompt, ids)
+            if self.objective.appends and not said.endswith("\ufffd"):  # half of a character
+                yield said[len(shown) :]
+                shown = said
+        if ids:
+            yield self.objective.text_of(prompt, ids)[len(shown) :]
+
+    @property
+    def _generating(self) -> Transformer:
+        if not isinstance(self.model, Transformer) or self.recipe.model.implementation != "glassformer":
+            raise UsageError("PyTorch's blocks keep no state to generate with", "train with glassformer's own")
+        return self.model
+
+    def _begun(self, asked: Sequence[Prompt]) -> Prompts:
+        """What generation begins with. Raises UsageError for an objective that does not generate."""
+        ends = self.objective.ends()
+        batch = self._collate(asked)
+        [(head, where)] = batch.asked.items()
+        lengths = [len(prompt.example.streams[where.stream].ids) for prompt in asked]
+        return Prompts(batch, where.stream, head, lengths, ends, self.recipe.model.max_length)
+
     def evaluate(self, split: Split = "validation") -> dict[str, Any]:
         """Masked loss, perplexity, accuracy and top-5 accuracy on the fixed masks of one part of the run's data."""
         return {"split": split, **evaluate(self.model, self.questions(split)).record()}
 
     def questions(self, split: Split) -> FixedQuestions:
         """The units of one part of the run's data, with their fixed corruption."""
-        units = self.objective.for_evaluation().units(self.corpus(split))
-        return FixedQuestions(units, self.objective, self.recipe.batch)
+        objective = self.objective.for_evaluation()
+        return FixedQuestions(objective.units(self.corpus(split)), objective, self.recipe.batch)
 
     def corpus(self, split: Split) -> Corpus:
         """One part of the run's data, tokenised. Raises GlassformerError when the data are not where they were."""
         data = self.recipe.data
         own = {"train": data.train, "validation": data.validation, "test": data.test}[split]
         try:
-            return corpus_for(self.recipe, self.tokenizer, split)
+            return corpus_for(self.recipe, self._tokenizers, split)
         except UsageError as error:
             if split == "test" and own is None:
                 raise
@@ -244,27 +375,90 @@ class Run:
             )
         return answers
 
-    def attention(self, text: str) -> Attention:
+    def attention(self, text: str, kind: Kind = "self", target: str | None = None) -> Attention:
         """The attention weights of every layer and head on a text, with or without blanks.
 
-        Raises UsageError when the text is longer than the model reads, or the model's mechanism has no weights.
+        `kind` "self" is the self-attention of the stack that reads the text. Of an encoder-decoder there are "decoder",
+        the self-attention of the decoder on the `target`, and "cross", from each token of the target (the row of the
+        state that writes it) to the source. Without a `target` it is what the model itself answers. Both come from one
+        pass over all tokens.
+
+        Raises UsageError when a text is longer than the model reads, for a kind that it has not, and when its mechanism
+        has no weights.
         """
-        return self.attention_of(self.objective.prompt(text))
+        prompt = self.objective.prompt(text)
+        if kind == "self":
+            if target is not None:
+                raise UsageError("a target is read by the decoder", "add kind=cross or kind=decoder (--kind cross)")
+            return self.attention_of(prompt)
+        if len(self.recipe.model.stacks) < 2:
+            raise UsageError(f"this model has no attention of the kind {kind}: it is one stack", "draw kind self")
+        return self._attention_on_target(prompt, kind, target)
 
     @torch.no_grad()
     def attention_of(self, prompt: Prompt) -> Attention:
-        """The attention weights on a prompt, see `attention`."""
-        places = attention_places(self.model)
+        """The self-attention weights on a prompt, see `attention`."""
+        stacks = self.recipe.model.stacks
+        weights, logits = self._weights(prompt, prompt.stream if prompt.stream in stacks else stacks[0], "self")
+        blanks = [] if self.objective.generates else self.objective.answer(prompt.example, logits)
+        filled = Filled(prompt.text, blanks) if blanks else None
+        stream = prompt.example.streams[prompt.stream]
+        if stream.positions is None:
+            return Attention(prompt.tokens, weights, filled)
+        order = np.argsort(stream.positions, kind="stable")  # queries stand behind the text: back to their places
+        tokens = [prompt.tokens[row] for row in order]
+        return Attention(tokens, weights[:, :, order], filled, prompt.tokens[: stream.content])
+
+    @torch.no_grad()
+    def _attention_on_target(self, prompt: Prompt, kind: Kind, target: str | None) -> Attention:
+        """Teacher-forced: the decoder reads the target, whole."""
+        if target is None:
+            [[answer]] = sample(self._generating, self._begun([prompt]), DecodingConfig())
+            ids = [id for id in answer.ids if id not in self.objective.ends()][: self.recipe.model.max_length - 1]
+        else:
+            ids = self.objective.target_tokenizer.encode(target).ids.tolist()
+        whole = self.objective.continued(prompt, ids)
+        read = whole.example.streams["decoder"].ids
+        if len(read) > self.recipe.model.max_length:
+            raise UsageError(
+                f"the target has {len(ids)} tokens, the decoder reads at most {self.recipe.model.max_length - 1}",
+                "shorten it, or train with a larger model.max_length",
+            )
+        weights, _ = self._weights(whole, "decoder", "cross" if kind == "cross" else "self")
+        name = self.objective.target_tokenizer.token
+        if kind == "decoder":
+            return Attention([name(int(id)) for id in read], weights)
+        last = "(what follows)" if target is None and not answer.finished else name(min(self.objective.ends()))
+        return Attention([*map(name, ids), last], weights, keys=prompt.tokens)
+
+    def _weights(
+        self, prompt: Prompt, stack: str, which: str
+    ) -> tuple[Float[np.ndarray, "layers heads query key"], dict[str, torch.Tensor]]:
+        """The weights of one stack's layers on a prompt, and the logits."""
+        pattern = re.compile(rf"{stack}\..*{which}_attention$")
+        places = [place for place in attention_places(self.model) if pattern.match(place)]
         if not places:
             raise UsageError(
                 f"model.implementation={self.recipe.model.implementation} has no attention that can be recorded",
                 "train with model.implementation=glassformer",
             )
-        with record(self.model) as tape:
+        with record(self.model, *places) as tape:
             logits = self.model(self._collate([prompt]))
-        weights = torch.stack([tape[place].weights()[0] for place in places])
-        blanks = self.objective.answer(prompt.example, logits)
-        return Attention(prompt.tokens, weights.float().numpy(), Filled(prompt.text, blanks) if blanks else None)
+        return torch.stack([tape[place].weights()[0] for place in places]).float().numpy(), logits
+
+
+def decoding_config(settings: dict[str, Any]) -> DecodingConfig:
+    """The settings of generation. Raises UsageError naming a wrong one."""
+    try:
+        config = DecodingConfig(**settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        if name not in DecodingConfig.model_fields:
+            raise UsageError(f"there is no setting {name!r}", nearest(name, DecodingConfig.model_fields)) from None
+        raise UsageError(f"{name}={first['input']!r}: {first['msg'].lower()}") from None
+    check_decoding(config)
+    return config
 
 
 def load(path: str | Path, which: str | None = None) -> Run:

@@ -18,7 +18,7 @@ from glassformer.data.batch import BatchConfig
 from glassformer.data.sources import DataConfig
 from glassformer.data.tokenizer import TokenizerConfig
 from glassformer.errors import UsageError, nearest
-from glassformer.model.transformer import ModelConfig, check_sizes
+from glassformer.model.config import ModelConfig, check_sizes, preset
 from glassformer.objectives import find_objective
 from glassformer.training.optimisers import OptimizerConfig
 from glassformer.training.schedules import ScheduleConfig
@@ -39,6 +39,9 @@ class Recipe(Config):
     seed: int = Field(1, ge=0, lt=2**32, description="the one seed: split, order, corruption, weights, dropout")
     data: DataConfig
     tokenizer: TokenizerConfig = TokenizerConfig()
+    target_tokenizer: TokenizerConfig | None = Field(
+        None, description="a tokenizer of their own for the targets of pairs; None: one for both sides"
+    )
     objective: Annotated[SerializeAsAny[Config], BeforeValidator(_objective_config)]
     model: ModelConfig = ModelConfig()
     batch: BatchConfig = BatchConfig()
@@ -60,13 +63,31 @@ def parse(tree: dict[str, Any], where: str = "the recipe") -> Recipe:
     """A recipe from plain data; an empty section has its defaults. Raises UsageError naming each wrong key or value,
     and the nearest right key."""
     tree = {"objective": {"name": "masked_lm"}} | {key: value for key, value in tree.items() if value is not None}
+    tree = _with_preset(tree)
     try:
         recipe = Recipe.model_validate(tree)
     except ValidationError as error:
         raise UsageError(f"{where} is wrong: " + "; ".join(_explain(tree, error.errors()))) from None
+    recipe = _with_family(recipe)
     check_sizes(recipe.model)
     _check_length(recipe)
     return recipe
+
+
+def _with_preset(tree: dict[str, Any]) -> dict[str, Any]:
+    """The parts of the preset that the model's section names, below its own keys."""
+    section = tree.get("model")
+    if not isinstance(section, dict) or section.get("preset") is None:
+        return tree
+    return tree | {"model": preset(str(section["preset"])) | section}
+
+
+def _with_family(recipe: Recipe) -> Recipe:
+    """The stacks that the objective needs, where the recipe leaves them open."""
+    if recipe.model.family is not None:
+        return recipe
+    family = find_objective(recipe.model_dump()["objective"]["name"]).family
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"family": family})})
 
 
 def _check_length(recipe: Recipe) -> None:
@@ -117,12 +138,18 @@ def keys(tree: dict[str, Any] | None = None) -> list[Key]:
 
 def _keys_of(config: type[Config], prefix: str, objective: type[Config]) -> Iterator[Key]:
     for name, field in config.model_fields.items():
-        section = objective if name == "objective" else field.annotation
-        if isinstance(section, type) and issubclass(section, Config):
+        section = objective if name == "objective" else _section(field.annotation)
+        if section is not None:
             yield from _keys_of(section, f"{prefix}{name}.", objective)
         else:
             default = "(needed)" if field.is_required() else field.default
             yield Key(prefix + name, _type_name(field.annotation), default, field.description or "")
+
+
+def _section(kind: Any) -> type[Config] | None:
+    """The section that a field's type is, also where it may be left out."""
+    found = [part for part in (kind, *get_args(kind)) if isinstance(part, type) and issubclass(part, Config)]
+    return found[0] if found else None
 
 
 def _type_name(kind: Any) -> str:
@@ -195,6 +222,12 @@ def apply_changes(tree: dict[str, Any], changes: Sequence[str]) -> dict[str, Any
     """A copy of `tree` with dotted `key=value` changes; values are YAML. Raises UsageError for one without `=`."""
     changed = yaml.safe_load(yaml.safe_dump(tree))
     for change in changes:
+        if change.startswith("objective.name="):  # another objective has other keys
+            name = _value(change.partition("=")[2], change)
+            section = changed.get("objective") or {}
+            if not isinstance(section, dict) or section.get("name", "masked_lm") != name:
+                changed["objective"] = {"name": name}
+    for change in changes:
         key, equals, value = change.partition("=")
         if not equals or not key:
             raise UsageError(f"{change!r} is not key=value", "for example: training.steps=500")
@@ -227,11 +260,15 @@ def _replace_length(section: dict[str, Any], leaf: str) -> None:
 
 def with_value(recipe: Recipe, key: str, value: Any) -> Recipe:
     """A copy with one dotted key changed. Raises UsageError for a key that there is not."""
+    if value is None and key in {k.name for k in keys(recipe.model_dump())} and value_of(recipe, key) is None:
+        return recipe  # also where the whole section is left out
     tree = recipe.model_dump(mode="json")
     *path, leaf = key.split(".")
     section = tree
     for name in path:
-        section = section.setdefault(name, {})
+        if section.get(name) is None:
+            section[name] = {}
+        section = section[name]
     section[leaf] = value
     return parse(tree)
 
@@ -240,5 +277,5 @@ def value_of(recipe: Recipe, key: str) -> Any:
     """The value at a dotted key."""
     value: Any = recipe.model_dump(mode="json")
     for name in key.split("."):
-        value = value[name]
+        value = None if value is None else value[name]
     return value

@@ -21,7 +21,7 @@ from torch.utils import _pytree
 
 from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError, nearest
-from glassformer.model.attention import Mechanism
+from glassformer.model.attention import Mechanism, spread
 
 
 class RecordedAttention:
@@ -31,15 +31,15 @@ class RecordedAttention:
         self,
         mechanism: Mechanism,
         q: Float[Tensor, "B H Q E"],
-        k: Float[Tensor, "B H K E"],
-        v: Float[Tensor, "B H K E"],
+        k: Float[Tensor, "B G K E"],
+        v: Float[Tensor, "B G K E"],
         mask: AttentionMask,
         bias: Float[Tensor, "#B #H Q K"] | None,
         context: Float[Tensor, "B H Q E"],
     ) -> None:
         self.mechanism = mechanism
         self.q, self.k, self.v, self.context = (_copy(x) for x in (q, k, v, context))
-        self.mask = AttentionMask(*(None if part is None else _copy(part) for part in mask))
+        self.mask = AttentionMask(*_copy(tuple(mask._replace(combined=None))))
         self.bias = None if bias is None else _copy(bias)
 
     @torch.no_grad()
@@ -47,18 +47,15 @@ class RecordedAttention:
         self, heads: Sequence[int] | None = None, rows: Sequence[int] | None = None
     ) -> Float[Tensor, "B heads rows K"]:
         """The exact attention weights of the chosen heads and query rows (None: all), computed now."""
-        q, k, bias, mask = self.q, self.k, self.bias, self.mask
+        q, bias, mask = self.q, self.bias, self.mask
+        k = spread(self.k, q.shape[1])
         if heads is not None:
             q, k = q[:, list(heads)], k[:, list(heads)]
             bias = bias[:, list(heads)] if bias is not None and bias.shape[1] > 1 else bias
         if rows is not None:
             q = q[:, :, list(rows)]
             bias = None if bias is None else bias[:, :, list(rows)]
-            documents, pairs = mask.query_documents, mask.pair_mask
-            mask = mask._replace(
-                query_documents=None if documents is None else documents[:, list(rows)],
-                pair_mask=None if pairs is None else pairs[:, list(rows)],
-            )
+            mask = mask.for_rows(list(rows))
         precise = torch.promote_types(q.dtype, torch.float32)
         return self.mechanism.weights(q.to(precise), k.to(precise), mask, bias)
 

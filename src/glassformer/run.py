@@ -2,7 +2,7 @@
 
 runs/mlm-demo/
   recipe.yaml         the resolved recipe; a folder is a run when it has one
-  tokenizer.json
+  tokenizer.json      and target_tokenizer.json, where targets have a vocabulary of their own
   environment.json    python, libraries, processor: what the numbers were measured on
   metrics.jsonl       one JSON object per line, in the order in which they happened
   checkpoints/step-N/ snapshots (snapshot.py) to resume from: model and optimizer
@@ -26,6 +26,7 @@ import psutil
 import torch
 from filelock import FileLock, Timeout
 
+from glassformer.data.tokenizer import Tokenizer, Tokenizers
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.snapshot import ASIDE, errors_in_words, fsync_file, write_text_durably
 
@@ -74,6 +75,10 @@ class RunDirectory:
         return self.path / "tokenizer.json"
 
     @property
+    def target_tokenizer_file(self) -> Path:
+        return self.path / "target_tokenizer.json"
+
+    @property
     def metrics_file(self) -> Path:
         return self.path / "metrics.jsonl"
 
@@ -101,6 +106,17 @@ class RunDirectory:
     def samples(self) -> Path:
         return self.path / "samples"
 
+    def save_tokenizers(self, tokenizers: Tokenizers) -> None:
+        """Writes tokenizer.json, and that of the targets where there is one."""
+        tokenizers.source.save(self.tokenizer_file)
+        if tokenizers.target is not None:
+            tokenizers.target.save(self.target_tokenizer_file)
+
+    def tokenizers(self) -> Tokenizers:
+        """What save_tokenizers wrote. Raises what `Tokenizer.load` raises."""
+        target = self.target_tokenizer_file
+        return Tokenizers(Tokenizer.load(self.tokenizer_file), Tokenizer.load(target) if target.is_file() else None)
+
     def refuse_taken(self) -> None:
         """Raises UsageError where the folder holds a run, or files that are not ours."""
         if self.recipe_file.is_file():
@@ -119,8 +135,9 @@ class RunDirectory:
         start of ours has left its lock."""
         if not self.lock_file.exists():
             return set()
-        aside = {*self.path.glob(f"{ASIDE}*"), *self.path.glob(f"{self.tokenizer_file.name}.*.part")}
-        return {self.lock_file, self.tokenizer_file, self.environment_file, *aside}
+        aside = {*self.path.glob(f"{ASIDE}*"), *self.path.glob(f"*{self.tokenizer_file.name}.*.part")}
+        tokenizers = {self.tokenizer_file, self.target_tokenizer_file}
+        return {self.lock_file, *tokenizers, self.environment_file, *aside}
 
     @property
     def lock_file(self) -> Path:

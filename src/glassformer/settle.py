@@ -198,7 +198,7 @@ def training_order(recipe: Recipe, parts: Parts) -> TrainingOrder:
 
 def validation_questions(recipe: Recipe, parts: Parts) -> FixedQuestions:
     """The recipe's validation units with fixed corruption."""
-    units, objective = parts.validation_units, parts.objective
+    units, objective = parts.validation_units, parts.objective.for_evaluation()
     shapes = _shapes(recipe, objective, units)
     return FixedQuestions(units, objective, recipe.batch, recipe.training.evaluate_units, shapes)
 
@@ -209,7 +209,8 @@ def training_questions(recipe: Recipe, parts: Parts) -> FixedQuestions | None:
     limit = recipe.training.evaluate_training_units
     if limit == 0:
         return None
-    units, objective = parts.objective.for_evaluation().units(parts.train), parts.objective
+    objective = parts.objective.for_evaluation()
+    units = objective.units(parts.train)
     shapes = _shapes(recipe, objective, parts.validation_units)  # the same as there, so that nothing recompiles
     return FixedQuestions(units, objective, recipe.batch, limit, shapes)
 

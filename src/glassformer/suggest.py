@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from glassformer import recipe as recipes
+from glassformer.data.pairs import read_pairs
 from glassformer.data.sources import read_documents
 from glassformer.errors import UsageError
+from glassformer.objectives import find_objective
 from glassformer.recipe import Recipe, parse
 
 TEXT_SUFFIXES = (".txt", ".jsonl", ".csv", ".tsv", ".parquet", ".md")
@@ -30,10 +32,19 @@ def recipe_for_text(source: str, changes: dict[str, Any], say: Callable[[str], N
     cannot be read or is too short to learn from."""
     where = f"the recipe for {source}"
     data = parse(merged({"data": {"train": source}}, {"data": changes.get("data", {})}), where).data
-    texts = list(read_documents(source, data.column, data.document))
+    section = changes.get("objective")
+    objective = str(section.get("name", "masked_lm")) if isinstance(section, dict) else "masked_lm"
+    if find_objective(objective).pairs:
+        pairs = list(read_pairs(source, data.train_targets, data.column, data.target_column))
+        texts = [text for pair in pairs for text in pair]
+    else:
+        texts = list(read_documents(source, data.column, data.document))
     tokenizer = changes.get("tokenizer")
     kind = tokenizer.get("kind") if isinstance(tokenizer, dict) else None
-    recipe = parse(merged(suggestion(source, texts, kind), changes), where)
+    suggested = suggestion(source, texts, kind)
+    if objective != "masked_lm":
+        suggested = for_another_objective(suggested, objective, texts)
+    recipe = parse(merged(suggested, changes), where)
     for line in said(source, texts, recipe):
         say(line)
     return recipe
@@ -66,6 +77,19 @@ def suggestion(source: str, texts: list[str], kind: str | None = None) -> dict[s
         "optimizer": {"learning_rate": 1e-3},
         "training": {"minutes": choose_minutes(tokens), "patience": 6},
     }
+
+
+def for_another_objective(tree: dict[str, Any], name: str, texts: list[str]) -> dict[str, Any]:
+    """The same choices for another objective. Pairs are not cut: their longest must fit."""
+    kind = find_objective(name)
+    units = {"units": tree["objective"]["units"]} if "units" in kind.Config.model_fields else {}
+    tree = tree | {"objective": {"name": name, **units}}
+    tree["tokenizer"] = tree["tokenizer"] | kind.tokenizer_settings(tree["model"]["max_length"])
+    if kind.pairs:
+        lengths = [len(text.split()) for text in texts]
+        per_word = 2 * tokens_per_word(tree["tokenizer"]["kind"], sum(map(len, texts)) / max(1, sum(lengths)))
+        tree["model"] = tree["model"] | {"max_length": int(-(-max(lengths) * per_word // 8) * 8 + 8)}
+    return tree
 
 
 def said(source: str, texts: list[str], recipe: Recipe) -> list[str]:

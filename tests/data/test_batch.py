@@ -12,7 +12,7 @@ from lightning_fabric.utilities import move_data_to_device
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch.utils import _pytree
 
-from glassformer.data.batch import NOT_ASKED, Asked, BatchConfig, Example, Shapes, collate, pack, plan
+from glassformer.data.batch import NOT_ASKED, Asked, BatchConfig, Example, Shapes, Stream, collate, pack, plan
 
 PAD = 0
 LONGEST = 13
@@ -39,7 +39,8 @@ def rows_of_examples(draw: st.DrawFn, streams: tuple[str, ...] = ("encoder",)) -
             lengths = draw(st.tuples(*[st.integers(1, LONGEST) for _ in streams]))
             ids = {name: np.array([next(fresh) for _ in range(n)]) for name, n in zip(streams, lengths, strict=True)}
             asked = np.array(sorted(draw(st.sets(st.integers(0, lengths[-1] - 1)))), dtype=np.int64)
-            row.append(Example(ids, {"head": Asked(asked, ids[streams[-1]][asked])}))
+            sequences = {name: Stream(tokens) for name, tokens in ids.items()}
+            row.append(Example(sequences, {"head": Asked(asked, ids[streams[-1]][asked], streams[-1])}))
         rows.append(row)
     return rows
 
@@ -71,10 +72,10 @@ def test_every_token_comes_back(rows, shapes):
     stream = batch.streams["encoder"]
     real = stream.input_ids != PAD
     for r, row in enumerate(rows):
-        ids = np.concatenate([example.streams["encoder"] for example in row])
-        positions = np.concatenate([np.arange(len(example.streams["encoder"])) for example in row])
+        ids = np.concatenate([example.streams["encoder"].ids for example in row])
+        positions = np.concatenate([np.arange(len(example.streams["encoder"].ids)) for example in row])
         assert stream.input_ids[r, : len(ids)].tolist() == ids.tolist()
-        assert stream.positions[r, : len(ids)].tolist() == positions.tolist()
+        assert stream.positions.expand_as(stream.input_ids)[r, : len(ids)].tolist() == positions.tolist()
         assert not real[r, len(ids) :].any()
     assert batch.tokens == real.sum()
     assert not real[len(rows) :].any()
@@ -86,7 +87,7 @@ def test_a_token_sees_exactly_the_tokens_of_its_example(rows, shapes):
     """The collated mask against the examples, pair by pair (what padding itself sees is nobody's business)."""
     stream = collate(rows, PAD, shapes).streams["encoder"]
     height, width = stream.input_ids.shape
-    example_of = {int(t): e for e, one in enumerate(e for r in rows for e in r) for t in one.streams["encoder"]}
+    example_of = {int(t): e for e, one in enumerate(e for r in rows for e in r) for t in one.streams["encoder"].ids}
     dense = stream.mask.dense()
     allowed = torch.ones(height, 1, width, width).bool() if dense is None else dense.expand(height, 1, width, width)
     for r, ids in enumerate(stream.input_ids.tolist()):
@@ -96,7 +97,7 @@ def test_a_token_sees_exactly_the_tokens_of_its_example(rows, shapes):
 
 
 def example(*ids: int) -> Example:
-    return Example({"encoder": np.array(ids)}, {"head": Asked(np.array([0]), np.array([ids[0]]))})
+    return Example({"encoder": Stream(np.array(ids))}, {"head": Asked(np.array([0]), np.array([ids[0]]))})
 
 
 def test_the_mask_is_the_leanest_that_is_right():

@@ -5,12 +5,12 @@ import itertools
 import pytest
 import torch
 
-from glassformer.data.masks import AttentionMask
+from glassformer.data.masks import AttentionMask, across
 
 B, Q, K = 3, 5, 7
 
 
-def random_mask(keys: bool, documents: bool, pairs: bool) -> AttentionMask:
+def random_mask(keys: bool, documents: bool, pairs: bool, causal: bool = False) -> AttentionMask:
     generator = torch.Generator().manual_seed(11)
 
     def draw(high: int, *shape: int) -> torch.Tensor:
@@ -21,6 +21,8 @@ def random_mask(keys: bool, documents: bool, pairs: bool) -> AttentionMask:
         query_documents=draw(3, B, Q) if documents else None,
         key_documents=draw(3, B, K) if documents else None,
         pair_mask=draw(2, B, Q, K).bool() if pairs else None,
+        query_positions=draw(9, B, Q) if causal else None,
+        key_positions=draw(9, B, K) if causal else None,
     )
 
 
@@ -29,10 +31,11 @@ def may_attend(mask: AttentionMask, b: int, i: int, j: int) -> bool:
     padding = mask.key_mask is not None and not mask.key_mask[b, j]
     other = mask.query_documents is not None and mask.query_documents[b, i] != mask.key_documents[b, j]
     forbidden = mask.pair_mask is not None and not mask.pair_mask[b, i, j]
-    return not (padding or other or forbidden)
+    later = mask.query_positions is not None and mask.query_positions[b, i] < mask.key_positions[b, j]
+    return not (padding or other or forbidden or later)
 
 
-@pytest.mark.parametrize("parts", list(itertools.product([False, True], repeat=3))[1:])
+@pytest.mark.parametrize("parts", list(itertools.product([False, True], repeat=4))[1:])
 def test_dense_equals_the_definition_pair_by_pair(parts):
     """For each combination of parts, every (batch, query, key); some pairs are allowed and some are not."""
     mask = random_mask(*parts)
@@ -52,3 +55,34 @@ def test_padding_alone_stays_small():
     """A key mask needs no row for each query: Q stays 1."""
     assert random_mask(keys=True, documents=False, pairs=False).dense().shape == (B, 1, 1, K)
     assert random_mask(keys=True, documents=True, pairs=False).dense().shape == (B, 1, Q, K)
+
+
+def test_causality_of_whole_rows_is_made_once_for_all():
+    """One row of positions stands for every row; padding at the end needs no mask, since nobody sees behind himself."""
+    places = torch.arange(Q)[None]
+    padded = torch.tensor([[True] * Q, [True] * 3 + [False] * 2, [True] + [False] * 4])
+    mask = AttentionMask(padded, query_positions=places, key_positions=places, aligned=True)
+    assert mask.only_causal and torch.equal(mask.dense(), torch.ones(Q, Q, dtype=torch.bool).tril()[None, None])
+    unaligned = mask._replace(aligned=False)
+    assert not unaligned.only_causal and unaligned.dense().shape == (B, 1, Q, Q)
+    for b in range(B):  # for the real queries both say the same
+        real = padded[b]
+        assert torch.equal(unaligned.dense()[b, 0][real], mask.dense()[0, 0][real])
+
+
+@pytest.mark.parametrize("parts", list(itertools.product([False, True], repeat=4))[1:])
+def test_prepared_and_cut_masks_say_the_same(parts):
+    """Combined once for all layers, and of some rows only."""
+    mask = random_mask(*parts)
+    assert mask.prepared().combined is not None and torch.equal(mask.prepared().dense(), mask.dense())
+    some = mask.prepared().for_rows([4, 1]).dense()
+    assert torch.equal(some.expand(B, 1, 2, K), mask.dense().expand(B, 1, Q, K)[:, :, [4, 1]])
+
+
+def test_across_two_streams_only_padding_and_documents_count():
+    """Order plays no part between source and target, and a target sees the source of its own document."""
+    queries = random_mask(True, True, True, True)
+    keys = AttentionMask(random_mask(True, False, False).key_mask, queries.key_documents, queries.key_documents)
+    expected = AttentionMask(keys.key_mask, queries.query_documents, keys.key_documents)
+    assert torch.equal(across(queries, keys).dense(), expected.dense())
+    assert across(AttentionMask(), AttentionMask()).dense() is None

@@ -11,16 +11,19 @@ from glassformer.model.heads import Head
 N, D, CLASSES = 5, 7, 11
 
 
-@pytest.mark.parametrize("transform", [True, False])
+@pytest.mark.parametrize("transform", ["dense", "pooler", "none"])
 def test_logits_by_hand(transform):
-    """Linear, or dense -> GELU -> norm -> linear as in BERT, written out in double."""
+    """Linear, alone, behind dense -> GELU -> norm or behind dense -> tanh as in BERT, written out in double."""
     torch.manual_seed(1)
-    head = Head(HeadSpec("head", "encoder", CLASSES, transform=transform), D).double()
+    head = Head(HeadSpec("head", CLASSES, transform=transform), D).double()
     for parameter in head.parameters():
         torch.nn.init.normal_(parameter)
     hidden = torch.randn(N, D, dtype=torch.float64)
     expected = hidden
-    if transform:
+    if transform == "pooler":
+        dense, _ = head.transform
+        expected = torch.tanh(hidden @ dense.weight.T + dense.bias)
+    if transform == "dense":
         dense, _, norm = head.transform
         inner = hidden @ dense.weight.T + dense.bias
         bent = inner * (1 + torch.erf(inner / math.sqrt(2))) / 2
@@ -32,7 +35,7 @@ def test_logits_by_hand(transform):
 
 
 def test_a_head_without_transform_has_no_such_weights():
-    assert {name for name, _ in Head(HeadSpec("h", "encoder", CLASSES, transform=False), D).named_parameters()} == {
+    assert {name for name, _ in Head(HeadSpec("h", CLASSES), D).named_parameters()} == {
         "output.weight",
         "output.bias",
     }

@@ -7,7 +7,15 @@ import torch
 from torch import nn
 
 from glassformer.data.masks import AttentionMask
-from glassformer.model.layers import Block, FeedForward, MultiHeadAttention, initialise, scale_residual_writers
+from glassformer.model.config import ModelConfig
+from glassformer.model.layers import (
+    Block,
+    FeedForward,
+    MultiHeadAttention,
+    Surroundings,
+    initialise,
+    scale_residual_writers,
+)
 
 B, T, H, D, F = 2, 5, 3, 21, 13
 KEY_MASK = torch.tensor([[True] * T, [True, True, True, False, False]])
@@ -26,9 +34,12 @@ def x(*shape: int, seed: int = 2) -> torch.Tensor:
     return torch.randn(*(shape or (B, T, D)), generator=generator, dtype=torch.float64)
 
 
+def config(**changes) -> ModelConfig:
+    return ModelConfig(**({"d_model": D, "n_heads": H, "d_ff": F, "dropout": 0.0, "attention_dropout": 0.0} | changes))
+
+
 def block(**changes) -> Block:
-    settings = {"mechanism": "full", "activation": "gelu", "norm": "pre", "dropout": 0.0, "attention_dropout": 0.0}
-    return random_weights(Block(D, H, F, **(settings | changes)))
+    return random_weights(Block(config(**changes)))
 
 
 # -------------------------------------------------------------------------------------------------------- attention
@@ -37,7 +48,7 @@ def block(**changes) -> Block:
 @pytest.mark.parametrize("masked", ["nothing", "padding", "pairs"])
 def test_multi_head_attention_equals_pytorchs(masked):
     """On copied weights, in double, context and weights; PyTorch's masks are True where ours are False."""
-    ours = random_weights(MultiHeadAttention(D, H, "full", 0.0))
+    ours = random_weights(MultiHeadAttention(config()))
     theirs = nn.MultiheadAttention(D, H, batch_first=True, dtype=torch.float64).eval()
     theirs.in_proj_weight.data, theirs.in_proj_bias.data = ours.query_key_value.weight, ours.query_key_value.bias
     theirs.out_proj.load_state_dict(ours.output.state_dict())
@@ -53,14 +64,14 @@ def test_multi_head_attention_equals_pytorchs(masked):
         attn_mask=~pairs.repeat_interleave(H, 0) if masked == "pairs" else None,
         average_attn_weights=False,
     )
-    torch.testing.assert_close(ours(x(), mask), expected, atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(ours(x(), Surroundings(mask)), expected, atol=1e-10, rtol=1e-10)
     q, k, _ = (ours.split(part) for part in ours.query_key_value(x()).chunk(3, -1))
     torch.testing.assert_close(ours.mechanism.weights(q, k, mask), weights, atol=1e-10, rtol=1e-10)
 
 
 def test_split_and_join():
     """Head h holds features h * E to (h + 1) * E, and joining puts them back."""
-    attention = MultiHeadAttention(D, H, "full", 0.0)
+    attention = MultiHeadAttention(config())
     heads = attention.split(x())
     assert heads.shape == (B, H, T, D // H)
     assert torch.equal(heads[1, 2, 3], x()[1, 3, 2 * (D // H) :])
@@ -71,7 +82,7 @@ def test_split_and_join():
 def test_dropout_only_while_training(where):
     """Each kind by itself makes training random and leaves evaluation alone."""
     one, without = block(**{where: 0.5}), block()
-    mask = AttentionMask()
+    mask = Surroundings(AttentionMask())
     assert torch.equal(one(x(), mask), without(x(), mask))
     one.train()
     torch.manual_seed(1)
@@ -83,8 +94,8 @@ def test_dropout_only_while_training(where):
 
 def test_a_row_that_sees_nothing_still_gets_a_finite_block():
     """The block adds only the output's bias for it; gradients are finite, with dropout and in bf16 too."""
-    nothing = AttentionMask(pair_mask=torch.zeros(B, T, T, dtype=torch.bool))
-    attention = random_weights(MultiHeadAttention(D, H, "full", 0.0))
+    nothing = Surroundings(AttentionMask(pair_mask=torch.zeros(B, T, T, dtype=torch.bool)))
+    attention = random_weights(MultiHeadAttention(config()))
     torch.testing.assert_close(attention(x(), nothing), attention.output.bias.expand(B, T, D))
     for dtype, p in ((torch.float32, 0.0), (torch.float32, 0.3), (torch.bfloat16, 0.0), (torch.bfloat16, 0.3)):
         one = block(dropout=p, attention_dropout=p).to(dtype).train()
@@ -99,7 +110,7 @@ def test_a_row_that_sees_nothing_still_gets_a_finite_block():
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 def test_feed_forward_by_hand(activation):
     """W2 f(W1 x + b1) + b2 with f = max(0, x), or x times the normal distribution's share below x."""
-    part = random_weights(FeedForward(D, F, activation))
+    part = random_weights(FeedForward(config(activation=activation)))
     inner = x() @ part.expand.weight.T + part.expand.bias
     bent = inner.clamp(min=0) if activation == "relu" else inner * (1 + torch.erf(inner / math.sqrt(2))) / 2
     expected = bent @ part.contract.weight.T + part.contract.bias
@@ -112,7 +123,7 @@ def test_feed_forward_by_hand(activation):
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_the_order_of_norm_and_residual(norm):
     """post: x = norm(x + part(x)); pre: x = x + part(norm(x)), for attention and then for feed-forward."""
-    one, mask = block(norm=norm), AttentionMask(key_mask=KEY_MASK)
+    one, mask = block(norm=norm), Surroundings(AttentionMask(key_mask=KEY_MASK))
     h = x()
     for part, normed in (
         (lambda y: one.self_attention(y, mask), one.attention_norm),
@@ -125,11 +136,9 @@ def test_the_order_of_norm_and_residual(norm):
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_gradients_of_a_block_against_finite_differences(norm):
     """In double: with respect to the input and to every parameter, with padding."""
-    one = random_weights(
-        Block(6, 2, 5, mechanism="full", activation="gelu", norm=norm, dropout=0.0, attention_dropout=0.0)
-    )
+    one = block(d_model=6, n_heads=2, d_ff=5, norm=norm)
     names, values = zip(*one.named_parameters(), strict=True)
-    mask = AttentionMask(key_mask=KEY_MASK)
+    mask = Surroundings(AttentionMask(key_mask=KEY_MASK))
 
     def run(inputs, *parameters):
         return torch.func.functional_call(one, dict(zip(names, parameters, strict=True)), (inputs, mask))

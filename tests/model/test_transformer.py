@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Shapes, collate
+from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Shapes, Stream, collate
 from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError
-from glassformer.model.transformer import ModelConfig, Transformer, check_sizes, count_parameters
+from glassformer.model.config import ModelConfig, check_sizes
+from glassformer.model.transformer import Transformer, count_parameters
 
 VOCAB, HEADS, D, F, LENGTH, LAYERS = 23, 3, 21, 13, 17, 2
-TOKEN_HEAD = HeadSpec("tokens", "encoder", VOCAB)
+TOKEN_HEAD = HeadSpec("tokens", VOCAB, tied=True, transform="dense")
 KINDS = [(norm, positions) for norm in ("pre", "post") for positions in ("learned", "sinusoidal")]
 
 
@@ -30,7 +31,7 @@ def documents(*lengths: int) -> list[Example]:
     rng, made = np.random.default_rng(2), []
     for length in lengths:
         ids, asked = rng.integers(1, VOCAB, length), np.arange(0, length, 2)
-        made.append(Example({"encoder": ids}, {"tokens": Asked(asked, ids[asked])}))
+        made.append(Example({"encoder": Stream(ids)}, {"tokens": Asked(asked, ids[asked])}))
     return made
 
 
@@ -78,18 +79,19 @@ def test_tied_weights_are_the_same_tensor_and_untied_are_not():
     assert token_weight == {(True, True): True, (False, True): False, (True, False): False}
 
 
-def test_a_head_over_other_classes_is_never_tied():
-    """A head of 5 classes cannot share the vocabulary's weight, whatever the default of its HeadSpec."""
-    model, batch = make([HeadSpec("tokens", "encoder", 5)]), padded(3, 5)
-    assert model(batch)["tokens"].shape == (5, 5)
+def test_a_head_is_tied_only_where_it_says_so():
+    """Also where it has as many classes as there are tokens."""
+    model = make([HeadSpec("tokens", VOCAB)])
+    assert model(padded(3, 5))["tokens"].shape == (5, VOCAB)
+    assert model.heads["tokens"].output.weight is not model.encoder.embeddings.token.weight
 
 
 def test_several_heads_each_read_their_own_places():
     """Two heads asked at different places of the same batch."""
     ids = np.arange(1, 8)
     asked = {"a": Asked(np.array([1, 4]), np.array([1, 1])), "b": Asked(np.array([6]), np.array([2]))}
-    batch = collate([[Example({"encoder": ids}, asked)]], 0)
-    model = make([HeadSpec("a", "encoder", VOCAB), HeadSpec("b", "encoder", 5, tied=False)])
+    batch = collate([[Example({"encoder": Stream(ids)}, asked)]], 0)
+    model = make([HeadSpec("a", VOCAB, tied=True, transform="dense"), HeadSpec("b", 5, transform="pooler")])
     states = hidden(model, batch)[0]
     logits = model(batch)
     torch.testing.assert_close(logits["a"], model.heads["a"](states[[1, 4]]))
@@ -102,14 +104,14 @@ def test_several_heads_each_read_their_own_places():
 @pytest.mark.parametrize("norm", ["pre", "post"])
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("transform", [True, False])
+@pytest.mark.parametrize("transform", ["dense", "pooler", "none"])
 def test_the_parameters_counted_by_hand(norm, positions, tied, transform):
     """Embeddings, blocks, the final norm of a pre-norm stack, the head; a shared tensor once."""
     embeddings = VOCAB * D + (LENGTH * D if positions == "learned" else 0)
     attention = D * 3 * D + 3 * D + D * D + D
     feed_forward = D * F + F + F * D + D
     blocks = LAYERS * (attention + feed_forward + 2 * 2 * D) + (2 * D if norm == "pre" else 0)
-    head = VOCAB + (0 if tied else D * VOCAB) + (D * D + D + 2 * D if transform else 0)
+    head = VOCAB + (0 if tied else D * VOCAB) + {"dense": D * D + D + 2 * D, "pooler": D * D + D, "none": 0}[transform]
     model = make([TOKEN_HEAD._replace(transform=transform)], norm=norm, positions=positions, tied=tied)
     assert count_parameters(model) == embeddings + blocks + head
 
@@ -153,11 +155,12 @@ def test_every_weight_is_used():
 def test_embeddings_are_token_plus_place():
     """Tokens are scaled by sqrt(d_model) where the places are waves (section 3.4), not where they are learned."""
     for positions, scale in (("sinusoidal", D**0.5), ("learned", 1.0)):
-        parts = make(positions=positions).encoder.embeddings
-        ids, places = torch.tensor([[5, 7, 5]]), torch.tensor([[0, 1, 0]])
-        expected = parts.token.weight[ids] * scale + parts.position(places)
-        torch.testing.assert_close(parts(ids, places), expected, atol=1e-12, rtol=0)
-        assert torch.equal(parts(ids, places)[0, 0], parts(ids, places)[0, 2])
+        encoder = make(positions=positions).encoder
+        ids, places = torch.tensor([[5, 7, 5]]), encoder.positions(torch.tensor([[0, 1, 0]]))
+        embedded = encoder.embeddings(ids, places)
+        expected = encoder.embeddings.token.weight[ids] * scale + places
+        torch.testing.assert_close(embedded, expected, atol=1e-12, rtol=0)
+        assert torch.equal(embedded[0, 0], embedded[0, 2])
 
 
 # ---------------------------------------------------------------------------------------------------------- padding
@@ -236,7 +239,7 @@ def test_no_gradient_from_one_document_to_another(norm):
 def test_places_matter_and_restart():
     """Without places a Transformer sees a bag of words: swapping two tokens must change the others."""
     model, [example] = make(), documents(7)
-    swapped = example._replace(streams={"encoder": example.streams["encoder"][[1, 0, 2, 3, 4, 5, 6]]})
+    swapped = example._replace(streams={"encoder": Stream(example.streams["encoder"].ids[[1, 0, 2, 3, 4, 5, 6]])})
     one, other = (hidden(model, collate([[e]], 0))[0, 2:] for e in (example, swapped))
     assert not torch.allclose(one, other, atol=1e-3)
 

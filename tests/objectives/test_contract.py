@@ -10,7 +10,7 @@ import torch
 from glassformer import objectives
 from glassformer.data.batch import NOT_ASKED, Example, collate
 from glassformer.data.corpus import Corpus
-from glassformer.data.tokenizer import Tokenizer
+from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import UsageError
 from glassformer.objectives import Objective, find_objective
 from glassformer.plugins import plugin_names
@@ -18,9 +18,40 @@ from glassformer.plugins import plugin_names
 MAX_LENGTH = 13
 
 
+GOES_ON = {"causal_lm", "seq2seq"}
+"""Objectives that are asked for what comes next; the others are given a text with a blank."""
+
+
 def make(name: str, tokenizer: Tokenizer) -> Objective:
     kind = find_objective(name)
     return kind(kind.Config(), tokenizer, MAX_LENGTH)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(texts: list[str]) -> Tokenizer:
+    """Word level, with a few sentinels."""
+    return Tokenizer.train(texts, TokenizerConfig(kind="word", vocab_size=97, sentinels=5))
+
+
+@pytest.fixture(scope="module")
+def corpus(texts: list[str], tokenizer: Tokenizer) -> Corpus:
+    return Corpus.from_texts(texts, tokenizer)
+
+
+DRAWS_NOTHING = {"causal_lm", "seq2seq"}
+"""Objectives whose examples are the text itself: the same, whatever the generator."""
+
+
+def pairs_of(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
+    """The texts that leave room for an end, each with its words in reverse."""
+    texts = [tokenizer.decode(corpus.document(n)) for n in range(corpus.n_documents) if corpus.lengths[n] < MAX_LENGTH]
+    backwards = [" ".join(reversed(text.split())) for text in texts]
+    return Corpus.from_texts(texts, tokenizer).paired(Corpus.from_texts(backwards, tokenizer))
+
+
+def data_for(objective: Objective, corpus: Corpus) -> Corpus:
+    """Pairs for an objective over pairs."""
+    return pairs_of(corpus, objective.tokenizer) if objective.pairs else corpus
 
 
 def examples_of(objective: Objective, corpus: Corpus, seed: int = 1) -> list[Example]:
@@ -28,21 +59,22 @@ def examples_of(objective: Objective, corpus: Corpus, seed: int = 1) -> list[Exa
     return [units.example(i, np.random.default_rng((seed, i))) for i in range(len(units))]
 
 
-def flat(example: Example) -> list[list[int]]:
+def flat(example: Example) -> list:
     """Everything in an example, to compare."""
-    arrays = [*example.streams.values(), *(array for asked in example.asked.values() for array in asked)]
-    return [array.tolist() for array in arrays]
+    parts = [*example.streams.values(), *example.asked.values()]
+    return [part.tolist() if isinstance(part, np.ndarray) else part for group in parts for part in group]
 
 
 # ----------------------------------------------------------------------------------- one function for each promise
 
 
 def check_lengths(objective: Objective, corpus: Corpus) -> None:
-    """`lengths` says how long the longest stream of each unit is; none is longer than the model reads."""
+    """`lengths` says how long the longest stream of each unit may be; none is longer than the model reads."""
     units = objective.units(corpus)
     assert len(units) > 0
     for index, example in enumerate(examples_of(objective, corpus)):
-        assert units.lengths[index] == max(len(ids) for ids in example.streams.values()) <= MAX_LENGTH
+        assert MAX_LENGTH >= units.lengths[index] >= max(stream.content for stream in example.streams.values())
+        assert units.lengths[index] <= 2 + max(stream.content for stream in example.streams.values())
 
 
 def check_purity(objective: Objective, corpus: Corpus) -> None:
@@ -56,9 +88,9 @@ def check_purity(objective: Objective, corpus: Corpus) -> None:
 
 
 def check_fresh_corruption(objective: Objective, corpus: Corpus) -> None:
-    """Another generator gives other questions."""
+    """Another generator gives other questions, unless nothing is drawn."""
     first, second = (list(map(flat, examples_of(objective, corpus, seed))) for seed in (1, 2))
-    assert first != second
+    assert (first == second) == (objective.config.model_dump()["name"] in DRAWS_NOTHING)
 
 
 def check_questions(objective: Objective, corpus: Corpus) -> None:
@@ -68,9 +100,9 @@ def check_questions(objective: Objective, corpus: Corpus) -> None:
     asked_at_all = dict.fromkeys(specs, 0)
     for example in examples_of(objective, corpus):
         assert set(example.asked) == set(specs)
-        for name, (positions, targets) in example.asked.items():
+        for name, (positions, targets, stream) in example.asked.items():
             assert len(positions) == len(targets) == len(set(positions.tolist()))
-            assert ((positions >= 0) & (positions < len(example.streams[specs[name].stream]))).all()
+            assert ((positions >= 0) & (positions < len(example.streams[stream].ids))).all()
             assert ((targets >= 0) & (targets < specs[name].size)).all()
             asked_at_all[name] += len(positions)
     assert all(asked_at_all.values())
@@ -128,9 +160,11 @@ def check_gradient(objective: Objective, corpus: Corpus) -> None:
 def check_prompt(objective: Objective, corpus: Corpus) -> None:
     """A person's text becomes an example like those of training, and too long a text an error with the limit."""
     known = examples_of(objective, corpus)[0]
-    prompt = objective.prompt("mars is called the [MASK] planet")
+    blank = "" if objective.config.model_dump()["name"] in GOES_ON else " [MASK] planet"
+    prompt = objective.prompt(f"mars is called the{blank}")
     assert set(prompt.example.streams) == set(known.streams) and set(prompt.example.asked) == set(known.asked)
-    assert len(prompt.tokens) == max(len(ids) for ids in prompt.example.streams.values())
+    assert len(prompt.tokens) == len(prompt.example.streams[prompt.stream].ids)
+    assert all(len(asked.positions) for asked in prompt.example.asked.values())
     with pytest.raises(UsageError, match="at most"):
         objective.prompt("mars " * (MAX_LENGTH + 1))
 
@@ -165,13 +199,21 @@ CHECKS = [
 
 def test_the_objectives_that_must_be_found():
     """Discovery that finds nothing would make every test below pass."""
-    assert {"masked_lm"} <= set(plugin_names("glassformer.objectives"))
+    assert {
+        "masked_lm",
+        "causal_lm",
+        "seq2seq",
+        "denoising",
+        "span_corruption",
+        "permutation_lm",
+    } <= set(plugin_names("glassformer.objectives"))
 
 
 @pytest.mark.parametrize("name", plugin_names("glassformer.objectives"))
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
 def test_every_objective_keeps_the_contract(name, check, tokenizer, corpus):
-    check(make(name, tokenizer), corpus)
+    objective = make(name, tokenizer)
+    check(objective, data_for(objective, corpus))
 
 
 @pytest.mark.parametrize("name", plugin_names("glassformer.objectives"))
@@ -209,7 +251,7 @@ class Planted(MaskedLM):
 """
 
 BROKEN = {
-    "lengths": (check_lengths, "def units(s, c): u = super().units(c); u.lengths = u.lengths + 1; return u"),
+    "lengths": (check_lengths, "def units(s, c): u = super().units(c); u.lengths = u.lengths - 1; return u"),
     "purity": (
         check_purity,
         "def example(s, i, w, r): return super().example(i, w, np.random.default_rng(np.random.randint(2**31)))",

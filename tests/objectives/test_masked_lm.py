@@ -32,7 +32,7 @@ def make(tokenizer: Tokenizer, max_length: int = MAX_LENGTH, **settings) -> Mask
 
 def wordlike(objective: MaskedLM, number: int) -> np.ndarray:
     """So many ordinary tokens, at random."""
-    return np.random.default_rng(2).choice(objective.ordinary, number)
+    return np.random.default_rng(2).choice(objective.masking.ordinary, number)
 
 
 def restored(batch) -> torch.Tensor:
@@ -51,8 +51,8 @@ def test_of_the_chosen_80_10_10(tokenizer, masked, random):
     """Shares of [MASK], random word and the word itself, over 100,000 tokens (a random word can be the word itself)."""
     objective = make(tokenizer, mask_token_share=masked, random_token_share=random)
     ids, n = wordlike(objective, 100_000), 100_000
-    corrupted = objective.corrupt(ids, np.arange(n), np.random.default_rng(3))
-    by_chance = random / len(objective.ordinary)
+    corrupted = objective.masking.corrupt(ids, np.arange(n), np.random.default_rng(3))
+    by_chance = random / len(objective.masking.ordinary)
     is_mask, is_same = corrupted == tokenizer.mask_id, corrupted == ids
     assert_share(is_mask.sum(), n, masked)
     assert_share(is_same.sum(), n, 1 - masked - random + by_chance)
@@ -76,7 +76,7 @@ def test_only_the_chosen_are_corrupted(objective):
     """Every other token is as it was, and the text given is not written to."""
     ids = wordlike(objective, 5_000)
     before, chosen = ids.copy(), np.arange(0, 5_000, 3)
-    corrupted = objective.corrupt(ids, chosen, np.random.default_rng(3))
+    corrupted = objective.masking.corrupt(ids, chosen, np.random.default_rng(3))
     assert (ids == before).all()
     assert set(np.flatnonzero(corrupted != ids)) <= set(chosen)
 
@@ -84,11 +84,11 @@ def test_only_the_chosen_are_corrupted(objective):
 def test_random_words_are_all_the_ordinary_words_alike(tokenizer):
     """Never a special token, and each word about as often as any other."""
     objective = make(tokenizer, mask_token_share=0.0, random_token_share=1.0)
-    n = 200 * len(objective.ordinary)
-    drawn = objective.corrupt(np.zeros(n, dtype=np.int64), np.arange(n), np.random.default_rng(3))
+    n = 200 * len(objective.masking.ordinary)
+    drawn = objective.masking.corrupt(np.zeros(n, dtype=np.int64), np.arange(n), np.random.default_rng(3))
     counts = np.bincount(drawn, minlength=tokenizer.vocab_size)
     assert not counts[list(tokenizer.special_ids)].any()
-    assert np.abs(counts[objective.ordinary] - 200).max() < 5 * math.sqrt(200)
+    assert np.abs(counts[objective.masking.ordinary] - 200).max() < 5 * math.sqrt(200)
 
 
 @pytest.mark.parametrize("whole_word", [False, True])
@@ -99,7 +99,7 @@ def test_the_mask_rate_holds_on_average_in_short_texts_too(tokenizer, length, wh
     objective = make(tokenizer, whole_word=whole_word, mask_rate=rate)
     starts_word = np.arange(length) % 3 != 2
     rng = np.random.default_rng(4)
-    numbers = np.array([len(objective.choose(wordlike(objective, length), starts_word, rng)) for _ in range(n)])
+    numbers = np.array([len(objective.masking.choose(wordlike(objective, length), starts_word, rng)) for _ in range(n)])
     assert abs(numbers.mean() - rate * length) < SIGMAS * max(0.5, numbers.std()) / math.sqrt(n)
 
 
@@ -109,7 +109,7 @@ def test_every_place_is_asked_about_equally_often(tokenizer, whole_word):
     objective, n, length = make(tokenizer, whole_word=whole_word), 2_000, 20
     rng, counts = np.random.default_rng(5), np.zeros(length)
     for _ in range(n):
-        counts[objective.choose(wordlike(objective, length), np.ones(length, dtype=bool), rng)] += 1
+        counts[objective.masking.choose(wordlike(objective, length), np.ones(length, dtype=bool), rng)] += 1
     assert np.abs(counts / n - 0.15).max() < SIGMAS * math.sqrt(0.15 * 0.85 / n)
 
 
@@ -131,10 +131,10 @@ def test_never_a_special_token_and_always_something(tokenizer, data, whole_word,
     objective = make(tokenizer, whole_word=whole_word, mask_rate=rate)
     ids, starts_word = data.draw(texts_with_specials(tokenizer.vocab_size))
     example = objective.example(ids, starts_word, np.random.default_rng(seed))
-    positions, targets = example.asked[HEAD]
+    positions, targets, _ = example.asked[HEAD]
     assert not set(targets.tolist()) & tokenizer.special_ids
     assert (np.diff(positions) > 0).all()
-    assert (len(positions) > 0) == bool(objective.is_ordinary[ids].any())
+    assert (len(positions) > 0) == bool(objective.masking.is_ordinary[ids].any())
     assert targets.tolist() == ids[positions].tolist()
 
 
@@ -144,9 +144,9 @@ def test_all_pieces_of_a_word_or_none(tokenizer, data, rate, seed):
     """A word goes from one start to the next, also around a character that the vocabulary lacks."""
     objective = make(tokenizer, whole_word=True, mask_rate=rate)
     ids, starts_word = data.draw(texts_with_specials(tokenizer.vocab_size))
-    asked = np.isin(np.arange(len(ids)), objective.choose(ids, starts_word, np.random.default_rng(seed)))
+    asked = np.isin(np.arange(len(ids)), objective.masking.choose(ids, starts_word, np.random.default_rng(seed)))
     for word in np.split(np.arange(len(ids)), np.flatnonzero(starts_word)):
-        pieces = word[objective.is_ordinary[ids[word]]]
+        pieces = word[objective.masking.is_ordinary[ids[word]]]
         assert asked[pieces].all() or not asked[pieces].any()
 
 
@@ -246,7 +246,7 @@ def originals(objective: MaskedLM, corpus: Corpus) -> list[np.ndarray]:
     units, found = objective.units(corpus), []
     for i in range(len(units)):
         example = units.example(i, np.random.default_rng(i))
-        ids = example.streams["encoder"].copy()
+        ids = example.streams["encoder"].ids.copy()
         ids[example.asked[HEAD].positions] = example.asked[HEAD].targets
         assert len(ids) == units.lengths[i]
         found.append(ids)
@@ -289,7 +289,7 @@ def test_stream_rows_know_where_words_start(tokenizer, lengths, max_length):
     corpus = corpus_of(lengths, tokenizer)
     units = make(tokenizer, max_length, units="stream").units(corpus)
     edges = np.concatenate([[0], np.cumsum(units.lengths)])
-    flags = np.concatenate([units.row(int(a), int(b))[1] for a, b in itertools.pairwise(edges)])
+    flags = np.concatenate([units.windows.row(int(a), int(b))[1] for a, b in itertools.pairwise(edges)])
     starts = corpus.document_starts
     whole = [[*corpus.starts_word[a:b], True] for a, b in itertools.pairwise(starts)]
     np.testing.assert_array_equal(flags, np.concatenate(whole))
@@ -357,13 +357,13 @@ def test_a_prompt_is_framed_as_in_training(tokenizer, units, first):
     """[MASK] in a person's text is a blank, and nothing is known about its answer."""
     prompt = make(tokenizer, units=units).prompt("mars is called the [MASK] planet")
     assert prompt.tokens == [first, "mars", "is", "called", "the", "[MASK]", "planet", "[SEP]"]
-    positions, targets = prompt.example.asked[HEAD]
+    positions, targets, _ = prompt.example.asked[HEAD]
     assert positions.tolist() == [5] and targets.tolist() == [NOT_ASKED]
 
 
 def test_other_special_tokens_in_a_text_are_text(objective):
     """Nobody's text can end the sentence for the model."""
-    ids = make(objective.tokenizer, 29).prompt("mars [SEP] [CLS] [PAD] is [MASK]").example.streams["encoder"]
+    ids = make(objective.tokenizer, 29).prompt("mars [SEP] [CLS] [PAD] is [MASK]").example.streams["encoder"].ids
     assert not {objective.tokenizer.sep_id, objective.tokenizer.cls_id, objective.tokenizer.pad_id} & set(ids[1:-1])
 
 

@@ -32,7 +32,7 @@ def by_hand(indices: list[int]) -> dict[str, float]:
     for index in indices:
         example = UNITS.example(index, generator(EVALUATION_SEED, Purpose.QUESTION, index))
         asked = example.asked["masked_lm"]
-        hidden = model.encoder(questions_of(example.streams["encoder"]))[0]
+        hidden = model.encoder(questions_of(example.streams["encoder"].ids))[0]
         with torch.no_grad():
             scores = model.heads["masked_lm"](hidden[asked.positions])
         for row, target in zip(scores, asked.targets.tolist(), strict=True):
@@ -115,11 +115,11 @@ def test_the_questions_do_not_depend_on_the_runs_seed_but_on_the_unit() -> None:
     """Two runs answer the same questions; two units of the same words are asked differently."""
     one, other = questions(), questions(size=3)
     for index in range(len(UNITS)):
-        assert np.array_equal(one.example(index).streams["encoder"], other.example(index).streams["encoder"])
+        assert np.array_equal(one.example(index).streams["encoder"].ids, other.example(index).streams["encoder"].ids)
     twins = ["sun moon star red blue green old new"] * 9
     units = OBJECTIVE.units(Corpus.from_texts(twins, OBJECTIVE.tokenizer))
     asked = FixedQuestions(units, OBJECTIVE, BatchConfig())
-    assert len({tuple(asked.example(i).streams["encoder"].tolist()) for i in range(9)}) > 1
+    assert len({tuple(asked.example(i).streams["encoder"].ids.tolist()) for i in range(9)}) > 1
 
 
 def test_limit_draws_a_fixed_subset() -> None:

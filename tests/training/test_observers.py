@@ -108,7 +108,7 @@ def test_neither_padding_keys_nor_padding_queries_count() -> None:
     for layer in range(2):
         scale_queries(model, layer, 30.0)  # sharp enough for padding to look elsewhere than words do
     examples = [QUESTIONS.example(i) for i in range(14)]
-    lengths = torch.tensor([len(example.streams["encoder"]) for example in examples], dtype=torch.float64)
+    lengths = torch.tensor([len(example.streams["encoder"].ids) for example in examples], dtype=torch.float64)
 
     def entropies(chosen: list[Example]) -> torch.Tensor:
         batch = collate([[example] for example in chosen], OBJECTIVE.tokenizer.pad_id)
@@ -282,7 +282,7 @@ def marked_words(indices: list[int]) -> list[str]:
     """What stands at the asked places."""
     examples = [QUESTIONS.example(i) for i in indices]
     return [
-        OBJECTIVE.tokenizer.token(int(example.streams["encoder"][position]))
+        OBJECTIVE.tokenizer.token(int(example.streams["encoder"].ids[position]))
         for example in examples
         for position in example.asked["masked_lm"].positions
     ]

@@ -10,12 +10,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int, Int64
+from jaxtyping import Bool, Int, Int64
 from pydantic import Field
 from torch import Tensor
 
 from glassformer.config import Config
 from glassformer.data.masks import AttentionMask
+from glassformer.errors import UsageError
 
 NOT_ASKED = -100
 """The target of a padded entry in a list of asked positions; cross-entropy ignores it."""
@@ -39,14 +40,17 @@ class HeadSpec(NamedTuple):
     """What an objective asks of a model: one output head. The model builds it without knowing why."""
 
     name: str
-    stream: str
-    """The stream whose hidden states are read: "encoder" or "decoder"."""
     size: int
     """Number of classes; the vocabulary size for a head over tokens."""
-    tied: bool = True
-    """Share the weight with the token embedding (only where `size` is the vocabulary's)."""
-    transform: bool = True
-    """A dense layer, an activation and a norm before the output layer, as in BERT."""
+    tied: bool = False
+    """A head over tokens, which may share its weight with the token embedding (as the model's configuration says)."""
+    transform: Literal["none", "dense", "pooler"] = "none"
+    """What comes before the output layer. dense: a layer, an activation and a norm, as BERT has it before its words;
+    pooler: a layer and tanh, as BERT has it before its classes."""
+    bias: bool = True
+    """Whether the output layer has one."""
+    weight: float = 1.0
+    """What the head's mean loss is multiplied by, where several are added."""
 
 
 class Asked(NamedTuple):
@@ -54,12 +58,36 @@ class Asked(NamedTuple):
 
     positions: Int64[np.ndarray, "n"]
     targets: Int64[np.ndarray, "n"]
+    stream: str = "encoder"
+    """The stream whose hidden states are read."""
+
+
+class Stream(NamedTuple):
+    """One sequence of an example. T tokens, of which the last `queries` only ask."""
+
+    ids: Int64[np.ndarray, "T"]
+    segment_ids: Int64[np.ndarray, "T"] | None = None
+    """Which part of a pair each token belongs to."""
+    positions: Int64[np.ndarray, "T"] | None = None
+    """Where each token stands; None: 0, 1, 2 and so on."""
+    causal: bool = False
+    """A token sees only itself and what stands before it."""
+    queries: int = 0
+    """Tokens at the end that no token attends to (XLNet's query stream); what they see is said by `pair_mask`."""
+    pair_mask: Bool[np.ndarray, "T K"] | None = None
+    """Which token may see which of the K = T - queries others; None: every one, or where causal every one before it.
+    Where there are queries it is needed."""
+
+    @property
+    def content(self) -> int:
+        """Tokens that can be attended to."""
+        return len(self.ids) - self.queries
 
 
 class Example(NamedTuple):
-    """One unit, ready to be collated: token ids per stream, and what is asked per head."""
+    """One unit, ready to be collated: a sequence per stream ("encoder", "decoder"), and what is asked per head."""
 
-    streams: dict[str, Int64[np.ndarray, "_"]]
+    streams: dict[str, Stream]
     asked: dict[str, Asked]
 
 
@@ -67,17 +95,22 @@ class StreamBatch(NamedTuple):
     """One stream of a batch: the tokens, where each stands in its own unit, and who may see whom."""
 
     input_ids: Int[Tensor, "B T"]
-    positions: Int[Tensor, "B T"]
+    positions: Int[Tensor, "#B T"]
+    """One row for all where they are alike, so that whatever is made of them is made once."""
     mask: AttentionMask
+    segment_ids: Int[Tensor, "B T"] | None = None
+    content: int | None = None
+    """The first so many columns can be attended to; None: all."""
 
 
 class AskedBatch(NamedTuple):
-    """What one head is asked in a whole batch: flat indices into B x T, padded with NOT_ASKED targets."""
+    """What one head is asked in a whole batch: flat indices into B x T of one stream, padded with NOT_ASKED targets."""
 
     rows: Int[Tensor, "N"]
     targets: Int[Tensor, "N"]
     number: int
     """Entries that count; known before the forward pass, so that the loss of a step can be normalised exactly."""
+    stream: str = "encoder"
 
 
 class Batch(NamedTuple):
@@ -187,6 +220,13 @@ def _cut(
         yield batch
 
 
+class Place(NamedTuple):
+    """Where an example lies in its row of a batch: its content from column `start`, its queries from `asking`."""
+
+    start: int
+    asking: int
+
+
 def collate(rows: Sequence[Sequence[Example]], pad_id: int, shapes: Shapes | None = None) -> Batch:
     """Examples, grouped into rows, become one batch.
 
@@ -194,47 +234,74 @@ def collate(rows: Sequence[Sequence[Example]], pad_id: int, shapes: Shapes | Non
     is padded up to one of the fixed shapes, and the masks are always tensors, so that nothing recompiles.
     """
     streams: dict[str, StreamBatch] = {}
-    starts: dict[str, list[list[int]]] = {}
-    for name in rows[0][0].streams:
-        streams[name], starts[name] = _collate_stream(name, rows, pad_id, shapes)
-    asked = {}
-    for head in rows[0][0].asked:
-        stream = _stream_of(rows[0][0])
-        asked[head] = _collate_asked(head, rows, starts[stream], streams[stream].input_ids.shape[1], shapes)
-    tokens = sum(len(ids) for row in rows for example in row for ids in example.streams.values())
+    places: dict[str, list[list[Place]]] = {}
+    sequences = {name: [[example.streams[name] for example in row] for row in rows] for name in rows[0][0].streams}
+    length = None
+    if shapes is not None:  # one length for all streams: with two of them, pairs of lengths would be many more shapes
+        length = shapes.length(max(filled_by(row) for members in sequences.values() for row in members))
+    for name, members in sequences.items():
+        streams[name], places[name] = _collate_stream(members, pad_id, shapes, length)
+    heads = {head: asked.stream for row in rows for example in row for head, asked in example.asked.items()}
+    asked = {
+        head: _collate_asked(head, stream, rows, places[stream], streams[stream].input_ids.shape[1], shapes)
+        for head, stream in heads.items()
+    }
+    tokens = sum(stream.content for row in rows for example in row for stream in example.streams.values())
     return Batch(streams, asked, tokens)
 
 
-def _stream_of(example: Example) -> str:
-    """The stream that is asked: the decoder where there is one."""
-    return "decoder" if "decoder" in example.streams else "encoder"
-
-
 def _collate_stream(
-    name: str, rows: Sequence[Sequence[Example]], pad_id: int, shapes: Shapes | None
-) -> tuple[StreamBatch, list[list[int]]]:
-    """One stream as padded tensors, and where in its row each example starts."""
-    filled = [sum(len(example.streams[name]) for example in row) for row in rows]
-    height, width = len(rows), max(filled)
-    if shapes is not None:
-        height, width = shapes.rows, shapes.length(width)
+    rows: list[list[Stream]], pad_id: int, shapes: Shapes | None, length: int | None
+) -> tuple[StreamBatch, list[list[Place]]]:
+    """One stream as padded tensors, content first and queries behind it, and where each example lies."""
+    height, content = len(rows), max(filled_by(row) for row in rows)
+    if shapes is not None and length is not None:
+        height, content = shapes.rows, length
+        if any(stream.queries for row in rows for stream in row):
+            raise UsageError("an objective with queries has no fixed shapes", "use training.compile=false")
+    width = content + max(sum(s.queries for s in row) for row in rows)
+    columns = {name: np.zeros((height, width), dtype=np.int64) for name in ("positions", "segment_ids", "documents")}
     input_ids = np.full((height, width), pad_id, dtype=np.int64)
-    positions = np.zeros((height, width), dtype=np.int64)
-    documents = np.zeros((height, width), dtype=np.int64)  # 0 = padding
-    starts: list[list[int]] = []
+    places: list[list[Place]] = []
     for r, row in enumerate(rows):
-        starts.append([])
-        end = 0
-        for number, example in enumerate(row, 1):
-            ids = example.streams[name]
-            start, end = end, end + len(ids)
-            input_ids[r, start:end] = ids
-            positions[r, start:end] = np.arange(len(ids))
-            documents[r, start:end] = number
-            starts[-1].append(start)
+        places.append([])
+        start, asking = 0, content
+        for number, stream in enumerate(row, 1):
+            here = np.r_[start : start + stream.content, asking : asking + stream.queries]
+            input_ids[r, here] = stream.ids
+            columns["positions"][r, here] = np.arange(len(here)) if stream.positions is None else stream.positions
+            columns["documents"][r, here] = number  # 0 = padding
+            if stream.segment_ids is not None:
+                columns["segment_ids"][r, here] = stream.segment_ids
+            places[-1].append(Place(start, asking))
+            start, asking = start + stream.content, asking + stream.queries
+    first = rows[0][0]
+    if first.queries and first.pair_mask is None:
+        raise ValueError("queries need a pair_mask that says what they see")
     packed = any(len(row) > 1 for row in rows) if shapes is None else shapes.packed
-    mask = _mask(torch.from_numpy(documents), packed, always=shapes is not None)
-    return StreamBatch(torch.from_numpy(input_ids), torch.from_numpy(positions), mask), starts
+    alike = not packed and all(stream.positions is None for row in rows for stream in row)
+    positions = torch.arange(width)[None] if alike else torch.from_numpy(columns["positions"])
+    documents = torch.from_numpy(columns["documents"])
+    if first.pair_mask is not None:
+        mask = AttentionMask(documents[:, :content] > 0, pair_mask=_pair_mask(rows, places, (height, width, content)))
+    else:
+        mask = _mask(documents, packed, always=shapes is not None)
+        if first.causal:
+            in_order = all(stream.positions is None for row in rows for stream in row)
+            mask = mask._replace(query_positions=positions, key_positions=positions, aligned=in_order)
+    batch = StreamBatch(
+        torch.from_numpy(input_ids),
+        positions,
+        mask,
+        None if first.segment_ids is None else torch.from_numpy(columns["segment_ids"]),
+        None if content == width else content,
+    )
+    return batch, places
+
+
+def filled_by(row: list[Stream]) -> int:
+    """Tokens of a row that can be attended to."""
+    return sum(stream.content for stream in row)
 
 
 def _mask(documents: Int[Tensor, "B T"], packed: bool, always: bool) -> AttentionMask:
@@ -246,19 +313,42 @@ def _mask(documents: Int[Tensor, "B T"], packed: bool, always: bool) -> Attentio
     return AttentionMask(key_mask)
 
 
+def _pair_mask(
+    rows: list[list[Stream]], places: list[list[Place]], size: tuple[int, int, int]
+) -> Bool[Tensor, "B T K"]:
+    """The examples' own masks, each in its place; between examples, and at padding, nothing is seen."""
+    allowed = np.zeros(size, dtype=bool)
+    for r, row in enumerate(rows):
+        for stream, (start, asking) in zip(row, places[r], strict=True):
+            assert stream.pair_mask is not None
+            end = start + stream.content
+            allowed[r, start:end, start:end] = stream.pair_mask[: stream.content]
+            allowed[r, asking : asking + stream.queries, start:end] = stream.pair_mask[stream.content :]
+    return torch.from_numpy(allowed)
+
+
 def _collate_asked(
-    head: str, rows: Sequence[Sequence[Example]], starts: list[list[int]], width: int, shapes: Shapes | None
+    head: str,
+    stream: str,
+    rows: Sequence[Sequence[Example]],
+    places: list[list[Place]],
+    width: int,
+    shapes: Shapes | None,
 ) -> AskedBatch:
     """Where a head is asked, as flat indices into B x T. Padded entries read row 0 and never count."""
     flat: list[np.ndarray] = []
     targets: list[np.ndarray] = []
     for r, row in enumerate(rows):
-        for example, start in zip(row, starts[r], strict=True):
-            flat.append(example.asked[head].positions + (r * width + start))
+        for example, (start, asking) in zip(row, places[r], strict=True):
+            if head not in example.asked:
+                continue
+            positions, content = example.asked[head].positions, example.streams[stream].content
+            columns = np.where(positions < content, positions + start, positions - content + asking)
+            flat.append(columns + r * width)
             targets.append(example.asked[head].targets)
     count = sum(len(part) for part in flat)
     room = 1 if shapes is None else shapes.asked(width)
     padding = -count % room if count else room
     rows_padded = np.concatenate([*flat, np.zeros(padding, dtype=np.int64)])
     targets_padded = np.concatenate([*targets, np.full(padding, NOT_ASKED, dtype=np.int64)])
-    return AskedBatch(torch.from_numpy(rows_padded), torch.from_numpy(targets_padded), count)
+    return AskedBatch(torch.from_numpy(rows_padded), torch.from_numpy(targets_padded), count, stream)

@@ -17,7 +17,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +38,7 @@ _STALE_SECONDS = 24 * 3600  # an unfinished store this old belongs to nobody
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """n tokens in d documents. Documents that give no token are left out."""
+    """n tokens in d documents. Documents that give no token are left out, unless `keep_empty` asks for them."""
 
     tokens: UInt[np.ndarray, "n"]
     starts_word: Bool[np.ndarray, "n"]
@@ -47,6 +47,14 @@ class Corpus:
     """Bytes of the text in UTF-8, for bits per byte."""
     n_unknown: int
     """Tokens that are [UNK]."""
+    targets: "Corpus | None" = None
+    """Of a corpus of pairs: the targets, of which document i belongs to document i here."""
+
+    def paired(self, targets: "Corpus") -> "Corpus":
+        """This corpus with its targets. Raises ValueError for another number of documents."""
+        if targets.n_documents != self.n_documents:
+            raise ValueError(f"{self.n_documents} sources and {targets.n_documents} targets")
+        return replace(self, targets=targets)
 
     @property
     def n_tokens(self) -> int:
@@ -68,9 +76,9 @@ class Corpus:
         return self.tokens[self.document_starts[index] : self.document_starts[index + 1]]
 
     @classmethod
-    def from_texts(cls, texts: Iterable[str], tokenizer: Tokenizer) -> "Corpus":
+    def from_texts(cls, texts: Iterable[str], tokenizer: Tokenizer, keep_empty: bool = False) -> "Corpus":
         """A small corpus in memory. Raises UsageError if it has no token."""
-        blocks = list(_blocks(texts, tokenizer))
+        blocks = list(_blocks(texts, tokenizer, keep_empty))
         _refuse_empty(sum(len(block.ids) for block in blocks))
         return cls(
             tokens=np.concatenate([block.ids for block in blocks]),
@@ -88,10 +96,12 @@ class Corpus:
             for start in range(0, len(array), _HASHED_AT_ONCE):
                 digest.update(np.asarray(array[start : start + _HASHED_AT_ONCE], dtype=kind).tobytes())
             digest.update(b"|")
+        if self.targets is not None:
+            digest.update(self.targets.identity.encode())
         return digest.hexdigest()
 
     @classmethod
-    def build(cls, documents: Iterable[str], tokenizer: Tokenizer, folder: Path) -> "Corpus":
+    def build(cls, documents: Iterable[str], tokenizer: Tokenizer, folder: Path, keep_empty: bool = False) -> "Corpus":
         """Tokenizes into `folder`, which comes into being only when it is whole: a kill leaves nothing that
         looks like a store, and of two processes the loser uses the winner's (a whole store that is there
         stays). Raises UsageError if there is no token, and GlassformerError if the disk is full."""
@@ -100,7 +110,7 @@ class Corpus:
             _remove_stale(folder)
             aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".building", dir=folder.parent))
             try:
-                _write(_blocks(documents, tokenizer), tokenizer, aside)
+                _write(_blocks(documents, tokenizer, keep_empty), tokenizer, aside)
                 _rename(aside, folder)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
@@ -141,6 +151,7 @@ class Corpus:
         documents: Callable[[], Iterable[str]],
         tokenizer: Tokenizer,
         cache: Path | None = None,
+        keep_empty: bool = False,
     ) -> "Corpus":
         """The store of these documents, opened if it is in the cache, else built. `key` names the documents
         (`sources.fingerprint` and what was done to them since); the tokenizer is added here. A damaged store
@@ -149,7 +160,7 @@ class Corpus:
         try:
             return cls.open(folder)
         except GlassformerError:  # not there, or damaged
-            return cls.build(documents(), tokenizer, folder)
+            return cls.build(documents(), tokenizer, folder, keep_empty)
 
 
 def cached_tokenizer(
@@ -188,7 +199,7 @@ class _Block(NamedTuple):
     n_unknown: int
 
 
-def _blocks(documents: Iterable[str], tokenizer: Tokenizer) -> Iterator[_Block]:
+def _blocks(documents: Iterable[str], tokenizer: Tokenizer, keep_empty: bool) -> Iterator[_Block]:
     dtype = np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32
     for texts in _batches(documents):
         encoded = tokenizer.encode_batch(texts)
@@ -197,7 +208,7 @@ def _blocks(documents: Iterable[str], tokenizer: Tokenizer) -> Iterator[_Block]:
         yield _Block(
             ids=ids,
             starts_word=np.concatenate([e.starts_word for e in encoded]),
-            lengths=lengths[lengths > 0],
+            lengths=lengths if keep_empty else lengths[lengths > 0],
             n_bytes=sum(len(text.encode()) for text, n in zip(texts, lengths, strict=True) if n),
             n_unknown=int((ids == tokenizer.unk_id).sum()),
         )

@@ -10,7 +10,8 @@ class AttentionMask(NamedTuple):
     """Which query position may attend to which key position, kept structured so that a mechanism can take a
     fast path; every part that is present must allow a pair. No part at all: everything may attend to everything.
 
-    B batch, Q queries, K keys. For self-attention queries and keys are the same tokens.
+    B batch, Q queries, K keys; a 1 in the place of B stands for every row. For self-attention queries and keys are the
+    same tokens.
     """
 
     key_mask: Bool[Tensor, "B K"] | None = None
@@ -20,15 +21,66 @@ class AttentionMask(NamedTuple):
     key_documents: Int[Tensor, "B K"] | None = None
     pair_mask: Bool[Tensor, "B Q K"] | None = None
     """Any other pattern, pair by pair."""
+    query_positions: Int[Tensor, "#B Q"] | None = None
+    """With `key_positions`: causal, a token sees what stands before it and itself."""
+    key_positions: Int[Tensor, "#B K"] | None = None
+    aligned: bool = False
+    """Of a causal mask: query n and key n are the same token, positions ascend along the row, and padding stands at its
+    end. Then a mechanism may read causality from the columns, and padding needs no mask: no token sees behind itself.
+    """
+    combined: Bool[Tensor, "#B 1 #Q K"] | None = None
+    """What `dense` has found, where it was asked before; see `prepared`."""
 
-    def dense(self) -> Bool[Tensor, "B 1 Q_or_1 K"] | None:
-        """The parts combined into one tensor that broadcasts over heads (and over queries, where only the keys
-        matter); None when nothing is forbidden."""
-        allowed = None if self.key_mask is None else self.key_mask[:, None, None, :]
+    @property
+    def causal(self) -> bool:
+        """Whether positions decide who is seen."""
+        return self.query_positions is not None
+
+    @property
+    def only_causal(self) -> bool:
+        """Causality and nothing else, to be read from the columns."""
+        return self.causal and self.aligned and self.query_documents is None and self.pair_mask is None
+
+    def dense(self) -> Bool[Tensor, "#B 1 #Q K"] | None:
+        """The parts combined into one tensor that broadcasts over heads (over queries, where only the keys matter, and
+        over rows, where all are alike); None when nothing is forbidden."""
+        if self.combined is not None:
+            return self.combined
+        allowed = None
+        if self.key_mask is not None and not self.only_causal:
+            allowed = self.key_mask[:, None, None, :]
         if self.query_documents is not None and self.key_documents is not None:
-            same = self.query_documents[:, None, :, None] == self.key_documents[:, None, None, :]
-            allowed = same if allowed is None else allowed & same
+            allowed = _both(allowed, self.query_documents[:, None, :, None] == self.key_documents[:, None, None, :])
         if self.pair_mask is not None:
-            pairs = self.pair_mask[:, None, :, :]
-            allowed = pairs if allowed is None else allowed & pairs
+            allowed = _both(allowed, self.pair_mask[:, None, :, :])
+        if self.query_positions is not None and self.key_positions is not None:
+            allowed = _both(allowed, self.query_positions[:, None, :, None] >= self.key_positions[:, None, None, :])
         return allowed
+
+    def prepared(self) -> "AttentionMask":
+        """The same, combined once for all the layers that will ask."""
+        return self._replace(combined=self.dense())
+
+    def for_rows(self, rows: list[int]) -> "AttentionMask":
+        """The mask of some of the queries."""
+
+        def cut(part: Tensor | None) -> Tensor | None:
+            return None if part is None else part[:, rows]
+
+        return self._replace(
+            query_documents=cut(self.query_documents),
+            pair_mask=cut(self.pair_mask),
+            query_positions=cut(self.query_positions),
+            aligned=False,
+            combined=None,
+        )
+
+
+def _both(one: Tensor | None, other: Tensor) -> Tensor:
+    return other if one is None else one & other
+
+
+def across(queries: AttentionMask, keys: AttentionMask) -> AttentionMask:
+    """The mask of cross-attention between two streams, from the masks of each: padding of the keys, and where
+    documents share a row, its own document only. Order plays no part."""
+    return AttentionMask(keys.key_mask, queries.query_documents, keys.key_documents)

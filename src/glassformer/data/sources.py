@@ -15,10 +15,10 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from pydantic import Field
 
@@ -27,6 +27,7 @@ from glassformer.data.builtin import Part, sentences
 from glassformer.errors import GlassformerError, UsageError, nearest
 from glassformer.randomness import Purpose, generator
 
+T = TypeVar("T", bound=Hashable)
 Document = Literal["auto", "line", "blank_line", "file"]
 
 SUFFIXES = (".txt", ".jsonl", ".csv", ".tsv", ".parquet")
@@ -40,13 +41,21 @@ class DataConfig(Config):
     """Which text is learnt from, and which is kept apart to measure on."""
 
     train: str | tuple[str, ...] = Field(description="a file, folder, glob, builtin:NAME/PART or hub:OWNER/NAME")
+    train_targets: str | tuple[str, ...] | None = Field(
+        None, description="for objectives over pairs: the file whose line n is the target of line n of train"
+    )
     validation: str | tuple[str, ...] | None = Field(
         None, description="the text measured on while training; without it a share of train is held out"
     )
+    validation_targets: str | tuple[str, ...] | None = Field(None, description="the same for validation")
     test: str | tuple[str, ...] | None = Field(None, description="the text of `glassformer evaluate --split test`")
+    test_targets: str | tuple[str, ...] | None = Field(None, description="the same for test")
     column: str | None = Field(
         None,
         description="the column of jsonl, csv, tsv, parquet or hub rows (a number where there is no header)",
+    )
+    target_column: str | None = Field(
+        None, description="for objectives over pairs of one file: the column of the target (column: of the source)"
     )
     document: Document = Field(
         "auto",
@@ -89,35 +98,37 @@ def fingerprint(source: str | tuple[str, ...], column: str | None = None, docume
         elif name.startswith("builtin:"):
             digest.update(json.dumps(list(_read_builtin(name))).encode())
         else:
-            for file in _files(name):
-                digest.update(f"{_format(file)} {file.stat().st_size} ".encode())
+            for file in files_of(name):
+                digest.update(f"{format_of(file)} {file.stat().st_size} ".encode())
                 with _open(file) as stream:
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
 
 
-def split(documents: list[str], share: float, seed: int) -> tuple[list[str], list[str]]:
-    """(train, validation): a random share of the documents held out, at least one on each side, both in the
-    order of the text. Equal documents stay on one side: a held-out text that was also trained on would be no test.
-    The same for equal arguments. Raises UsageError for fewer than two different documents."""
+def split(
+    documents: list[T], share: float, seed: int, key: Callable[[T], Hashable] = lambda document: document
+) -> tuple[list[T], list[T]]:
+    """(train, validation): a random share of the documents (or pairs) held out, at least one on each side, both in the
+    order of the text. Documents with an equal `key` stay on one side: a held-out text that was also trained on would be
+    no test. The same for equal arguments. Raises UsageError for fewer than two different documents."""
     if not 0 < share < 1:
         raise UsageError(f"the share of documents to hold out is {share}", "give a number between 0 and 1")
-    copies = Counter(documents)
+    copies = Counter(key(document) for document in documents)
     if len(copies) < 2:
         raise UsageError(
             f"a text too short: {len(copies)} document, and at least 2 different ones are needed to hold one out",
             "give more text, a separate validation source, or document=line",
         )
     different = list(copies)
-    held_out: set[str] = set()
+    held_out: set[Hashable] = set()
     number = 0
     for index in generator(seed, Purpose.SPLIT).permutation(len(different))[:-1]:
         held_out.add(different[index])
         number += copies[different[index]]
         if number >= round(share * len(documents)):
             break
-    train = [text for text in documents if text not in held_out]
-    return train, [text for text in documents if text in held_out]
+    train = [document for document in documents if key(document) not in held_out]
+    return train, [document for document in documents if key(document) in held_out]
 
 
 # --- which kind of source -------------------------------------------------------------------------
@@ -129,12 +140,12 @@ def _read_source(name: str, column: str | None, document: Document) -> Iterator[
     elif name.startswith("hub:"):
         yield from _read_hub(name, column)
     else:
-        for file in _files(name):
+        for file in files_of(name):
             yield from _read_file(file, column, document)
 
 
 def _read_file(file: Path, column: str | None, document: Document) -> Iterator[str]:
-    kind = _format(file)
+    kind = format_of(file)
     if kind == ".jsonl":
         return _read_jsonl(file, column)
     if kind in (".csv", ".tsv"):
@@ -144,13 +155,13 @@ def _read_file(file: Path, column: str | None, document: Document) -> Iterator[s
     return _read_text(file, document)
 
 
-def _format(file: Path) -> str:
+def format_of(file: Path) -> str:
     """The suffix that decides how a file is read; an unknown one means text."""
     suffix = file.suffix.lower()
     return suffix if suffix in SUFFIXES else ".txt"
 
 
-def _files(name: str) -> list[Path]:
+def files_of(name: str) -> list[Path]:
     try:
         path = Path(name).expanduser()
     except RuntimeError:
@@ -258,13 +269,24 @@ def _open(file: Path) -> Any:
 
 
 def _read_jsonl(file: Path, column: str | None) -> Iterator[str]:
-    for number, line in enumerate(read_lines(file), start=1):
-        if not line or line.isspace():
-            continue
-        row = _json_row(line, file, number)
+    return _column_of(jsonl_rows(file), column)
+
+
+def _column_of(rows: Iterable[tuple[str, dict[str, Any]]], column: str | None) -> Iterator[str]:
+    """One column of rows; a null is no text."""
+    for place, row in rows:
         if column is None:
-            column = _guess_column(row, str(file))
-        yield from _cell(row, column, f"{file}, line {number}")
+            column = _guess_column(row, place)
+        text = text_in(row, column, place)
+        if text is not None:
+            yield text
+
+
+def jsonl_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(file and line, row) of each line that is not blank. Raises UsageError for one that is no JSON object."""
+    for number, line in enumerate(read_lines(file), start=1):
+        if line and not line.isspace():
+            yield f"{file}, line {number}", _json_row(line, file, number)
 
 
 def _json_row(line: str, file: Path, number: int) -> dict[str, Any]:
@@ -280,13 +302,13 @@ def _json_row(line: str, file: Path, number: int) -> dict[str, Any]:
     return row
 
 
-def _cell(row: dict[str, Any], column: str, place: str) -> Iterator[str]:
-    """The text of a row; nothing where it is null."""
+def text_in(row: dict[str, Any], column: str, place: str) -> str | None:
+    """The text of one cell, None where it is null. Raises UsageError for a column that there is not, or no text."""
     if column not in row:
         raise UsageError(f"{place} has no column {column!r}", nearest(column, map(str, row)))
     text = row[column]
     if text is None:
-        return
+        return None
     if not isinstance(text, str):
         raise UsageError(
             f"{place}: column {column!r} holds no text but a {type(text).__name__}",
@@ -300,7 +322,7 @@ def _cell(row: dict[str, Any], column: str, place: str) -> Iterator[str]:
             f"at character {error.start}",
             "it is half of a character and cannot be written as UTF-8: mend or remove it",
         ) from None
-    yield text
+    return text
 
 
 def _guess_column(row: dict[str, Any], place: str) -> str:
@@ -322,8 +344,7 @@ def _wrong_column(place: str, columns: Iterable[str], asked: str | None = None) 
 
 def _read_table(file: Path, column: str | None) -> Iterator[str]:
     """csv with quotes; tsv without any, as such files are written: a quotation mark is a character there."""
-    csv.field_size_limit(_LONGEST_CELL)
-    rows = _table_rows(file)
+    rows = table_rows(file)
     first_two = list(islice(rows, 2))
     if not first_two:
         return
@@ -337,8 +358,9 @@ def _read_table(file: Path, column: str | None) -> Iterator[str]:
         yield cells[index]
 
 
-def _table_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
+def table_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
     """(line number, cells) of each row that is not empty."""
+    csv.field_size_limit(_LONGEST_CELL)
     lines = read_lines(file)
     first = next(lines, "")
     style: dict[str, Any] = {"delimiter": ",", "strict": True}
@@ -391,6 +413,25 @@ def _is_number(cell: str) -> bool:
 
 
 def _read_parquet(file: Path, column: str | None) -> Iterator[str]:
+    if column is None:
+        column = _guess_column(parquet_columns(file), str(file))
+    return _column_of(parquet_rows(file, column), column)
+
+
+def parquet_columns(file: Path) -> dict[str, Any]:
+    """The columns of a parquet file: "" where one holds text, None elsewhere. Raises UsageError."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        schema = pyarrow.parquet.ParquetFile(file).schema_arrow
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} is no whole parquet file: {error}", "write or download it again") from None
+    return {field.name: "" if str(field.type) in ("string", "large_string") else None for field in schema}
+
+
+def parquet_rows(file: Path, column: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(file, row) of each row: of one column where it is named, else of all that hold text. Raises UsageError."""
     import pyarrow  # comes with `datasets`; slow to import and rarely needed
     import pyarrow.parquet
 
@@ -399,12 +440,10 @@ def _read_parquet(file: Path, column: str | None) -> Iterator[str]:
         schema = table.schema_arrow
         if column is not None and column not in schema.names:
             raise _wrong_column(str(file), schema.names, column)
-        if column is None:
-            kinds = {f.name: "" if str(f.type) in ("string", "large_string") else None for f in schema}
-            column = _guess_column(kinds, str(file))
-        for batch in table.iter_batches(columns=[column]):
+        texts = [f.name for f in schema if pyarrow.types.is_struct(f.type) or str(f.type) in ("string", "large_string")]
+        for batch in table.iter_batches(columns=texts if column is None else [column]):
             for row in batch.to_pylist():
-                yield from _cell(row, column, str(file))
+                yield str(file), row
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} is no whole parquet file: {error}", "write or download it again") from None
 
@@ -441,6 +480,11 @@ def _hub_name(name: str) -> _HubName:
 
 
 def _read_hub(name: str, column: str | None) -> Iterator[str]:
+    return _column_of(hub_rows(name), column)
+
+
+def hub_rows(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, row) of each row of a hub data set. Raises GlassformerError when it cannot be loaded."""
     hub = _hub_name(name)
     import datasets  # slow to import and rarely needed
 
@@ -452,6 +496,4 @@ def _read_hub(name: str, column: str | None) -> Iterator[str]:
             "check the name and the network, or download the text and give the file",
         ) from None
     for row in rows:
-        if column is None:
-            column = _guess_column(row, name)
-        yield from _cell(row, column, name)
+        yield name, row

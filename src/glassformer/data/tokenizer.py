@@ -18,6 +18,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -31,6 +32,7 @@ from glassformer.config import Config
 from glassformer.errors import GlassformerError, UsageError
 
 PAD, UNK, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+SENTINEL = "[S{}]".format
 _N_BYTES = 256
 _CARRIES_SPACE = ("bpe", "unigram")  # kinds whose pieces hold the space before the word
 
@@ -55,6 +57,9 @@ class TokenizerConfig(Config):
         description="kind=word: cut at white space and around punctuation, or at white space only",
     )
     min_frequency: int = Field(1, ge=1, description="leave out tokens seen less often (unigram and byte: no effect)")
+    sentinels: int = Field(
+        0, ge=0, description="special tokens [S0], [S1] and so on behind the vocabulary, which stand for gaps in a text"
+    )
     path: str | None = Field(None, description="use this tokenizer.json instead of training one")
 
 
@@ -83,6 +88,8 @@ class Tokenizer:
             added["id"] for added in settings["added_tokens"] if added["special"]
         }
         self._prompts = _from_json(json.dumps(_with_mask_let_in(settings, self.mask_id)))
+        numbered = takewhile(lambda id: id is not None, map(self._base.token_to_id, map(SENTINEL, count())))
+        self.sentinel_ids = [id for id in numbered if id is not None]
         self.vocab_size = 1 + max(self._base.get_vocab(with_added_tokens=True).values())
         self._unknown = _unknown_word(settings)
         self._byte_level = (settings["decoder"] or {}).get("type") == "ByteLevel"
@@ -212,6 +219,14 @@ class Tokenizer:
     def _white_space(self) -> Bool[np.ndarray, "vocab"]:
         raw = [self._base.id_to_token(i) or "" for i in range(self.vocab_size)]
         return np.array([(_show_bytes(token) if self._byte_level else token).isspace() for token in raw])
+
+
+class Tokenizers(NamedTuple):
+    """What reads the texts; of pairs, what reads the sources and, where targets have a vocabulary of their own, what
+    reads those."""
+
+    source: Tokenizer
+    target: Tokenizer | None = None
 
 
 def _whole_unknown(text: str, unknown: str, span: tuple[int, int]) -> tuple[int, int]:
@@ -356,6 +371,9 @@ def _assemble(model: models.Model, config: TokenizerConfig) -> tokenizers.Tokeni
     carries_space = config.kind in _CARRIES_SPACE
     tokenizer.add_special_tokens(
         [tokenizers.AddedToken(s, normalized=False, lstrip=carries_space and s == MASK) for s in SPECIALS]
+    )
+    tokenizer.add_special_tokens(
+        [tokenizers.AddedToken(SENTINEL(n), normalized=False) for n in range(config.sentinels)]
     )
     if config.unknown is not None:  # [UNK] then stands in the normalised text, and is found there
         tokenizer.add_tokens([tokenizers.AddedToken(UNK, special=False, normalized=True, lstrip=carries_space)])

@@ -97,6 +97,29 @@ def overlay(
     return figure
 
 
+@styled
+def surprisal(tokens: list[str], nats: list[float | None], title: str = "") -> Figure:
+    """A text whose words are tinted by how much they surprise: -ln of the probability that a model gives them, in nats
+    (written below); those of which nothing is known stay white.
+
+    Raises ValueError where there are not as many numbers as tokens.
+    """
+    if len(tokens) != len(nats):
+        raise ValueError(f"{len(tokens)} tokens and {len(nats)} numbers")
+    type_ = _type(len(tokens))
+    words, room, depth = _set(tokens, type_)
+    top = MARGIN + 0.5
+    width, height = room + 2 * MARGIN, top + depth + MARGIN
+    figure = new_figure(width, height)
+    axes = _page(figure, width, height)
+    axes.text(MARGIN, MARGIN + 0.05, fitted(title, 10.0, room), fontsize=10, va="center")
+    scale = Normalize(0.0, max([value for value in nats if value is not None] or [1.0]))
+    for word, value in zip(words, nats, strict=True):
+        share = 0.0 if value is None else float(np.clip(scale(value), 0, 1))
+        _draw_word(axes, word, top, type_, share, "" if value is None else f"{value:.1f}")
+    return figure
+
+
 def _check(tokens: list[str], masked: int, attention: np.ndarray, candidates: list[tuple[str, float]]) -> None:
     if attention.shape != (len(tokens),):
         raise ValueError(f"attention must have shape ({len(tokens)},), one weight per token; got {attention.shape}")
@@ -170,34 +193,22 @@ def _draw_words(axes: Axes, words: list[Word], masked: int, attention: np.ndarra
     scale = Normalize(0.0, float(attention.max()) or 1.0)
     written = numbered(attention)
     for index, word in enumerate(words):
-        x, y = MARGIN + word.x, top + word.y
+        said = "<1%" if 0 < attention[index] < 0.01 else f"{attention[index]:.0%}"
         share = float(np.clip(scale(attention[index]), 0, 1))
-        axes.add_patch(
-            _box(x, y, word.width, type_.box, facecolor=GLASS(share), edgecolor=COLOURS["rule"], linewidth=0.5)
-        )
+        _draw_word(axes, word, top, type_, share, said if index in written else "")
         if index == masked:
-            axes.add_patch(_ring(x, y, word.width, type_.box))
-        middle = x + word.width / 2
-        axes.text(
-            middle,
-            y + type_.box * 0.68,
-            word.text,
-            fontsize=type_.size,
-            ha="center",
-            va="baseline",
-            color=ink_on(share),
-            parse_math=False,
-        )
-        if index in written:
-            axes.text(
-                middle,
-                y + type_.box + 0.115,
-                "<1%" if 0 < attention[index] < 0.01 else f"{attention[index]:.0%}",
-                fontsize=7,
-                ha="center",
-                va="center",
-                color=COLOURS["muted"],
-            )
+            axes.add_patch(_ring(MARGIN + word.x, top + word.y, word.width, type_.box))
+
+
+def _draw_word(axes: Axes, word: Word, top: float, type_: Type, share: float, said: str) -> None:
+    """One word in a box tinted by a share of the scale, and what is said below it."""
+    x, y = MARGIN + word.x, top + word.y
+    axes.add_patch(_box(x, y, word.width, type_.box, facecolor=GLASS(share), edgecolor=COLOURS["rule"], linewidth=0.5))
+    middle: dict[str, Any] = {"ha": "center", "parse_math": False}
+    base = y + type_.box * 0.68
+    axes.text(x + word.width / 2, base, word.text, fontsize=type_.size, va="baseline", color=ink_on(share), **middle)
+    below = y + type_.box + 0.115
+    axes.text(x + word.width / 2, below, said, fontsize=7, va="center", color=COLOURS["muted"], **middle)
 
 
 def _box(x: float, y: float, width: float, height: float, **how: Any) -> FancyBboxPatch:

@@ -16,7 +16,7 @@ from glassformer.look.heatmaps import heatmap
 from glassformer.look.overlay import overlay
 from glassformer.model.transformer import count_parameters
 from glassformer.objectives import Prompt
-from glassformer.predict import Attention, Run
+from glassformer.predict import Attention, Kind, Run
 from glassformer.run import RunDirectory
 from glassformer.training.checkpoints import checkpoint_steps
 
@@ -33,8 +33,9 @@ def draw_report(run: Run) -> list[Path]:
         return pictures
     for number, prompt in enumerate(sample_prompts(run, PICTURES)):
         seen = run.attention_of(prompt)
-        marked = [blank.position for blank in seen.filled.blanks] if seen.filled else []
-        figure = heatmap(seen.weights, seen.tokens, seen.tokens, marked=marked)
+        blanks = seen.filled.blanks if seen.filled and run.objective.asks_blanks else []
+        marked = [blank.position for blank in blanks]
+        figure = heatmap(seen.weights, seen.tokens, seen.keys or seen.tokens, marked=marked)
         pictures.append(save(figure, plots / f"attention-{number}.png"))
         if marked:
             pictures.append(save(overlay_of(seen), plots / f"overlay-{number}.png"))
@@ -51,10 +52,7 @@ def sample_prompts(run: Run, number: int) -> list[Prompt]:
     chosen = readable[:: max(1, len(readable) // number)][:number]
     prompts = []
     for index in chosen:
-        example = questions.example(index)
-        ids = example.streams["encoder"]
-        tokens = [run.tokenizer.token(int(token)) for token in ids]
-        prompts.append(Prompt(run.tokenizer.decode(ids), example, tokens))
+        prompts.append(run.objective.as_prompt(questions.example(index)))
     return prompts
 
 
@@ -114,38 +112,48 @@ def draw_attention(
     view: Literal["heatmap", "overlay"] = "heatmap",
     true: str | None = None,
     blank: int = 0,
+    kind: Kind = "self",
+    target: str | None = None,
 ) -> None:
     """Attention of a text as a picture (.png, .svg, .pdf) or as numbers (.json, .npz: tokens, and weights as layers x
-    heads x query x key, of the chosen layer and head only). `true` and `blank` are for the overlay.
+    heads x query x key, of the chosen layer and head only). `true` and `blank` are for the overlay, `kind` and `target`
+    are those of `Run.attention`.
 
     Raises UsageError for a layer, head, blank or format that is not there, and for an overlay of a text without a
     blank; GlassformerError when the file cannot be written.
     """
-    kind = output.suffix.lower()
-    if kind not in (*FORMATS, *NUMBERS):
+    suffix = output.suffix.lower()
+    if suffix not in (*FORMATS, *NUMBERS):
         raise UsageError(
             f"cannot write attention as {output.suffix or output.name!r}",
             f"a picture ends in {', '.join(FORMATS)}; the numbers end in {', '.join(NUMBERS)}",
         )
     if true is not None and view != "overlay":
         raise UsageError("the right word is said only in the overlay", "add --view overlay")
-    seen = attention_of(run, text)
+    seen = attention_of(run, text, kind, target)
     picked = chosen(seen, layer, head)
-    if kind in NUMBERS:
-        write_numbers(run, text, layer, head, output)
+    if suffix in NUMBERS:
+        write_numbers(numbers(text, seen, layer, head, kind), picked, output)
     elif view == "overlay":
+        if not run.objective.asks_blanks:
+            raise UsageError(
+                "an overlay rings a blank among the words, and this model has none there", "draw --view heatmap"
+            )
         word = None if true is None else as_token(run.tokenizer, true)
         save(overlay_of(picked, word, blank, chosen_in_words(seen, layer, head)), output)
     else:
-        marked = [asked.position for asked in seen.filled.blanks] if seen.filled else []
-        save(heatmap(seen.weights, seen.tokens, seen.tokens, layer=layer, head=head, marked=marked), output)
+        asked = seen.filled.blanks if seen.filled and run.objective.asks_blanks else []
+        marked = [blank.position for blank in asked]
+        save(
+            heatmap(seen.weights, seen.tokens, seen.keys or seen.tokens, layer=layer, head=head, marked=marked), output
+        )
 
 
-def attention_of(run: Run, text: str) -> Attention:
+def attention_of(run: Run, text: str, kind: Kind = "self", target: str | None = None) -> Attention:
     """`run.attention`, of a text that has words. Raises UsageError for an empty one."""
     if not text.strip():
         raise UsageError("the text is empty", "give a sentence")
-    return run.attention(text)
+    return run.attention(text, kind, target)
 
 
 def chosen(seen: Attention, layer: int | None, head: int | Literal["all", "mean"]) -> Attention:
@@ -163,25 +171,26 @@ def chosen(seen: Attention, layer: int | None, head: int | Literal["all", "mean"
     return seen._replace(weights=weights)
 
 
-def numbers(run: Run, text: str, layer: int | None, head: int | Literal["all", "mean"]) -> dict[str, Any]:
+def numbers(
+    text: str, seen: Attention, layer: int | None, head: int | Literal["all", "mean"], kind: Kind = "self"
+) -> dict[str, Any]:
     """Tokens and weights for another program; what it finds there is in docs/json.md."""
-    seen = attention_of(run, text)
-    picked = chosen(seen, layer, head)
+    weights = chosen(seen, layer, head).weights.astype(np.float64).round(6).tolist()
+    found = {"text": text, "kind": kind, "tokens": seen.tokens, "keys": seen.keys or seen.tokens}
     answers = seen.filled.record()["blanks"] if seen.filled else []
-    weights = picked.weights.astype(np.float64).round(6).tolist()
-    return {"text": text, "tokens": seen.tokens, "layer": layer, "head": head, "weights": weights, "blanks": answers}
+    return found | {"layer": layer, "head": head, "weights": weights, "blanks": answers}
 
 
-def write_numbers(run: Run, text: str, layer: int | None, head: int | Literal["all", "mean"], output: Path) -> None:
-    """The same as a file. Raises GlassformerError when it cannot be written."""
+def write_numbers(found: dict[str, Any], picked: Attention, output: Path) -> None:
+    """The same as a file: .json, or the exact arrays as .npz. Raises GlassformerError when it cannot be written."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with output.open("wb") as file:
             if output.suffix.lower() == ".npz":
-                seen = chosen(attention_of(run, text), layer, head)
-                np.savez_compressed(file, weights=seen.weights, tokens=np.array(seen.tokens))
+                tokens, keys = np.array(picked.tokens), np.array(picked.keys or picked.tokens)
+                np.savez_compressed(file, weights=picked.weights, tokens=tokens, keys=keys)
             else:
-                file.write(json.dumps(numbers(run, text, layer, head)).encode())
+                file.write(json.dumps(found).encode())
     except OSError as error:
         raise GlassformerError(f"cannot write {output}: {error.strerror or error}", "choose another --output") from None
 

@@ -9,16 +9,21 @@ from glassformer.data.batch import HeadSpec
 class Head(nn.Module):
     """Hidden states at the asked positions, to one logit for each class.
 
-    With `transform` there is a dense layer, GELU and a norm first, as in BERT's masked-LM head. Where the head
-    is tied, the model replaces `output.weight` by the token embedding's.
+    What comes before the output layer is the spec's `transform`. Where the head is tied, the model replaces
+    `output.weight` by the token embedding's; `d_output` is the width of that, where it is not d_model.
     """
 
-    def __init__(self, spec: HeadSpec, d_model: int) -> None:
+    def __init__(self, spec: HeadSpec, d_model: int, d_output: int | None = None) -> None:
         super().__init__()
-        self.transform = (
-            nn.Sequential(nn.Linear(d_model, d_model), nn.GELU(), nn.LayerNorm(d_model)) if spec.transform else None
-        )
-        self.output = nn.Linear(d_model, spec.size, bias=True)
+        width = d_output or d_model
+        self.transform: nn.Module | None = None
+        if spec.transform == "dense":
+            self.transform = nn.Sequential(nn.Linear(d_model, width), nn.GELU(), nn.LayerNorm(width))
+        elif spec.transform == "pooler":
+            self.transform = nn.Sequential(nn.Linear(d_model, width), nn.Tanh())
+        elif width != d_model:
+            self.transform = nn.Linear(d_model, width, bias=False)
+        self.output = nn.Linear(width, spec.size, bias=spec.bias)
 
     def forward(self, hidden: Float[Tensor, "N D"]) -> Float[Tensor, "N size"]:
         """Logits of N asked positions."""

@@ -1,7 +1,7 @@
 """The parts of a block: multi-head attention, feed-forward, and the residual stream that they write to."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,9 +10,41 @@ from torch import Tensor, nn
 
 from glassformer.data.masks import AttentionMask
 from glassformer.model.attention import find_mechanism
+from glassformer.model.config import ModelConfig
 from glassformer.model.dropout import Dropout
+from glassformer.model.positions import Rotation
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "silu": F.silu,
+    "swiglu": F.silu,
+    "geglu": F.gelu,
+}
+GATED = ("swiglu", "geglu")
+
+
+class Surroundings(NamedTuple):
+    """What all layers of a stack are told about the tokens that they read: who may see whom, and from where."""
+
+    mask: AttentionMask
+    rotation: Rotation | None = None
+    bias: Float[Tensor, "#B #H Q K"] | None = None
+    content: int | None = None
+    """The first so many tokens can be attended to; None: all."""
+    memory: Float[Tensor, "B M D"] | None = None
+    """What the encoder made of the source, for cross-attention."""
+    memory_mask: AttentionMask = AttentionMask()
+
+
+class LayerState:
+    """What one block keeps while a text grows token by token: the state of its self-attention, and the keys and values
+    of the memory, which are computed once."""
+
+    def __init__(self) -> None:
+        self.own: Any = None
+        self.memory: tuple[Tensor, Tensor] | None = None
 
 
 class MultiHeadAttention(nn.Module):
@@ -22,83 +54,128 @@ class MultiHeadAttention(nn.Module):
     One matrix holds all three input projections, in the order q, k, v: one multiplication instead of three.
     """
 
-    def __init__(self, d_model: int, n_heads: int, mechanism: str, attention_dropout: float) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.n_heads = n_heads
-        self.attention_dropout = attention_dropout
-        self.query_key_value = nn.Linear(d_model, 3 * d_model)
-        self.mechanism = find_mechanism(mechanism)(d_model // n_heads)
-        self.output = nn.Linear(d_model, d_model)
+        self.d_head = config.d_head
+        self.attention_dropout = config.attention_dropout
+        kv_width = (config.n_kv_heads or config.n_heads) * config.d_head
+        self.widths = [config.d_model, kv_width, kv_width]
+        self.query_key_value = nn.Linear(config.d_model, sum(self.widths), bias=config.bias)
+        self.mechanism = find_mechanism(config.attention)(config.d_head, config.attention_scale)
+        self.output = nn.Linear(config.d_model, config.d_model, bias=config.bias)
 
-    def forward(self, x: Float[Tensor, "B T D"], mask: AttentionMask) -> Float[Tensor, "B T D"]:
-        """Self-attention: every token asks, every token that `mask` allows answers."""
-        q, k, v = (self.split(part) for part in self.query_key_value(x).chunk(3, dim=-1))
+    def forward(
+        self, x: Float[Tensor, "B T D"], around: Surroundings, state: LayerState | None = None, capacity: int = 0
+    ) -> Float[Tensor, "B T D"]:
+        """Self-attention: every token asks, every token that the mask allows answers. With `state` the tokens are the
+        newest of a text that grows to `capacity`."""
+        q, k, v = (self.split(part) for part in self.query_key_value(x).split(self.widths, dim=-1))
+        if around.rotation is not None:
+            q, k = around.rotation.turn(q), around.rotation.turn(k)
+        if state is not None:
+            if state.own is None:
+                state.own = self.mechanism.new_state(k, capacity)
+            return self.output(self.join(self.mechanism.step(q, k, v, state.own, around.mask, around.bias)))
+        if around.content is not None:
+            k, v = k[:, :, : around.content], v[:, :, : around.content]
         p = self.attention_dropout if self.training else 0.0
-        context = self.mechanism(q, k, v, mask, dropout=p)  # B H T E
+        context = self.mechanism(q, k, v, around.mask, around.bias, dropout=p)  # B H T E
         return self.output(self.join(context))
 
     def split(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B H T E"]:
         """Cut the features into heads."""
-        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+        return x.unflatten(-1, (-1, self.d_head)).transpose(1, 2)
 
     def join(self, x: Float[Tensor, "B H T E"]) -> Float[Tensor, "B T D"]:
         """Lay the heads side by side again."""
         return x.transpose(1, 2).flatten(2)
 
 
-class FeedForward(nn.Module):
-    """Two linear layers around an activation, at every position alike (section 3.3)."""
+class CrossAttention(MultiHeadAttention):
+    """The same with queries from the decoder, and keys and values from the encoder's output (section 3.2.3)."""
 
-    def __init__(self, d_model: int, d_ff: int, activation: str) -> None:
+    def forward(
+        self, x: Float[Tensor, "B T D"], around: Surroundings, state: LayerState | None = None, capacity: int = 0
+    ) -> Float[Tensor, "B T D"]:
+        """Every token asks the memory."""
+        assert around.memory is not None
+        weights = self.query_key_value.weight.split(self.widths)
+        biases = (None,) * 3 if self.query_key_value.bias is None else self.query_key_value.bias.split(self.widths)
+        q = self.split(F.linear(x, weights[0], biases[0]))
+        if state is not None and state.memory is not None:
+            k, v = state.memory
+        else:
+            k, v = (self.split(F.linear(around.memory, weights[n], biases[n])) for n in (1, 2))
+            if state is not None:
+                state.memory = (k, v)
+        p = self.attention_dropout if self.training else 0.0
+        return self.output(self.join(self.mechanism(q, k, v, around.memory_mask, dropout=p)))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers around an activation, at every position alike (section 3.3); with a gate, a third one
+    (Shazeer 2020)."""
+
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.expand = nn.Linear(d_model, d_ff)
-        self.activation = ACTIVATIONS[activation]
-        self.contract = nn.Linear(d_ff, d_model)
+        self.gated = config.activation in GATED
+        self.expand = nn.Linear(config.d_model, config.d_ff * (2 if self.gated else 1), bias=config.bias)
+        self.activation = ACTIVATIONS[config.activation]
+        self.contract = nn.Linear(config.d_ff, config.d_model, bias=config.bias)
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        """Expand, bend, contract."""
+        """Expand, bend, contract. With a gate: the bent half multiplies the other."""
+        if self.gated:
+            gate, value = self.expand(x).chunk(2, dim=-1)
+            return self.contract(self.activation(gate) * value)
         return self.contract(self.activation(self.expand(x)))
 
 
+def norm(config: ModelConfig) -> nn.Module:
+    """LayerNorm (Ba et al. 2016), or RMSNorm (Zhang and Sennrich 2019), which neither centres nor shifts."""
+    if config.norm_kind == "rms":
+        return nn.RMSNorm(config.d_model, eps=1e-6)
+    return nn.LayerNorm(config.d_model)
+
+
 class Block(nn.Module):
-    """Attention, then feed-forward, each adding to the residual stream.
+    """Attention, in a decoder with an encoder attention to its output, then feed-forward, each adding to the residual
+    stream.
 
     post-norm (the first paper): x = norm(x + part(x)); pre-norm (GPT-2): x = x + part(norm(x)).
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        n_heads: int,
-        d_ff: int,
-        *,
-        mechanism: str,
-        activation: str,
-        norm: Literal["pre", "post"],
-        dropout: float,
-        attention_dropout: float,
-    ) -> None:
+    def __init__(self, config: ModelConfig, cross: bool = False) -> None:
         super().__init__()
-        self.pre_norm = norm == "pre"
-        self.self_attention = MultiHeadAttention(d_model, n_heads, mechanism, attention_dropout)
-        self.attention_norm = nn.LayerNorm(d_model)
-        self.feed_forward = FeedForward(d_model, d_ff, activation)
-        self.feed_forward_norm = nn.LayerNorm(d_model)
-        self.dropout = Dropout(dropout)
+        self.pre_norm = config.norm == "pre"
+        self.self_attention = MultiHeadAttention(config)
+        self.attention_norm = norm(config)
+        self.cross_attention = CrossAttention(config) if cross else None
+        self.cross_attention_norm = norm(config) if cross else None
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_norm = norm(config)
+        self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Float[Tensor, "B T D"], mask: AttentionMask) -> Float[Tensor, "B T D"]:
+    def forward(
+        self, x: Float[Tensor, "B T D"], around: Surroundings, state: LayerState | None = None, capacity: int = 0
+    ) -> Float[Tensor, "B T D"]:
         """One layer."""
+        x = self.residual(x, self.attention_norm, self.self_attention, around, state, capacity)
+        if self.cross_attention is not None and self.cross_attention_norm is not None:
+            x = self.residual(x, self.cross_attention_norm, self.cross_attention, around, state, capacity)
+        return self.residual(x, self.feed_forward_norm, self.feed_forward)
+
+    def residual(self, x: Float[Tensor, "B T D"], norm: nn.Module, part: nn.Module, *more: Any) -> Tensor:
+        """Add what a part makes of the residual stream, the norm before it or after the sum."""
         if self.pre_norm:
-            x = x + self.dropout(self.self_attention(self.attention_norm(x), mask))
-            return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-        x = self.attention_norm(x + self.dropout(self.self_attention(x, mask)))
-        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
+            return x + self.dropout(part(norm(x), *more))
+        return norm(x + self.dropout(part(x, *more)))
 
 
 def initialise(module: nn.Module) -> None:
     """Weights from a normal distribution of variance 1 / fan-in (embeddings: 0.02), biases zero, norms one.
 
-    The residual stream sums 2 * n_layers contributions; each layer that writes to it is scaled down accordingly
+    The residual stream sums the contributions of all parts; each layer that writes to it is scaled down accordingly
     (GPT-2; Radford et al. 2019, section 2.3) by `scale_residual_writers`.
     """
     for part in module.modules():
@@ -112,8 +189,12 @@ def initialise(module: nn.Module) -> None:
 
 @torch.no_grad()
 def scale_residual_writers(blocks: nn.ModuleList) -> None:
-    """Divide what attention and feed-forward write to the residual stream by sqrt(2 * n_layers)."""
+    """Divide what attention and feed-forward write to the residual stream by the square root of how many do."""
+    writers: list[Tensor] = []
     for block in blocks:
         assert isinstance(block, Block)
-        block.self_attention.output.weight.mul_((2 * len(blocks)) ** -0.5)
-        block.feed_forward.contract.weight.mul_((2 * len(blocks)) ** -0.5)
+        writers += [block.self_attention.output.weight, block.feed_forward.contract.weight]
+        if block.cross_attention is not None:
+            writers.append(block.cross_attention.output.weight)
+    for weight in {id(w): w for w in writers}.values():
+        weight.mul_(len(writers) ** -0.5)

@@ -1,130 +1,262 @@
-"""The Transformer: embeddings, a stack of blocks, heads where an objective asks. One class for every family."""
+"""The Transformer: embeddings, stacks of blocks, heads where an objective asks. One class for every family."""
 
 import math
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any
 
-from jaxtyping import Float, Int
-from pydantic import Field
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from glassformer.config import Config
 from glassformer.data.batch import Batch, HeadSpec, StreamBatch
-from glassformer.errors import UsageError
+from glassformer.data.masks import AttentionMask, across
+from glassformer.model.attention import Mechanism
+from glassformer.model.config import ModelConfig, check_sizes
 from glassformer.model.dropout import Dropout
 from glassformer.model.heads import Head
-from glassformer.model.layers import Block, initialise, scale_residual_writers
+from glassformer.model.layers import Block, LayerState, Surroundings, initialise, norm, scale_residual_writers
 from glassformer.model.positions import POSITIONS
 
 
-class ModelConfig(Config):
-    """The sizes and parts of a model."""
-
-    family: Literal["encoder"] = Field("encoder", description="which stacks there are")
-    implementation: Literal["glassformer", "torch"] = Field(
-        "glassformer", description="our own blocks, or PyTorch's nn.TransformerEncoder as a baseline"
-    )
-    n_layers: int = Field(4, ge=1, description="blocks in the stack")
-    d_model: int = Field(256, ge=1, description="width of the residual stream")
-    n_heads: int = Field(8, ge=1, description="attention heads; must divide d_model")
-    d_ff: int = Field(1024, ge=1, description="width inside the feed-forward part")
-    max_length: int = Field(128, ge=1, description="longest input in tokens, [CLS] and [SEP] counted")
-    dropout: float = Field(0.1, ge=0, lt=1, description="on the embeddings and on what each part adds")
-    attention_dropout: float = Field(0.0, ge=0, lt=1, description="on the attention weights")
-    norm: Literal["pre", "post"] = Field("pre", description="LayerNorm before each part, or after (first paper)")
-    activation: Literal["relu", "gelu"] = Field("gelu", description="inside the feed-forward part")
-    positions: Literal["sinusoidal", "learned"] = Field("learned", description="how places are told apart")
-    attention: str = Field("full", description="the attention mechanism (a file in model/attention)")
-    tied: bool = Field(True, description="the output layer shares the token embedding's weight")
-
-
-def check_sizes(config: ModelConfig) -> None:
-    """Raises UsageError for sizes that do not fit together, saying which would."""
-    if config.d_model % config.n_heads:
-        fitting = [n for n in range(1, config.d_model + 1) if config.d_model % n == 0]
-        near = sorted(fitting, key=lambda n: abs(n - config.n_heads))[:3]
-        raise UsageError(
-            f"model.n_heads={config.n_heads} does not divide model.d_model={config.d_model}",
-            f"n_heads that do: {', '.join(map(str, sorted(near)))}",
-        )
-
-
 class Embeddings(nn.Module):
-    """A vector for each token, plus one for its place."""
+    """A vector for each token, plus one for its place and one for its segment, where there are such."""
 
-    def __init__(self, config: ModelConfig, vocab_size: int) -> None:
+    def __init__(self, config: ModelConfig, token: nn.Embedding) -> None:
         super().__init__()
-        self.token = nn.Embedding(vocab_size, config.d_model)
-        self.position = POSITIONS[config.positions](config.max_length, config.d_model)
+        self.token = token
+        narrow = token.embedding_dim != config.d_model
+        self.widen = nn.Linear(token.embedding_dim, config.d_model) if narrow else None
+        self.segment = nn.Embedding(config.segments, config.d_model) if config.segments else None
         # Sine waves have amplitude 1, which would drown embeddings of the usual size: the first paper (section 3.4)
         # multiplies these by sqrt(d_model). Learned positions start as small as the tokens.
         self.scale = math.sqrt(config.d_model) if config.positions == "sinusoidal" else 1.0
+        self.norm = norm(config) if config.embedding_norm else None
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, input_ids: Int[Tensor, "B T"], positions: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+    def forward(
+        self,
+        input_ids: Int[Tensor, "B T"],
+        place: Float[Tensor, "#B T D"] | None = None,
+        segment_ids: Int[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B T D"]:
         """Look up and add."""
-        return self.dropout(self.token(input_ids) * self.scale + self.position(positions))
+        x = self.token(input_ids)
+        if self.widen is not None:
+            x = self.widen(x)
+        x = x * self.scale
+        if place is not None:
+            x = x + place
+        if self.segment is not None:
+            x = x + self.segment(torch.zeros_like(input_ids) if segment_ids is None else segment_ids)
+        if self.norm is not None:
+            x = self.norm(x)
+        return self.dropout(x)
 
 
-class Encoder(nn.Module):
-    """Embeddings and a stack of blocks, in which every token may look both ways."""
+class Stack(nn.Module):
+    """Embeddings and blocks. Who may see whom is said by each batch; a decoder with an encoder also attends to that."""
 
-    def __init__(self, config: ModelConfig, vocab_size: int) -> None:
+    def __init__(self, config: ModelConfig, name: str, token: nn.Embedding) -> None:
         super().__init__()
-        self.embeddings = Embeddings(config, vocab_size)
-        self.blocks = nn.ModuleList(
-            Block(
-                config.d_model,
-                config.n_heads,
-                config.d_ff,
-                mechanism=config.attention,
-                activation=config.activation,
-                norm=config.norm,
-                dropout=config.dropout,
-                attention_dropout=config.attention_dropout,
-            )
-            for _ in range(config.n_layers)
+        self.embeddings = Embeddings(config, token)
+        self.positions = POSITIONS[config.positions](
+            max_length=config.max_length,
+            d_model=config.d_model,
+            n_heads=config.n_heads,
+            d_head=config.d_head,
+            causal=name == "decoder",
         )
+        cross = name == "decoder" and len(config.stacks) > 1
+        layers = config.layers_of(name)
+        distinct = [Block(config, cross) for _ in range(1 if config.share_layers else layers)]
+        self.blocks = nn.ModuleList(distinct[n % len(distinct)] for n in range(layers))
         # In a post-norm stack the last block ends with a norm already.
-        self.norm = nn.LayerNorm(config.d_model) if config.norm == "pre" else nn.Identity()
+        self.norm = norm(config) if config.norm == "pre" else nn.Identity()
 
-    def forward(self, stream: StreamBatch) -> Float[Tensor, "B T D"]:
+    def forward(
+        self,
+        stream: StreamBatch,
+        memory: Float[Tensor, "B M D"] | None = None,
+        memory_mask: AttentionMask | None = None,
+    ) -> Float[Tensor, "B T D"]:
         """Hidden states of one stream."""
-        x = self.embeddings(stream.input_ids, stream.positions)
+        x = self.embeddings(stream.input_ids, self.positions(stream.positions), stream.segment_ids)
+        around = Surroundings(
+            stream.mask.prepared(),
+            self.positions.rotation(stream.positions),
+            self.positions.bias(stream.positions, stream.positions[:, : stream.content]),
+            stream.content,
+            memory,
+            (memory_mask or AttentionMask()).prepared(),
+        )
         for block in self.blocks:
-            x = block(x, stream.mask)
+            x = block(x, around)
+        return self.norm(x)
+
+    def step(
+        self, input_ids: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], state: "DecodingState"
+    ) -> Float[Tensor, "B T D"]:
+        """Hidden states of the newest tokens of a growing text, which see what `state` keeps of the earlier ones."""
+        positions, key_positions, mask = state.advance(real)
+        x = self.embeddings(input_ids, self.positions(positions))
+        around = Surroundings(
+            mask.prepared(),
+            self.positions.rotation(positions),
+            self.positions.bias(positions, key_positions),
+            memory=state.memory,
+            memory_mask=state.memory_mask,
+        )
+        for block, layer in zip(self.blocks, state.layers, strict=True):
+            x = block(x, around, layer, state.capacity)
         return self.norm(x)
 
 
-class Transformer(nn.Module):
-    """The model: one call, `model(batch) -> {head: logits}`, and heads run only where something is asked."""
+class DecodingState:
+    """What generation keeps from token to token, so that each token passes the decoder once.
 
-    def __init__(self, config: ModelConfig, vocab_size: int, heads: list[HeadSpec]) -> None:
+    Rows may have prompts of different length: shorter ones are padded, padding is never seen, and positions count real
+    tokens only.
+    """
+
+    def __init__(
+        self, n_layers: int, rows: int, capacity: int, device: torch.device, memory: Tensor | None, mask: AttentionMask
+    ) -> None:
+        self.layers = [LayerState() for _ in range(n_layers)]
+        self.capacity = capacity
+        self.real = torch.zeros(rows, capacity, dtype=torch.bool, device=device)
+        self.positions = torch.zeros(rows, capacity, dtype=torch.long, device=device)
+        self.next = torch.zeros(rows, dtype=torch.long, device=device)
+        self.length = 0
+        self.whole = True
+        """No padding so far, in any row: nothing needs to be hidden from the newest token."""
+        self.memory, self.memory_mask = memory, mask.prepared()
+
+    def advance(self, real: Bool[Tensor, "B T"]) -> tuple[Int[Tensor, "#B T"], Int[Tensor, "#B K"], AttentionMask]:
+        """Make room for the newest tokens: their positions, those of all K tokens so far, and what they may see."""
+        self.whole = self.whole and bool(real.all())
+        start, end = self.length, self.length + real.shape[1]
+        positions = (self.next[:, None] + real.long().cumsum(1) - 1).clamp(min=0)
+        self.real[:, start:end], self.positions[:, start:end] = real, positions
+        self.next, self.length = self.next + real.sum(1), end
+        keys = self.positions[:, :end]
+        if self.whole:  # all rows alike
+            positions, keys = positions[:1], keys[:1]
+        if self.whole and end - start == 1:  # the newest token sees everything
+            return positions, keys, AttentionMask()
+        hidden = None if self.whole else self.real[:, :end]
+        aligned = self.whole and start == 0
+        mask = AttentionMask(hidden, query_positions=positions, key_positions=keys, aligned=aligned)
+        return positions, keys, mask
+
+    def keep_rows(self, rows: Int[Tensor, "rows"]) -> None:
+        """Keep these rows, in this order; a row may be taken several times (beams) or not at all (finished)."""
+        self.real, self.positions, self.next = self.real[rows], self.positions[rows], self.next[rows]
+        for layer in self.layers:
+            if layer.own is not None:
+                layer.own.keep_rows(rows)
+            if layer.memory is not None:
+                layer.memory = (layer.memory[0][rows], layer.memory[1][rows])
+        if self.memory is not None:
+            self.memory = self.memory[rows]
+            mask = self.memory_mask.key_mask
+            self.memory_mask = AttentionMask(None if mask is None else mask[rows]).prepared()
+
+
+class Transformer(nn.Module):
+    """The model: one call, `model(batch) -> {head: logits}`, and heads run only where something is asked.
+
+    A model with one stack reads whatever stream a batch has with that; one with two reads "encoder" and "decoder".
+    `vocab_size` is a number where they share a vocabulary, and one for each stack where they do not.
+    """
+
+    def __init__(self, config: ModelConfig, vocab_size: int | dict[str, int], heads: Iterable[HeadSpec]) -> None:
         super().__init__()
         check_sizes(config)
         self.config = config
-        self.encoder = Encoder(config, vocab_size)
+        one = isinstance(vocab_size, int)  # a vocabulary for all stacks
+        sizes = vocab_size if isinstance(vocab_size, dict) else dict.fromkeys(config.stacks, vocab_size)
+        width = config.d_embedding or config.d_model
+        tables = {name: nn.Embedding(sizes[name], width) for name in config.stacks}
+        if config.shared_embeddings and one:
+            tables = dict.fromkeys(config.stacks, tables[config.stacks[0]])
+        for name in config.stacks:
+            self.add_module(name, Stack(config, name, tables[name]))
         self.specs = {spec.name: spec for spec in heads}
-        self.heads = nn.ModuleDict({spec.name: Head(spec, config.d_model) for spec in heads})
+        self.heads = nn.ModuleDict(
+            {
+                name: Head(spec, config.d_model, width if self._is_tied(spec) else None)
+                for name, spec in self.specs.items()
+            }
+        )
         initialise(self)
-        scale_residual_writers(self.encoder.blocks)
+        for stack in self.stacks:
+            scale_residual_writers(stack.blocks)
         self.tie()
 
+    @property
+    def stacks(self) -> list[Any]:
+        """The stacks, the encoder first: each a Stack, or a baseline's with the same call."""
+        return [self.get_submodule(name) for name in self.config.stacks]
+
+    def _is_tied(self, spec: HeadSpec) -> bool:
+        return self.config.tied and spec.tied
+
     def tie(self) -> None:
-        """Let the heads over tokens share the embedding's weight, where the configuration says so."""
+        """Let the heads over tokens share the embedding's weight (the decoder's, where there is one), where the
+        configuration says so."""
         for name, spec in self.specs.items():
-            embedding = self.encoder.embeddings.token
-            if self.config.tied and spec.tied and spec.size == embedding.num_embeddings:
-                head = self.heads[name]
+            head = self.heads[name]
+            if self._is_tied(spec):
                 assert isinstance(head, Head)
-                head.output.weight = embedding.weight
+                head.output.weight = self.stacks[-1].embeddings.token.weight
 
     def forward(self, batch: Batch) -> dict[str, Float[Tensor, "N size"]]:
         """Logits of each head at the positions that the batch asks, in the batch's order."""
-        hidden = {"encoder": self.encoder(batch.streams["encoder"]).flatten(0, 1)}  # B*T D
+        hidden = self.hidden(batch)
         return {
-            name: self.heads[name](hidden[spec.stream].index_select(0, batch.asked[name].rows))
-            for name, spec in self.specs.items()
+            name: self.heads[name](hidden[asked.stream].flatten(0, 1).index_select(0, asked.rows))
+            for name, asked in batch.asked.items()
         }
+
+    def hidden(self, batch: Batch) -> dict[str, Float[Tensor, "B T D"]]:
+        """The last hidden states of each stream."""
+        if len(self.stacks) == 1:
+            [(name, stream)] = batch.streams.items()
+            return {name: self.stacks[0](stream)}
+        encoder, decoder = self.stacks
+        source, target = batch.streams["encoder"], batch.streams["decoder"]
+        memory = encoder(source)
+        return {"encoder": memory, "decoder": decoder(target, memory, across(target.mask, source.mask))}
+
+    # ------------------------------------------------------------------------------------------------- generation
+
+    def new_state(self, batch: Batch, capacity: int) -> DecodingState:
+        """The state of generation before the first token, for the rows of a batch, with room for `capacity` tokens in
+        each. An encoder reads its stream here, once."""
+        memory, mask = None, AttentionMask()
+        rows = len(next(iter(batch.streams.values())).input_ids)
+        if len(self.stacks) > 1:
+            source = batch.streams["encoder"]
+            memory, mask = self.stacks[0](source), AttentionMask(source.mask.key_mask)
+        decoder = self.stacks[-1]
+        device = decoder.embeddings.token.weight.device
+        return DecodingState(len(decoder.blocks), rows, capacity, device, memory, mask)
+
+    def step(
+        self, input_ids: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], state: DecodingState, head: str
+    ) -> Float[Tensor, "B size"]:
+        """Logits of the token after the last real one of each row; `input_ids` are those since the last step (at first
+        the whole prompts), and `real` is False at their padding. Every row has at least one real token."""
+        hidden = self.stacks[-1].step(input_ids, real, state)
+        columns = torch.arange(real.shape[1], device=real.device)
+        last = torch.where(real, columns, -1).max(1).values
+        return self.heads[head](hidden[torch.arange(len(hidden), device=real.device), last])
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether its attention can go on from what it keeps."""
+        mechanisms = [m for m in self.stacks[-1].modules() if isinstance(m, Mechanism)]
+        return all(type(m).new_state is not Mechanism.new_state for m in mechanisms)
 
 
 def count_parameters(model: nn.Module) -> int:

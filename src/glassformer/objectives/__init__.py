@@ -5,8 +5,9 @@ prediction and views ask every objective through the methods below and know none
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from glassformer.config import Config
 from glassformer.data.batch import NOT_ASKED, Batch, Example, HeadSpec
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer
+from glassformer.errors import UsageError
 from glassformer.plugins import find_plugin
 from glassformer.randomness import Purpose, generator
 
@@ -34,7 +36,7 @@ class Units(ABC):
     """What one epoch runs over: documents, windows, pairs, whatever the objective needs."""
 
     lengths: Int64[np.ndarray, "units"]
-    """Tokens in each unit's longest stream, for batching."""
+    """Tokens in each unit's longest stream, or a little more where corruption decides; for batching."""
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -65,6 +67,8 @@ class Prompt(NamedTuple):
     text: str
     example: Example
     tokens: list[str]
+    stream: str = "encoder"
+    """The stream that the tokens are of."""
 
 
 C = TypeVar("C", bound=Config)
@@ -74,11 +78,28 @@ class Objective(ABC, Generic[C]):
     """One pretraining objective. Subclasses live one per file in this folder and are found by the file's name."""
 
     Config: ClassVar[type[Config]]
+    family: ClassVar[Literal["encoder", "decoder", "encoder_decoder"]] = "encoder"
+    """The stacks that its streams need."""
+    pairs: ClassVar[bool] = False
+    """Whether its data are pairs: a corpus whose `targets` are a second one."""
+    appends: ClassVar[bool] = True
+    """Whether a generated text only grows at its end, so that it can be shown as it comes."""
+    asks_blanks: ClassVar[bool] = True
+    """Whether what is asked belongs to the asked place itself, and not behind it."""
 
-    def __init__(self, config: C, tokenizer: Tokenizer, max_length: int) -> None:
+    def __init__(
+        self, config: C, tokenizer: Tokenizer, max_length: int, target_tokenizer: Tokenizer | None = None
+    ) -> None:
         self.config = config
         self.tokenizer = tokenizer
+        self.target_tokenizer = target_tokenizer or tokenizer
+        """Of the decoder's stream, where that has a vocabulary of its own."""
         self.max_length = max_length
+
+    @classmethod
+    def tokenizer_settings(cls, max_length: int) -> dict[str, Any]:
+        """What a tokenizer must have for this objective, where a recipe is made for a text."""
+        return {}
 
     @abstractmethod
     def units(self, corpus: Corpus) -> Units:
@@ -88,6 +109,11 @@ class Objective(ABC, Generic[C]):
     def heads(self) -> list[HeadSpec]:
         """The output heads that a model needs for this objective."""
 
+    @property
+    def generates(self) -> bool:
+        """Whether a text can grow from its prompts, token by token; if not, its prompts have blanks."""
+        return self.family != "encoder"
+
     def for_evaluation(self) -> "Objective[C]":
         """The objective that asks the fixed questions: this one, unless its settings would make the questions of two
         runs differ that are to be compared."""
@@ -95,7 +121,48 @@ class Objective(ABC, Generic[C]):
 
     @abstractmethod
     def prompt(self, text: str) -> Prompt:
-        """A person's text as an example that asks the model. Raises UsageError where it cannot be asked."""
+        """A person's text as an example that asks the model: for its blanks, or for the token after it. Raises
+        UsageError where it cannot be asked."""
+
+    def tokenizer_of(self, stream: str) -> Tokenizer:
+        """What a stream's tokens come from."""
+        return self.target_tokenizer if stream == "decoder" else self.tokenizer
+
+    def as_prompt(self, example: Example) -> Prompt:
+        """An example of this objective's own as a prompt, shown by the stream in which it asks."""
+        stream = next(iter(example.asked.values())).stream
+        ids, tokenizer = example.streams[stream].ids, self.tokenizer_of(stream)
+        return Prompt(tokenizer.decode(ids), example, [tokenizer.token(int(token)) for token in ids], stream)
+
+    def scored(self, text: str) -> list[Example]:
+        """A text as examples that ask each of its tokens once, in order: from what stands before it, or from all the
+        others. Raises UsageError where that cannot be asked."""
+        name = self.config.model_dump()["name"]
+        raise UsageError(
+            f"a model trained by {name} gives a single text no probability",
+            "score texts with causal_lm, masked_lm or permutation_lm",
+        )
+
+    def ends(self) -> frozenset[int]:
+        """The tokens at which a text that grows from a prompt, token by token, is finished. Raises UsageError where
+        this objective does not teach a model to go on with a text."""
+        name = self.config.model_dump()["name"]
+        raise UsageError(
+            f"a model trained by {name} does not generate: it has learned to fill blanks, seeing both sides of them",
+            'ask it with `fill RUN "... [MASK] ..."`; causal_lm, seq2seq and denoising models generate',
+        )
+
+    def continued(self, prompt: Prompt, ids: Sequence[int]) -> Prompt:
+        """A prompt that has grown by some tokens, as the decoder reads them."""
+        [(head, asked)] = prompt.example.asked.items()
+        stream = prompt.example.streams[asked.stream]
+        grown = stream._replace(ids=np.concatenate([stream.ids, np.asarray(ids, dtype=np.int64)]))
+        place = asked._replace(positions=np.array([len(grown.ids) - 1]))
+        return prompt._replace(example=Example(prompt.example.streams | {asked.stream: grown}, {head: place}))
+
+    def text_of(self, prompt: Prompt, ids: Sequence[int]) -> str:
+        """What has been generated from a prompt, as a text, without the token that ended it."""
+        return self.target_tokenizer.decode([i for i in ids if i not in self.target_tokenizer.special_ids])
 
     def loss(self, logits: dict[str, Float[Tensor, "_ _"]], batch: Batch) -> dict[str, Loss]:
         """Cross-entropy in nats, summed over the asked positions of each head."""
@@ -125,12 +192,18 @@ class Objective(ABC, Generic[C]):
         for name, asked in example.asked.items():
             probabilities = logits[name].float().softmax(-1)
             best = probabilities.topk(min(top, probabilities.shape[-1]), dim=-1)
-            for n, (position, target) in enumerate(zip(asked.positions, asked.targets, strict=True)):
+            positions = example.streams[asked.stream].positions
+            stands = asked.positions if positions is None else positions[asked.positions]
+            for n, (position, target) in enumerate(zip(stands, asked.targets, strict=True)):
                 pairs = zip(best.indices[n].tolist(), best.values[n].tolist(), strict=True)
-                candidates = [Candidate(self.tokenizer.token(token), p) for token, p in pairs]
-                true = None if target == NOT_ASKED else self.tokenizer.token(int(target))
+                candidates = [Candidate(self.class_name(name, token), p) for token, p in pairs]
+                true = None if target == NOT_ASKED else self.class_name(name, int(target))
                 blanks.append(Blank(int(position), candidates, true))
         return blanks
+
+    def class_name(self, head: str, number: int) -> str:
+        """What class `number` of a head is called: a token."""
+        return self.target_tokenizer.token(number)
 
     def target_counts(self, units: Units, seed: int, limit: int = 20_000) -> dict[str, Float[Tensor, "_"]]:
         """How often each class was the target in up to `limit` examples: what the unigram line is made of."""
@@ -148,8 +221,9 @@ class Objective(ABC, Generic[C]):
         chosen = generator(seed, Purpose.COUNTS).permutation(len(units))[:limit]
         examples = [units.example(int(index), generator(seed, Purpose.COUNT, int(index))) for index in chosen]
         shares = [
-            sum(len(e.asked[head.name].targets) for e in examples) / sum(len(e.streams[head.stream]) for e in examples)
-            for head in self.heads()
+            sum(len(e.asked[head].targets) for e in examples)
+            / sum(len(e.streams[e.asked[head].stream].ids) for e in examples)
+            for head in examples[0].asked
         ]
         return max(shares)
 

@@ -8,34 +8,30 @@ Of the chosen tokens 80% become [MASK], 10% a random word and 10% stay as they a
 every time that a text is seen. Special tokens and unknown words are never asked.
 """
 
-import itertools
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Int64
 from pydantic import Field
 
-from glassformer.config import Config
-from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec
+from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
+from glassformer.data.masking import Masking, MaskingConfig
 from glassformer.data.tokenizer import Tokenizer
+from glassformer.data.windows import DocumentWindows, StreamWindows
 from glassformer.errors import UsageError
 from glassformer.objectives import Objective, Prompt, Units
 
 HEAD = "masked_lm"
 
 
-class MaskedLMConfig(Config):
+class MaskedLMConfig(MaskingConfig):
     """What is hidden, and how."""
 
     name: Literal["masked_lm"] = Field("masked_lm", description="the objective (a file in objectives)")
-    mask_rate: float = Field(0.15, gt=0, lt=1, description="share of the tokens that are asked")
     evaluation_mask_rate: float = Field(
-        0.15, gt=0, lt=1, description="the same in evaluation, so that runs with different rates can be compared"
+        0.15, gt=0, lt=1, description="mask_rate in evaluation, so that runs with different rates can be compared"
     )
-    mask_token_share: float = Field(0.8, ge=0, le=1, description="of those: share that becomes [MASK]")
-    random_token_share: float = Field(0.1, ge=0, le=1, description="of those: share that becomes a random word")
-    whole_word: bool = Field(False, description="choose whole words instead of single tokens")
     units: Literal["documents", "stream"] = Field(
         "documents",
         description="documents: each text by itself, [CLS] text [SEP], cut where too long; stream: all texts one "
@@ -48,15 +44,17 @@ class MaskedLM(Objective[MaskedLMConfig]):
 
     Config = MaskedLMConfig
 
-    def __init__(self, config: MaskedLMConfig, tokenizer: Tokenizer, max_length: int) -> None:
-        super().__init__(config, tokenizer, max_length)
-        if config.mask_token_share + config.random_token_share > 1:
-            raise UsageError("objective.mask_token_share and objective.random_token_share add up to more than 1")
+    def __init__(
+        self,
+        config: MaskedLMConfig,
+        tokenizer: Tokenizer,
+        max_length: int,
+        target_tokenizer: Tokenizer | None = None,
+    ) -> None:
+        super().__init__(config, tokenizer, max_length, target_tokenizer)
         if max_length < 3:
             raise UsageError(f"model.max_length={max_length} leaves no room between [CLS] and [SEP]", "use 8 or more")
-        self.is_ordinary = np.ones(tokenizer.vocab_size, dtype=bool)
-        self.is_ordinary[list(tokenizer.special_ids)] = False
-        self.ordinary = np.flatnonzero(self.is_ordinary)
+        self.masking = Masking(config, tokenizer)
 
     def for_evaluation(self) -> "MaskedLM":
         """Asks at `evaluation_mask_rate`."""
@@ -66,55 +64,20 @@ class MaskedLM(Objective[MaskedLMConfig]):
     def units(self, corpus: Corpus) -> Units:
         """Documents framed by [CLS] and [SEP], or rows of one stream of tokens."""
         if self.config.units == "stream":
-            return StreamUnits(self, corpus)
-        return DocumentUnits(self, corpus)
+            return MaskedRows(self, corpus)
+        return MaskedDocuments(self, corpus)
 
     def heads(self) -> list[HeadSpec]:
         """One head over the vocabulary, read where something was hidden."""
-        return [HeadSpec(HEAD, "encoder", self.tokenizer.vocab_size)]
-
-    def choose(
-        self, ids: Int64[np.ndarray, "T"], starts_word: Bool[np.ndarray, "T"], rng: np.random.Generator
-    ) -> Int64[np.ndarray, "n"]:
-        """The positions to ask. Their number is the rate times the tokens that can be asked, a fraction being
-        rounded up as often as it is large, so that the rate holds on average in short texts too; at least one."""
-        can_be_asked = self.is_ordinary[ids]
-        positions = np.flatnonzero(can_be_asked)
-        if len(positions) == 0:
-            return positions
-        number = max(1, int(self.config.mask_rate * len(positions) + rng.random()))
-        if not self.config.whole_word:
-            return np.sort(rng.choice(positions, number, replace=False))
-        word_of = np.cumsum(starts_word)
-        words = rng.permutation(np.unique(word_of[positions]))
-        lengths = np.bincount(word_of[positions], minlength=word_of[-1] + 1)[words]
-        # The word that crosses the number is taken as often as it is needed to keep the rate on average.
-        before = np.cumsum(lengths) - lengths
-        taken = words[(before < number) & (rng.random() * lengths < number - before)]
-        taken = words[:1] if len(taken) == 0 else taken
-        return positions[np.isin(word_of[positions], taken)]
-
-    def corrupt(
-        self, ids: Int64[np.ndarray, "T"], positions: Int64[np.ndarray, "n"], rng: np.random.Generator
-    ) -> Int64[np.ndarray, "T"]:
-        """[MASK], a random word, or the word itself, at the chosen positions."""
-        corrupted = ids.copy()
-        lot = rng.random(len(positions))
-        masked = lot < self.config.mask_token_share
-        random = (lot >= self.config.mask_token_share) & (
-            lot < self.config.mask_token_share + self.config.random_token_share
-        )
-        corrupted[positions[masked]] = self.tokenizer.mask_id
-        corrupted[positions[random]] = rng.choice(self.ordinary, int(random.sum()))
-        return corrupted
+        return [HeadSpec(HEAD, self.tokenizer.vocab_size, tied=True, transform="dense")]
 
     def example(
         self, ids: Int64[np.ndarray, "T"], starts_word: Bool[np.ndarray, "T"], rng: np.random.Generator
     ) -> Example:
         """Hide part of `ids` and ask for it."""
-        positions = self.choose(ids, starts_word, rng)
-        corrupted = self.corrupt(ids, positions, rng)
-        return Example({"encoder": corrupted}, {HEAD: Asked(positions, ids[positions])})
+        positions = self.masking.choose(ids, starts_word, rng)
+        corrupted = self.masking.corrupt(ids, positions, rng)
+        return Example({"encoder": Stream(corrupted)}, {HEAD: Asked(positions, ids[positions])})
 
     @property
     def frame(self) -> tuple[int, int]:
@@ -136,65 +99,43 @@ class MaskedLM(Objective[MaskedLMConfig]):
         blanks = np.flatnonzero(ids == self.tokenizer.mask_id)
         asked = Asked(blanks, np.full(len(blanks), NOT_ASKED, dtype=np.int64))
         tokens = [self.tokenizer.token(int(token)) for token in ids]
-        return Prompt(text, Example({"encoder": ids}, {HEAD: asked}), tokens)
+        return Prompt(text, Example({"encoder": Stream(ids)}, {HEAD: asked}), tokens)
+
+    def scored(self, text: str) -> list[Example]:
+        """An example for each token, in which that one is hidden (pseudo-likelihood; Salazar et al. 2020)."""
+        ids = self.prompt(text).example.streams["encoder"].ids
+        places = np.flatnonzero(self.masking.is_ordinary[ids])
+        hidden = [np.where(np.arange(len(ids)) == place, self.tokenizer.mask_id, ids) for place in places]
+        return [
+            Example({"encoder": Stream(read)}, {HEAD: Asked(np.array([place]), ids[[place]])})
+            for read, place in zip(hidden, places, strict=True)
+        ]
 
 
-class DocumentUnits(Units):
+class MaskedDocuments(Units):
     """Each document by itself, framed by [CLS] and [SEP]; a long one becomes several windows of equal length."""
 
     def __init__(self, objective: MaskedLM, corpus: Corpus) -> None:
         self.objective = objective
-        self.tokens, self.starts_word = np.asarray(corpus.tokens), np.asarray(corpus.starts_word)
-        room = objective.max_length - 2
-        windows: list[tuple[int, int]] = []
-        for start, length in zip(corpus.document_starts[:-1].tolist(), corpus.lengths.tolist(), strict=True):
-            pieces = max(1, -(-length // room))
-            cuts = [start + length * i // pieces for i in range(pieces + 1)]
-            windows += [(a, b) for a, b in itertools.pairwise(cuts) if b > a]
-        self.windows = np.array(windows, dtype=np.int64).reshape(-1, 2)
-        self.lengths = self.windows[:, 1] - self.windows[:, 0] + 2
+        self.windows = DocumentWindows(corpus, objective.max_length - 2)
+        self.lengths = self.windows.lengths + 2
 
     def example(self, index: int, rng: np.random.Generator) -> Example:
         """Window `index`, corrupted."""
-        start, end = self.windows[index]
+        ids, starts_word = self.windows[index]
         first, last = self.objective.frame
-        ids = np.concatenate([[first], self.tokens[start:end].astype(np.int64), [last]])
-        starts_word = np.concatenate([[True], self.starts_word[start:end], [True]])
-        return self.objective.example(ids, starts_word, rng)
+        framed = np.concatenate([[first], ids, [last]])
+        return self.objective.example(framed, np.concatenate([[True], starts_word, [True]]), rng)
 
 
-class StreamUnits(Units):
-    """All documents one after another, [SEP] after each, cut into rows of exactly `max_length` tokens (the last one
-    shorter): no padding, and attention across neighbours, as RoBERTa's full sentences (Liu et al. 2019, 4.2)."""
+class MaskedRows(Units):
+    """Rows of one stream of all documents: no padding, and attention across neighbours."""
 
     def __init__(self, objective: MaskedLM, corpus: Corpus) -> None:
         self.objective = objective
-        self.tokens, self.starts_word = np.asarray(corpus.tokens), np.asarray(corpus.starts_word)
-        # In the stream, document d starts d separators later than in the store.
-        self.starts = np.asarray(corpus.document_starts) + np.arange(corpus.n_documents + 1)
-        total = corpus.n_tokens + corpus.n_documents
-        edges = np.append(np.arange(0, total, objective.max_length), total)
-        self.lengths = np.diff(edges)
+        self.windows = StreamWindows(corpus, objective.tokenizer.sep_id, objective.max_length)
+        self.lengths = self.windows.lengths
 
     def example(self, index: int, rng: np.random.Generator) -> Example:
-        """Row `index` of the stream, corrupted."""
-        begin = index * self.objective.max_length
-        ids, starts_word = self.row(begin, begin + int(self.lengths[index]))
-        return self.objective.example(ids, starts_word, rng)
-
-    def row(self, begin: int, end: int) -> tuple[Int64[np.ndarray, "T"], Bool[np.ndarray, "T"]]:
-        """Tokens `begin` to `end` of the stream, separators included."""
-        document = int(np.searchsorted(self.starts, begin, side="right")) - 1
-        ids: list[np.ndarray] = []
-        flags: list[np.ndarray] = []
-        at = begin
-        while at < end:
-            stop = min(end, int(self.starts[document + 1]) - 1)  # the separator's place
-            ids.append(self.tokens[at - document : stop - document].astype(np.int64))
-            flags.append(self.starts_word[at - document : stop - document])
-            if stop < end:
-                ids.append(np.array([self.objective.tokenizer.sep_id]))
-                flags.append(np.array([True]))
-            at = stop + 1
-            document += 1
-        return np.concatenate(ids), np.concatenate(flags)
+        """Row `index`, corrupted."""
+        return self.objective.example(*self.windows[index], rng)

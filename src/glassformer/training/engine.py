@@ -53,6 +53,7 @@ class Engine:
         bound_kernel_caches()
         self.fabric = Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
         self.objective = objective
+        self.weights = {head.name: head.weight for head in objective.heads()}
         self.clip = clip
         self.model = model
         self.optimizers = build_optimizers(model, optimizer)
@@ -66,17 +67,20 @@ class Engine:
         """One optimiser step on several micro-batches, exactly as on one big batch of them.
 
         The loss of each head is its sum over all micro-batches divided by its count over all micro-batches, which is
-        known beforehand: a mean of means would weigh short micro-batches too much. `factor` multiplies every peak
-        learning rate; `randomness` (seed, step) seeds dropout, each micro-batch otherwise.
+        known beforehand: a mean of means would weigh short micro-batches too much. Heads are added by their weights.
+        `factor` multiplies every peak learning rate; `randomness` (seed, step) seeds dropout, each micro-batch
+        otherwise.
         """
-        counts = {head: sum(b.asked[head].number for b in batches) for head in batches[0].asked}
+        heads = dict.fromkeys(head for batch in batches for head in batch.asked)
+        counts = {head: sum(b.asked[head].number for b in batches if head in b.asked) for head in heads}
         total = torch.zeros((), device=self.fabric.device)
         for number, batch in enumerate(batches):
             batch = self.fabric.to_device(batch)
             seed_dropout(randomness, number, self.fabric.global_rank)
             with self.fabric.no_backward_sync(self.forward, enabled=number < len(batches) - 1):
                 losses = self.objective.loss(self.forward(batch), batch)
-                loss = torch.stack([part.total / max(1, counts[head]) for head, part in losses.items()]).sum()
+                means = [self.weights[head] * part.total / max(1, counts[head]) for head, part in losses.items()]
+                loss = torch.stack(means).sum()
                 self.fabric.backward(loss)
             total += loss.detach()
         return self._step(float(total), factor, sum(counts.values()))

@@ -20,7 +20,8 @@ EVALUATION_SEED = 20_170_612
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The weighted mean loss, and per name every mean (loss per head, accuracy, top-5 accuracy)."""
+    """The loss as training has it (the heads' means, added by their weights), and per name every mean (loss per head,
+    accuracy, top-5 accuracy)."""
 
     loss: float
     means: dict[str, float]
@@ -107,10 +108,11 @@ def evaluate(
         _add(others, objective.scores(logits, batch))
     if module is not None:
         module.train(training)
-    total = sum(t for t, _ in losses.values())
-    count = sum(n for _, n in losses.values())
+    weights = {head.name: head.weight for head in objective.heads()}
+    loss = sum(weights[name] * total / max(1.0, number) for name, (total, number) in losses.items())
+    count = sum(number for _, number in losses.values())
     means = {name: t / max(1.0, n) for name, (t, n) in ({f"{k}/loss": v for k, v in losses.items()} | others).items()}
-    return Evaluation(total / max(1.0, count), means, int(count))
+    return Evaluation(loss, means, int(count))
 
 
 def _add(sums: dict[str, list[float]], parts: dict[str, Loss]) -> None:

@@ -72,8 +72,9 @@ class Samples:
         lines = [f"step {moment.step}, validation loss {moment.evaluation.loss:.3f}", ""]
         guesses: list[dict[str, Any]] = []
         for example, blanks in answers:
-            stream = next(iter(example.streams.values()))
-            lines.append(self.marked(stream, blanks))
+            shown = self.objective.as_prompt(example)
+            ids = example.streams[shown.stream].ids
+            lines.append(self.marked(ids, shown.stream, blanks) if self.objective.asks_blanks else shown.text)
             for blank in blanks:
                 best = blank.candidates[0]
                 guesses.append({"true": blank.true, "predicted": best.token, "probability": round(best.probability, 4)})
@@ -86,13 +87,13 @@ class Samples:
         # Before its first step a model may well say one word to everything.
         return {"samples": guesses, "warnings": one_word_warning(guesses) if moment.step else []}
 
-    def marked(self, stream: Any, blanks: list[Blank]) -> str:
+    def marked(self, ids: Any, stream: str, blanks: list[Blank]) -> str:
         """The text as the model reads it, each asked place between > and <: not all of them are [MASK]."""
-        decode, parts, end = self.objective.tokenizer.decode, [], 0
+        decode, parts, end = self.objective.tokenizer_of(stream).decode, [], 0
         for blank in blanks:
-            parts += [decode(stream[end : blank.position]), f">{decode(stream[blank.position : blank.position + 1])}<"]
+            parts += [decode(ids[end : blank.position]), f">{decode(ids[blank.position : blank.position + 1])}<"]
             end = blank.position + 1
-        return " ".join(part.strip() for part in [*parts, decode(stream[end:])] if part.strip())
+        return " ".join(part.strip() for part in [*parts, decode(ids[end:])] if part.strip())
 
 
 class AttentionEntropy:
@@ -113,19 +114,24 @@ class AttentionEntropy:
         with torch.no_grad(), record(model) as tape:
             model(to(self.batch, next(model.parameters()).device))
         model.train(training)
-        entropy = {place: normalised_entropy(tape[place].weights(), allowed(tape[place])) for place in places}
+        entropy = {}
+        for place in places:
+            stack = place.split(".")[0]  # the one that asks, also in cross-attention
+            stream = self.batch.streams.get(stack) or next(iter(self.batch.streams.values()))
+            entropy[place] = normalised_entropy(tape[place].weights(), allowed(tape[place], stream.mask.key_mask))
         return {"attention_entropy": entropy, "warnings": collapse_warnings(entropy, self.COLLAPSED)}
 
 
-def allowed(recorded: RecordedAttention) -> Bool[Tensor, "B 1 Q K"]:
-    """Which keys each query may see. Queries that are padding themselves see nothing: nobody reads what they mix."""
+def allowed(recorded: RecordedAttention, real: Bool[Tensor, "B T"] | None) -> Bool[Tensor, "B 1 Q K"]:
+    """Which keys each query may see. Queries that are padding themselves (`real` False) see nothing: nobody reads what
+    they mix."""
     batch, _, queries, _ = recorded.q.shape
     keys = recorded.k.shape[2]
     mask = recorded.mask.dense()
     pairs = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=recorded.q.device) if mask is None else mask
     pairs = pairs.expand(batch, 1, queries, keys)
-    if recorded.mask.key_mask is not None and queries == keys:
-        pairs = pairs & recorded.mask.key_mask[:, None, :, None]
+    if real is not None and real.shape[1] == queries:
+        pairs = pairs & real[:, None, :, None].to(pairs.device)
     return pairs
 
 

@@ -1,10 +1,12 @@
 """The contract of an attention mechanism: it mixes values, and can say with which weights. One file per mechanism.
 
-Shapes: B batch, H heads, Q queries, K keys, E features of a head. MultiHeadAttention projects and splits; the
+Shapes: B batch, H heads, Q queries, K keys, E features of a head. Keys and values may have fewer heads, G, each for
+H / G heads of the queries (grouped-query attention; Ainslie et al. 2023). MultiHeadAttention projects and splits; the
 mechanism never sees a projection, and owns its scale.
 """
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,16 +18,16 @@ from glassformer.plugins import find_plugin
 class Mechanism(nn.Module, ABC):
     """What every file in this folder provides."""
 
-    def __init__(self, d_head: int) -> None:
+    def __init__(self, d_head: int, scale: float | None = None) -> None:
         super().__init__()
-        self.scale = d_head**-0.5
+        self.scale = d_head**-0.5 if scale is None else scale
 
     @abstractmethod
     def forward(
         self,
         q: Float[Tensor, "B H Q E"],
-        k: Float[Tensor, "B H K E"],
-        v: Float[Tensor, "B H K E"],
+        k: Float[Tensor, "B G K E"],
+        v: Float[Tensor, "B G K E"],
         mask: AttentionMask,
         bias: Float[Tensor, "#B #H Q K"] | None = None,
         dropout: float = 0.0,
@@ -36,11 +38,34 @@ class Mechanism(nn.Module, ABC):
     def weights(
         self,
         q: Float[Tensor, "B H Q E"],
-        k: Float[Tensor, "B H K E"],
+        k: Float[Tensor, "B G K E"],
         mask: AttentionMask,
         bias: Float[Tensor, "#B #H Q K"] | None = None,
     ) -> Float[Tensor, "B H Q K"]:
         """The same numbers made explicit: `weights(q, k, mask) @ v` equals `forward(q, k, v, mask)`."""
+
+    def new_state(self, k: Float[Tensor, "B G K E"], capacity: int) -> Any:
+        """What the mechanism keeps while a text grows token by token, with room for so many; `k` says rows, heads,
+        type and device. None where it keeps nothing: such a model cannot generate, and says so."""
+        return None
+
+    def step(
+        self,
+        q: Float[Tensor, "B H Q E"],
+        k: Float[Tensor, "B G Q E"],
+        v: Float[Tensor, "B G Q E"],
+        state: Any,
+        mask: AttentionMask,
+        bias: Float[Tensor, "#B #H Q K"] | None = None,
+    ) -> Float[Tensor, "B H Q E"]:
+        """`forward` for the newest tokens of a text, whose keys and values join those that `state` keeps. The mask is
+        that of the newest queries over all K keys."""
+        raise NotImplementedError(f"{type(self).__name__} keeps no state")
+
+
+def spread(k: Float[Tensor, "B G K E"], n_heads: int) -> Float[Tensor, "B H K E"]:
+    """Each head of keys or values for the heads of queries that share it."""
+    return k if k.shape[1] == n_heads else k.repeat_interleave(n_heads // k.shape[1], dim=1)
 
 
 def find_mechanism(name: str) -> type[Mechanism]:

@@ -2,11 +2,11 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from glassformer.data.masks import AttentionMask
-from glassformer.model.attention import Mechanism
+from glassformer.model.attention import Mechanism, spread
 from glassformer.model.dropout import dropout as drop
 
 EXPLICIT_UP_TO = 512
@@ -19,15 +19,18 @@ class FullAttention(Mechanism):
     def forward(
         self,
         q: Float[Tensor, "B H Q E"],
-        k: Float[Tensor, "B H K E"],
-        v: Float[Tensor, "B H K E"],
+        k: Float[Tensor, "B G K E"],
+        v: Float[Tensor, "B G K E"],
         mask: AttentionMask,
         bias: Float[Tensor, "#B #H Q K"] | None = None,
         dropout: float = 0.0,
     ) -> Float[Tensor, "B H Q E"]:
         """The context, through the fused kernel where that is the fast way."""
+        k, v = spread(k, q.shape[1]), spread(v, q.shape[1])
         if q.device.type == "cpu" and _explicit_is_faster(q, k, dropout):
             return drop(self.weights(q, k, mask, bias), dropout) @ v
+        if mask.only_causal and bias is None and q.shape[-2] == k.shape[-2]:
+            return F.scaled_dot_product_attention(q, k, v, None, dropout, is_causal=True, scale=self.scale)
         allowed = mask.dense()
         if allowed is None:
             return F.scaled_dot_product_attention(q, k, v, bias, dropout, scale=self.scale)
@@ -40,20 +43,65 @@ class FullAttention(Mechanism):
     def weights(
         self,
         q: Float[Tensor, "B H Q E"],
-        k: Float[Tensor, "B H K E"],
+        k: Float[Tensor, "B G K E"],
         mask: AttentionMask,
         bias: Float[Tensor, "#B #H Q K"] | None = None,
     ) -> Float[Tensor, "B H Q K"]:
         """The attention weights, step by step as in the paper. Rows sum to 1, or to 0 where nothing may be seen."""
-        scores = (q * self.scale) @ k.transpose(-2, -1)
+        scores = (q * self.scale) @ spread(k, q.shape[1]).transpose(-2, -1)
         if bias is not None:
             scores = scores + bias
         allowed = mask.dense()
         if allowed is None:
             return scores.softmax(-1)
+        if mask.only_causal:  # every token sees itself: no row is empty
+            return scores.masked_fill(~allowed, float("-inf")).softmax(-1)
         sees = allowed.any(-1, keepdim=True)
         scores = scores.masked_fill(~_open_empty_rows(allowed, sees), float("-inf"))
         return torch.where(sees, scores.softmax(-1), 0.0)
+
+    def new_state(self, k: Float[Tensor, "B G K E"], capacity: int) -> "KeyValueCache":
+        """Room for the keys and values of `capacity` tokens, in one piece."""
+        return KeyValueCache(k, capacity)
+
+    def step(
+        self,
+        q: Float[Tensor, "B H Q E"],
+        k: Float[Tensor, "B G Q E"],
+        v: Float[Tensor, "B G Q E"],
+        state: "KeyValueCache",
+        mask: AttentionMask,
+        bias: Float[Tensor, "#B #H Q K"] | None = None,
+    ) -> Float[Tensor, "B H Q E"]:
+        """The newest queries over all keys so far."""
+        return self(q, *state.append(k, v), mask, bias)
+
+
+class KeyValueCache:
+    """Keys and values of the tokens so far, in one preallocated block: 2 x B x G x capacity x E."""
+
+    def __init__(self, like: Float[Tensor, "B G K E"], capacity: int) -> None:
+        rows, heads, _, features = like.shape
+        self.block = like.new_empty(2, rows, heads, capacity, features)
+        self.length = 0
+
+    def append(
+        self, k: Float[Tensor, "B G Q E"], v: Float[Tensor, "B G Q E"]
+    ) -> tuple[Float[Tensor, "B G K E"], Float[Tensor, "B G K E"]]:
+        """Add the newest; all keys and all values, as views."""
+        end = self.length + k.shape[2]
+        self.block[0, :, :, self.length : end] = k
+        self.block[1, :, :, self.length : end] = v
+        self.length = end
+        return self.block[0, :, :, :end], self.block[1, :, :, :end]
+
+    def keep_rows(self, rows: Int[Tensor, "rows"]) -> None:
+        """Keep these rows, in this order; a row may be taken several times (beams) or not at all (finished)."""
+        kept = self.block[:, rows, :, : self.length]
+        if len(rows) > self.block.shape[1]:
+            self.block = self.block.new_empty(2, len(rows), *self.block.shape[2:])
+        self.block = self.block[:, : len(rows)]
+        self.block[:, :, :, : self.length] = kept
 
 
 def _explicit_is_faster(q: Float[Tensor, "B H Q E"], k: Float[Tensor, "B H K E"], dropout: float) -> bool:

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from glassformer.baselines.torch_encoder import TorchTransformer, from_glassformer
-from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Shapes, collate
+from glassformer.baselines.torch_transformer import TorchTransformer, from_glassformer
+from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Shapes, Stream, collate
 from glassformer.errors import UsageError
-from glassformer.model.transformer import ModelConfig, Transformer, count_parameters
+from glassformer.model.config import ModelConfig
+from glassformer.model.transformer import Transformer, count_parameters
 
 VOCAB, LENGTH = 23, 17
-HEADS = [HeadSpec("tokens", "encoder", VOCAB)]
+HEADS = [HeadSpec("tokens", VOCAB, tied=True, transform="dense")]
 EACH = list(itertools.product(["pre", "post"], ["relu", "gelu"], ["learned", "sinusoidal"]))
 
 
@@ -25,7 +26,7 @@ def batch_of(*lengths: int, together: bool = False, shapes: Shapes | None = None
     rng, examples = np.random.default_rng(2), []
     for length in lengths:
         ids, asked = rng.integers(1, VOCAB, length), np.arange(0, length, 2)
-        examples.append(Example({"encoder": ids}, {"tokens": Asked(asked, ids[asked])}))
+        examples.append(Example({"encoder": Stream(ids)}, {"tokens": Asked(asked, ids[asked])}))
     return collate([examples] if together else [[e] for e in examples], 0, shapes)
 
 
@@ -95,7 +96,7 @@ def test_what_it_cannot_do_is_refused_and_who_can_is_named():
     """Two kinds of dropout, and documents packed in a row."""
     with pytest.raises(UsageError, match=r"one dropout for everything\n.*implementation=glassformer"):
         TorchTransformer(config(dropout=0.1, attention_dropout=0.0), VOCAB, HEADS)
-    with pytest.raises(UsageError, match=r"supports padding only\n.*implementation=glassformer"):
+    with pytest.raises(UsageError, match=r"supports padding and causality only\n.*implementation=glassformer"):
         pair()[1](batch_of(3, 5, together=True))
 
 

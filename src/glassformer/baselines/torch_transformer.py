@@ -1,0 +1,142 @@
+"""PyTorch's own nn.TransformerEncoder and nn.TransformerDecoder in the place of our blocks: same call, same trainer,
+same weights."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glassformer.data.batch import HeadSpec, StreamBatch
+from glassformer.data.masks import AttentionMask
+from glassformer.errors import UsageError
+from glassformer.model.config import ModelConfig
+from glassformer.model.transformer import Stack, Transformer
+
+NAMES = {
+    "self_attention.query_key_value.weight": "self_attn.in_proj_weight",
+    "self_attention.query_key_value.bias": "self_attn.in_proj_bias",
+    "self_attention.output": "self_attn.out_proj",
+    "cross_attention.query_key_value.weight": "multihead_attn.in_proj_weight",
+    "cross_attention.query_key_value.bias": "multihead_attn.in_proj_bias",
+    "cross_attention.output": "multihead_attn.out_proj",
+    "feed_forward.expand": "linear1",
+    "feed_forward.contract": "linear2",
+    "attention_norm": "norm1",
+    "cross_attention_norm": "norm2",
+    "feed_forward_norm": "norm2",
+}
+"""Our names of a block's parts, and PyTorch's; behind a cross-attention its `norm2` is the third."""
+
+PARTS = {
+    "norm_kind": ("layer",),
+    "activation": ("relu", "gelu"),
+    "positions": ("none", "sinusoidal", "learned"),
+    "attention": ("full",),
+    "attention_scale": (None,),
+    "n_kv_heads": (None,),
+    "share_layers": (False,),
+}
+"""What PyTorch's blocks can do."""
+
+
+class TorchStack(nn.Module):
+    """The embeddings of one of our stacks, then PyTorch's blocks, without their nested tensors (they change the shape
+    of the output).
+
+    Where no gradient is wanted, PyTorch's layers take a fused path: equal at every token, but NaN in rows of nothing
+    but padding, where nothing is ever asked.
+    """
+
+    def __init__(self, config: ModelConfig, name: str, ours: Stack) -> None:
+        super().__init__()
+        self.embeddings, self.positions = ours.embeddings, ours.positions
+        cross = name == "decoder" and len(config.stacks) > 1
+        settings: dict[str, Any] = {"norm_first": config.norm == "pre", "bias": config.bias, "batch_first": True}
+        sizes = (config.d_model, config.n_heads, config.d_ff, config.dropout, config.activation)
+        norm = nn.LayerNorm(config.d_model) if config.norm == "pre" else None
+        layers = config.layers_of(name)
+        self.stack: nn.Module
+        if cross:
+            self.stack = nn.TransformerDecoder(nn.TransformerDecoderLayer(*sizes, **settings), layers, norm)
+        else:
+            layer = nn.TransformerEncoderLayer(*sizes, **settings)
+            self.stack = nn.TransformerEncoder(layer, layers, norm, enable_nested_tensor=False)
+
+    def forward(
+        self,
+        stream: StreamBatch,
+        memory: Float[Tensor, "B M D"] | None = None,
+        memory_mask: AttentionMask | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """Hidden states of one stream. PyTorch's masks have the other polarity: True = may not attend."""
+        mask = stream.mask
+        if mask.query_documents is not None or mask.pair_mask is not None:
+            raise UsageError(
+                "the baseline of PyTorch's blocks supports padding and causality only",
+                "use batch.layout=grouped or padded, or model.implementation=glassformer",
+            )
+        x = self.embeddings(stream.input_ids, self.positions(stream.positions), stream.segment_ids)
+        padding = _not(mask.key_mask)
+        later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1) if mask.causal else None
+        if memory is None:
+            return self.stack(x, mask=later, src_key_padding_mask=padding)
+        unseen = None if memory_mask is None else _not(memory_mask.key_mask)
+        return self.stack(x, memory, tgt_mask=later, tgt_key_padding_mask=padding, memory_key_padding_mask=unseen)
+
+
+def _not(mask: Tensor | None) -> Tensor | None:
+    return None if mask is None else ~mask
+
+
+class TorchTransformer(Transformer):
+    """The Transformer with PyTorch's blocks."""
+
+    def __init__(self, config: ModelConfig, vocab_size: int | dict[str, int], heads: Iterable[HeadSpec]) -> None:
+        _refuse_other_parts(config)
+        super().__init__(config, vocab_size, heads)
+        ours = self.state_dict()
+        for name in config.stacks:
+            self.add_module(name, TorchStack(config, name, self.get_submodule(name)))  # type: ignore[arg-type]
+        self.tie()
+        self.load_state_dict(from_glassformer(ours))
+
+
+def _refuse_other_parts(config: ModelConfig) -> None:
+    """Raises UsageError for what PyTorch's blocks do not have."""
+    if config.attention_dropout != config.dropout:
+        raise UsageError(
+            "nn.TransformerEncoder has one dropout for everything",
+            "set model.attention_dropout equal to model.dropout, or use model.implementation=glassformer",
+        )
+    for name, can in PARTS.items():
+        if getattr(config, name) not in can:
+            raise UsageError(
+                f"PyTorch's blocks have no model.{name}={getattr(config, name)}",
+                f"use {' or '.join(str(c) for c in can)}, or model.implementation=glassformer",
+            )
+
+
+def from_glassformer(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a Transformer under the names that TorchTransformer has for them."""
+    renamed = {}
+    crossing = {name.split(".cross_attention")[0] for name in state if ".cross_attention." in name}
+    for name, tensor in state.items():
+        block, part = _block_and_part(name)
+        if block is not None and part is not None:
+            theirs = "norm3" if part == "feed_forward_norm" and block in crossing else NAMES[part]
+            name = name.replace(f".{part}", f".{theirs}").replace(".blocks.", ".stack.layers.")
+        elif name.startswith(("encoder.norm.", "decoder.norm.")):
+            name = name.replace(".norm.", ".stack.norm.")
+        renamed[name] = tensor
+    return renamed
+
+
+def _block_and_part(name: str) -> tuple[str | None, str | None]:
+    """`encoder.blocks.0.feed_forward.expand.bias` -> `encoder.blocks.0`, `feed_forward.expand`."""
+    pieces = name.split(".")
+    if len(pieces) < 4 or pieces[1] != "blocks":
+        return None, None
+    rest = ".".join(pieces[3:])
+    return ".".join(pieces[:3]), next(part for part in NAMES if rest == part or rest.startswith(f"{part}."))

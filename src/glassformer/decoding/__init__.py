@@ -1,0 +1,123 @@
+"""How a text grows from a prompt: which tokens are taken, and when it ends. Knows models by one call, `step`."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from pydantic import Field
+from torch import Tensor
+
+from glassformer.config import Config
+from glassformer.data.batch import Batch
+from glassformer.errors import UsageError
+from glassformer.model.transformer import DecodingState, Transformer
+
+
+class DecodingConfig(Config):
+    """How texts are generated: the likeliest token each time (greedy), `sample` or `beam`."""
+
+    beam: int = Field(1, ge=1, description="texts kept at a time, by their probability as a whole (1: greedy)")
+    length_penalty: float = Field(
+        1.0,
+        ge=-10,
+        le=10,
+        description="beam: a text's log-probability is divided by its length to this power; above 1 favours long",
+    )
+    sample: bool = Field(False, description="draw each token by its probability")
+    temperature: float = Field(1.0, gt=0, description="sample: below 1 favours the likely tokens, above 1 the others")
+    top_k: int | None = Field(None, ge=1, description="sample: only from the k likeliest tokens")
+    top_p: float = Field(1.0, gt=0, le=1, description="sample: only from the likeliest that together have this share")
+    min_p: float = Field(0.0, ge=0, le=1, description="sample: only from those with this share of the likeliest's")
+    repetition_penalty: float = Field(
+        1.0, gt=0, description="scores of tokens that have occurred are divided by this (negative ones multiplied)"
+    )
+    max_tokens: int = Field(128, ge=1, description="stop after so many tokens, if not at an end before")
+    number: int = Field(1, ge=1, description="texts for each prompt: samples, or the best of the beam")
+    seed: int = Field(1, ge=0, lt=2**32, description="sample: the same seed gives the same texts")
+
+
+def check_decoding(config: DecodingConfig) -> None:
+    """Raises UsageError for settings that do not go together."""
+    sampled = {"temperature": 1.0, "top_k": None, "top_p": 1.0, "min_p": 0.0}
+    if config.sample and config.beam > 1:
+        raise UsageError("sample and beam are two ways to generate", "give one of them")
+    for name, default in sampled.items():
+        if not config.sample and getattr(config, name) != default:
+            raise UsageError(f"{name} says how to sample, and nothing is sampled", "add sample (--sample)")
+    if config.beam == 1 and config.length_penalty != 1.0:
+        raise UsageError("length_penalty weighs the texts of a beam, and there is none", "add beam (--beam 4)")
+    if not config.sample and config.number > config.beam:
+        raise UsageError(
+            f"{config.number} texts are asked for, and {config.beam} are kept", f"sample, or use beam={config.number}"
+        )
+
+
+class Prompts(NamedTuple):
+    """What generation begins with: a batch of B rows of T tokens whose `stream` grows, and the head that is asked."""
+
+    batch: Batch
+    stream: str
+    head: str
+    lengths: list[int]
+    """Real tokens of each row."""
+    ends: frozenset[int]
+    """A text is finished where one of these comes."""
+    max_length: int
+    """Tokens that the model can tell the places of."""
+
+    @property
+    def input_ids(self) -> Int[Tensor, "B T"]:
+        """The tokens that there are already."""
+        return self.batch.streams[self.stream].input_ids
+
+    @property
+    def real(self) -> Bool[Tensor, "B T"]:
+        """False at padding."""
+        ids = self.input_ids
+        return torch.arange(ids.shape[1], device=ids.device) < torch.tensor(self.lengths, device=ids.device)[:, None]
+
+    def tokens(self, row: int) -> list[int]:
+        """The tokens of one row, without those that only frame a text."""
+        ids = self.input_ids[row, : self.lengths[row]].tolist()
+        return [id for id in ids if id not in self.ends]
+
+    def room(self, row: int) -> int:
+        """Tokens that can still be generated."""
+        return self.max_length - self.lengths[row] + 1  # the last one is never read
+
+    def repeated(self, times: int) -> Int[Tensor, "rows"]:
+        """Each row so many times, one after another."""
+        return torch.arange(len(self.lengths), device=self.input_ids.device).repeat_interleave(times)
+
+
+class Generated(NamedTuple):
+    """One generated text: its tokens, the end included where it came, and the sum of their log-probabilities."""
+
+    ids: list[int]
+    log_probability: float
+    finished: bool
+    """Whether an end came before `max_tokens`."""
+
+
+def begin(model: Transformer, prompts: Prompts, max_tokens: int) -> tuple[Tensor, DecodingState]:
+    """The logits of the first token of each row, and the state to go on with. Raises UsageError without room, and for
+    a mechanism that keeps no state."""
+    for row in range(len(prompts.lengths)):
+        if prompts.room(row) < 1:
+            raise UsageError(
+                f"a prompt of {prompts.lengths[row]} tokens leaves no room: the model reads {prompts.max_length}",
+                "shorten it, or train with a larger model.max_length",
+            )
+    if not model.keeps_state:
+        raise UsageError(
+            f"model.attention={model.config.attention} keeps no state to generate with",
+            "train with model.attention=full",
+        )
+    room = max(prompts.room(row) for row in range(len(prompts.lengths)))
+    state = model.new_state(prompts.batch, prompts.input_ids.shape[1] + min(max_tokens, room))
+    return model.step(prompts.input_ids, prompts.real, state, prompts.head), state
+
+
+def precise(logits: Float[Tensor, "N V"]) -> Float[Tensor, "N V"]:
+    """In float32 at least: sums of probabilities in bfloat16 are none."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,0 +1,112 @@
+"""Beam search: several unfinished texts at a time, judged by their probability as a whole."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from glassformer.decoding import DecodingConfig, Generated, Prompts, begin, precise
+from glassformer.decoding.sampling import repeated_less
+from glassformer.model.transformer import Transformer
+
+
+class Beam(NamedTuple):
+    """An unfinished text and the sum of its log-probabilities."""
+
+    ids: list[int]
+    score: float
+
+
+class Search:
+    """The search for one prompt: its unfinished texts, best first, and the finished ones."""
+
+    def __init__(self, prompt: list[int], room: int, config: DecodingConfig, ends: frozenset[int]) -> None:
+        self.prompt, self.room, self.config, self.ends = prompt, room, config, ends
+        self.beams = [Beam([], 0.0)]
+        self.finished: list[tuple[float, Generated]] = []
+
+    def value(self, score: float, length: int) -> float:
+        """What finished texts are compared by: the log-probability divided by the length to a power."""
+        return score / length**self.config.length_penalty
+
+    def grow(self, candidates: list[tuple[int, int, float]]) -> list[int]:
+        """Go on with the best of (beam, token, score), best first: twice as many as beams, so that enough are left when
+        all ends are taken out. Returns which of the old beams each new one comes from; empty when the search is over.
+        """
+        beams: list[Beam] = []
+        parents: list[int] = []
+        for rank, (parent, token, score) in enumerate(candidates):
+            ids = [*self.beams[parent].ids, token]
+            if token in self.ends:
+                if rank < self.config.beam:
+                    self.keep(Generated(ids, score, finished=True))
+            elif len(beams) < self.config.beam:
+                beams.append(Beam(ids, score))
+                parents.append(parent)
+        self.beams = beams
+        if beams and len(beams[0].ids) >= self.room:
+            for beam in beams:
+                self.keep(Generated(beam.ids, beam.score, finished=False))
+            return []
+        return [] if self.is_over() else parents
+
+    def keep(self, text: Generated) -> None:
+        """Remember a finished text if it is among the best."""
+        self.finished.append((self.value(text.log_probability, len(text.ids)), text))
+        self.finished.sort(key=lambda pair: -pair[0])
+        del self.finished[self.config.beam :]
+
+    def is_over(self) -> bool:
+        """Whether no unfinished text can still come among the best: as many as are wanted are finished, and the best
+        one would have to gain probability. A score only falls; divided by a power of the length it may rise until the
+        text is as long as it can be."""
+        if not self.beams:
+            return True
+        if len(self.finished) < self.config.beam:
+            return False
+        longest = self.room if self.config.length_penalty > 0 else len(self.beams[0].ids) + 1
+        return self.finished[-1][0] >= self.value(self.beams[0].score, longest)
+
+
+@torch.no_grad()
+def beam_search(model: Transformer, prompts: Prompts, config: DecodingConfig) -> list[list[Generated]]:
+    """The `config.number` best texts of each prompt, best first. A prompt whose search is over leaves the batch."""
+    logits, state = begin(model, prompts, config.max_tokens)
+    searches = [
+        Search(prompts.tokens(n), min(config.max_tokens, prompts.room(n)), config, prompts.ends)
+        for n in range(len(prompts.lengths))
+    ]
+    going_on = list(searches)
+    while going_on:
+        scores = log_probabilities_of(logits, going_on, config)
+        rows: list[int] = []
+        first = 0
+        still: list[Search] = []
+        for search in going_on:
+            width = len(search.beams)
+            parents = search.grow(best(scores[first : first + width], search, config.beam))
+            rows += [first + parent for parent in parents]
+            still += [search] if parents else []
+            first += width
+        going_on = still
+        if going_on:
+            state.keep_rows(torch.tensor(rows, device=logits.device))
+            newest = torch.tensor(
+                [[beam.ids[-1]] for search in going_on for beam in search.beams], device=logits.device
+            )
+            logits = model.step(newest, torch.ones_like(newest, dtype=torch.bool), state, prompts.head)
+    return [[text for _, text in search.finished[: config.number]] for search in searches]
+
+
+def log_probabilities_of(logits: Tensor, searches: list[Search], config: DecodingConfig) -> Tensor:
+    """Log-probabilities of the next token of each unfinished text."""
+    texts = [search.prompt + beam.ids for search in searches for beam in search.beams]
+    return repeated_less(precise(logits), texts, config.repetition_penalty).log_softmax(-1)
+
+
+def best(scores: Tensor, search: Search, beams: int) -> list[tuple[int, int, float]]:
+    """(beam, token, score) of the best continuations of one prompt's texts, best first."""
+    total = scores + scores.new_tensor([beam.score for beam in search.beams])[:, None]
+    values, places = total.flatten().topk(min(2 * beams, total.numel()))
+    size = scores.shape[1]
+    return [(place // size, place % size, value) for place, value in zip(places.tolist(), values.tolist(), strict=True)]

@@ -1,0 +1,112 @@
+"""One token at a time: the likeliest, or one drawn from what a few rules leave over."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from glassformer.decoding import DecodingConfig, Generated, Prompts, begin, precise
+from glassformer.model.transformer import Transformer
+
+
+class Token(NamedTuple):
+    """The newest token of one text, as it comes."""
+
+    row: int
+    id: int
+    log_probability: float
+
+
+@torch.no_grad()
+def stream(model: Transformer, prompts: Prompts, config: DecodingConfig) -> Iterator[list[Token]]:
+    """The newest token of every text that is not finished, step by step; text n is of prompt n // config.number."""
+    logits, state = begin(model, prompts, config.max_tokens)
+    rows = prompts.repeated(config.number)
+    if config.number > 1:
+        state.keep_rows(rows)
+        logits = logits[rows]
+    draw = torch.Generator(device=logits.device).manual_seed(config.seed)
+    seen = [prompts.tokens(int(row)) for row in rows]
+    room = [min(config.max_tokens, prompts.room(int(row))) for row in rows]
+    alive = list(range(len(rows)))
+    while alive:
+        logits = repeated_less(precise(logits), [seen[n] for n in alive], config.repetition_penalty)
+        chosen = choose(logits, config, draw)
+        log_probabilities = logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0].tolist()
+        newest = [Token(*parts) for parts in zip(alive, chosen.tolist(), log_probabilities, strict=True)]
+        for token in newest:
+            seen[token.row].append(token.id)
+            room[token.row] -= 1
+        yield newest
+        going_on = [n for n, token in enumerate(newest) if token.id not in prompts.ends and room[token.row] > 0]
+        if len(going_on) < len(alive):
+            kept = torch.tensor(going_on, dtype=torch.long, device=logits.device)
+            state.keep_rows(kept)
+            chosen = chosen[kept]
+        alive = [alive[n] for n in going_on]
+        if alive:
+            logits = model.step(
+                chosen[:, None], torch.ones_like(chosen[:, None], dtype=torch.bool), state, prompts.head
+            )
+
+
+def sample(model: Transformer, prompts: Prompts, config: DecodingConfig) -> list[list[Generated]]:
+    """`config.number` texts for each prompt."""
+    texts: list[list[Token]] = [[] for _ in range(len(prompts.lengths) * config.number)]
+    for newest in stream(model, prompts, config):
+        for token in newest:
+            texts[token.row].append(token)
+    generated = [
+        Generated([t.id for t in text], sum(t.log_probability for t in text), text[-1].id in prompts.ends)
+        for text in texts
+    ]
+    return [generated[n : n + config.number] for n in range(0, len(generated), config.number)]
+
+
+def choose(logits: Float[Tensor, "N V"], config: DecodingConfig, draw: torch.Generator) -> Int[Tensor, "N"]:
+    """The likeliest token of each row, or one drawn."""
+    if not config.sample:
+        return logits.argmax(-1)
+    kept = min_p(top_p(top_k(logits / config.temperature, config.top_k), config.top_p), config.min_p)
+    return torch.multinomial(kept.softmax(-1), 1, generator=draw)[:, 0]
+
+
+def top_k(logits: Float[Tensor, "N V"], k: int | None) -> Float[Tensor, "N V"]:
+    """Only the k likeliest tokens (Fan et al. 2018); more where the last ones are equally likely."""
+    if k is None or k >= logits.shape[-1]:
+        return logits
+    return logits.masked_fill(logits < logits.topk(k).values[:, -1:], float("-inf"))
+
+
+def top_p(logits: Float[Tensor, "N V"], p: float) -> Float[Tensor, "N V"]:
+    """Only the fewest tokens that together have the probability p (nucleus sampling; Holtzman et al. 2020)."""
+    if p >= 1.0:
+        return logits
+    ordered, order = logits.sort(-1, descending=True)
+    probabilities = ordered.softmax(-1)
+    before = probabilities.cumsum(-1) - probabilities
+    dropped = (before >= p).scatter(1, order, before >= p)
+    return logits.masked_fill(dropped, float("-inf"))
+
+
+def min_p(logits: Float[Tensor, "N V"], share: float) -> Float[Tensor, "N V"]:
+    """Only tokens that have at least this share of the likeliest's probability (Nguyen et al. 2024)."""
+    if share <= 0.0:
+        return logits
+    probabilities = logits.softmax(-1)
+    return logits.masked_fill(probabilities < share * probabilities.amax(-1, keepdim=True), float("-inf"))
+
+
+def repeated_less(logits: Float[Tensor, "N V"], seen: list[list[int]], penalty: float) -> Float[Tensor, "N V"]:
+    """Logits of tokens that a text has already, divided by the penalty if positive, else multiplied
+    (CTRL; Keskar et al. 2019, section 4.1)."""
+    if penalty == 1.0:
+        return logits
+    logits = logits.clone()
+    for row, ids in enumerate(seen):
+        known = torch.tensor(sorted(set(ids)), dtype=torch.long, device=logits.device)
+        scores = logits[row, known]
+        logits[row, known] = torch.where(scores > 0, scores / penalty, scores * penalty)
+    return logits

@@ -1,0 +1,151 @@
+"""What a model is really given: the tokens of a few examples, what is asked of them, and who may see whom.
+
+preview = describe(objective, objective.units(corpus).example(0, rng))
+print(in_words(preview))            for a terminal
+figure([preview])                   the same as a picture
+"""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from glassformer.assemble import assemble
+from glassformer.data.batch import Example, Stream, collate
+from glassformer.errors import UsageError
+from glassformer.look.figures import COLOURS, fitted, new_figure, styled, text_width, visible
+from glassformer.objectives import Objective
+from glassformer.randomness import Purpose, generator
+from glassformer.recipe import Recipe
+
+LONGEST = 40
+"""Tokens up to which a mask is drawn in a terminal."""
+LARGEST = 160
+"""Tokens up to which a mask is drawn in a picture."""
+CELL = 0.17
+"""Inches of one pair in a picture."""
+
+
+def previews(recipe: Recipe, count: int) -> list[dict[str, Any]]:
+    """Examples from all over the training data, as the first epoch has them."""
+    parts = assemble(recipe)
+    units = parts.train_units
+    chosen = np.linspace(0, len(units) - 1, min(count, len(units))).round().astype(int).tolist()
+    return [
+        describe(parts.objective, units.example(index, generator(recipe.seed, Purpose.CORRUPTION, 0, index)))
+        for index in chosen
+    ]
+
+
+def describe(objective: Objective, example: Example) -> dict[str, Any]:
+    """One example as plain data; what is in it is said in docs/json.md."""
+    batch = collate([[example]], objective.tokenizer.pad_id)
+    streams = []
+    for name, stream in example.streams.items():
+        token = objective.tokenizer_of(name).token
+        allowed = batch.streams[name].mask.dense()
+        shape = (len(stream.ids), stream.content)
+        mask = np.ones(shape, dtype=bool) if allowed is None else allowed[0, 0].expand(shape).numpy()
+        streams.append(
+            {
+                "name": name,
+                "tokens": [token(int(id)) for id in stream.ids],
+                "positions": _positions(stream),
+                "segments": None if stream.segment_ids is None else stream.segment_ids.tolist(),
+                "mask": mask.astype(int).tolist(),
+            }
+        )
+    asked = [
+        {"head": head, "stream": one.stream, "place": int(place), "target": objective.class_name(head, int(target))}
+        for head, one in example.asked.items()
+        for place, target in zip(one.positions, one.targets, strict=True)
+    ]
+    return {"streams": streams, "asked": asked}
+
+
+def _positions(stream: Stream) -> list[int]:
+    return list(range(len(stream.ids))) if stream.positions is None else [int(p) for p in stream.positions]
+
+
+def in_words(preview: dict[str, Any]) -> str:
+    """For a terminal: tokens with their places, targets at theirs, and the mask in squares."""
+    lines: list[str] = []
+    for stream in preview["streams"]:
+        lines.append(f"{stream['name']} reads:  " + " ".join(_numbered(stream)))
+        places = {one["place"]: one["target"] for one in preview["asked"] if one["stream"] == stream["name"]}
+        if places:
+            lines.append("  asked:  " + ",  ".join(f"at {place}: {target}" for place, target in places.items()))
+        mask = stream["mask"]
+        if len(mask) <= LONGEST:
+            lines.append("  who (a row) sees whom (a column):")
+            width = max(len(visible(token, 12)) for token in stream["tokens"])
+            for token, row in zip(stream["tokens"], mask, strict=True):
+                lines.append(f"  {visible(token, 12):>{width}}  " + " ".join("■" if seen else "·" for seen in row))
+    return "\n".join(lines)
+
+
+def _numbered(stream: dict[str, Any]) -> list[str]:
+    """Tokens, each with its position where these do not simply count up."""
+    usual = stream["positions"] == list(range(len(stream["tokens"])))
+    return [
+        token if usual else f"{token}@{position}"
+        for token, position in zip(stream["tokens"], stream["positions"], strict=True)
+    ]
+
+
+@styled
+def figure(shown: list[dict[str, Any]], title: str = "") -> Figure:
+    """Each example a row, each stream a mask: a filled square where the token of the row sees that of the column. The
+    tokens that are asked are ringed, their targets stand at the right."""
+    longest = max(len(stream["tokens"]) for preview in shown for stream in preview["streams"])
+    if longest > LARGEST:
+        raise UsageError(
+            f"an example has {longest} tokens, and a picture shows up to {LARGEST}",
+            "preview with a smaller model.max_length",
+        )
+    panels = [(preview, stream) for preview in shown for stream in preview["streams"]]
+    columns = max(len(preview["streams"]) for preview in shown)
+    label = max(text_width(visible(token, 14), 7.5) for _, stream in panels for token in stream["tokens"]) + 0.1
+    room = max([text_width(visible(one["target"], 14), 7.5) for preview in shown for one in preview["asked"]] or [0.0])
+    wide = max(len(stream["mask"][0]) for _, stream in panels) * CELL + label + room + 0.5
+    heights = [max(len(stream["mask"]) for stream in preview["streams"]) * CELL + label + 0.55 for preview in shown]
+    page = (max(4.0, columns * wide + 0.2), sum(heights) + 0.5)
+    page_figure = new_figure(*page)
+    page_figure.text(0.15 / page[0], 1 - 0.25 / page[1], fitted(title, 12.0, page[0] - 0.3), fontsize=12)
+    top = 0.5
+    for preview, height in zip(shown, heights, strict=True):
+        for number, stream in enumerate(preview["streams"]):
+            rows, keys = np.array(stream["mask"]).shape
+            left = 0.1 + number * wide + label
+            box = (
+                left / page[0],
+                1 - (top + 0.3 + rows * CELL) / page[1],
+                keys * CELL / page[0],
+                rows * CELL / page[1],
+            )
+            _draw(page_figure.add_axes(box), preview, stream)
+        top += height
+    return page_figure
+
+
+def _draw(axes: Axes, preview: dict[str, Any], stream: dict[str, Any]) -> None:
+    """One mask with its tokens and targets."""
+    mask, tokens = np.array(stream["mask"]), [visible(token, 14) for token in stream["tokens"]]
+    axes.set_xlim(-0.5, mask.shape[1] - 0.5)
+    axes.set_ylim(mask.shape[0] - 0.5, -0.5)
+    rows, keys = np.nonzero(mask)
+    axes.scatter(keys, rows, marker="s", s=(CELL * 72 * 0.72) ** 2, color=COLOURS["validation"], linewidths=0)
+    axes.spines[:].set_visible(True)
+    axes.tick_params(length=0, pad=2)
+    how: dict[str, Any] = {"fontsize": 7.5, "parse_math": False}
+    axes.set_yticks(range(len(tokens)), tokens, **how)
+    axes.set_xticks(range(mask.shape[1]), tokens[: mask.shape[1]], rotation=90, **how)
+    axes.set_title(stream["name"], fontsize=8.5, loc="left", pad=4, color=COLOURS["muted"])
+    asked = {one["place"]: one["target"] for one in preview["asked"] if one["stream"] == stream["name"]}
+    for place, text in enumerate(axes.get_yticklabels()):
+        text.set_color(COLOURS["ring" if place in asked else "ink"])
+        if place in asked:
+            axes.text(
+                mask.shape[1] - 0.2, place, f"→ {visible(asked[place], 14)}", va="center", color=COLOURS["ring"], **how
+            )

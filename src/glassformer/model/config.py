@@ -1,0 +1,121 @@
+"""The sizes and parts of a model, each selectable in a recipe."""
+
+import functools
+from importlib import resources
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field
+
+from glassformer.config import Config
+from glassformer.errors import UsageError, nearest
+
+Family = Literal["encoder", "decoder", "encoder_decoder"]
+STACKS: dict[str, tuple[str, ...]] = {
+    "encoder": ("encoder",),
+    "decoder": ("decoder",),
+    "encoder_decoder": ("encoder", "decoder"),
+}
+"""Which stacks of blocks a family has."""
+
+
+class ModelConfig(Config):
+    """The sizes and parts of a model."""
+
+    preset: str | None = Field(
+        None, description="parts as a known model has them (bert, gpt2, t5 ...); other keys of this section win over it"
+    )
+    family: Family | None = Field(None, description="which stacks there are; None: those that the objective needs")
+    implementation: Literal["glassformer", "torch"] = Field(
+        "glassformer", description="our own blocks, or PyTorch's nn.TransformerEncoder as a baseline"
+    )
+    n_layers: int = Field(4, ge=1, description="blocks in a stack")
+    n_decoder_layers: int | None = Field(None, ge=1, description="blocks in the decoder; None: as many as n_layers")
+    d_model: int = Field(256, ge=1, description="width of the residual stream")
+    n_heads: int = Field(8, ge=1, description="attention heads; must divide d_model")
+    n_kv_heads: int | None = Field(
+        None, ge=1, description="heads of keys and values, each shared by several of n_heads (grouped-query attention)"
+    )
+    d_ff: int = Field(1024, ge=1, description="width inside the feed-forward part")
+    d_embedding: int | None = Field(
+        None, ge=1, description="width of the token embeddings, where smaller than d_model (factorised, as in ALBERT)"
+    )
+    max_length: int = Field(128, ge=1, description="longest input in tokens, [CLS] and [SEP] counted")
+    dropout: float = Field(0.1, ge=0, lt=1, description="on the embeddings and on what each part adds")
+    attention_dropout: float = Field(0.0, ge=0, lt=1, description="on the attention weights")
+    norm: Literal["pre", "post"] = Field("pre", description="a norm before each part, or after (first paper)")
+    norm_kind: Literal["layer", "rms"] = Field("layer", description="LayerNorm or RMSNorm")
+    embedding_norm: bool = Field(False, description="a norm after the embeddings too, as in BERT and BART")
+    activation: Literal["relu", "gelu", "gelu_tanh", "silu", "swiglu", "geglu"] = Field(
+        "gelu", description="inside the feed-forward part; swiglu and geglu have a gate, a third matrix"
+    )
+    bias: bool = Field(True, description="biases in attention and feed-forward")
+    positions: Literal["none", "sinusoidal", "learned", "rotary", "alibi", "relative"] = Field(
+        "learned", description="how places are told apart"
+    )
+    attention: str = Field("full", description="the attention mechanism (a file in model/attention)")
+    attention_scale: float | None = Field(
+        None, gt=0, description="what scores are multiplied by; None: 1 / sqrt(width of a head); T5 has 1"
+    )
+    share_layers: bool = Field(False, description="one block, passed n_layers times (ALBERT)")
+    segments: int = Field(
+        0, ge=0, description="segments told apart by an embedding of their own; the objective may ask"
+    )
+    tied: bool = Field(True, description="the output layer shares the token embedding's weight")
+    shared_embeddings: bool = Field(
+        True, description="encoder and decoder share token embeddings, where they share the vocabulary"
+    )
+
+    @property
+    def stacks(self) -> tuple[str, ...]:
+        """The names of the stacks."""
+        return STACKS[self.family or "encoder"]
+
+    @property
+    def d_head(self) -> int:
+        """Width of one head."""
+        return self.d_model // self.n_heads
+
+    def layers_of(self, stack: str) -> int:
+        """Blocks in one stack."""
+        return self.n_decoder_layers or self.n_layers if stack == "decoder" else self.n_layers
+
+
+def preset(name: str) -> dict[str, Any]:
+    """The parts of a known model, as a recipe's section has them. Raises UsageError naming the nearest."""
+    known = presets()
+    if name not in known:
+        raise UsageError(f"there is no preset {name!r}", nearest(name, known))
+    return dict(known[name])
+
+
+@functools.cache
+def presets() -> dict[str, dict[str, Any]]:
+    """All presets by name, from presets.yaml beside this file."""
+    text = resources.files("glassformer.model").joinpath("presets.yaml").read_text(encoding="utf-8")
+    return dict(yaml.safe_load(text))
+
+
+def check_sizes(config: ModelConfig) -> None:
+    """Raises UsageError for sizes that do not fit together, saying which would."""
+    if config.d_model % config.n_heads:
+        raise UsageError(
+            f"model.n_heads={config.n_heads} does not divide model.d_model={config.d_model}",
+            f"n_heads that do: {_nearest_divisors(config.d_model, config.n_heads)}",
+        )
+    kv_heads = config.n_kv_heads or config.n_heads
+    if config.n_heads % kv_heads:
+        raise UsageError(
+            f"model.n_kv_heads={kv_heads} does not divide model.n_heads={config.n_heads}",
+            f"n_kv_heads that do: {_nearest_divisors(config.n_heads, kv_heads)}",
+        )
+    if config.positions == "rotary" and config.d_head % 2:
+        raise UsageError(
+            f"rotary positions turn pairs of features, and a head has {config.d_head}",
+            "choose model.d_model and model.n_heads so that their quotient is even",
+        )
+
+
+def _nearest_divisors(number: int, wanted: int) -> str:
+    fitting = [n for n in range(1, number + 1) if number % n == 0]
+    return ", ".join(map(str, sorted(sorted(fitting, key=lambda n: abs(n - wanted))[:3])))

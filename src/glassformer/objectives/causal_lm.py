@@ -1,0 +1,131 @@
+"""Causal language modelling (GPT; Radford et al. 2018, section 3.1): from the words so far, the next one.
+
+    text      mars is called the red planet
+    input     [SEP] mars is     called the red planet
+    asked     mars  is   called the    red planet [SEP]    at every position the next token
+
+Documents stand one after another, [SEP] between. A model with causal attention learns to go on with a text.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int64
+from pydantic import Field
+
+from glassformer.config import Config
+from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
+from glassformer.data.corpus import Corpus
+from glassformer.data.windows import StreamWindows, pieces
+from glassformer.errors import UsageError
+from glassformer.objectives import Objective, Prompt, Units
+
+HEAD = "causal_lm"
+
+
+class CausalLMConfig(Config):
+    """What a row of text is."""
+
+    name: Literal["causal_lm"] = Field("causal_lm", description="the objective (a file in objectives)")
+    units: Literal["documents", "stream"] = Field(
+        "documents",
+        description="documents: each text by itself, [SEP] text [SEP], cut where too long, and none sees another, also "
+        "where batch.layout=packed lays several into a row; stream: all texts one after another, [SEP] between, cut "
+        "into full rows of max_length, in which a text sees what stood before it",
+    )
+
+
+class CausalLM(Objective[CausalLMConfig]):
+    """Ask for the next token everywhere; see the module's example. Unknown words are never asked."""
+
+    Config = CausalLMConfig
+    asks_blanks = False
+    family = "decoder"
+
+    def units(self, corpus: Corpus) -> Units:
+        """Documents between two [SEP], or rows of one stream of tokens."""
+        return CausalRows(self, corpus) if self.config.units == "stream" else CausalDocuments(self, corpus)
+
+    def heads(self) -> list[HeadSpec]:
+        """One head over the vocabulary, read everywhere."""
+        return [HeadSpec(HEAD, self.tokenizer.vocab_size, tied=True, bias=False)]
+
+    def example(self, ids: Int64[np.ndarray, "T_plus_1"]) -> Example:
+        """All tokens but the last are read, all but the first are asked."""
+        targets = ids[1:]
+        positions = np.flatnonzero(targets != self.tokenizer.unk_id)
+        asked = Asked(positions, targets[positions], "decoder")
+        return Example({"decoder": Stream(ids[:-1], causal=True)}, {HEAD: asked})
+
+    def prompt(self, text: str) -> Prompt:
+        """A beginning, asked for the token after it. Raises UsageError for one that leaves no room, and for a blank."""
+        encoded = self.tokenizer.encode(text, allow_mask=True)
+        if self.tokenizer.mask_id in encoded.ids:
+            raise UsageError(
+                f"there is a [MASK] in {text!r}, and this model has learned to go on with a text, from left to right",
+                "give the beginning only; blanks are filled by a model trained with masked_lm",
+            )
+        ids = np.concatenate([[self.tokenizer.sep_id], encoded.ids])
+        if len(ids) > self.max_length:
+            raise UsageError(
+                f"the text has {len(encoded.ids)} tokens, the model reads at most {self.max_length - 1} beside the one "
+                "that begins a text",
+                "shorten it, or train with a larger model.max_length",
+            )
+        asked = Asked(np.array([len(ids) - 1]), np.array([NOT_ASKED]), "decoder")
+        tokens = [self.tokenizer.token(int(token)) for token in ids]
+        return Prompt(text, Example({"decoder": Stream(ids, causal=True)}, {HEAD: asked}), tokens, "decoder")
+
+    def scored(self, text: str) -> list[Example]:
+        """One example: every token from those before it."""
+        ids = self.prompt(text).example.streams["decoder"].ids
+        if len(ids) == 1:
+            raise UsageError("the text is empty", "give a sentence")
+        return [self.example(ids)]
+
+    def ends(self) -> frozenset[int]:
+        """A text ends where the separator comes."""
+        return frozenset({self.tokenizer.sep_id})
+
+    def text_of(self, prompt: Prompt, ids: Sequence[int]) -> str:
+        """What comes behind the prompt, beginning with the space between them where there is one."""
+        special = self.tokenizer.special_ids
+        before = [i for i in prompt.example.streams["decoder"].ids.tolist() if i not in special]
+        whole = self.tokenizer.decode([*before, *(i for i in ids if i not in special)])
+        return whole[len(self.tokenizer.decode(before)) :]
+
+
+class CausalDocuments(Units):
+    """Each document between two separators; a long one becomes several windows of nearly equal length."""
+
+    def __init__(self, objective: CausalLM, corpus: Corpus) -> None:
+        self.objective = objective
+        self.corpus = corpus
+        windows = [
+            (document, begin, end)
+            for document, length in enumerate(corpus.lengths.tolist())
+            for begin, end in pieces(length + 1, objective.max_length)
+        ]
+        self.windows = np.array(windows, dtype=np.int64).reshape(-1, 3)
+        self.lengths = self.windows[:, 2] - self.windows[:, 1]
+
+    def example(self, index: int, rng: np.random.Generator) -> Example:
+        """Window `index`: tokens begin to end are read, and the one behind them is asked too."""
+        document, begin, end = self.windows[index]
+        separator = [self.objective.tokenizer.sep_id]
+        framed = np.concatenate([separator, self.corpus.document(int(document)).astype(np.int64), separator])
+        return self.objective.example(framed[begin : end + 1])
+
+
+class CausalRows(Units):
+    """Rows of one stream of all documents. Neighbouring rows share one token: the last asked is the next one read."""
+
+    def __init__(self, objective: CausalLM, corpus: Corpus) -> None:
+        self.objective = objective
+        self.windows = StreamWindows(corpus, objective.tokenizer.sep_id, objective.max_length + 1, overlap=1)
+        self.lengths = self.windows.lengths - 1
+
+    def example(self, index: int, rng: np.random.Generator) -> Example:
+        """Row `index`."""
+        return self.objective.example(self.windows[index][0])

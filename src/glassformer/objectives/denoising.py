@@ -1,0 +1,195 @@
+"""Denoising (BART; Lewis et al. 2020, section 2.2): a text is damaged, and the decoder writes it as it was.
+
+    text      mars is called the red planet
+    encoder   [CLS] mars is [MASK] red planet [SEP]      text infilling: `called the` became one [MASK]
+    decoder   [CLS] mars is called the red planet
+    asked     mars is called the red planet [SEP]        at every position of the decoder the next token
+
+Kinds of damage, each as often as its rate says, one after the other: sentences change places, the text is turned to
+begin at another token, words change places, spans become one [MASK] each, tokens are masked, tokens are deleted.
+"""
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Int64
+from pydantic import Field
+
+from glassformer.config import Config
+from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
+from glassformer.data.corpus import Corpus
+from glassformer.data.tokenizer import Tokenizer
+from glassformer.data.windows import DocumentWindows, StreamWindows
+from glassformer.errors import UsageError
+from glassformer.objectives import Objective, Prompt, Units
+
+HEAD = "denoising"
+
+
+class DenoisingConfig(Config):
+    """What is damaged, and how much."""
+
+    name: Literal["denoising"] = Field("denoising", description="the objective (a file in objectives)")
+    infill_rate: float = Field(0.3, ge=0, lt=1, description="share of the tokens in spans that become one [MASK] each")
+    span_length: float = Field(
+        3.0, ge=0.5, description="mean length of these spans (Poisson; an empty one adds a [MASK])"
+    )
+    mask_rate: float = Field(0.0, ge=0, lt=1, description="share of the tokens that become [MASK] one by one")
+    delete_rate: float = Field(0.0, ge=0, lt=1, description="share of the tokens that are left out without a trace")
+    shuffle_words: float = Field(0.0, ge=0, le=1, description="how often all words of a text are put in another order")
+    permute_sentences: float = Field(
+        0.0, ge=0, le=1, description="how often sentences, which end with . ! or ?, are put in another order"
+    )
+    rotate: float = Field(0.0, ge=0, le=1, description="how often a text is turned to begin at another token")
+    units: Literal["documents", "stream"] = Field(
+        "documents",
+        description="documents: each text by itself, cut where too long; stream: all texts one after another, [SEP] "
+        "between, cut into full rows",
+    )
+
+
+class Denoising(Objective[DenoisingConfig]):
+    """Restore a damaged text; see the module's example. Unknown words are never asked."""
+
+    Config = DenoisingConfig
+    asks_blanks = False
+    family = "encoder_decoder"
+
+    def __init__(
+        self,
+        config: DenoisingConfig,
+        tokenizer: Tokenizer,
+        max_length: int,
+        target_tokenizer: Tokenizer | None = None,
+    ) -> None:
+        super().__init__(config, tokenizer, max_length, target_tokenizer)
+        if max_length < 4:
+            raise UsageError(f"model.max_length={max_length} leaves no room between [CLS] and [SEP]", "use 8 or more")
+        shown = map(tokenizer.token, range(tokenizer.vocab_size))
+        self.ends_sentence = np.array([token.endswith((".", "!", "?")) for token in shown])
+
+    def units(self, corpus: Corpus) -> Units:
+        """Documents, or rows of one stream of tokens."""
+        return DamagedTexts(self, corpus)
+
+    def heads(self) -> list[HeadSpec]:
+        """One head over the vocabulary, read everywhere in the decoder."""
+        return [HeadSpec(HEAD, self.tokenizer.vocab_size, tied=True, bias=False)]
+
+    @property
+    def room(self) -> int:
+        """Tokens of a text that fit beside [CLS] and [SEP]. An empty span makes a text longer by its [MASK]; what no
+        longer fits is cut from the damaged text only."""
+        return self.max_length - 2
+
+    def example(
+        self, ids: Int64[np.ndarray, "T"], starts_word: Bool[np.ndarray, "T"], rng: np.random.Generator
+    ) -> Example:
+        """A damaged text, and the whole one to be written."""
+        return self.restoring(self.damage(ids, starts_word, rng), ids)
+
+    def restoring(self, damaged: Int64[np.ndarray, "D"], ids: Int64[np.ndarray, "T"]) -> Example:
+        """What the encoder reads, and what the decoder is asked."""
+        tokenizer = self.tokenizer
+        source = np.concatenate([[tokenizer.cls_id], damaged[: self.room], [tokenizer.sep_id]])
+        targets = np.append(ids, tokenizer.sep_id)
+        positions = np.flatnonzero(targets != tokenizer.unk_id)
+        read = Stream(np.append(tokenizer.cls_id, ids), causal=True)
+        return Example(
+            {"encoder": Stream(source), "decoder": read}, {HEAD: Asked(positions, targets[positions], "decoder")}
+        )
+
+    def damage(
+        self, ids: Int64[np.ndarray, "T"], starts_word: Bool[np.ndarray, "T"], rng: np.random.Generator
+    ) -> Int64[np.ndarray, "D"]:
+        """All kinds of damage, one after the other."""
+        config = self.config
+        if rng.random() < config.permute_sentences:
+            ids, starts_word = permuted(ids, starts_word, np.roll(self.ends_sentence[ids], 1), rng)
+        if rng.random() < config.rotate:
+            turn = int(rng.integers(len(ids)))
+            ids, starts_word = np.roll(ids, -turn), np.roll(starts_word, -turn)
+        if rng.random() < config.shuffle_words:
+            ids, starts_word = permuted(ids, starts_word, starts_word, rng)
+        if config.infill_rate:
+            ids = infilled(ids, config.infill_rate, config.span_length, self.tokenizer.mask_id, rng)
+        if config.mask_rate:
+            ids = np.where(rng.random(len(ids)) < config.mask_rate, self.tokenizer.mask_id, ids)
+        if config.delete_rate:
+            ids = ids[rng.random(len(ids)) >= config.delete_rate]
+        return ids
+
+    def prompt(self, text: str) -> Prompt:
+        """A damaged text, with [MASK] where words are missing. Raises UsageError for one that the model cannot read."""
+        ids = self.tokenizer.encode(text, allow_mask=True).ids
+        if len(ids) == 0:
+            raise UsageError("the text is empty", "give a text, with [MASK] where words are missing")
+        if len(ids) > self.room:
+            raise UsageError(
+                f"the text has {len(ids)} tokens, the model reads at most {self.room} beside one at each end",
+                "shorten it, or train with a larger model.max_length",
+            )
+        streams = self.restoring(ids, ids[:0]).streams
+        asked = Asked(np.array([0]), np.array([NOT_ASKED]), "decoder")
+        tokens = [self.tokenizer.token(int(token)) for token in streams["encoder"].ids]
+        return Prompt(text, Example(streams, {HEAD: asked}), tokens)
+
+    def ends(self) -> frozenset[int]:
+        """A restored text ends where [SEP] comes."""
+        return frozenset({self.tokenizer.sep_id})
+
+
+def permuted(
+    ids: Int64[np.ndarray, "T"],
+    starts_word: Bool[np.ndarray, "T"],
+    starts: Bool[np.ndarray, "T"],
+    rng: np.random.Generator,
+) -> tuple[Int64[np.ndarray, "T"], Bool[np.ndarray, "T"]]:
+    """The pieces that begin where `starts` is True, in a random order."""
+    cuts = np.flatnonzero(starts[1:]) + 1
+    pieces = np.split(np.arange(len(ids)), cuts)
+    order = np.concatenate([pieces[n] for n in rng.permutation(len(pieces))])
+    return ids[order], starts_word[order]
+
+
+def infilled(
+    ids: Int64[np.ndarray, "T"], rate: float, mean: float, mask_id: int, rng: np.random.Generator
+) -> Int64[np.ndarray, "D"]:
+    """Spans of Poisson length, drawn until they hold the rate of all tokens, become one mask each; an empty span puts a
+    mask between two tokens. Spans never touch: each mask stands for one gap."""
+    number = rate * len(ids)
+    number = int(number) + (rng.random() < number % 1)
+    lengths: list[int] = []
+    while sum(lengths) < number:
+        lengths.append(min(int(rng.poisson(mean)), number - sum(lengths)))
+    free = len(ids) - number
+    most = min(free + 1, number)  # with more of them there is no place between, or the text becomes longer
+    if len(lengths) > most:
+        filled = [n for n in lengths if n]
+        lengths = [*filled[: most - 1], sum(filled[most - 1 :])]
+    # Spans lie behind `place` of the free tokens, each at a place of its own.
+    places = np.sort(rng.choice(free + 1, len(lengths), replace=False))
+    parts: list[np.ndarray] = []
+    at = taken = 0
+    for place, length in zip(places.tolist(), lengths, strict=True):
+        parts += [ids[at : place + taken], np.array([mask_id])]
+        at = place + taken + length
+        taken += length
+    return np.concatenate([*parts, ids[at:]])
+
+
+class DamagedTexts(Units):
+    """One text or window for each unit, damaged anew every time."""
+
+    def __init__(self, objective: Denoising, corpus: Corpus) -> None:
+        self.objective = objective
+        stream = objective.config.units == "stream"
+        separator = objective.tokenizer.sep_id
+        self.windows: DocumentWindows | StreamWindows = (
+            StreamWindows(corpus, separator, objective.room) if stream else DocumentWindows(corpus, objective.room)
+        )
+        self.lengths = self.windows.lengths + 2
+
+    def example(self, index: int, rng: np.random.Generator) -> Example:
+        """Window `index`, damaged."""
+        return self.objective.example(*self.windows[index], rng)

@@ -1,0 +1,151 @@
+"""Permutation language modelling (XLNet; Yang et al. 2019, sections 2.2 and 2.3): words are learned in a random order,
+and the last of that order are asked, each from all that came before it.
+
+    text      [CLS] mars is called the red planet [SEP]
+    order     [CLS] is the planet mars [SEP] | called red        the last part is asked
+    queries   at position 3, seeing what comes before `called` in the order: called
+              at position 5, seeing that and `called` too: red
+
+One stack reads the text and, behind it, a query for each asked word: a [MASK] at the word's position, which sees the
+words before it in the order, and which nothing sees. A word itself sees what comes before it and itself; what is not
+asked sees everything that is not asked. There is no memory of earlier texts (that is Transformer-XL's part of XLNet).
+"""
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int64
+from pydantic import Field
+
+from glassformer.config import Config
+from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
+from glassformer.data.corpus import Corpus
+from glassformer.data.tokenizer import Tokenizer
+from glassformer.data.windows import DocumentWindows, StreamWindows
+from glassformer.errors import UsageError
+from glassformer.objectives import Objective, Prompt, Units
+
+HEAD = "permutation_lm"
+
+
+class PermutationLMConfig(Config):
+    """How much of an order is asked."""
+
+    name: Literal["permutation_lm"] = Field("permutation_lm", description="the objective (a file in objectives)")
+    asked_share: float = Field(
+        1 / 6, gt=0, lt=1, description="share of the tokens that are asked: the last of the order"
+    )
+    units: Literal["documents", "stream"] = Field(
+        "documents",
+        description="documents: each text by itself, [CLS] text [SEP], cut where too long; stream: all texts one "
+        "after another, [SEP] between, cut into full rows of max_length",
+    )
+
+
+class PermutationLM(Objective[PermutationLMConfig]):
+    """Ask for the last words of a random order; see the module's example. Special tokens and unknown words are never
+    asked."""
+
+    Config = PermutationLMConfig
+    asks_blanks = False
+
+    def __init__(
+        self,
+        config: PermutationLMConfig,
+        tokenizer: Tokenizer,
+        max_length: int,
+        target_tokenizer: Tokenizer | None = None,
+    ) -> None:
+        super().__init__(config, tokenizer, max_length, target_tokenizer)
+        if max_length < 4:
+            raise UsageError(f"model.max_length={max_length} leaves no room between [CLS] and [SEP]", "use 8 or more")
+
+    def units(self, corpus: Corpus) -> Units:
+        """Documents framed by [CLS] and [SEP], or rows of one stream of tokens."""
+        return OrderedTexts(self, corpus)
+
+    def heads(self) -> list[HeadSpec]:
+        """One head over the vocabulary, read at the queries."""
+        return [HeadSpec(HEAD, self.tokenizer.vocab_size, tied=True)]
+
+    def example(self, ids: Int64[np.ndarray, "T"], rng: np.random.Generator) -> Example:
+        """A text in a random order, the last of which is asked."""
+        can_be_asked = np.flatnonzero(~np.isin(ids, list(self.tokenizer.special_ids)))
+        number = min(len(can_be_asked), max(1, int(self.config.asked_share * len(ids) + rng.random())))
+        return self.asking(ids, rng.permutation(can_be_asked)[:number])
+
+    def asking(self, ids: Int64[np.ndarray, "T"], asked: Int64[np.ndarray, "n"]) -> Example:
+        """The words at `asked`, in this order, each from those before it and from all that is not asked."""
+        rank = np.zeros(len(ids), dtype=np.int64)  # 0: not asked
+        rank[asked] = np.arange(1, len(asked) + 1)
+        queries = np.full(len(asked), self.tokenizer.mask_id)
+        stream = Stream(
+            np.concatenate([ids, queries]),
+            positions=np.concatenate([np.arange(len(ids)), asked]),
+            queries=len(asked),
+            pair_mask=np.concatenate([rank[:, None] >= rank[None, :], rank[asked][:, None] > rank[None, :]]),
+        )
+        places = np.arange(len(ids), len(ids) + len(asked))
+        return Example({"encoder": stream}, {HEAD: Asked(places, ids[asked])})
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """The tokens around a text: as in training, so that a prompt looks like what the model has read."""
+        tokenizer = self.tokenizer
+        return (tokenizer.cls_id if self.config.units == "documents" else tokenizer.sep_id), tokenizer.sep_id
+
+    def prompt(self, text: str) -> Prompt:
+        """A text with [MASK] at its blanks, or with none, each asked from the words that are there. Raises UsageError
+        for one that is longer than the model reads."""
+        encoded = self.tokenizer.encode(text, allow_mask=True).ids
+        first, last = self.frame
+        ids = np.concatenate([[first], encoded, [last]])
+        if len(ids) > self.max_length:
+            raise UsageError(
+                f"the text has {len(encoded)} tokens, the model reads at most {self.max_length - 2} "
+                "beside one at each end",
+                "shorten it, or train with a larger model.max_length",
+            )
+        blanks = np.flatnonzero(ids == self.tokenizer.mask_id)
+        known = np.flatnonzero(ids != self.tokenizer.mask_id)
+        stream = Stream(
+            np.concatenate([ids[known], ids[blanks]]),
+            positions=np.concatenate([known, blanks]),
+            queries=len(blanks),
+            pair_mask=np.ones((len(ids), len(known)), dtype=bool),
+        )
+        asked = Asked(np.arange(len(known), len(ids)), np.full(len(blanks), NOT_ASKED))
+        tokens = [self.tokenizer.token(int(token)) for token in stream.ids]
+        return Prompt(text, Example({"encoder": stream}, {HEAD: asked}), tokens)
+
+    def scored(self, text: str) -> list[Example]:
+        """An example for each token, which is asked from all the others."""
+        prompt = self.prompt(text).example.streams["encoder"]
+        if prompt.queries:
+            raise UsageError(f"there is a [MASK] in {text!r}", "score a whole text; `fill` asks for its blanks")
+        ids = prompt.ids
+        places = np.flatnonzero(~np.isin(ids, list(self.tokenizer.special_ids)))
+        return [self.asking(ids, np.array([place])) for place in places]
+
+
+class OrderedTexts(Units):
+    """One text or window for each unit, in another order every time."""
+
+    def __init__(self, objective: PermutationLM, corpus: Corpus) -> None:
+        self.objective = objective
+        stream = objective.config.units == "stream"
+        self.framed = not stream
+        self.windows: DocumentWindows | StreamWindows = (
+            StreamWindows(corpus, objective.tokenizer.sep_id, objective.max_length)
+            if stream
+            else DocumentWindows(corpus, objective.max_length - 2)
+        )
+        self.lengths = self.windows.lengths + 2 * self.framed
+
+    def example(self, index: int, rng: np.random.Generator) -> Example:
+        """Window `index`, ordered."""
+        ids, _ = self.windows[index]
+        if self.framed:
+            first, last = self.objective.frame
+            ids = np.concatenate([[first], ids, [last]])
+        return self.objective.example(ids, rng)

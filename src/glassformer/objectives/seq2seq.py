@@ -1,0 +1,147 @@
+"""Sequence to sequence (the first Transformer; Vaswani et al. 2017): a source in, its target out, word by word.
+
+    source    i love dogs
+    encoder   i love dogs [SEP]
+    decoder   [CLS] j' aime les chiens
+    asked     j' aime les chiens [SEP]     at every position of the decoder the next token of the target
+
+The decoder reads the true target while it learns (teacher forcing), and its own words afterwards.
+"""
+
+from typing import Literal
+
+import numpy as np
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from pydantic import Field
+from torch import Tensor
+
+from glassformer.config import Config
+from glassformer.data.batch import NOT_ASKED, Asked, Batch, Example, HeadSpec, Stream
+from glassformer.data.corpus import Corpus
+from glassformer.data.tokenizer import Tokenizer
+from glassformer.errors import UsageError
+from glassformer.objectives import Loss, Objective, Prompt, Units
+
+HEAD = "seq2seq"
+
+
+class Seq2SeqConfig(Config):
+    """How targets are learned."""
+
+    name: Literal["seq2seq"] = Field("seq2seq", description="the objective (a file in objectives)")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of the probability that training spreads over all tokens alike"
+    )
+    prefix: str = Field("", description="put before every source, so that a model of several tasks can tell them apart")
+    too_long: Literal["refuse", "cut"] = Field(
+        "refuse", description="pairs of which a side is longer than the model reads: an error, or cut at the end"
+    )
+
+
+class Seq2Seq(Objective[Seq2SeqConfig]):
+    """Ask for the target of a source; see the module's example. Unknown words are never asked."""
+
+    Config = Seq2SeqConfig
+    asks_blanks = False
+    family = "encoder_decoder"
+    pairs = True
+
+    def __init__(
+        self,
+        config: Seq2SeqConfig,
+        tokenizer: Tokenizer,
+        max_length: int,
+        target_tokenizer: Tokenizer | None = None,
+    ) -> None:
+        super().__init__(config, tokenizer, max_length, target_tokenizer)
+        self.prefix = tokenizer.encode(config.prefix).ids
+        if max_length < len(self.prefix) + 2:
+            raise UsageError(
+                f"model.max_length={max_length} leaves no room for a source", f"use {len(self.prefix) + 8} or more"
+            )
+
+    def for_evaluation(self) -> "Seq2Seq":
+        """Without smoothing, so that losses can be compared."""
+        config = self.config.model_copy(update={"label_smoothing": 0.0})
+        return Seq2Seq(config, self.tokenizer, self.max_length, self.target_tokenizer)
+
+    def units(self, corpus: Corpus) -> Units:
+        """One pair each."""
+        return PairUnits(self, corpus)
+
+    def heads(self) -> list[HeadSpec]:
+        """One head over the target's vocabulary, read everywhere in the decoder."""
+        return [HeadSpec(HEAD, self.target_tokenizer.vocab_size, tied=True, bias=False)]
+
+    def source(self, ids: Int64[np.ndarray, "S"]) -> Stream:
+        """What the encoder reads: prefix, source, an end."""
+        ids = np.concatenate([self.prefix, ids])[: self.max_length - 1]
+        return Stream(np.append(ids, self.tokenizer.sep_id))
+
+    def example(self, source: Int64[np.ndarray, "S"], target: Int64[np.ndarray, "T"]) -> Example:
+        """A source and its target."""
+        tokenizer = self.target_tokenizer
+        read = np.concatenate([[tokenizer.cls_id], target[: self.max_length - 1]])
+        targets = np.append(target, tokenizer.sep_id)[: self.max_length]
+        positions = np.flatnonzero(targets != tokenizer.unk_id)
+        asked = Asked(positions, targets[positions], "decoder")
+        return Example({"encoder": self.source(source), "decoder": Stream(read, causal=True)}, {HEAD: asked})
+
+    def prompt(self, text: str) -> Prompt:
+        """A source, asked for the first token of its target. Raises UsageError for one that the model cannot read."""
+        ids, room = self.tokenizer.encode(text).ids, self.max_length - 1 - len(self.prefix)
+        if len(ids) == 0:
+            raise UsageError("the text is empty", "give a sentence")
+        if len(ids) > room:
+            raise UsageError(
+                f"the text has {len(ids)} tokens, the model reads at most {room} beside the one at its end",
+                "shorten it, or train with a larger model.max_length",
+            )
+        source = self.source(ids)
+        begin = Stream(np.array([self.target_tokenizer.cls_id]), causal=True)
+        asked = Asked(np.array([0]), np.array([NOT_ASKED]), "decoder")
+        tokens = [self.tokenizer.token(int(token)) for token in source.ids]
+        return Prompt(text, Example({"encoder": source, "decoder": begin}, {HEAD: asked}), tokens)
+
+    def ends(self) -> frozenset[int]:
+        """A target ends where [SEP] comes."""
+        return frozenset({self.target_tokenizer.sep_id})
+
+    def loss(self, logits: dict[str, Float[Tensor, "_ _"]], batch: Batch) -> dict[str, Loss]:
+        """Cross-entropy, with label smoothing against a mixture of the target and all tokens alike
+        (Szegedy et al. 2016, section 7)."""
+        scores, asked = logits[HEAD].float(), batch.asked[HEAD]
+        total = F.cross_entropy(
+            scores,
+            asked.targets,
+            ignore_index=NOT_ASKED,
+            reduction="sum",
+            label_smoothing=self.config.label_smoothing,
+        )
+        return {HEAD: Loss(total, asked.number)}
+
+
+class PairUnits(Units):
+    """One unit for each pair. Raises UsageError where one is longer than the model reads, unless they may be cut."""
+
+    def __init__(self, objective: Seq2Seq, corpus: Corpus) -> None:
+        if corpus.targets is None:
+            raise UsageError("seq2seq needs pairs", "give data with a source and a target in each row")
+        self.objective = objective
+        self.sources, self.targets = corpus, corpus.targets
+        lengths = np.maximum(self.sources.lengths + len(objective.prefix), self.targets.lengths) + 1
+        longest = int(lengths.max())
+        if longest > objective.max_length and objective.config.too_long == "refuse":
+            many = int((lengths > objective.max_length).sum())
+            raise UsageError(
+                f"pair {int(lengths.argmax()) + 1} needs {longest} tokens on one side, and the model reads "
+                f"{objective.max_length}; {many} of {len(lengths)} pairs are too long",
+                f"use model.max_length={longest}, or cut them with objective.too_long=cut",
+            )
+        self.lengths = np.minimum(lengths, objective.max_length)
+
+    def example(self, index: int, rng: np.random.Generator) -> Example:
+        """Pair `index`."""
+        source, target = (side.document(index).astype(np.int64) for side in (self.sources, self.targets))
+        return self.objective.example(source, target)

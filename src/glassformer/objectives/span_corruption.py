@@ -1,0 +1,187 @@
+"""Span corruption (T5; Raffel et al. 2020, section 3.1.4): spans are taken out, and the decoder says only those.
+
+    text      mars is called the red planet
+    encoder   mars is [S0] red planet [SEP]
+    decoder   [CLS] [S0] called the
+    asked     [S0] called the [SEP]        at every position of the decoder the next token
+
+A sentinel stands for each gap, in the text and before what was there. Targets are short: a seventh of the text or so.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Int64
+from pydantic import Field
+
+from glassformer.config import Config
+from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
+from glassformer.data.corpus import Corpus
+from glassformer.data.tokenizer import Tokenizer
+from glassformer.data.windows import DocumentWindows, StreamWindows
+from glassformer.errors import UsageError
+from glassformer.objectives import Objective, Prompt, Units
+
+HEAD = "span_corruption"
+
+
+class SpanCorruptionConfig(Config):
+    """How much is taken out, and in which pieces."""
+
+    name: Literal["span_corruption"] = Field("span_corruption", description="the objective (a file in objectives)")
+    corruption_rate: float = Field(0.15, gt=0, lt=1, description="share of the tokens that are taken out")
+    span_length: float = Field(3.0, ge=1, description="mean length of the spans")
+    units: Literal["documents", "stream"] = Field(
+        "documents",
+        description="documents: each text by itself, cut where too long; stream: all texts one after another, [SEP] "
+        "between, cut into full rows",
+    )
+
+
+class SpanCorruption(Objective[SpanCorruptionConfig]):
+    """Say what stood in the gaps; see the module's example. Unknown words are never asked."""
+
+    Config = SpanCorruptionConfig
+    appends = False
+    asks_blanks = False
+    family = "encoder_decoder"
+
+    def __init__(
+        self,
+        config: SpanCorruptionConfig,
+        tokenizer: Tokenizer,
+        max_length: int,
+        target_tokenizer: Tokenizer | None = None,
+    ) -> None:
+        super().__init__(config, tokenizer, max_length, target_tokenizer)
+        if max_length < 4:
+            raise UsageError(f"model.max_length={max_length} leaves no room for a gap", "use 8 or more")
+        needed = max(numbers_of(max_length - 1, config.corruption_rate, config.span_length)[1], 1)
+        if len(tokenizer.sentinel_ids) < needed:
+            raise UsageError(
+                f"span_corruption makes up to {needed} gaps in a text, and the tokenizer has "
+                f"{len(tokenizer.sentinel_ids)} sentinels for them",
+                f"use tokenizer.sentinels={needed}",
+            )
+        self.sentinels = np.array(tokenizer.sentinel_ids, dtype=np.int64)
+
+    @classmethod
+    def tokenizer_settings(cls, max_length: int) -> dict[str, Any]:
+        """As many sentinels as a full text has gaps at the usual rate."""
+        usual = SpanCorruptionConfig()
+        return {"sentinels": max(1, numbers_of(max_length - 1, usual.corruption_rate, usual.span_length)[1])}
+
+    def units(self, corpus: Corpus) -> Units:
+        """Documents, or rows of one stream of tokens."""
+        return GappedTexts(self, corpus)
+
+    def heads(self) -> list[HeadSpec]:
+        """One head over the vocabulary, read everywhere in the decoder."""
+        return [HeadSpec(HEAD, self.tokenizer.vocab_size, tied=True, bias=False)]
+
+    def example(self, ids: Int64[np.ndarray, "T"], rng: np.random.Generator) -> Example:
+        """A text with gaps, and what stood in them."""
+        gaps = spans(len(ids), self.config.corruption_rate, self.config.span_length, rng)
+        source: list[np.ndarray] = []
+        target: list[np.ndarray] = []
+        end = 0
+        for (start, stop), sentinel in zip(gaps, self.sentinels, strict=False):
+            source += [ids[end:start], np.array([sentinel])]
+            target += [np.array([sentinel]), ids[start:stop]]
+            end = stop
+        return self.asking(np.concatenate([*source, ids[end:]]), np.concatenate([ids[:0], *target]))
+
+    def asking(self, source: Int64[np.ndarray, "S"], target: Int64[np.ndarray, "G"]) -> Example:
+        """What the encoder reads, and what the decoder is asked."""
+        tokenizer = self.tokenizer
+        targets = np.append(target, tokenizer.sep_id)
+        positions = np.flatnonzero(targets != tokenizer.unk_id)
+        streams = {
+            "encoder": Stream(np.append(source, tokenizer.sep_id)),
+            "decoder": Stream(np.append(tokenizer.cls_id, target), causal=True),
+        }
+        return Example(streams, {HEAD: Asked(positions, targets[positions], "decoder")})
+
+    def prompt(self, text: str) -> Prompt:
+        """A text with [MASK] at its gaps, each of one or more words. Raises UsageError for one without a gap, with too
+        many, or too long."""
+        ids = self.tokenizer.encode(text, allow_mask=True).ids
+        gaps = np.flatnonzero(ids == self.tokenizer.mask_id)
+        if len(ids) > self.max_length - 1:
+            raise UsageError(
+                f"the text has {len(ids)} tokens, the model reads at most {self.max_length - 1} "
+                "beside the one at its end",
+                "shorten it, or train with a larger model.max_length",
+            )
+        if len(gaps) == 0:
+            raise UsageError(f"there is no gap in {text!r}", "write [MASK] where one or more words are missing")
+        if len(gaps) > len(self.sentinels):
+            raise UsageError(f"{len(gaps)} gaps, and this model knows {len(self.sentinels)}", "ask in several texts")
+        ids[gaps] = self.sentinels[: len(gaps)]
+        streams = self.asking(ids, ids[:0]).streams
+        asked = Asked(np.array([0]), np.array([NOT_ASKED]), "decoder")
+        tokens = [self.tokenizer.token(int(token)) for token in streams["encoder"].ids]
+        return Prompt(text, Example(streams, {HEAD: asked}), tokens)
+
+    def ends(self) -> frozenset[int]:
+        """The gaps are all said where [SEP] comes."""
+        return frozenset({self.tokenizer.sep_id})
+
+    def text_of(self, prompt: Prompt, ids: Sequence[int]) -> str:
+        """The text with its gaps filled; a gap of which nothing was said stays as its sentinel."""
+        said: dict[int, list[int]] = {}
+        at: list[int] = []
+        for token in ids:
+            if token in self.tokenizer.sentinel_ids:
+                at = said.setdefault(int(token), [])
+            elif token not in self.tokenizer.special_ids:
+                at.append(int(token))
+        whole: list[int] = []
+        for token in prompt.example.streams["encoder"].ids[:-1].tolist():
+            whole += said.get(token, [token])
+        return self.tokenizer.decode(whole)
+
+
+def numbers_of(length: int, rate: float, mean: float) -> tuple[int, int]:
+    """How many tokens of a text are taken out, and in how many spans: as near to the rate and the mean as whole numbers
+    allow, at least one, and always something left."""
+    taken = min(max(round(length * rate), 1), length - 1)
+    return taken, min(max(round(taken / mean), 1), taken, length - taken)
+
+
+def spans(length: int, rate: float, mean: float, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """(start, end) of the spans of a text, in order; at least one token is left between two of them. Their lengths are
+    a random partition, their places are as likely as each other (in T5's own code a text ends with a span, which for a
+    short text is always the same one). None for a single token."""
+    if length < 2:
+        return []
+    taken, number = numbers_of(length, rate, mean)
+    inside = partition(taken, number, rng)
+    places = np.sort(rng.choice(length - taken + 1, number, replace=False))  # tokens that are left before each
+    starts = places + np.cumsum(inside) - inside
+    return [(int(start), int(start + n)) for start, n in zip(starts, inside, strict=True)]
+
+
+def partition(total: int, parts: int, rng: np.random.Generator) -> Int64[np.ndarray, "parts"]:
+    """`total` as a sum of so many positive numbers, every such sum as likely."""
+    cuts = np.sort(rng.choice(total - 1, parts - 1, replace=False)) + 1
+    return np.diff(np.concatenate([[0], cuts, [total]]))
+
+
+class GappedTexts(Units):
+    """One text or window for each unit, with other gaps every time."""
+
+    def __init__(self, objective: SpanCorruption, corpus: Corpus) -> None:
+        self.objective = objective
+        room, separator = objective.max_length - 1, objective.tokenizer.sep_id
+        self.windows: DocumentWindows | StreamWindows = (
+            StreamWindows(corpus, separator, room)
+            if objective.config.units == "stream"
+            else DocumentWindows(corpus, room)
+        )
+        self.lengths = self.windows.lengths + 1
+
+    def example(self, index: int, rng: np.random.Generator) -> Example:
+        """Window `index`, with gaps."""
+        return self.objective.example(self.windows[index][0], rng)

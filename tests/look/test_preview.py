@@ -1,0 +1,66 @@
+"""The preview shows what the model is given: tokens, targets and masks, for every objective."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from trained import command, refused
+
+from glassformer.data.corpus import Corpus
+from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
+from glassformer.look.figures import save
+from glassformer.look.preview import describe, figure, in_words
+from glassformer.objectives import find_objective
+from glassformer.plugins import plugin_names
+
+LENGTH = 13
+
+
+def shown(name: str, texts: list[str]) -> dict:
+    """The first example of an objective on the tests' texts."""
+    tokenizer = Tokenizer.train(texts, TokenizerConfig(kind="word", vocab_size=97, sentinels=5))
+    kind = find_objective(name)
+    objective = kind(kind.Config(), tokenizer, LENGTH)
+    corpus = Corpus.from_texts(texts[:3], tokenizer)
+    if kind.pairs:
+        corpus = corpus.paired(Corpus.from_texts(texts[3:6], tokenizer))
+    return describe(objective, objective.units(corpus).example(0, np.random.default_rng(3)))
+
+
+@pytest.mark.parametrize("name", plugin_names("glassformer.objectives"))
+def test_every_objective_can_be_previewed(name, texts, tmp_path):
+    """In words and as a picture; as many rows in a mask as tokens, each target once."""
+    one = shown(name, texts)
+    for stream in one["streams"]:
+        assert len(stream["mask"]) == len(stream["tokens"]) == len(stream["positions"])
+        assert stream["tokens"][0] in in_words(one)
+    assert one["asked"] and all(asked["target"] in in_words(one) for asked in one["asked"])
+    picture = save(figure([one, one], "a $title$"), tmp_path / "a.png")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_causal_mask_is_a_triangle(texts):
+    [stream] = shown("causal_lm", texts)["streams"]
+    assert np.array_equal(stream["mask"], np.tril(np.ones_like(stream["mask"])))
+    assert "■ · · · · · ·\n" in in_words(shown("causal_lm", texts))
+
+
+def test_queries_show_where_they_stand(texts):
+    """A permutation model's queries come behind the text, with the position of the word that is asked."""
+    one = shown("permutation_lm", texts)
+    [stream] = one["streams"]
+    content = len(stream["mask"][0])
+    assert content == 8 and len(stream["tokens"]) > content
+    for asked in one["asked"]:
+        assert stream["tokens"][asked["place"]] == "[MASK]"
+        assert stream["tokens"][stream["positions"][asked["place"]]] == asked["target"]
+        assert f"[MASK]@{stream['positions'][asked['place']]}" in in_words(one)
+
+
+def test_the_command(tmp_path: Path) -> None:
+    """For people and as a picture; a wrong recipe is refused as training would."""
+    said = command("preview", "mlm-demo", "--count", "2")
+    assert said.code == 0 and said.out.count("encoder reads:") == 2 and "asked:  at" in said.out
+    said = command("preview", "seq2seq-demo", "--output", tmp_path / "a.svg")
+    assert said.out.strip() == str(tmp_path / "a.svg") and (tmp_path / "a.svg").stat().st_size > 1000
+    assert "needs one stack" in refused("preview", "mlm-demo", "model.family=encoder_decoder")

@@ -1,0 +1,50 @@
+"""Known models as data: each preset gives a model with its parts, which a recipe's own keys win over."""
+
+import numpy as np
+import pytest
+import torch
+
+from glassformer.data.batch import Asked, Example, HeadSpec, Stream, collate
+from glassformer.errors import UsageError
+from glassformer.model.config import presets
+from glassformer.model.transformer import Transformer
+from glassformer.recipe import parse
+
+SIZES = {"n_layers": 2, "d_model": 24, "n_heads": 2, "d_ff": 13, "max_length": 17, "dropout": 0.0}
+OBJECTIVES = {"encoder": "masked_lm", "decoder": "causal_lm", "encoder_decoder": "denoising"}
+ALL = {
+    "bert", "roberta", "albert", "distilbert", "gpt2", "llama", "transformer", "bart", "marian", "t5", "xlnet",
+}  # fmt: skip
+
+
+def test_all_that_must_be_there_are():
+    assert set(presets()) == ALL
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_each_is_a_model_that_learns(name):
+    """It has the parts that it names, reads a batch, and each of its weights gets a gradient."""
+    family = presets()[name]["family"]
+    tree = {"data": {"train": "x"}, "objective": {"name": OBJECTIVES[family]}, "model": SIZES | {"preset": name}}
+    config = parse(tree).model
+    assert {key: getattr(config, key) for key in presets()[name]} == presets()[name]
+    torch.manual_seed(1)
+    model = Transformer(config, 23, [HeadSpec("tokens", 23, tied=True)])
+    ids = np.arange(1, 18)
+    streams = {name: Stream(ids, segment_ids=ids % 2, causal=name == "decoder") for name in config.stacks}
+    where = config.stacks[-1]
+    batch = collate([[Example(streams, {"tokens": Asked(ids - 1, ids, where)})]], 0)
+    model(batch)["tokens"].logsumexp(-1).square().sum().backward()
+    unused = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert unused == []
+
+
+def test_a_recipes_own_keys_win():
+    tree = {"data": {"train": "x"}, "model": SIZES | {"preset": "bert", "norm": "pre", "segments": 3}}
+    model = parse(tree).model
+    assert (model.norm, model.segments, model.embedding_norm) == ("pre", 3, True)
+
+
+def test_a_misspelt_preset_names_the_nearest():
+    with pytest.raises(UsageError, match=r"there is no preset 'gpt3'.*\n.*gpt2"):
+        parse({"data": {"train": "x"}, "model": {"preset": "gpt3"}})

@@ -1,0 +1,63 @@
+"""Causal language modelling: every token asked once, from what stands before it."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glassformer.data.corpus import Corpus
+from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
+from glassformer.errors import UsageError
+from glassformer.objectives.causal_lm import HEAD, CausalLM, CausalLMConfig
+
+
+def make(tokenizer: Tokenizer, max_length: int, units: str) -> CausalLM:
+    return CausalLM(CausalLMConfig(units=units), tokenizer, max_length)
+
+
+def test_the_example_of_the_module(tokenizer):
+    """Read from [SEP] on, asked one token later."""
+    corpus = Corpus.from_texts(["mars is called the red planet"], tokenizer)
+    example = make(tokenizer, 13, "documents").units(corpus).example(0, np.random.default_rng(1))
+    ids = corpus.document(0).tolist()
+    assert example.streams["decoder"].ids.tolist() == [tokenizer.sep_id, *ids]
+    assert example.asked[HEAD].targets.tolist() == [*ids, tokenizer.sep_id]
+    assert example.asked[HEAD].positions.tolist() == list(range(7)) and example.streams["decoder"].causal
+
+
+@settings(deadline=None, max_examples=40)
+@given(max_length=st.integers(2, 29), units=st.sampled_from(["documents", "stream"]))
+def test_every_token_is_asked_once_and_from_the_one_before_it(tokenizer, corpus, max_length, units):
+    """Over all windows: each token of each document and its end (in a stream all but the first, which nothing stands
+    before), and what is read at the asked place is the token before."""
+    found = make(tokenizer, max_length, units).units(corpus)
+    separator = tokenizer.sep_id
+    documents = [corpus.document(n).tolist() for n in range(corpus.n_documents)]
+    asked, before = [], []
+    for index in range(len(found)):
+        example = found.example(index, np.random.default_rng(1))
+        assert len(example.streams["decoder"].ids) == found.lengths[index] <= max_length
+        asked += example.asked[HEAD].targets.tolist()
+        before += example.streams["decoder"].ids[example.asked[HEAD].positions].tolist()
+    framed = [token for ids in documents for token in [*ids, separator]]
+    assert asked == (framed if units == "documents" else framed[1:])
+    assert before == ([separator, *framed[:-1]] if units == "documents" else framed[:-1])
+
+
+def test_unknown_words_are_read_and_never_asked(tokenizer):
+    corpus = Corpus.from_texts(["mars qwertz red"], tokenizer)
+    example = make(tokenizer, 13, "documents").units(corpus).example(0, np.random.default_rng(1))
+    assert tokenizer.unk_id in example.streams["decoder"].ids and tokenizer.unk_id not in example.asked[HEAD].targets
+
+
+def test_what_is_generated_stands_behind_the_prompt(texts):
+    """With the space between, where tokens carry it; without special tokens."""
+    for kind, joined in (("word", " the red planet"), ("bpe", " the red planet")):
+        tokenizer = Tokenizer.train(texts, TokenizerConfig(kind=kind, vocab_size=400))
+        objective = make(tokenizer, 29, "documents")
+        prompt = objective.prompt("mars is called")
+        whole = tokenizer.encode("mars is called the red planet").ids.tolist()
+        rest = whole[len(tokenizer.encode("mars is called").ids) :]
+        assert objective.text_of(prompt, [*rest, tokenizer.sep_id]) == joined
+    with pytest.raises(UsageError, match="from left to right"):
+        objective.prompt("mars is [MASK]")

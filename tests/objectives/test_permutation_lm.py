@@ -1,0 +1,94 @@
+"""Permutation language modelling: who sees whom, exactly; what is asked, and how often."""
+
+import numpy as np
+import pytest
+import torch
+
+from glassformer.data.batch import collate
+from glassformer.data.corpus import Corpus
+from glassformer.model.config import ModelConfig
+from glassformer.model.transformer import Transformer
+from glassformer.objectives.permutation_lm import HEAD, PermutationLM, PermutationLMConfig
+
+LENGTH = 13
+
+
+@pytest.fixture(scope="module")
+def plm(tokenizer) -> PermutationLM:
+    return PermutationLM(PermutationLMConfig(asked_share=0.4), tokenizer, LENGTH)
+
+
+def test_the_mask_is_the_order(plm):
+    """Asked 5, 2, 4 in this order: a word sees what is before it in the order and itself, a query only what is before;
+    what is not asked sees all that is not asked."""
+    ids = plm.tokenizer.encode("mars is called the red planet").ids
+    stream = plm.asking(ids, np.array([5, 2, 4])).streams["encoder"]
+    context = {0, 1, 3}
+    sees = {0: context, 1: context, 3: context, 5: context | {5}, 2: context | {5, 2}, 4: context | {5, 2, 4}}
+    queries = [context, context | {5}, context | {5, 2}]
+    for row, allowed in enumerate([*(sees[n] for n in range(6)), *queries]):
+        assert set(np.flatnonzero(stream.pair_mask[row])) == allowed
+    assert stream.positions.tolist() == [0, 1, 2, 3, 4, 5, 5, 2, 4] and stream.queries == 3
+    assert (stream.ids[6:] == plm.tokenizer.mask_id).all()
+
+
+def test_no_target_sees_itself_or_what_comes_later(plm, corpus: Corpus):
+    """By noise in the embeddings of a real batch: an answer changes with every word before it in the order, and with
+    none after it or itself."""
+    units = plm.units(corpus)
+    example = max(
+        (units.example(i, np.random.default_rng(i)) for i in range(len(units))),
+        key=lambda e: len(e.asked[HEAD].targets),
+    )
+    asked = example.streams["encoder"].positions[example.asked[HEAD].positions]
+    assert len(asked) >= 3
+    config = ModelConfig(n_layers=2, d_model=12, n_heads=3, d_ff=17, max_length=LENGTH, dropout=0.0)
+    torch.manual_seed(1)
+    model = Transformer(config, plm.tokenizer.vocab_size, plm.heads()).double().eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    batch = collate([[example]], 0)
+    before = model(batch)[HEAD]
+    for place in range(example.streams["encoder"].content):
+        noise = torch.randn(12, generator=torch.Generator().manual_seed(place), dtype=torch.float64)
+
+        def disturb(module, args, output, place=place, noise=noise):
+            output = output.clone()
+            output[0, place] = noise
+            return output
+
+        handle = model.encoder.embeddings.register_forward_hook(disturb)
+        after = model(batch)[HEAD]
+        handle.remove()
+        rank = list(asked).index(place) if place in asked else -1
+        for n in range(len(asked)):
+            assert torch.equal(after[n], before[n]) == (n <= rank), (place, n)
+
+
+def test_the_last_part_of_the_order_is_asked(tokenizer, corpus):
+    """A share of the tokens, on average; every ordinary place as often, in every order; never a special token."""
+    plm = PermutationLM(PermutationLMConfig(asked_share=0.25), tokenizer, LENGTH)
+    ids = np.concatenate(
+        [[tokenizer.cls_id], tokenizer.encode("the moon turns around the earth").ids, [tokenizer.sep_id]]
+    )
+    n, firsts, numbers = 6_000, np.zeros(8), []
+    for seed in range(n):
+        asked = plm.example(ids, np.random.default_rng(seed)).asked[HEAD]
+        stands = plm.example(ids, np.random.default_rng(seed)).streams["encoder"].positions[asked.positions]
+        numbers.append(len(stands))
+        firsts[stands[0]] += 1
+        assert (ids[stands] == asked.targets).all()
+    assert np.mean(numbers) == pytest.approx(2.0, abs=1e-9)  # a quarter of eight
+    assert firsts[0] == firsts[7] == 0
+    expected = n / 6
+    assert (np.abs(firsts[1:7] - expected) < 4.5 * np.sqrt(expected * 5 / 6)).all()
+
+
+def test_a_prompt_asks_every_blank_from_the_words_that_are_there(plm):
+    """No blank is seen by anybody; each query stands at its blank, and answers say where."""
+    prompt = plm.prompt("mars [MASK] called the [MASK] planet")
+    stream = prompt.example.streams["encoder"]
+    assert stream.content == 6 and stream.queries == 2 and plm.tokenizer.mask_id not in stream.ids[:6]
+    assert stream.positions.tolist() == [0, 1, 3, 4, 6, 7, 2, 5]
+    logits = {HEAD: torch.randn(2, plm.tokenizer.vocab_size)}
+    assert [blank.position for blank in plm.answer(prompt.example, logits)] == [2, 5]

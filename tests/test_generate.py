@@ -1,0 +1,252 @@
+"""From recipe to generated text: the two families that generate, trained through the one trainer, from Python and from
+the command line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_recipe
+import torch
+from trained import command, generator_folder, refused, run_folder
+
+from glassformer.errors import UsageError
+from glassformer.objectives import Objective
+from glassformer.predict import Run, load
+
+PAIRS = [(" ".join(words), " ".join(reversed(words))) for words in (s.split() for s in tiny_recipe.dozen())]
+
+
+def trained_on_pairs(folder: Path, **sections: dict) -> Run:
+    """Twelve sentences, each with its words in reverse."""
+    file = folder / "pairs.tsv"
+    file.write_text("".join(f"{source}\t{target}\n" for source, target in PAIRS), encoding="utf-8")
+    wanted = tiny_recipe.tree(
+        file,
+        objective={"name": "seq2seq"},
+        model={"d_model": 24, "dropout": 0.0, "positions": "sinusoidal"},
+        optimizer={"learning_rate": 0.01},
+        training={"steps": 300, "evaluate_every": 150, "checkpoint_every": 150},
+    )
+    wanted["data"] |= {"validation": str(file)}
+    for name, section in sections.items():
+        wanted[name] = wanted.get(name, {}) | section
+    return tiny_recipe.train(tiny_recipe.parse(wanted), folder / "run")
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("shared", [True, False])
+def test_an_encoder_decoder_learns_its_pairs_by_heart(tmp_path: Path, shared: bool) -> None:
+    """To a loss under 0.01, with one vocabulary or two; then greedy and beam answer each source with its target."""
+    separate = {} if shared else {"target_tokenizer": {"kind": "word", "vocab_size": 100}}
+    run = trained_on_pairs(tmp_path, **separate)
+    assert run.directory.target_tokenizer_file.is_file() != shared
+    assert run.metrics()[-1]["event"] == "evaluation" and run.metrics()[-1]["loss"] < 0.01
+    sources = [source for source, _ in PAIRS]
+    for settings in ({}, {"beam": 3}):
+        answers = [generation.outputs[0] for generation in run.generate(sources, **settings)]
+        assert [answer.text for answer in answers] == [target for _, target in PAIRS]
+        assert all(answer.finished and answer.log_probability > -0.5 for answer in answers)
+    assert "".join(run.stream(sources[3])).split() == PAIRS[3][1].split()
+    looks_inside(run, tmp_path)
+
+
+def looks_inside(run: Run, tmp_path: Path) -> None:
+    """The three kinds of attention of an encoder-decoder, from Python and from the command line."""
+    source, target = PAIRS[2]
+    words = target.split()
+    seen = run.attention(source)
+    assert seen.weights.shape == (2, 3, 6, 6) and seen.tokens == [*source.split(), "[SEP]"] and seen.filled is None
+    cross = run.attention(source, kind="cross")
+    assert cross.weights.shape == (2, 3, 6, 6)
+    assert cross.tokens == [*words, "[SEP]"] and cross.keys == [*source.split(), "[SEP]"]
+    np.testing.assert_allclose(cross.weights.sum(-1), 1, atol=1e-5)
+    again = run.attention(source, kind="cross", target=target)  # its own answer, given to it
+    assert np.array_equal(again.weights, cross.weights)
+    decoder = run.attention(source, kind="decoder", target=" ".join(words[:3]))
+    assert decoder.tokens == ["[CLS]", *words[:3]] and decoder.keys is None
+    assert (np.triu(decoder.weights, 1) == 0).all() and (decoder.weights[..., 1:, 0] > 0).all()
+    for kind in ("self", "cross", "decoder"):
+        picture = tmp_path / f"{kind}.png"
+        said = command("attention", run.path, source, "--kind", kind, "--output", picture)
+        assert said.code == 0 and picture.read_bytes().startswith(b"\x89PNG")
+    found = command("attention", run.path, source, "--kind", "cross", "--json").json
+    assert found["kind"] == "cross" and found["tokens"] == cross.tokens and found["keys"] == cross.keys
+    assert "this model fills no blanks" in refused("fill", run.path, "e0 [MASK]")
+    assert "the target has 40 tokens, the decoder reads at most 15" in refused(
+        "attention", run.path, source, "--kind", "cross", "--target", "e0 " * 40, "--output", tmp_path / "a.png"
+    )
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_it_does_not_learn_shuffled_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same training with the targets of each batch drawn anew stays far from 0: what is learned is the pairs."""
+    loss = Objective.loss
+
+    def shuffled(self, logits, batch):
+        [(name, asked)] = batch.asked.items()
+        order = torch.randperm(len(asked.targets))
+        return loss(self, logits, batch._replace(asked={name: asked._replace(targets=asked.targets[order])}))
+
+    from glassformer.objectives.seq2seq import Seq2Seq
+
+    plain = Seq2Seq.loss
+    monkeypatch.setattr(Seq2Seq, "loss", lambda *args: shuffled(*args) if torch.is_grad_enabled() else plain(*args))
+    assert trained_on_pairs(tmp_path).metrics()[-1]["loss"] > 1.0
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("layout", ["grouped", "packed"])
+def test_a_causal_model_learns_its_texts_by_heart(tmp_path: Path, layout: str) -> None:
+    """From the first word of each sentence to its end, packed in rows or not."""
+    text = tiny_recipe.text_file(tmp_path, tiny_recipe.dozen())
+    wanted = tiny_recipe.recipe(
+        text,
+        objective={"name": "causal_lm"},
+        data={"validation": str(text)},
+        batch={"size": 2 if layout == "packed" else 4, "layout": layout},
+        model={"d_model": 24, "dropout": 0.0},
+        optimizer={"learning_rate": 0.01},
+        training={"steps": 200, "evaluate_every": 100, "checkpoint_every": 100},
+    )
+    run = tiny_recipe.train(wanted, tmp_path / "run")
+    for sentence in tiny_recipe.dozen():
+        first, _, rest = sentence.partition(" ")
+        [output] = run.generate(first).outputs
+        assert output.finished and output.text == f" {rest}"
+
+
+def trained_on_texts(folder: Path, objective: dict, **sections: dict) -> Run:
+    """Twelve sentences of five words, each of which follows from any other of its sentence."""
+    text = tiny_recipe.text_file(folder, tiny_recipe.dozen())
+    settings = {
+        "data": {"validation": str(text)},
+        "batch": {"size": 4},
+        "model": {"d_model": 24, "dropout": 0.0, "positions": "sinusoidal"},
+        "optimizer": {"learning_rate": 0.01},
+        "training": {"steps": 400, "evaluate_every": 200, "checkpoint_every": 200},
+    }
+    for name, section in sections.items():
+        settings[name] = settings.get(name, {}) | section
+    return tiny_recipe.train(tiny_recipe.recipe(text, objective=objective, **settings), folder / "run")
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("layout", ["grouped", "packed"])
+def test_a_denoiser_restores_what_it_has_learned(tmp_path: Path, layout: str) -> None:
+    """Each sentence, with two words hidden; the stream says the same."""
+    run = trained_on_texts(tmp_path, {"name": "denoising", "mask_rate": 0.2}, batch={"layout": layout})
+    prompts = [f"a{n} [MASK] c{n} d{n} [MASK]" for n in range(12)]
+    assert [answer.outputs[0].text for answer in run.generate(prompts)] == tiny_recipe.dozen()
+    assert "".join(run.stream(prompts[5])) == tiny_recipe.dozen()[5]
+    assert "gives a single text no probability" in refused("score", run.path, "a1 b1")
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_span_model_says_what_stood_in_the_gaps(tmp_path: Path) -> None:
+    """One gap of several words in each sentence; the answer is the whole text, also streamed."""
+    objective = {"name": "span_corruption", "corruption_rate": 0.4, "span_length": 2}
+    run = trained_on_texts(tmp_path, objective, tokenizer={"sentinels": 6}, batch={"layout": "packed"})
+    prompts = [f"a{n} [MASK] d{n} e{n}" for n in range(12)]
+    assert [answer.outputs[0].text for answer in run.generate(prompts)] == tiny_recipe.dozen()
+    assert "".join(run.stream(prompts[5])) == tiny_recipe.dozen()[5]
+    assert "there is no gap" in refused("generate", run.path, "a1 b1")
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("layout", ["grouped", "packed"])
+def test_a_permutation_model_fills_its_blanks(tmp_path: Path, layout: str) -> None:
+    """Each word from the others; its answers stand where the blanks do, in `fill` and in the attention's rows."""
+    run = trained_on_texts(tmp_path, {"name": "permutation_lm", "asked_share": 0.4}, batch={"layout": layout})
+    for n, sentence in enumerate(tiny_recipe.dozen()):
+        words = sentence.split()
+        for place in range(5):
+            [blank] = run.fill(" ".join([*words[:place], "[MASK]", *words[place + 1 :]])).blanks
+            assert (blank.position, blank.candidates[0].token) == (place + 1, words[place]), n
+    assert run.score(tiny_recipe.dozen()[3]).perplexity < 1.5
+    seen = run.attention("a3 [MASK] c3 d3 e3")
+    assert seen.tokens == ["[CLS]", "a3", "[MASK]", "c3", "d3", "e3", "[SEP]"]
+    assert seen.keys == ["[CLS]", "a3", "c3", "d3", "e3", "[SEP]"] and seen.weights.shape == (2, 3, 7, 6)
+    assert seen.filled is not None and seen.tokens[seen.filled.blanks[0].position] == "[MASK]"
+    assert "does not generate" in refused("generate", run.path, "a3")
+
+
+# --------------------------------------------------------------------------------------------------- a run is asked
+
+
+def test_samples_are_repeatable_and_differ() -> None:
+    """The same seed, the same texts; several of one prompt differ; a limit of tokens is kept."""
+    run = load(generator_folder())
+    settings = {"sample": True, "number": 8, "max_tokens": 6, "seed": 3}
+    first = run.generate("Mars is", **settings)
+    assert first == run.generate("Mars is", **settings)
+    assert len({output.text for output in first.outputs}) > 1
+    assert first != run.generate("Mars is", **(settings | {"seed": 4}))
+
+
+def test_a_stream_is_the_text_in_pieces() -> None:
+    """Put together, it is what generate gives."""
+    run = load(generator_folder())
+    settings = {"sample": True, "temperature": 3.0, "max_tokens": 12}
+    pieces = list(run.stream("Mars is", **settings))
+    assert "".join(pieces) == run.generate("Mars is", **settings).outputs[0].text
+    assert len(pieces) > 1
+
+
+def test_the_command_says_what_python_says() -> None:
+    """Arguments, a file, standard input; text for people and JSON."""
+    run = load(generator_folder())
+    expected = [run.generate(text, max_tokens=5).outputs[0].text for text in ("Mars is", "The moon")]
+    said = command("generate", generator_folder(), "Mars is", "The moon", "--max-tokens", "5")
+    assert said.out.splitlines() == expected
+    assert command("generate", generator_folder(), "--max-tokens", "5", stdin=b"Mars is\nThe moon\n").out == said.out
+    assert (
+        command("generate", generator_folder(), "--max-tokens", "5", "--stream", "Mars is", "The moon").out == said.out
+    )
+    answer = command(
+        "generate", generator_folder(), "Mars is", "--beam", "3", "--num", "2", "--json", "--max-tokens", "5"
+    ).json
+    assert [list(answer), len(answer["outputs"])] == [["text", "outputs"], 2]
+    assert json.dumps(answer) == json.dumps(run.generate("Mars is", beam=3, number=2, max_tokens=5).record())
+
+
+# ----------------------------------------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["Mars is", "--sample", "--beam", "3"], "sample and beam are two ways to generate"),
+        (["Mars is", "--top-k", "3"], "top_k says how to sample, and nothing is sampled"),
+        (["Mars is", "--sample", "--top-p", "1.5"], "top_p=1.5: input should be less than or equal to 1"),
+        (["Mars is", "--sample", "--temperature", "0"], "temperature=0.0: input should be greater than 0"),
+        (["Mars is", "--num", "3"], "3 texts are asked for, and 1 are kept"),
+        (["Mars is [MASK]"], "this model has learned to go on with a text"),
+        (["word " * 60], "the model reads at most 39"),
+    ],
+)
+def test_bad_input_is_one_line_and_the_mend(arguments: list[str], message: str) -> None:
+    assert message in refused("generate", generator_folder(), *arguments)
+
+
+def test_a_masked_model_says_why_it_does_not_generate_and_what_does() -> None:
+    said = refused("generate", run_folder(), "Mars is")
+    assert "a model trained by masked_lm does not generate" in said and "causal_lm" in said and "fill RUN" in said
+
+
+@pytest.mark.parametrize("kind", ["cross", "decoder"])
+def test_a_single_stack_has_one_kind_of_attention(kind: str) -> None:
+    for run in (run_folder(), generator_folder()):
+        said = refused("attention", run, "Mars is", "--kind", kind, "--json")
+        assert f"no attention of the kind {kind}" in said
+    assert "a target is read by the decoder" in refused("attention", run_folder(), "Mars is", "--target", "x", "--json")
+
+
+def test_a_causal_models_attention_looks_back_only() -> None:
+    seen = load(generator_folder()).attention("Mars is called")
+    assert seen.tokens[0] == "[SEP]" and (np.triu(seen.weights, 1) == 0).all() and seen.filled is None
+
+
+def test_a_setting_that_there_is_not_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"there is no setting 'temprature'.*\n.*'temperature'"):
+        load(generator_folder()).generate("Mars is", temprature=2.0)
