@@ -97,7 +97,7 @@ def _numbered(stream: dict[str, Any]) -> list[str]:
 @styled
 def figure(shown: list[dict[str, Any]], title: str = "") -> Figure:
     """Each example a row, each stream a mask: a filled square where the token of the row sees that of the column. The
-    tokens that are asked are ringed, their targets stand at the right."""
+    tokens that are asked are red, their targets stand at the right."""
     longest = max(len(stream["tokens"]) for preview in shown for stream in preview["streams"])
     if longest > LARGEST:
         raise UsageError(
