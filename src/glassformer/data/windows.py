@@ -1,6 +1,7 @@
 """How a corpus is cut into pieces that a model can read: each document by itself, or all in one stream."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Int64
@@ -66,3 +67,10 @@ class StreamWindows:
             at = stop + 1
             document += 1
         return np.concatenate(ids), np.concatenate(flags)
+
+
+def windows_of(
+    corpus: Corpus, units: Literal["documents", "stream"], separator: int, room: int
+) -> DocumentWindows | StreamWindows:
+    """The windows that a recipe's `objective.units` asks for, of at most `room` tokens."""
+    return StreamWindows(corpus, separator, room) if units == "stream" else DocumentWindows(corpus, room)

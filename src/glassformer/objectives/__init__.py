@@ -16,7 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from glassformer.config import Config
-from glassformer.data.batch import NOT_ASKED, Batch, Example, HeadSpec
+from glassformer.data.batch import NOT_ASKED, Asked, Batch, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
@@ -151,6 +151,15 @@ class Objective(ABC, Generic[C]):
             f"a model trained by {name} does not generate: it has learned to fill blanks, seeing both sides of them",
             'ask it with `fill RUN "... [MASK] ..."`; causal_lm, seq2seq and denoising models generate',
         )
+
+    def taught(self, target: Int64[np.ndarray, "T"]) -> tuple[Stream, Asked]:
+        """A target as the decoder learns it: it reads [CLS] and the target, and is asked the target and [SEP], at every
+        place the next token (teacher forcing). Cut to what the model reads; unknown words are never asked."""
+        tokenizer = self.target_tokenizer
+        read = np.append(tokenizer.cls_id, target)[: self.max_length]
+        targets = np.append(target, tokenizer.sep_id)[: self.max_length]
+        positions = np.flatnonzero(targets != tokenizer.unk_id)
+        return Stream(read, causal=True), Asked(positions, targets[positions], "decoder")
 
     def continued(self, prompt: Prompt, ids: Sequence[int]) -> Prompt:
         """A prompt that has grown by some tokens, as the decoder reads them."""

@@ -19,7 +19,7 @@ from glassformer.config import Config
 from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer
-from glassformer.data.windows import DocumentWindows, StreamWindows
+from glassformer.data.windows import windows_of
 from glassformer.errors import UsageError
 from glassformer.objectives import Objective, Prompt, Units
 
@@ -92,12 +92,8 @@ class Denoising(Objective[DenoisingConfig]):
         """What the encoder reads, and what the decoder is asked."""
         tokenizer = self.tokenizer
         source = np.concatenate([[tokenizer.cls_id], damaged[: self.room], [tokenizer.sep_id]])
-        targets = np.append(ids, tokenizer.sep_id)
-        positions = np.flatnonzero(targets != tokenizer.unk_id)
-        read = Stream(np.append(tokenizer.cls_id, ids), causal=True)
-        return Example(
-            {"encoder": Stream(source), "decoder": read}, {HEAD: Asked(positions, targets[positions], "decoder")}
-        )
+        read, asked = self.taught(ids)
+        return Example({"encoder": Stream(source), "decoder": read}, {HEAD: asked})
 
     def damage(
         self, ids: Int64[np.ndarray, "T"], starts_word: Bool[np.ndarray, "T"], rng: np.random.Generator
@@ -183,11 +179,8 @@ class DamagedTexts(Units):
 
     def __init__(self, objective: Denoising, corpus: Corpus) -> None:
         self.objective = objective
-        stream = objective.config.units == "stream"
         separator = objective.tokenizer.sep_id
-        self.windows: DocumentWindows | StreamWindows = (
-            StreamWindows(corpus, separator, objective.room) if stream else DocumentWindows(corpus, objective.room)
-        )
+        self.windows = windows_of(corpus, objective.config.units, separator, objective.room)
         self.lengths = self.windows.lengths + 2
 
     def example(self, index: int, rng: np.random.Generator) -> Example:

@@ -21,7 +21,7 @@ from glassformer.config import Config
 from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer
-from glassformer.data.windows import DocumentWindows, StreamWindows
+from glassformer.data.windows import windows_of
 from glassformer.errors import UsageError
 from glassformer.objectives import Objective, Prompt, Units
 
@@ -133,13 +133,9 @@ class OrderedTexts(Units):
 
     def __init__(self, objective: PermutationLM, corpus: Corpus) -> None:
         self.objective = objective
-        stream = objective.config.units == "stream"
-        self.framed = not stream
-        self.windows: DocumentWindows | StreamWindows = (
-            StreamWindows(corpus, objective.tokenizer.sep_id, objective.max_length)
-            if stream
-            else DocumentWindows(corpus, objective.max_length - 2)
-        )
+        self.framed = objective.config.units == "documents"
+        room = objective.max_length - 2 * self.framed
+        self.windows = windows_of(corpus, objective.config.units, objective.tokenizer.sep_id, room)
         self.lengths = self.windows.lengths + 2 * self.framed
 
     def example(self, index: int, rng: np.random.Generator) -> Example:

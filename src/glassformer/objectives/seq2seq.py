@@ -81,12 +81,8 @@ class Seq2Seq(Objective[Seq2SeqConfig]):
 
     def example(self, source: Int64[np.ndarray, "S"], target: Int64[np.ndarray, "T"]) -> Example:
         """A source and its target."""
-        tokenizer = self.target_tokenizer
-        read = np.concatenate([[tokenizer.cls_id], target[: self.max_length - 1]])
-        targets = np.append(target, tokenizer.sep_id)[: self.max_length]
-        positions = np.flatnonzero(targets != tokenizer.unk_id)
-        asked = Asked(positions, targets[positions], "decoder")
-        return Example({"encoder": self.source(source), "decoder": Stream(read, causal=True)}, {HEAD: asked})
+        read, asked = self.taught(target)
+        return Example({"encoder": self.source(source), "decoder": read}, {HEAD: asked})
 
     def prompt(self, text: str) -> Prompt:
         """A source, asked for the first token of its target. Raises UsageError for one that the model cannot read."""

@@ -19,7 +19,7 @@ from glassformer.config import Config
 from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer
-from glassformer.data.windows import DocumentWindows, StreamWindows
+from glassformer.data.windows import windows_of
 from glassformer.errors import UsageError
 from glassformer.objectives import Objective, Prompt, Units
 
@@ -94,14 +94,9 @@ class SpanCorruption(Objective[SpanCorruptionConfig]):
 
     def asking(self, source: Int64[np.ndarray, "S"], target: Int64[np.ndarray, "G"]) -> Example:
         """What the encoder reads, and what the decoder is asked."""
-        tokenizer = self.tokenizer
-        targets = np.append(target, tokenizer.sep_id)
-        positions = np.flatnonzero(targets != tokenizer.unk_id)
-        streams = {
-            "encoder": Stream(np.append(source, tokenizer.sep_id)),
-            "decoder": Stream(np.append(tokenizer.cls_id, target), causal=True),
-        }
-        return Example(streams, {HEAD: Asked(positions, targets[positions], "decoder")})
+        read, asked = self.taught(target)
+        encoder = Stream(np.append(source, self.tokenizer.sep_id))
+        return Example({"encoder": encoder, "decoder": read}, {HEAD: asked})
 
     def prompt(self, text: str) -> Prompt:
         """A text with [MASK] at its gaps, each of one or more words. Raises UsageError for one without a gap, with too
@@ -175,11 +170,7 @@ class GappedTexts(Units):
     def __init__(self, objective: SpanCorruption, corpus: Corpus) -> None:
         self.objective = objective
         room, separator = objective.max_length - 1, objective.tokenizer.sep_id
-        self.windows: DocumentWindows | StreamWindows = (
-            StreamWindows(corpus, separator, room)
-            if objective.config.units == "stream"
-            else DocumentWindows(corpus, room)
-        )
+        self.windows = windows_of(corpus, objective.config.units, separator, room)
         self.lengths = self.windows.lengths + 1
 
     def example(self, index: int, rng: np.random.Generator) -> Example:
