@@ -14,8 +14,8 @@ from glassformer.data.sources import fingerprint, read_documents, split
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig, Tokenizers
 from glassformer.errors import UsageError
 from glassformer.model.transformer import Transformer
-from glassformer.objectives import Objective, Units, find_objective
-from glassformer.recipe import Recipe
+from glassformer.objectives import Objective, Units
+from glassformer.recipe import Recipe, members, objective_class
 
 Split = Literal["train", "validation", "test"]
 SPLIT = 2
@@ -68,16 +68,13 @@ def assemble(
     return parts
 
 
-def objective_class(recipe: Recipe) -> type[Objective]:
-    """The class of the recipe's objective."""
-    return find_objective(recipe.model_dump()["objective"]["name"])
-
-
 def objective_for(recipe: Recipe, tokenizers: Tokenizers) -> Objective:
     """The recipe's objective. Raises UsageError where the model has not the stacks that it needs."""
-    kind = objective_class(recipe)
-    _refuse_what_does_not_fit(recipe, kind, recipe.model_dump()["objective"]["name"])
-    return kind(recipe.objective, tokenizers.source, recipe.model.max_length, tokenizers.target)
+    for member in members(recipe):
+        _refuse_what_does_not_fit(member, objective_class(member), member.model_dump()["objective"]["name"])
+    if recipe.target_tokenizer is not None and not any(objective_class(member).pairs for member in members(recipe)):
+        raise UsageError("target_tokenizer is for the targets of pairs, and the data are single texts", "leave it out")
+    return objective_class(recipe)(recipe.objective, tokenizers.source, recipe.model.max_length, tokenizers.target)
 
 
 def _refuse_what_does_not_fit(recipe: Recipe, kind: type[Objective], name: str) -> None:
@@ -95,10 +92,10 @@ def _refuse_what_does_not_fit(recipe: Recipe, kind: type[Objective], name: str) 
         )
     data = recipe.data
     of_pairs = (data.train_targets, data.validation_targets, data.test_targets, data.target_column)
-    if not kind.pairs and any(value is not None for value in (*of_pairs, recipe.target_tokenizer)):
+    if not kind.pairs and any(value is not None for value in of_pairs):
         raise UsageError(
-            f"{name} learns from single texts, and the recipe says where their targets are, or how they are cut",
-            "use objective.name=seq2seq to learn from pairs, or leave out targets, target_column and target_tokenizer",
+            f"{name} learns from single texts, and the recipe says where their targets are",
+            "use objective.name=seq2seq to learn from pairs, or leave out targets and target_column",
         )
 
 
@@ -121,7 +118,13 @@ def documents_for(recipe: Recipe, part: Split) -> list[str]:
 
 
 def rows_for(recipe: Recipe, part: Split) -> list[tuple[str, str | None]]:
-    """The texts of one part of the data, each with its target, where the objective is over pairs."""
+    """The texts of one part of the data, each with its target, where the objective is over pairs. Of a mixture, those
+    of all members; data of several members come once."""
+    different = {_key(member, part): member for member in members(recipe)}
+    return [row for member in different.values() for row in _own_rows(member, part)]
+
+
+def _own_rows(recipe: Recipe, part: Split) -> list[tuple[str, str | None]]:
     place = place_of(recipe, part)
     rows: list[tuple[str, str | None]]
     if objective_class(recipe).pairs:
@@ -158,13 +161,18 @@ def place_of(recipe: Recipe, part: Split) -> DataPlace:
 def tokenizers_for(recipe: Recipe, say: Callable[[str], None] = lambda text: None) -> Tokenizers:
     """The tokenizers that the recipe names, or those trained on its training texts (kept in the cache). Of pairs one
     tokenizer reads both sides, unless `target_tokenizer` says what the targets have."""
+    prefixes = [objective_class(member).prefix_of(member.objective) for member in members(recipe)]
 
     def train(settings: TokenizerConfig, sides: tuple[int, ...]) -> Tokenizer:
         def texts() -> list[str]:
             say(f"training a {settings.kind} tokenizer")
-            return [text for row in rows_for(recipe, "train") for text in (row[n] for n in sides) if text is not None]
+            rows = rows_for(recipe, "train")
+            # A prefix stands before every source: often enough that its words are in any vocabulary.
+            put_before = [prefix for prefix in prefixes if 0 in sides for _ in rows]
+            return put_before + [text for row in rows for text in (row[n] for n in sides) if text is not None]
 
-        return cached_tokenizer(_key(recipe, "train") + "".join(map(str, sides)), texts, settings)
+        key = _key(recipe, "train") + "".join(map(str, sides)) + (json.dumps(prefixes) if any(prefixes) else "")
+        return cached_tokenizer(key, texts, settings)
 
     if recipe.target_tokenizer is None:
         return Tokenizers(train(recipe.tokenizer, (0, 1)))
@@ -175,6 +183,9 @@ def corpus_for(
     recipe: Recipe, tokenizers: Tokenizers, part: Split, say: Callable[[str], None] = lambda text: None
 ) -> Corpus:
     """One part of the data as a token store, opened from the cache if it has been tokenised before."""
+    own = members(recipe)
+    if len(own) > 1:
+        return Corpus.mixed([corpus_for(member, tokenizers, part, say) for member in own])
     key, pairs = _key(recipe, part), objective_class(recipe).pairs
 
     def side(number: int, tokenizer: Tokenizer) -> Corpus:
@@ -190,6 +201,9 @@ def corpus_for(
 
 def _key(recipe: Recipe, part: Split) -> str:
     """A name for everything that decides one part of the data: contents, settings, split."""
+    own = members(recipe)
+    if len(own) > 1:
+        return hashlib.sha256(json.dumps([_key(member, part) for member in own]).encode()).hexdigest()
     place = place_of(recipe, part)
     split_by = [SPLIT, part, recipe.data.validation_share, recipe.seed] if place.is_cut else None
     data = recipe.data

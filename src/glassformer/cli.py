@@ -290,15 +290,14 @@ def score(
         raise UsageError(f"{len(asked)} texts do not fit into one picture", "score one text, or leave out --output")
     for text in asked:
         scored = trained.score(text)
-        kind = "perplexity" if trained.objective.generates else "pseudo-perplexity"
         if output is not None:
-            save(surprisal(scored.tokens, scored.surprisal, f"{kind} {scored.perplexity:,.2f}"), output)
+            save(surprisal(scored.tokens, scored.surprisal, f"{scored.kind} {scored.perplexity:,.2f}"), output)
         if as_json:
             show(scored.record())
         else:
             nats = ["-" if value is None else f"{value:.2f}" for value in scored.surprisal]
             words = [f"{token} {value}" for token, value in zip(scored.tokens, nats, strict=True)]
-            print(printable(f"{'   '.join(words)}\n{kind} {scored.perplexity:,.2f}"))
+            print(printable(f"{'   '.join(words)}\n{scored.kind} {scored.perplexity:,.2f}"))
 
 
 def texts_from(

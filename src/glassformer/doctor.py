@@ -22,6 +22,7 @@ import psutil
 import torch
 
 from glassformer.assemble import Parts, assemble, documents_for, model_for
+from glassformer.data.corpus import Corpus
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.launch import train
 from glassformer.model.transformer import count_parameters
@@ -30,6 +31,7 @@ from glassformer.settle import engine_for, settle, training_order
 from glassformer.suggest import choose_max_length, choose_tokenizer
 from glassformer.training.engine import threads
 from glassformer.training.measure import Timing, padded_tokens, time_steps
+from glassformer.training.order import TrainingOrder
 from glassformer.training.trainer import Quiet
 
 PERCENTILES = (50, 90, 95, 99, 100)
@@ -54,8 +56,7 @@ def examine(recipe: Recipe, say: Callable[[str], None] = lambda text: None) -> d
 
 def describe_data(parts: Parts) -> dict[str, Any]:
     """Counts, lengths and unknown words of the training part."""
-    train = parts.train
-    sides = [train] if train.targets is None else [train, train.targets]
+    train, sides = parts.train, sides_of(parts.train)
     every_length = np.concatenate([side.lengths for side in sides])
     tokens = sum(side.n_tokens for side in sides)
     lengths = np.percentile(every_length, PERCENTILES)
@@ -64,13 +65,19 @@ def describe_data(parts: Parts) -> dict[str, Any]:
         "tokens": tokens,
         "repeated_share": repeated_share(parts),
         "validation_texts": parts.validation.n_documents,
-        "validation_tokens": sum(side.n_tokens for side in (parts.validation, parts.validation.targets) if side),
+        "validation_tokens": sum(side.n_tokens for side in sides_of(parts.validation)),
         "vocabulary": parts.tokenizer.vocab_size,
         "bytes_per_token": round(sum(side.n_bytes for side in sides) / tokens, 2),
         "length_percentiles": {str(p): int(v) for p, v in zip(PERCENTILES, lengths, strict=True)},
         "unknown_share": sum(side.n_unknown for side in sides) / tokens,
         "cut_share": float((every_length > parts.objective.max_length - 2).mean()),
     }
+
+
+def sides_of(corpus: Corpus) -> list[Corpus]:
+    """Sources and targets, of every member of a mixture; the same texts come once."""
+    own = corpus.members or (corpus,)
+    return list({side.identity: side for member in own for side in (member, member.targets) if side}.values())
 
 
 def repeated_share(parts: Parts) -> float:
@@ -87,7 +94,7 @@ def describe_padding(parts: Parts) -> dict[str, Any]:
         batch = parts.recipe.batch.model_copy(update={"layout": layout})
         order = training_order(parts.recipe.model_copy(update={"batch": batch}), parts)
         places = sum(padded_tokens(order, step) for step in order.epoch(0))
-        shares[layout] = 1 - int(order.units.lengths.sum()) / places
+        shares[layout] = 1 - tokens_in_epoch(order) / places
     return {"share": shares[parts.recipe.batch.layout], "by_layout": shares}
 
 
@@ -161,7 +168,12 @@ def time_of_steps(settled: Recipe) -> tuple[Timing, float]:
         timing = time_steps(engine, order, seconds=6.0)
         largest = max(order.epoch(0), key=lambda step: padded_tokens(order, step))  # what needs the most memory
         engine.update([order.batch(0, rows) for rows in largest], 0.0, (0, 0))
-    return timing, int(order.units.lengths.sum()) / order.steps_in_epoch()
+    return timing, tokens_in_epoch(order) / order.steps_in_epoch()
+
+
+def tokens_in_epoch(order: TrainingOrder) -> int:
+    """Tokens of the first epoch, padding left out."""
+    return sum(order.length(row) for micro_batches in order.epoch(0) for rows in micro_batches for row in rows)
 
 
 def time_of_the_rest(settled: Recipe) -> tuple[float, float]:

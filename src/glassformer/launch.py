@@ -148,10 +148,11 @@ def _trainer(directory: RunDirectory, parts: Parts, display: Display) -> Trainer
 
 
 def _observers(directory: RunDirectory, parts: Parts, questions: FixedQuestions) -> list[Observer]:
-    few = [[questions.example(int(i))] for i in questions.chosen[:16]]
+    few = [questions.example(int(i)) for i in questions.chosen[:16]]
+    few = [example for example in few if example.member == few[0].member]
     observers: list[Observer] = [
         Verdict(reference_lines(questions, parts)),
-        AttentionEntropy(collate(few, parts.tokenizer.pad_id)),
+        AttentionEntropy(collate([[example] for example in few], parts.tokenizer.pad_id)),
     ]
     if parts.recipe.training.samples:
         observers.append(Samples(directory, parts.objective, questions, parts.recipe.training.samples))

@@ -1,6 +1,7 @@
 """Use a trained run: fill blanks, evaluate, look at attention. The run directory is all that is needed."""
 
 import copy
+import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -86,6 +87,7 @@ class Scored(NamedTuple):
     """-ln of the probability of each token, in nats; None for unknown words, of which nothing has been learned."""
     perplexity: float
     """exp of their mean. Of a model that sees both sides it is a pseudo-perplexity: the two cannot be compared."""
+    kind: Literal["perplexity", "pseudo-perplexity"] = "perplexity"
 
     def record(self) -> dict[str, Any]:
         """The shape of `score --json`."""
@@ -211,12 +213,12 @@ class Run:
         return filled
 
     def _blanks_of(self, text: str) -> Prompt:
-        if self.objective.generates:
+        if not self.objective.fills:
             raise UsageError(
                 "this model fills no blanks: it goes on with a text, or answers it",
                 f'glassformer generate {self.path} "a text"',
             )
-        prompt = self.objective.prompt(text)
+        prompt = self.objective.ask("fill", text)
         if not any(len(asked.positions) for asked in prompt.example.asked.values()):
             raise UsageError(f"there is no blank in {text!r}", "write [MASK] where a word is asked for")
         return prompt
@@ -226,7 +228,8 @@ class Run:
 
     @torch.no_grad()
     def _answer(self, prompts: Sequence[Prompt], top: int) -> list[list[Blank]]:
-        """The blanks of each prompt: one forward pass, whose flat rows of logits are dealt out to the prompts."""
+        """The blanks of each prompt, all of one objective: one forward pass, whose flat rows of logits are dealt out to
+        the prompts."""
         logits = self.model(self._collate(prompts))
         taken = dict.fromkeys(logits, 0)
         answers = []
@@ -235,7 +238,7 @@ class Run:
             for head, asked in prompt.example.asked.items():
                 own[head] = logits[head][taken[head] : taken[head] + len(asked.positions)]
                 taken[head] += len(asked.positions)
-            answers.append(self.objective.answer(prompt.example, own, top))
+            answers.append(self.objective.of(prompt.example).answer(prompt.example, own, top))
         return answers
 
     @overload
@@ -255,13 +258,13 @@ class Run:
         search = beam_search if config.beam > 1 else sample
         generations: list[Generation] = []
         for start in range(0, len(texts), BATCH):
-            asked = [self.objective.prompt(text) for text in texts[start : start + BATCH]]
-            found = search(self._generating, self._begun(asked), config)
-            for prompt, answers in zip(asked, found, strict=True):
-                outputs = [
-                    Output(self.objective.text_of(prompt, a.ids), a.log_probability, a.finished) for a in answers
-                ]
-                generations.append(Generation(prompt.text, outputs))
+            asked = [self.objective.ask("generate", text) for text in texts[start : start + BATCH]]
+            for objective, prompts in itertools.groupby(asked, lambda prompt: self.objective.of(prompt.example)):
+                own = list(prompts)
+                found = search(self._generating, self._begun(objective, own), config)
+                for prompt, answers in zip(own, found, strict=True):
+                    said = ((objective.text_of(prompt, a.ids), a.log_probability, a.finished) for a in answers)
+                    generations.append(Generation(prompt.text, [Output(*one) for one in said]))
         return generations
 
     @torch.no_grad()
@@ -282,7 +285,10 @@ class Run:
         ids, nats = self.tokenizer.encode(text, allow_mask=True).ids, iter(found)
         surprisal = [None if id in self.tokenizer.special_ids else next(nats) for id in ids]
         perplexity = math.exp(min(sum(found) / len(found), 700.0))
-        return Scored(text, [self.tokenizer.token(id) for id in ids], surprisal, perplexity)
+        kind: Literal["perplexity", "pseudo-perplexity"] = "perplexity"
+        if self.objective.of(examples[0]).fills:
+            kind = "pseudo-perplexity"
+        return Scored(text, [self.tokenizer.token(id) for id in ids], surprisal, perplexity, kind)
 
     def stream(self, text: str, **settings: Any) -> Iterator[str]:
         """One generated text in pieces, as they come; whole, where they belong into the middle of the prompt. Raises
@@ -290,15 +296,16 @@ class Run:
         config = decoding_config(settings)
         if config.beam > 1 or config.number > 1:
             raise UsageError("several texts are weighed at a time, and cannot be shown as they come", "without stream")
-        prompt, ids, shown = self.objective.prompt(text), list[int](), ""
-        for [token] in stream(self._generating, self._begun([prompt]), config):
+        prompt, ids, shown = self.objective.ask("generate", text), list[int](), ""
+        objective = self.objective.of(prompt.example)
+        for [token] in stream(self._generating, self._begun(objective, [prompt]), config):
             ids.append(token.id)
-            said = self.objective.text_of(prompt, ids)
-            if self.objective.appends and not said.endswith("\ufffd"):  # half of a character
+            said = objective.text_of(prompt, ids)
+            if objective.appends and not said.endswith("\ufffd"):  # half of a character
                 yield said[len(shown) :]
                 shown = said
         if ids:
-            yield self.objective.text_of(prompt, ids)[len(shown) :]
+            yield objective.text_of(prompt, ids)[len(shown) :]
 
     @property
     def _generating(self) -> Transformer:
@@ -306,9 +313,9 @@ class Run:
             raise UsageError("PyTorch's blocks keep no state to generate with", "train with glassformer's own")
         return self.model
 
-    def _begun(self, asked: Sequence[Prompt]) -> Prompts:
+    def _begun(self, objective: Objective, asked: Sequence[Prompt]) -> Prompts:
         """What generation begins with. Raises UsageError for an objective that does not generate."""
-        ends = self.objective.ends()
+        ends = objective.ends()
         batch = self._collate(asked)
         [(head, where)] = batch.asked.items()
         lengths = [len(prompt.example.streams[where.stream].ids) for prompt in asked]
@@ -400,7 +407,8 @@ class Run:
         """The self-attention weights on a prompt, see `attention`."""
         stacks = self.recipe.model.stacks
         weights, logits = self._weights(prompt, prompt.stream if prompt.stream in stacks else stacks[0], "self")
-        blanks = [] if self.objective.generates else self.objective.answer(prompt.example, logits)
+        objective = self.objective.of(prompt.example)
+        blanks = objective.answer(prompt.example, logits) if objective.fills else []
         filled = Filled(prompt.text, blanks) if blanks else None
         stream = prompt.example.streams[prompt.stream]
         if stream.positions is None:
@@ -412,12 +420,13 @@ class Run:
     @torch.no_grad()
     def _attention_on_target(self, prompt: Prompt, kind: Kind, target: str | None) -> Attention:
         """Teacher-forced: the decoder reads the target, whole."""
+        objective = self.objective.of(prompt.example)
         if target is None:
-            [[answer]] = sample(self._generating, self._begun([prompt]), DecodingConfig())
-            ids = [id for id in answer.ids if id not in self.objective.ends()][: self.recipe.model.max_length - 1]
+            [[answer]] = sample(self._generating, self._begun(objective, [prompt]), DecodingConfig())
+            ids = [id for id in answer.ids if id not in objective.ends()][: self.recipe.model.max_length - 1]
         else:
-            ids = self.objective.target_tokenizer.encode(target).ids.tolist()
-        whole = self.objective.continued(prompt, ids)
+            ids = objective.target_tokenizer.encode(target).ids.tolist()
+        whole = objective.continued(prompt, ids)
         read = whole.example.streams["decoder"].ids
         if len(read) > self.recipe.model.max_length:
             raise UsageError(
@@ -425,10 +434,10 @@ class Run:
                 "shorten it, or train with a larger model.max_length",
             )
         weights, _ = self._weights(whole, "decoder", "cross" if kind == "cross" else "self")
-        name = self.objective.target_tokenizer.token
+        name = objective.target_tokenizer.token
         if kind == "decoder":
             return Attention([name(int(id)) for id in read], weights)
-        last = "(what follows)" if target is None and not answer.finished else name(min(self.objective.ends()))
+        last = "(what follows)" if target is None and not answer.finished else name(min(objective.ends()))
         return Attention([*map(name, ids), last], weights, keys=prompt.tokens)
 
     def _weights(

@@ -11,7 +11,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import yaml
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
+from pydantic import Field, ValidationError
 
 from glassformer.config import Config
 from glassformer.data.batch import BatchConfig
@@ -19,17 +19,10 @@ from glassformer.data.sources import DataConfig
 from glassformer.data.tokenizer import TokenizerConfig
 from glassformer.errors import UsageError, nearest
 from glassformer.model.config import ModelConfig, check_sizes, preset
-from glassformer.objectives import find_objective
+from glassformer.objectives import AnyObjective, Objective, find_objective
 from glassformer.training.optimisers import OptimizerConfig
 from glassformer.training.schedules import ScheduleConfig
 from glassformer.training.trainer import TrainingConfig
-
-
-def _objective_config(value: Any) -> Any:
-    """The section `objective` is typed by its `name`: each objective brings its own keys."""
-    if isinstance(value, dict):
-        return find_objective(str(value.get("name", "masked_lm"))).Config.model_validate(value)
-    return value
 
 
 class Recipe(Config):
@@ -42,7 +35,7 @@ class Recipe(Config):
     target_tokenizer: TokenizerConfig | None = Field(
         None, description="a tokenizer of their own for the targets of pairs; None: one for both sides"
     )
-    objective: Annotated[SerializeAsAny[Config], BeforeValidator(_objective_config)]
+    objective: AnyObjective
     model: ModelConfig = ModelConfig()
     batch: BatchConfig = BatchConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -86,8 +79,22 @@ def _with_family(recipe: Recipe) -> Recipe:
     """The stacks that the objective needs, where the recipe leaves them open."""
     if recipe.model.family is not None:
         return recipe
-    family = find_objective(recipe.model_dump()["objective"]["name"]).family
+    families = [objective_class(member).family for member in members(recipe)]
+    family = next((f for f in ("encoder_decoder", "decoder") if f in families), "encoder")
     return recipe.model_copy(update={"model": recipe.model.model_copy(update={"family": family})})
+
+
+def objective_class(recipe: Recipe) -> type[Objective]:
+    """The class of the recipe's objective."""
+    return find_objective(recipe.model_dump()["objective"]["name"])
+
+
+def members(recipe: Recipe) -> list[Recipe]:
+    """The recipe as one for each objective of its mixture, with that one's data; itself, where there is one only."""
+    found = objective_class(recipe).members_of(recipe.objective)
+    if not found:
+        return [recipe]
+    return [recipe.model_copy(update={"objective": m.objective, "data": m.data or recipe.data}) for m in found]
 
 
 def _check_length(recipe: Recipe) -> None:
@@ -142,12 +149,14 @@ def _keys_of(config: type[Config], prefix: str, objective: type[Config]) -> Iter
         if section is not None:
             yield from _keys_of(section, f"{prefix}{name}.", objective)
         else:
-            default = "(needed)" if field.is_required() else field.default
+            default = "(needed)" if field.is_required() else field.get_default(call_default_factory=True)
             yield Key(prefix + name, _type_name(field.annotation), default, field.description or "")
 
 
 def _section(kind: Any) -> type[Config] | None:
     """The section that a field's type is, also where it may be left out."""
+    if get_origin(kind) not in (None, Union, UnionType, Annotated):  # a list of sections
+        return None
     found = [part for part in (kind, *get_args(kind)) if isinstance(part, type) and issubclass(part, Config)]
     return found[0] if found else None
 

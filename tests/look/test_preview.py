@@ -1,5 +1,6 @@
 """The preview shows what the model is given: tokens, targets and masks, for every objective."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,11 @@ def shown(name: str, texts: list[str]) -> dict:
     kind = find_objective(name)
     objective = kind(kind.Config(), tokenizer, LENGTH)
     corpus = Corpus.from_texts(texts[:3], tokenizer)
+    corpus = replace(corpus, members=(corpus, corpus))  # for a mixture
     if kind.pairs:
         corpus = corpus.paired(Corpus.from_texts(texts[3:6], tokenizer))
-    return describe(objective, objective.units(corpus).example(0, np.random.default_rng(3)))
+    example = objective.units(corpus).example(0, np.random.default_rng(3))
+    return describe(objective.of(example), example)
 
 
 @pytest.mark.parametrize("name", plugin_names("glassformer.objectives"))

@@ -17,6 +17,6 @@ class Unigram(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Float[Tensor, "_ _"]]:
         """The same logits for each asked position."""
         return {
-            name: row.to(batch.asked[name].rows.device).expand(len(batch.asked[name].rows), -1)
-            for name, row in self.log_probabilities.items()
+            name: self.log_probabilities[name].to(asked.rows.device).expand(len(asked.rows), -1)
+            for name, asked in batch.asked.items()
         }

@@ -89,6 +89,8 @@ class Example(NamedTuple):
 
     streams: dict[str, Stream]
     asked: dict[str, Asked]
+    member: int = 0
+    """Of a mixture of objectives: the number of the one that made it."""
 
 
 class StreamBatch(NamedTuple):
@@ -119,6 +121,8 @@ class Batch(NamedTuple):
     streams: dict[str, StreamBatch]
     asked: dict[str, AskedBatch]
     tokens: int
+    member: int = 0
+    """Of a mixture of objectives: the number of the one that made all its examples."""
 
 
 class Shapes(NamedTuple):
@@ -247,7 +251,7 @@ def collate(rows: Sequence[Sequence[Example]], pad_id: int, shapes: Shapes | Non
         for head, stream in heads.items()
     }
     tokens = sum(stream.content for row in rows for example in row for stream in example.streams.values())
-    return Batch(streams, asked, tokens)
+    return Batch(streams, asked, tokens, rows[0][0].member)
 
 
 def _collate_stream(

@@ -16,7 +16,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -49,12 +49,19 @@ class Corpus:
     """Tokens that are [UNK]."""
     targets: "Corpus | None" = None
     """Of a corpus of pairs: the targets, of which document i belongs to document i here."""
+    members: "tuple[Corpus, ...]" = ()
+    """Of a mixture of objectives: the corpus of each; what stands here itself is the first one's."""
 
     def paired(self, targets: "Corpus") -> "Corpus":
         """This corpus with its targets. Raises ValueError for another number of documents."""
         if targets.n_documents != self.n_documents:
             raise ValueError(f"{self.n_documents} sources and {targets.n_documents} targets")
         return replace(self, targets=targets)
+
+    @classmethod
+    def mixed(cls, members: "Sequence[Corpus]") -> "Corpus":
+        """The corpora of a mixture's objectives as one."""
+        return replace(members[0], members=tuple(members))
 
     @property
     def n_tokens(self) -> int:
@@ -98,6 +105,8 @@ class Corpus:
             digest.update(b"|")
         if self.targets is not None:
             digest.update(self.targets.identity.encode())
+        for member in self.members[1:]:
+            digest.update(member.identity.encode())
         return digest.hexdigest()
 
     @classmethod

@@ -32,10 +32,8 @@ def previews(recipe: Recipe, count: int) -> list[dict[str, Any]]:
     parts = assemble(recipe)
     units = parts.train_units
     chosen = np.linspace(0, len(units) - 1, min(count, len(units))).round().astype(int).tolist()
-    return [
-        describe(parts.objective, units.example(index, generator(recipe.seed, Purpose.CORRUPTION, 0, index)))
-        for index in chosen
-    ]
+    examples = [units.example(index, generator(recipe.seed, Purpose.CORRUPTION, 0, index)) for index in chosen]
+    return [describe(parts.objective.of(example), example) for example in examples]
 
 
 def describe(objective: Objective, example: Example) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def draw_report(run: Run) -> list[Path]:
         return pictures
     for number, prompt in enumerate(sample_prompts(run, PICTURES)):
         seen = run.attention_of(prompt)
-        blanks = seen.filled.blanks if seen.filled and run.objective.asks_blanks else []
+        blanks = seen.filled.blanks if seen.filled and run.objective.of(prompt.example).asks_blanks else []
         marked = [blank.position for blank in blanks]
         figure = heatmap(seen.weights, seen.tokens, seen.keys or seen.tokens, marked=marked)
         pictures.append(save(figure, plots / f"attention-{number}.png"))
@@ -50,10 +50,8 @@ def sample_prompts(run: Run, number: int) -> list[Prompt]:
     if not readable:
         readable = [int(i) for i in questions.chosen]
     chosen = readable[:: max(1, len(readable) // number)][:number]
-    prompts = []
-    for index in chosen:
-        prompts.append(run.objective.as_prompt(questions.example(index)))
-    return prompts
+    examples = [questions.example(index) for index in chosen]
+    return [run.objective.of(example).as_prompt(example) for example in examples]
 
 
 def overlay_of(seen: Attention, true: str | None = None, blank: int = 0, whose: str = "") -> Figure:

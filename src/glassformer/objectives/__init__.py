@@ -7,17 +7,19 @@ prediction and views ask every objective through the methods below and know none
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
+from pydantic import BeforeValidator, Field, SerializeAsAny
 from torch import Tensor
 
 from glassformer.config import Config
 from glassformer.data.batch import NOT_ASKED, Asked, Batch, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
+from glassformer.data.sources import DataConfig
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
 from glassformer.plugins import find_plugin
@@ -37,6 +39,10 @@ class Units(ABC):
 
     lengths: Int64[np.ndarray, "units"]
     """Tokens in each unit's longest stream, or a little more where corruption decides; for batching."""
+    members: Int64[np.ndarray, "units"] | None = None
+    """Of a mixture: which of its objectives each unit is of. A batch holds units of one."""
+    shares: tuple[float, ...] = (1.0,)
+    """How much of the batches each objective has."""
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -97,6 +103,16 @@ class Objective(ABC, Generic[C]):
         self.max_length = max_length
 
     @classmethod
+    def members_of(cls, config: Any) -> "Sequence[Member]":
+        """The objectives that a mixture's configuration names, each perhaps with data of its own; none of any other."""
+        return ()
+
+    @classmethod
+    def prefix_of(cls, config: Any) -> str:
+        """What is put before every text that this objective reads."""
+        return ""
+
+    @classmethod
     def tokenizer_settings(cls, max_length: int) -> dict[str, Any]:
         """What a tokenizer must have for this objective, where a recipe is made for a text."""
         return {}
@@ -113,6 +129,32 @@ class Objective(ABC, Generic[C]):
     def generates(self) -> bool:
         """Whether a text can grow from its prompts, token by token; if not, its prompts have blanks."""
         return self.family != "encoder"
+
+    @property
+    def fills(self) -> bool:
+        """Whether its prompts may have blanks."""
+        return not self.generates
+
+    def weights(self) -> dict[str, float]:
+        """What the mean loss of each name in `loss` is multiplied by, where several are added."""
+        return {head.name: head.weight for head in self.heads()}
+
+    def shares(self) -> dict[str, float]:
+        """In how much of the batches each of them is asked."""
+        return dict.fromkeys(self.weights(), 1.0)
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """How many terms each of them has in a batch, known before the forward pass."""
+        return {name: asked.number for name, asked in batch.asked.items()}
+
+    def of(self, made: Example | Batch) -> "Objective":
+        """The objective that made an example, or a batch of them: of a mixture the member."""
+        return self
+
+    def ask(self, what: Literal["fill", "generate", "read"], text: str) -> Prompt:
+        """A person's text as a prompt for what is wanted of it; `prompt`, but in a mixture the member that can do it is
+        asked. Raises UsageError where it cannot be asked."""
+        return self.prompt(text)
 
     def for_evaluation(self) -> "Objective[C]":
         """The objective that asks the fixed questions: this one, unless its settings would make the questions of two
@@ -235,6 +277,31 @@ class Objective(ABC, Generic[C]):
             for head in examples[0].asked
         ]
         return max(shares)
+
+
+def _by_name(value: Any) -> Any:
+    """An objective's section is typed by its `name`: each objective brings its own keys."""
+    if isinstance(value, dict):
+        return find_objective(str(value.get("name", "masked_lm"))).Config.model_validate(value)
+    return value
+
+
+AnyObjective = Annotated[SerializeAsAny[Config], BeforeValidator(_by_name)]
+"""The configuration of whichever objective it names."""
+
+
+class Member(Config):
+    """One objective of a mixture."""
+
+    objective: AnyObjective
+    weight: float = Field(1.0, gt=0, description="how many batches it has, beside the others")
+    label: str | None = Field(None, description="what its numbers are called; none: the objective's name")
+    data: DataConfig | None = Field(None, description="texts of its own; none: those of the recipe")
+
+    @property
+    def name(self) -> str:
+        """Its label, or the name of its objective."""
+        return self.label or str(self.objective.model_dump()["name"])
 
 
 def find_objective(name: str) -> type[Objective]:

@@ -61,6 +61,11 @@ class Seq2Seq(Objective[Seq2SeqConfig]):
                 f"model.max_length={max_length} leaves no room for a source", f"use {len(self.prefix) + 8} or more"
             )
 
+    @classmethod
+    def prefix_of(cls, config: Seq2SeqConfig) -> str:
+        """The prefix of every source."""
+        return config.prefix
+
     def for_evaluation(self) -> "Seq2Seq":
         """Without smoothing, so that losses can be compared."""
         config = self.config.model_copy(update={"label_smoothing": 0.0})

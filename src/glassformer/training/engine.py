@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -53,7 +54,7 @@ class Engine:
         bound_kernel_caches()
         self.fabric = Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
         self.objective = objective
-        self.weights = {head.name: head.weight for head in objective.heads()}
+        self.weights = objective.weights()
         self.clip = clip
         self.model = model
         self.optimizers = build_optimizers(model, optimizer)
@@ -67,19 +68,23 @@ class Engine:
         """One optimiser step on several micro-batches, exactly as on one big batch of them.
 
         The loss of each head is its sum over all micro-batches divided by its count over all micro-batches, which is
-        known beforehand: a mean of means would weigh short micro-batches too much. Heads are added by their weights.
+        known beforehand: a mean of means would weigh short micro-batches too much. Heads are added by their weights,
+        and in a mixture by the share of the micro-batches that each is asked in.
         `factor` multiplies every peak learning rate; `randomness` (seed, step) seeds dropout, each micro-batch
         otherwise.
         """
-        heads = dict.fromkeys(head for batch in batches for head in batch.asked)
-        counts = {head: sum(b.asked[head].number for b in batches if head in b.asked) for head in heads}
+        counts, times = Counter[str](), Counter[str]()
+        for batch in batches:
+            counts.update(self.objective.counts(batch))
+            times.update(self.objective.counts(batch).keys())
+        weights = {name: self.weights[name] * number / len(batches) for name, number in times.items()}
         total = torch.zeros((), device=self.fabric.device)
         for number, batch in enumerate(batches):
             batch = self.fabric.to_device(batch)
             seed_dropout(randomness, number, self.fabric.global_rank)
             with self.fabric.no_backward_sync(self.forward, enabled=number < len(batches) - 1):
                 losses = self.objective.loss(self.forward(batch), batch)
-                means = [self.weights[head] * part.total / max(1, counts[head]) for head, part in losses.items()]
+                means = [weights[name] * part.total / max(1, counts[name]) for name, part in losses.items()]
                 loss = torch.stack(means).sum()
                 self.fabric.backward(loss)
             total += loss.detach()

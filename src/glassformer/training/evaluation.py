@@ -63,15 +63,14 @@ class FixedQuestions:
 
     @cached_property
     def _batches(self) -> list[Batch]:
-        planned = plan(self.units.lengths[self.chosen], self.config, self.objective.max_length, rng=None)
-        batches = [
-            collate(
-                [[self.example(int(self.chosen[i])) for i in row] for row in rows],
-                self.objective.tokenizer.pad_id,
-                self.shapes,
-            )
-            for rows in planned
-        ]
+        pad_id, max_length = self.objective.tokenizer.pad_id, self.objective.max_length
+        members = np.zeros(len(self.units), dtype=np.int64) if self.units.members is None else self.units.members
+        batches = []
+        for member in np.unique(members[self.chosen]):
+            chosen = self.chosen[members[self.chosen] == member]
+            for rows in plan(self.units.lengths[chosen], self.config, max_length, rng=None):
+                examples = [[self.example(int(chosen[i])) for i in row] for row in rows]
+                batches.append(collate(examples, pad_id, self.shapes))
         if not any(asked.number for batch in batches for asked in batch.asked.values()):
             raise UsageError(
                 "nothing can be asked in the evaluation texts: every word of theirs is unknown",
@@ -108,8 +107,8 @@ def evaluate(
         _add(others, objective.scores(logits, batch))
     if module is not None:
         module.train(training)
-    weights = {head.name: head.weight for head in objective.heads()}
-    loss = sum(weights[name] * total / max(1.0, number) for name, (total, number) in losses.items())
+    weights, shares = objective.weights(), objective.shares()
+    loss = sum(weights[name] * shares[name] * total / max(1.0, number) for name, (total, number) in losses.items())
     count = sum(number for _, number in losses.values())
     means = {name: t / max(1.0, n) for name, (t, n) in ({f"{k}/loss": v for k, v in losses.items()} | others).items()}
     return Evaluation(loss, means, int(count))

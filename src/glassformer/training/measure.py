@@ -43,8 +43,8 @@ class Timing(NamedTuple):
 
 def padded_tokens(order: TrainingOrder, micro_batches: list[list[Row]]) -> int:
     """Rows times longest row, over the micro-batches of a step: what a step's time goes with."""
-    lengths, shapes = order.units.lengths, order.shapes
-    longest = [max(int(lengths[row].sum()) for row in rows) for rows in micro_batches]
+    shapes = order.shapes
+    longest = [max(map(order.length, rows)) for rows in micro_batches]
     if shapes is not None:
         return sum(shapes.rows * shapes.length(n) for n in longest)
     return sum(len(rows) * n for rows, n in zip(micro_batches, longest, strict=True))
@@ -92,7 +92,7 @@ def _first_of_each_shape(order: TrainingOrder, steps: list[list[list[Row]]]) -> 
     first: dict[int, int] = {}
     for number, micro_batches in enumerate(steps):
         for rows in micro_batches:
-            first.setdefault(order.shapes.length(max(int(order.units.lengths[row].sum()) for row in rows)), number)
+            first.setdefault(order.shapes.length(max(map(order.length, rows))), number)
     return sorted(set(first.values()))
 
 

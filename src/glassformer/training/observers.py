@@ -10,6 +10,7 @@ from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
 from glassformer.data.batch import Batch, collate
+from glassformer.data.tokenizer import Tokenizer
 from glassformer.objectives import Blank, Objective
 from glassformer.record import RecordedAttention, attention_places, record
 from glassformer.run import RunDirectory
@@ -46,7 +47,7 @@ def answer_examples(model: nn.Module, objective: Objective, questions: FixedQues
     for index in indices:
         example = questions.example(index)
         batch = to(collate([[example]], objective.tokenizer.pad_id), device)
-        answers.append((example, objective.answer(example, model(batch))))
+        answers.append((example, objective.of(example).answer(example, model(batch))))
     model.train(training)
     return answers
 
@@ -72,9 +73,10 @@ class Samples:
         lines = [f"step {moment.step}, validation loss {moment.evaluation.loss:.3f}", ""]
         guesses: list[dict[str, Any]] = []
         for example, blanks in answers:
-            shown = self.objective.as_prompt(example)
-            ids = example.streams[shown.stream].ids
-            lines.append(self.marked(ids, shown.stream, blanks) if self.objective.asks_blanks else shown.text)
+            objective = self.objective.of(example)
+            shown = objective.as_prompt(example)
+            ids, tokenizer = example.streams[shown.stream].ids, objective.tokenizer_of(shown.stream)
+            lines.append(marked(ids, tokenizer, blanks) if objective.asks_blanks else shown.text)
             for blank in blanks:
                 best = blank.candidates[0]
                 guesses.append({"true": blank.true, "predicted": best.token, "probability": round(best.probability, 4)})
@@ -87,13 +89,15 @@ class Samples:
         # Before its first step a model may well say one word to everything.
         return {"samples": guesses, "warnings": one_word_warning(guesses) if moment.step else []}
 
-    def marked(self, ids: Any, stream: str, blanks: list[Blank]) -> str:
-        """The text as the model reads it, each asked place between > and <: not all of them are [MASK]."""
-        decode, parts, end = self.objective.tokenizer_of(stream).decode, [], 0
-        for blank in blanks:
-            parts += [decode(ids[end : blank.position]), f">{decode(ids[blank.position : blank.position + 1])}<"]
-            end = blank.position + 1
-        return " ".join(part.strip() for part in [*parts, decode(ids[end:])] if part.strip())
+
+def marked(ids: Any, tokenizer: Tokenizer, blanks: list[Blank]) -> str:
+    """The text as the model reads it, each asked place between > and <: not all of them are [MASK]."""
+    parts, end = list[str](), 0
+    for blank in blanks:
+        asked = tokenizer.decode(ids[blank.position : blank.position + 1])
+        parts += [tokenizer.decode(ids[end : blank.position]), f">{asked}<"]
+        end = blank.position + 1
+    return " ".join(part.strip() for part in [*parts, tokenizer.decode(ids[end:])] if part.strip())
 
 
 class AttentionEntropy:

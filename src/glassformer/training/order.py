@@ -1,6 +1,10 @@
 """Which units come at which step: a pure function of (seed, epoch), so that a resumed run goes on exactly."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Int64
 
 from glassformer.data.batch import Batch, BatchConfig, Row, Shapes, collate, plan
 from glassformer.objectives import Objective, Units
@@ -33,8 +37,38 @@ class TrainingOrder:
     def epoch(self, epoch: int) -> list[list[list[Row]]]:
         """The steps of one epoch, each a list of micro-batches; the last may have fewer."""
         rng = generator(self.seed, Purpose.ORDER, epoch)
-        batches = plan(self.units.lengths, self.config, self.objective.max_length, rng)
+        batches = self._one_pass(rng) if self.units.members is None else self._mixed(self.units.members, rng)
         return [batches[i : i + self.per_step] for i in range(0, len(batches), self.per_step)]
+
+    def _one_pass(self, rng: np.random.Generator, among: Int64[np.ndarray, "n"] | None = None) -> list[list[Row]]:
+        """The batches of one pass over all units, or over those `among` them."""
+        if among is None:
+            return plan(self.units.lengths, self.config, self.objective.max_length, rng)
+        batches = plan(self.units.lengths[among], self.config, self.objective.max_length, rng)
+        return [[[int(among[unit]) for unit in row] for row in rows] for rows in batches]
+
+    def _mixed(self, members: Int64[np.ndarray, "units"], rng: np.random.Generator) -> list[list[Row]]:
+        """As many batches as one pass over every member's units has, each of one member, the members in turn by their
+        shares. A member with more than a pass begins another one, whose unit numbers are higher by the number of all
+        units, so that its corruption is a new one."""
+        own = [np.flatnonzero(members == member) for member in range(len(self.units.shares))]
+        passes = [self._one_pass(rng, among) for among in own]
+        turns = in_turn(self.units.shares, sum(map(len, passes)))
+        mixed: list[list[Row]] = []
+        waiting = [deque(batches) for batches in passes]
+        begun = [1] * len(own)
+        for member in turns:
+            if not waiting[member]:
+                offset = begun[member] * len(self.units)
+                again = self._one_pass(rng, own[member])
+                waiting[member].extend([[unit + offset for unit in row] for row in rows] for rows in again)
+                begun[member] += 1
+            mixed.append(waiting[member].popleft())
+        return mixed
+
+    def length(self, row: Row) -> int:
+        """Tokens of the units that share a row."""
+        return int(self.units.lengths[np.asarray(row) % len(self.units)].sum())
 
     def steps_in_epoch(self, epoch: int = 0) -> int:
         """Optimiser steps of one pass over the units (a token budget makes epochs differ by a few)."""
@@ -52,7 +86,20 @@ class TrainingOrder:
 
     def batch(self, epoch: int, rows: list[Row]) -> Batch:
         """The tensors of one micro-batch."""
+        n = len(self.units)
         examples = [
-            [self.units.example(u, generator(self.seed, Purpose.CORRUPTION, epoch, u)) for u in row] for row in rows
+            [self.units.example(u % n, generator(self.seed, Purpose.CORRUPTION, epoch, u)) for u in row] for row in rows
         ]
         return collate(examples, self.objective.tokenizer.pad_id, self.shapes)
+
+
+def in_turn(shares: Sequence[float], number: int) -> list[int]:
+    """Which member each of `number` batches is of: as evenly spread as can be, at any point each member has had its
+    share to within one batch (largest deficit first)."""
+    total, had, turns = sum(shares), [0] * len(shares), list[int]()
+    for n in range(1, number + 1):
+        deficits = [share / total * n - taken for share, taken in zip(shares, had, strict=True)]
+        member = max(range(len(shares)), key=lambda m: (deficits[m], -m))
+        had[member] += 1
+        turns.append(member)
+    return turns

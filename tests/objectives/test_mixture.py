@@ -1,0 +1,331 @@
+"""A mixture hands each batch to one member, as often as its weight says, and otherwise is its members."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_recipe
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from trained import command, refused
+
+from glassformer.data.batch import BatchConfig, Example, collate
+from glassformer.data.corpus import Corpus
+from glassformer.errors import UsageError
+from glassformer.model.config import ModelConfig
+from glassformer.model.transformer import Transformer
+from glassformer.objectives import Objective
+from glassformer.objectives.mixture import MixedUnits, Mixture, MixtureConfig
+from glassformer.predict import Run
+from glassformer.training.engine import Engine
+from glassformer.training.evaluation import FixedQuestions, evaluate
+from glassformer.training.optimisers import OptimizerConfig
+from glassformer.training.order import TrainingOrder, in_turn
+
+TEXTS = tiny_recipe.sentences(60)
+TOKENIZER = tiny_recipe.tokenizer_of(TEXTS)
+CORPUS = Corpus.from_texts(TEXTS, TOKENIZER)
+MIXED = Corpus.mixed([CORPUS, CORPUS])
+
+
+def mixture(*weights: float) -> Mixture:
+    """Masked and causal, by weight."""
+    names = ("masked_lm", "causal_lm")
+    members = [{"objective": {"name": n}, "weight": w} for n, w in zip(names, weights or (1, 1), strict=True)]
+    return Mixture(MixtureConfig.model_validate({"members": members}), TOKENIZER, 16)
+
+
+def model_of(objective: Mixture) -> Transformer:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        sizes = {"n_layers": 2, "d_model": 12, "n_heads": 3, "d_ff": 20, "max_length": 16, "dropout": 0.0}
+        return Transformer(ModelConfig(family="decoder", **sizes), TOKENIZER.vocab_size, objective.heads())
+
+
+def order_of(objective: Mixture, per_step: int = 1, size: int = 4) -> TrainingOrder:
+    return TrainingOrder(objective.units(MIXED), objective, BatchConfig(size=size), 7, per_step)
+
+
+def members_in(order: TrainingOrder, epoch: int) -> list[int]:
+    """The member of each micro-batch of an epoch."""
+    return [order.batch(epoch, rows).member for step in order.epoch(epoch) for rows in step]
+
+
+# ---------------------------------------------------------------------------------------------------------- the order
+
+
+@given(st.lists(st.floats(0.05, 5), min_size=2, max_size=5), st.integers(1, 300))
+def test_every_member_has_its_share_at_any_point(shares: list[float], number: int) -> None:
+    """Off by at most as many batches as there are other members, and for two by one."""
+    turns = in_turn(shares, number)
+    assert len(turns) == number
+    had = np.cumsum([[turn == member for member in range(len(shares))] for turn in turns], axis=0)
+    due = np.outer(np.arange(1, number + 1), np.array(shares) / sum(shares))
+    assert np.abs(had - due).max() <= max(1, len(shares) - 1)
+
+
+def test_a_batch_has_one_member_and_an_even_mixture_sees_every_unit_once() -> None:
+    order = order_of(mixture(1, 1))
+    assert isinstance(order.units, MixedUnits) and len(order.units) == 120
+    for epoch in (0, 1):
+        units = [unit for step in order.epoch(epoch) for rows in step for row in rows for unit in row]
+        assert sorted(units) == list(range(120))
+        for step in order.epoch(epoch):
+            for rows in step:
+                assert len({order.units.members[unit] for row in rows for unit in row}) == 1
+        assert members_in(order, epoch) == [0, 1] * 15
+    assert order.epoch(0) != order.epoch(1)
+
+
+def test_a_heavy_member_begins_another_pass_with_new_corruption() -> None:
+    """With three times the weight it has 3 of 4 batches, sees its 60 texts, and then each again, hidden otherwise."""
+    objective = mixture(3, 1)
+    order = order_of(objective)
+    members = Counter(members_in(order, 0))
+    assert sum(members.values()) == 30 and abs(members[0] - 22.5) <= 1
+    units = [unit for step in order.epoch(0) for rows in step for row in rows for unit in row]
+    heavy = [unit % 120 for unit in units if order.units.members[unit % 120] == 0]
+    assert sorted(heavy[:60]) == list(range(60)) and len(heavy) > 80 and max(Counter(heavy).values()) == 2
+    assert len(set(units)) == len(units)  # a second time is another number, of which the corruption comes
+    differ = 0
+    for unit in range(60):
+        first, second = (order.batch(0, [[number]]) for number in (unit, unit + 120))
+        assert first.member == second.member == 0
+        differ += not torch.equal(first.streams["encoder"].input_ids, second.streams["encoder"].input_ids)
+    assert differ > 30
+
+
+def test_a_resumed_order_goes_on_where_it_stopped() -> None:
+    order = order_of(mixture(2, 1), per_step=3)
+    whole = order.steps()
+    steps = [next(whole) for _ in range(25)]
+    for start in (0, 1, 9, 10, 11, 24):
+        assert next(order.steps(start)) == steps[start]
+    tokens = [order.length(row) for row in steps[0][1][0]]
+    assert all(3 <= length <= 11 for length in tokens)
+
+
+# ------------------------------------------------------------------------------------------------- loss and evaluation
+
+
+def batches_of(objective: Mixture, number: int = 6) -> list:
+    """One batch of each member."""
+    units = objective.units(MIXED)
+    found = []
+    for begin in (0, 60):
+        examples = [[units.example(begin + i, np.random.default_rng((3, i)))] for i in range(number)]
+        found.append(collate(examples, TOKENIZER.pad_id))
+    return found
+
+
+def test_numbers_are_those_of_the_member_that_made_the_batch() -> None:
+    objective = mixture()
+    model = model_of(objective)
+    for number, batch in enumerate(batches_of(objective)):
+        name, member = objective.names[number], objective.members[number]
+        logits = model(batch)
+        assert set(logits) == {name} == set(objective.loss(logits, batch)) == set(objective.counts(batch))
+        assert objective.loss(logits, batch)[name].total == member.loss(logits, batch)[name].total
+        assert objective.scores(logits, batch).keys() == member.scores(logits, batch).keys()
+        assert objective.counts(batch)[name] == batch.asked[name].number
+        assert objective.of(batch) is member
+
+
+def gradients(objective: Mixture, batches: list) -> dict[str, torch.Tensor]:
+    """What one update makes of the gradient."""
+    engine = Engine(
+        model_of(objective), objective, OptimizerConfig(), device="cpu", precision="32-true", compiled=False, clip=None
+    )
+    seen: dict[str, torch.Tensor] = {}
+    step = engine._step
+
+    def watched(loss: float, factor: float, asked: int):
+        seen.update({n: p.grad.clone() for n, p in engine.model.named_parameters() if p.grad is not None})
+        seen["loss"] = torch.tensor(loss)
+        return step(loss, factor, asked)
+
+    engine._step = watched
+    engine.update(batches, 0.0, (1, 1))
+    return seen
+
+
+def test_a_step_of_several_members_adds_their_means_by_how_many_batches_they_have() -> None:
+    """Two masked batches and a causal one: 2/3 of the masked mean over both, 1/3 of the causal mean."""
+    objective = mixture()
+    (masked, causal), (other, _) = batches_of(objective), batches_of(objective, 3)
+    alone = [gradients(objective, batches) for batches in ([masked, other], [causal])]
+    together = gradients(objective, [masked, causal, other])
+    for name in together:
+        parts = [own.get(name, torch.zeros_like(together[name])) for own in alone]
+        torch.testing.assert_close(together[name], parts[0] * 2 / 3 + parts[1] / 3, rtol=1e-4, atol=1e-6)
+    again = gradients(objective, [other, masked, causal])
+    torch.testing.assert_close(again["loss"], together["loss"])
+
+
+def test_evaluation_weighs_the_members_and_names_their_numbers() -> None:
+    objective = mixture(3, 1)
+    model = model_of(objective)
+    found = evaluate(model, FixedQuestions(objective.units(MIXED), objective, BatchConfig(size=8)))
+    own = {name: found.means[f"{name}/loss"] for name in objective.names}
+    assert found.loss == pytest.approx(0.75 * own["masked_lm"] + 0.25 * own["causal_lm"])
+    assert {f"{name}/accuracy" for name in own} < set(found.record())
+    causal = objective.members[1]
+    alone = evaluate(model, FixedQuestions(causal.units(CORPUS), causal, BatchConfig(size=8)))
+    assert alone.loss == pytest.approx(own["causal_lm"], rel=1e-5)
+
+
+def seq2seq(label: str, **settings) -> dict:
+    return {"label": label, "objective": {"name": "seq2seq", "prefix": f"{label}: ", **settings}}
+
+
+def made_of(*members: dict, max_length: int = 16) -> Mixture:
+    return Mixture(MixtureConfig.model_validate({"members": members}), TOKENIZER, max_length)
+
+
+def test_members_of_one_kind_share_a_head_and_keep_their_own_numbers() -> None:
+    objective = made_of(seq2seq("one"), seq2seq("two", label_smoothing=0.2))
+    assert [head.name for head in objective.heads()] == ["seq2seq"]
+    assert objective.weights() == {"one": 1.0, "two": 1.0} and objective.shares() == {"one": 0.5, "two": 0.5}
+    pairs = CORPUS.paired(CORPUS)
+    units = objective.units(Corpus.mixed([pairs, pairs]))
+    first, second = (collate([[units.example(n, np.random.default_rng(1))]], 0) for n in (3, 63))
+    logits = {"seq2seq": torch.randn(first.asked["seq2seq"].number, TOKENIZER.vocab_size)}
+    one, two = objective.loss(logits, first)["one"], objective.loss(logits, second)["two"]
+    assert one.count == two.count and one.total != two.total  # the second is smoothed
+    plain = objective.for_evaluation()
+    assert plain.loss(logits, first)["one"].total == plain.loss(logits, second)["two"].total == one.total
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ([seq2seq("one"), seq2seq("one")], "two members of the mixture are called one"),
+        (
+            [{"objective": {"name": "masked_lm"}}, {"label": "b", "objective": {"name": "masked_lm"}, "weight": 0}],
+            "greater than 0",
+        ),
+        ([{"objective": {"name": "masked_lm"}}], "at least 2"),
+        ([{"objective": {"name": "masked_ml"}}] * 2, "did you mean 'masked_lm'"),
+    ],
+)
+def test_mixtures_that_cannot_be(members: list[dict], said: str, tmp_path: Path) -> None:
+    tree = tiny_recipe.tree(tiny_recipe.text_file(tmp_path), objective={"name": "mixture", "members": members})
+    with pytest.raises(UsageError, match=said):
+        wanted = tiny_recipe.parse(tree)
+        Mixture(wanted.objective, TOKENIZER, 16)
+
+
+def test_members_that_need_different_stacks_are_refused(tmp_path: Path) -> None:
+    members = [{"objective": {"name": "masked_lm"}}, {"objective": {"name": "denoising"}}]
+    text = tiny_recipe.text_file(tmp_path)
+    with pytest.raises(UsageError, match="masked_lm needs one stack"):
+        tiny_recipe.train(tiny_recipe.recipe(text, objective={"name": "mixture", "members": members}), tmp_path / "run")
+
+
+def test_heads_that_differ_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from glassformer.objectives.seq2seq import Seq2Seq
+
+    heads = Seq2Seq.heads
+    monkeypatch.setattr(
+        Seq2Seq, "heads", lambda self: [h._replace(weight=len(self.config.prefix)) for h in heads(self)]
+    )
+    with pytest.raises(UsageError, match="three wants another head seq2seq"):
+        made_of(seq2seq("one"), seq2seq("three"))
+
+
+# ------------------------------------------------------------------------------------------------ trained and asked
+
+
+def trained(folder: Path, members: list[dict], **sections: dict) -> Run:
+    text = tiny_recipe.text_file(folder, tiny_recipe.dozen())
+    settings = {
+        "data": {"validation": str(text)},
+        "model": {"d_model": 24, "dropout": 0.0, "positions": "sinusoidal"},
+        "optimizer": {"learning_rate": 0.01},
+        "training": {"steps": 400, "evaluate_every": 200, "checkpoint_every": 200},
+    }
+    for name, section in sections.items():
+        settings[name] = settings.get(name, {}) | section
+    wanted = tiny_recipe.recipe(text, objective={"name": "mixture", "members": members}, **settings)
+    return tiny_recipe.train(wanted, folder / "run")
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_one_body_learns_to_fill_and_to_go_on(tmp_path: Path, accumulate: int) -> None:
+    """The same twelve sentences by both objectives, by heart; each is asked for what it can do."""
+    members = [{"objective": {"name": "masked_lm", "mask_rate": 0.4}}, {"objective": {"name": "causal_lm"}}]
+    run = trained(tmp_path, members, training={"steps": 800 // accumulate, "accumulate": accumulate})
+    assert run.recipe.model.family == "decoder"
+    for n, sentence in enumerate(tiny_recipe.dozen()):
+        words = sentence.split()
+        assert run.fill(" ".join([*words[:2], "[MASK]", *words[3:]])).blanks[0].candidates[0].token == words[2]
+        assert run.generate(words[0]).outputs[0].text == sentence.removeprefix(words[0]), n
+    last = run.metrics()[-1]
+    assert last["causal_lm/loss"] < 0.5 and last["masked_lm/loss"] < 0.1  # the first word of a text cannot be known
+    assert last["loss"] == pytest.approx((last["causal_lm/loss"] + last["masked_lm/loss"]) / 2)
+    assert "".join(run.stream("a3")) == " b3 c3 d3 e3"
+    score = run.score("a3 b3 c3 d3 e3")
+    assert score.kind == "pseudo-perplexity" and score.perplexity < 1.2  # the first member that scores
+    asked = run.attention("a3 [MASK] c3 d3 e3")
+    assert asked.filled is not None and asked.tokens[0] == "[CLS]"
+    assert (np.triu(run.attention("a3 b3 c3").weights, 1) == 0).all()
+    assert command("evaluate", run.path, "--json").json["masked_lm/accuracy"] > 0.9
+    samples = (run.directory.samples / f"step-{last['step']:07d}.txt").read_text()
+    assert ">" in samples and "right" in samples  # of the masked member, and of both
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_tasks_are_told_apart_by_their_prefix(tmp_path: Path) -> None:
+    """The same sources, backwards or as they are; a text without a prefix says which there are."""
+    members = []
+    for label, change in (("same", " ".join), ("back", lambda words: " ".join(reversed(words)))):
+        file = tmp_path / f"{label}.tsv"
+        file.write_text("".join(f"{text}\t{change(text.split())}\n" for text in tiny_recipe.dozen()), encoding="utf-8")
+        members.append(seq2seq(label) | {"data": {"train": str(file), "validation": str(file)}})
+    run = trained(tmp_path, members, training={"steps": 500})
+    prompts = ["same: a1 b1 c1 d1 e1", "back: a1 b1 c1 d1 e1", "back: a2 b2 c2 d2 e2", "same: a3 b3 c3 d3 e3"]
+    answers = [generation.outputs[0].text for generation in run.generate(prompts)]
+    assert answers == ["a1 b1 c1 d1 e1", "e1 d1 c1 b1 a1", "e2 d2 c2 b2 a2", "a3 b3 c3 d3 e3"]
+    assert [generation.text for generation in run.generate(prompts)] == prompts
+    assert "begin it with 'same: ' or 'back: '" in refused("generate", run.path, "a1 b1 c1 d1 e1")
+    assert "no blanks" in refused("fill", run.path, "same: a1 [MASK]")
+    cross = run.attention("back: a1 b1 c1 d1 e1", kind="cross")
+    assert cross.tokens[:2] == ["e1", "d1"] and cross.keys is not None and cross.keys[-1] == "[SEP]"
+    assert {"same/loss", "back/loss"} < set(run.metrics()[-1])
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_it_does_not_learn_shuffled_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is learned by heart above is in the targets."""
+    loss = Objective.loss
+
+    def shuffled(self, logits, batch):
+        if not torch.is_grad_enabled():
+            return loss(self, logits, batch)
+        asked = {
+            name: one._replace(targets=one.targets[torch.randperm(len(one.targets))])
+            for name, one in batch.asked.items()
+        }
+        return loss(self, logits, batch._replace(asked=asked))
+
+    monkeypatch.setattr(Objective, "loss", shuffled)
+    members = [{"objective": {"name": "masked_lm", "mask_rate": 0.4}}, {"objective": {"name": "causal_lm"}}]
+    last = trained(tmp_path, members).metrics()[-1]
+    assert min(last["causal_lm/loss"], last["masked_lm/loss"]) > 1.5
+
+
+def test_every_member_is_previewed() -> None:
+    """A shipped mixture of three tasks shows examples of each, which begin with its prefix."""
+    found = command("preview", "text-to-text-demo", "--count", "7", "--json").json
+    read = ["".join(one["streams"][0]["tokens"]).replace("▁", " ") for one in found]
+    for prefix in ("paraphrase: ", "answer: ", "translate: "):
+        assert any(text.startswith(prefix) for text in read), read
+
+
+def test_an_example_keeps_its_member() -> None:
+    units = mixture().units(MIXED)
+    example = units.example(60, np.random.default_rng(1))
+    assert isinstance(example, Example) and example.member == 1 and set(example.streams) == {"decoder"}
