@@ -6,6 +6,7 @@ Results go to docs/results/demo.json.
 """
 
 import argparse
+import difflib
 import json
 import subprocess
 import sys
@@ -27,6 +28,9 @@ def worker(seed: int, folder: Path) -> dict[str, Any]:
     run = demo.demo(folder / "mlm-demo", [f"seed={seed}"])
     seconds = time.perf_counter() - began
     learned, held_out = (run.cloze(cloze("facts", part)) for part in ("train", "heldout"))
+    began = time.perf_counter()
+    pairs = of_pairs(demo.demo_pairs(folder / "seq2seq-demo", [f"seed={seed}"]))
+    pairs["seconds"] = round(time.perf_counter() - began, 1)
     trained = [record for record in run.metrics() if record["event"] == "train"]
     return {
         "seed": seed,
@@ -39,7 +43,42 @@ def worker(seed: int, folder: Path) -> dict[str, Any]:
         "steps": trained[-1]["step"],
         "seconds": round(seconds, 1),
         "peak_memory_mib": round(peak_memory() / 2**20),
+        "pairs": pairs,
     }
+
+
+def of_pairs(run: Any) -> dict[str, Any]:
+    """How much of the built-in pairs the encoder-decoder says exactly, and the BLEU of its answers to held-out sources,
+    beside that of saying the source again and of the target of the nearest source that it has learned."""
+    import sacrebleu
+
+    from glassformer.data.pairs import BUILTIN_KINDS, builtin_pairs
+    from glassformer.demo import said
+
+    found: dict[str, Any] = {}
+    for part in ("train", "heldout"):
+        answers = said(run, part)
+        found |= {
+            f"{part}_pairs": len(answers),
+            f"{part}_exact": sum(a.mark == "right" for a in answers) / len(answers),
+        }
+    texts = {one.pair: one.text for one in answers}
+    for kind in BUILTIN_KINDS:
+        known, asked = ([*builtin_pairs(f"builtin:pairs/{part}/{kind}")] for part in ("train", "heldout"))
+        nearest = [difflib.get_close_matches(p.source, [k.source for k in known], n=1, cutoff=0)[0] for p in asked]
+        target_of = {k.source: k.target for k in known}
+        said_by = {
+            "model": [texts[p] for p in asked],
+            "copying": [p.source for p in asked],
+            "nearest_pair": [target_of[n] for n in nearest],
+        }
+        metric = sacrebleu.BLEU()
+        found[kind] = {
+            name: round(metric.corpus_score(guesses, [[p.target for p in asked]]).score, 1)
+            for name, guesses in said_by.items()
+        }
+        found["signature"] = str(metric.get_signature())
+    return found
 
 
 def main() -> None:

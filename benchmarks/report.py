@@ -56,7 +56,32 @@ def demo(record: dict[str, Any]) -> str:
         for run in record["runs"]
     ]
     heading = ("seed", "loss over the blanks", "right", "held-out wordings right", "most frequent word")
-    return "## The demo\n\n`python benchmarks/demo.py`\n\n" + table((*heading, "seconds in all", "peak MiB"), rows)
+    facts = table((*heading, "seconds in all", "peak MiB"), rows)
+    return "\n\n".join(["## The demo", "`python benchmarks/demo.py`", facts, *demo_pairs(record["runs"])])
+
+
+def demo_pairs(runs: list[dict[str, Any]]) -> list[str]:
+    """What the encoder-decoder of the demo learns."""
+    rows = []
+    for run in runs:
+        pairs = run["pairs"]
+        exact = (f"{pairs[f'{part}_exact']:.1%} of {pairs[f'{part}_pairs']}" for part in ("train", "heldout"))
+        kinds = (pairs[kind] for kind in ("paraphrase", "answer", "translation"))
+        bleu = (f"{k['model']:.0f} ({k['copying']:.0f}, {k['nearest_pair']:.0f})" for k in kinds)
+        rows.append((run["seed"], *exact, *bleu, f"{pairs['seconds']:.0f}"))
+    heading = (
+        "seed",
+        "pairs learned, exactly",
+        "held-out pairs, exactly",
+        "paraphrase",
+        "answer",
+        "translation",
+        "seconds",
+    )
+    words = f"""The encoder-decoder: greedy answers that are exactly the target, and BLEU of the held-out pairs by kind;
+        in brackets behind it the BLEU of saying the source again, and of the target of the nearest source that was
+        learned (by difflib). {runs[0]["pairs"]["signature"]}"""
+    return [paragraph(words), table(heading, rows)]
 
 
 def peer_settings(settled: dict[str, Any]) -> str:

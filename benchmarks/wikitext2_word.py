@@ -71,11 +71,13 @@ def guesses(run: Run) -> tuple[list[Attention], list[Attention]]:
 def first_blank_only(run: Run, prompt: Prompt) -> Prompt:
     """The text with its first asked word as the only [MASK]; what else the corruption changed is put right."""
     [(head, asked)] = prompt.example.asked.items()
-    ids = prompt.example.streams["encoder"].ids.copy()
+    stream = prompt.example.streams["encoder"]
+    ids = stream.ids.copy()
     ids[asked.positions] = asked.targets
     ids[asked.positions[0]] = run.tokenizer.mask_id
     example = prompt.example._replace(
-        streams={"encoder": ids}, asked={head: asked._replace(positions=asked.positions[:1], targets=asked.targets[:1])}
+        streams={"encoder": stream._replace(ids=ids)},
+        asked={head: asked._replace(positions=asked.positions[:1], targets=asked.targets[:1])},
     )
     return Prompt(prompt.text, example, [run.tokenizer.token(int(token)) for token in ids])
 

@@ -171,3 +171,14 @@ def test_fresh_weights_are_a_function_of_the_seed(text: Path, implementation: st
     three = model_for(wanted.model_copy(update={"seed": 2}), objective).state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert any(not torch.equal(one[name], three[name]) for name in one)
+
+
+def test_of_a_single_file_the_end_is_held_out(tmp_path: Path) -> None:
+    """At the character, where data.document=file says that the text is one; nothing is lost and nothing comes twice."""
+    words = " ".join(sentences(60))
+    file = tmp_path / "one.txt"
+    file.write_text(words, encoding="utf-8")
+    wanted = recipe(file, data={"document": "file", "validation_share": 0.1}, objective={"units": "stream"})
+    train, validation = (documents_for(wanted, part) for part in ("train", "validation"))
+    assert train == [words[: int(0.9 * len(words))]] and train[0] + validation[0] == words
+    assert assemble(wanted).validation.n_documents == 1

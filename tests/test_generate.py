@@ -168,7 +168,33 @@ def test_a_permutation_model_fills_its_blanks(tmp_path: Path, layout: str) -> No
     assert seen.tokens == ["[CLS]", "a3", "[MASK]", "c3", "d3", "e3", "[SEP]"]
     assert seen.keys == ["[CLS]", "a3", "c3", "d3", "e3", "[SEP]"] and seen.weights.shape == (2, 3, 7, 6)
     assert seen.filled is not None and seen.tokens[seen.filled.blanks[0].position] == "[MASK]"
-    assert "does not generate" in refused("generate", run.path, "a3")
+    for order in ("surest", "left", "right", "random"):
+        assert run.generate("a3 [MASK] [MASK] d3 [MASK]", order=order).outputs[0].text == tiny_recipe.dozen()[3]
+    assert "".join(run.stream("[MASK] b2 [MASK] d2 e2")) == tiny_recipe.dozen()[2]
+    assert "there is no blank" in refused("generate", run.path, "a3")
+    assert "a beam grows texts at their end" in refused("generate", run.path, "a3 [MASK]", "--beam", "2")
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("order", ["surest", "left", "right", "random"])
+def test_each_word_that_is_written_is_seen_by_the_next(tmp_path: Path, order: str) -> None:
+    """Texts of one word, said four times: drawn blank by blank, each of 12 texts still has one word only."""
+    text = tiny_recipe.text_file(tmp_path, [f"{word} {word} {word} {word}" for word in ("sun", "moon", "star")] * 4)
+    run = tiny_recipe.train(
+        tiny_recipe.recipe(
+            text,
+            objective={"name": "permutation_lm", "asked_share": 0.7},
+            data={"validation": str(text)},
+            model={"d_model": 24, "dropout": 0.0, "positions": "sinusoidal"},
+            optimizer={"learning_rate": 0.01},
+            training={"steps": 300, "evaluate_every": 300, "checkpoint_every": 300},
+        ),
+        tmp_path / "run",
+    )
+    drawn = run.generate("[MASK] [MASK] [MASK] [MASK]", sample=True, number=12, order=order, seed=3).outputs
+    words = [set(output.text.split()) for output in drawn]
+    assert all(len(one) == 1 for one in words) and len(set.union(*words)) > 1
+    assert all(-3 < output.log_probability < -0.2 for output in drawn)  # the first word is one of three
 
 
 # --------------------------------------------------------------------------------------------------- a run is asked

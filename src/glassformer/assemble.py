@@ -132,6 +132,10 @@ def _own_rows(recipe: Recipe, part: Split) -> list[tuple[str, str | None]]:
         rows = list(read_pairs(place.source, place.targets, data.column, data.target_column))
     else:
         rows = [(text, None) for text in read_documents(place.source, recipe.data.column, recipe.data.document)]
+    if place.is_cut and recipe.data.document == "file" and len(rows) == 1:
+        text = rows[0][0]
+        border = int(len(text) * (1 - recipe.data.validation_share))
+        return [(text[:border] if part == "train" else text[border:], None)]
     if place.is_cut:
         parts = split(rows, recipe.data.validation_share, recipe.seed, key=lambda row: row[0])
         return parts[0 if part == "train" else 1]

@@ -225,6 +225,10 @@ def generate(
     max_tokens: Annotated[int, typer.Option(min=1, help="stop after so many tokens")] = 128,
     num: Annotated[int, typer.Option(min=1, help="texts for each prompt")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="sample: the same seed gives the same texts")] = 1,
+    order: Annotated[
+        Literal["surest", "left", "right", "random"],
+        typer.Option(help="models that fill blanks in any order: which comes next"),
+    ] = "surest",
     file: Annotated[Path | None, typer.Option(help="a file with one text in each line")] = None,
     stream: Annotated[bool | None, typer.Option(help="show a text as it grows; on a terminal that is so")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print a line of JSON for each text")] = False,
@@ -244,6 +248,7 @@ def generate(
     settings: dict[str, Any] = {"beam": beam, "length_penalty": length_penalty, "sample": sample}
     settings |= {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     settings |= {"repetition_penalty": repetition_penalty, "max_tokens": max_tokens, "number": num, "seed": seed}
+    settings |= {"order": order}
     as_it_grows = stream if stream is not None else (sys.stdout.isatty() and beam == 1 and num == 1 and not as_json)
     trained = load(run)
     asking = not texts and file is None and sys.stdin.isatty()

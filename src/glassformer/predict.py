@@ -21,6 +21,7 @@ from glassformer.data.builtin import Cloze
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer, Tokenizers
 from glassformer.decoding import DecodingConfig, Prompts, check_decoding
+from glassformer.decoding.any_order import fill_in
 from glassformer.decoding.beam import beam_search
 from glassformer.decoding.sampling import sample, stream
 from glassformer.errors import GlassformerError, UsageError, nearest
@@ -247,7 +248,8 @@ class Run:
     def generate(self, texts: list[str], **settings: Any) -> list[Generation]: ...
     def generate(self, texts: str | list[str], **settings: Any) -> Generation | list[Generation]:
         """Go on with a text, or answer a source (Generation); or several ([Generation, ...]). `settings` are those of
-        DecodingConfig: beam=4, or sample=True with temperature, top_k, top_p; max_tokens, number, seed.
+        DecodingConfig: beam=4, or sample=True with temperature, top_k, top_p; max_tokens, number, seed. A permutation
+        model writes the words of a text's blanks one after another, in the `order` that is asked for.
 
         Raises UsageError for a model that does not generate, for settings that do not go together, and for a text that
         the model cannot read.
@@ -261,7 +263,10 @@ class Run:
             asked = [self.objective.ask("generate", text) for text in texts[start : start + BATCH]]
             for objective, prompts in itertools.groupby(asked, lambda prompt: self.objective.of(prompt.example)):
                 own = list(prompts)
-                found = search(self._generating, self._begun(objective, own), config)
+                if objective.any_order:
+                    found = fill_in(self.model, objective, own, config)
+                else:
+                    found = search(self._generating, self._begun(objective, own), config)
                 for prompt, answers in zip(own, found, strict=True):
                     said = ((objective.text_of(prompt, a.ids), a.log_probability, a.finished) for a in answers)
                     generations.append(Generation(prompt.text, [Output(*one) for one in said]))
@@ -298,6 +303,10 @@ class Run:
             raise UsageError("several texts are weighed at a time, and cannot be shown as they come", "without stream")
         prompt, ids, shown = self.objective.ask("generate", text), list[int](), ""
         objective = self.objective.of(prompt.example)
+        if objective.any_order:
+            [[answer]] = fill_in(self.model, objective, [prompt], config)
+            yield objective.text_of(prompt, answer.ids)
+            return
         for [token] in stream(self._generating, self._begun(objective, [prompt]), config):
             ids.append(token.id)
             said = objective.text_of(prompt, ids)

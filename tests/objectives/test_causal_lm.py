@@ -1,5 +1,7 @@
 """Causal language modelling: every token asked once, from what stands before it."""
 
+from itertools import chain
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -61,3 +63,22 @@ def test_what_is_generated_stands_behind_the_prompt(texts):
         assert objective.text_of(prompt, [*rest, tokenizer.sep_id]) == joined
     with pytest.raises(UsageError, match="from left to right"):
         objective.prompt("mars is [MASK]")
+
+
+@pytest.mark.parametrize("overlap", [0, 1, 5, 9])
+def test_an_evaluation_may_read_again_what_stood_before(tokenizer, corpus, overlap):
+    """Each token is asked once, behind at least `overlap` others; training does not read anything twice."""
+    config = CausalLMConfig(units="stream", evaluation_overlap=overlap)
+    objective = CausalLM(config, tokenizer, 13)
+    plain = objective.units(corpus)
+    units = objective.for_evaluation().units(corpus)
+    examples = [units.example(n, np.random.default_rng(1)) for n in range(len(units))]
+    asked = [example.asked[HEAD].targets.tolist() for example in examples]
+    whole = [plain.example(n, np.random.default_rng(1)).asked[HEAD].targets.tolist() for n in range(len(plain))]
+    assert list(chain.from_iterable(asked)) == list(chain.from_iterable(whole))
+    for index, example in enumerate(examples):
+        assert len(example.streams["decoder"].ids) == units.lengths[index] <= 13
+        assert index == 0 or example.asked[HEAD].positions.min() >= overlap
+    assert (len(units) > len(plain)) == (overlap > 0)
+    with pytest.raises(UsageError, match="nothing of a row"):
+        CausalLM(CausalLMConfig(evaluation_overlap=13), tokenizer, 13)

@@ -62,7 +62,11 @@ class DataConfig(Config):
         description="what one document of a text file is; auto: paragraphs if there are 20, else lines",
     )
     validation_share: float = Field(
-        0.05, gt=0, lt=1, description="the share of the documents held out when no validation is given"
+        0.05,
+        gt=0,
+        lt=1,
+        description="the share of the documents held out when no validation is given; of a single one that is a whole "
+        "file (data.document=file), its end",
     )
 
 

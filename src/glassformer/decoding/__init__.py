@@ -1,6 +1,6 @@
 """How a text grows from a prompt: which tokens are taken, and when it ends. Knows models by one call, `step`."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -34,6 +34,9 @@ class DecodingConfig(Config):
     max_tokens: int = Field(128, ge=1, description="stop after so many tokens, if not at an end before")
     number: int = Field(1, ge=1, description="texts for each prompt: samples, or the best of the beam")
     seed: int = Field(1, ge=0, lt=2**32, description="sample: the same seed gives the same texts")
+    order: Literal["surest", "left", "right", "random"] = Field(
+        "surest", description="models that fill blanks in any order: which comes next"
+    )
 
 
 def check_decoding(config: DecodingConfig) -> None:

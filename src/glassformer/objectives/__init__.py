@@ -90,6 +90,8 @@ class Objective(ABC, Generic[C]):
     """Whether its data are pairs: a corpus whose `targets` are a second one."""
     appends: ClassVar[bool] = True
     """Whether a generated text only grows at its end, so that it can be shown as it comes."""
+    any_order: ClassVar[bool] = False
+    """Whether a text can grow inside too: one blank is filled after another (`filled`), each seen by the next."""
     asks_blanks: ClassVar[bool] = True
     """Whether what is asked belongs to the asked place itself, and not behind it."""
 
@@ -210,6 +212,10 @@ class Objective(ABC, Generic[C]):
         grown = stream._replace(ids=np.concatenate([stream.ids, np.asarray(ids, dtype=np.int64)]))
         place = asked._replace(positions=np.array([len(grown.ids) - 1]))
         return prompt._replace(example=Example(prompt.example.streams | {asked.stream: grown}, {head: place}))
+
+    def filled(self, prompt: Prompt, blank: int, token: int) -> Prompt:
+        """A prompt of which one blank, counted from 0, is filled; where `any_order` says that there are such."""
+        raise NotImplementedError
 
     def text_of(self, prompt: Prompt, ids: Sequence[int]) -> str:
         """What has been generated from a prompt, as a text, without the token that ended it."""

@@ -17,6 +17,7 @@ from pydantic import Field
 from glassformer.config import Config
 from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
+from glassformer.data.tokenizer import Tokenizer
 from glassformer.data.windows import StreamWindows, pieces
 from glassformer.errors import UsageError
 from glassformer.objectives import Objective, Prompt, Units
@@ -34,6 +35,12 @@ class CausalLMConfig(Config):
         "where batch.layout=packed lays several into a row; stream: all texts one after another, [SEP] between, cut "
         "into full rows of max_length, in which a text sees what stood before it",
     )
+    evaluation_overlap: int = Field(
+        0,
+        ge=0,
+        description="units=stream: so many tokens of a row of an evaluation are those at the end of the row before it, "
+        "read again but not asked: at least so much stands before every asked token",
+    )
 
 
 class CausalLM(Objective[CausalLMConfig]):
@@ -43,6 +50,29 @@ class CausalLM(Objective[CausalLMConfig]):
     asks_blanks = False
     family = "decoder"
 
+    overlap = 0
+    """Tokens of a row that were asked in the row before it."""
+
+    def __init__(
+        self,
+        config: CausalLMConfig,
+        tokenizer: Tokenizer,
+        max_length: int,
+        target_tokenizer: Tokenizer | None = None,
+    ) -> None:
+        super().__init__(config, tokenizer, max_length, target_tokenizer)
+        if config.evaluation_overlap >= max_length:
+            raise UsageError(
+                f"objective.evaluation_overlap={config.evaluation_overlap} leaves nothing of a row to be asked",
+                f"use less than model.max_length={max_length}",
+            )
+
+    def for_evaluation(self) -> "CausalLM":
+        """With rows that overlap, where the configuration says so."""
+        other = CausalLM(self.config, self.tokenizer, self.max_length, self.target_tokenizer)
+        other.overlap = self.config.evaluation_overlap
+        return other
+
     def units(self, corpus: Corpus) -> Units:
         """Documents between two [SEP], or rows of one stream of tokens."""
         return CausalRows(self, corpus) if self.config.units == "stream" else CausalDocuments(self, corpus)
@@ -51,10 +81,11 @@ class CausalLM(Objective[CausalLMConfig]):
         """One head over the vocabulary, read everywhere."""
         return [HeadSpec(HEAD, self.tokenizer.vocab_size, tied=True, bias=False)]
 
-    def example(self, ids: Int64[np.ndarray, "T_plus_1"]) -> Example:
-        """All tokens but the last are read, all but the first are asked."""
+    def example(self, ids: Int64[np.ndarray, "T_plus_1"], known: int = 0) -> Example:
+        """All tokens but the last are read, all but the first are asked, or of these all behind the first `known`."""
         targets = ids[1:]
         positions = np.flatnonzero(targets != self.tokenizer.unk_id)
+        positions = positions[positions >= known]
         asked = Asked(positions, targets[positions], "decoder")
         return Example({"decoder": Stream(ids[:-1], causal=True)}, {HEAD: asked})
 
@@ -119,13 +150,15 @@ class CausalDocuments(Units):
 
 
 class CausalRows(Units):
-    """Rows of one stream of all documents. Neighbouring rows share one token: the last asked is the next one read."""
+    """Rows of one stream of all documents. Neighbouring rows share one token, the last asked being the next one read,
+    and in an evaluation as many more as the objective says."""
 
     def __init__(self, objective: CausalLM, corpus: Corpus) -> None:
         self.objective = objective
-        self.windows = StreamWindows(corpus, objective.tokenizer.sep_id, objective.max_length + 1, overlap=1)
+        overlap = objective.overlap + 1
+        self.windows = StreamWindows(corpus, objective.tokenizer.sep_id, objective.max_length + 1, overlap)
         self.lengths = self.windows.lengths - 1
 
     def example(self, index: int, rng: np.random.Generator) -> Example:
         """Row `index`."""
-        return self.objective.example(self.windows[index][0])
+        return self.objective.example(self.windows[index][0], self.objective.overlap if index else 0)

@@ -162,7 +162,7 @@ class Mixture(Objective[MixtureConfig]):
         if what == "read":
             blanks = self.tokenizer.mask_id in self.tokenizer.encode(text, allow_mask=True).ids
             what = "fill" if self.fills and (blanks or not self.generates) else "generate"
-        able = [n for n, m in enumerate(self.members) if (m.fills if what == "fill" else m.generates)]
+        able = [n for n, m in enumerate(self.members) if (m.fills if what == "fill" else m.generates or m.any_order)]
         if not able:
             names = ", ".join(self.names)
             raise UsageError(f"no member of this mixture can {what}: {names}", "ask for what its members do")

@@ -47,6 +47,7 @@ class PermutationLM(Objective[PermutationLMConfig]):
     asked."""
 
     Config = PermutationLMConfig
+    any_order = True
     asks_blanks = False
 
     def __init__(
@@ -106,6 +107,10 @@ class PermutationLM(Objective[PermutationLMConfig]):
                 "beside one at each end",
                 "shorten it, or train with a larger model.max_length",
             )
+        return self.with_blanks(text, ids)
+
+    def with_blanks(self, text: str, ids: Int64[np.ndarray, "T"]) -> Prompt:
+        """The same of a text's tokens, a [MASK] at each blank."""
         blanks = np.flatnonzero(ids == self.tokenizer.mask_id)
         known = np.flatnonzero(ids != self.tokenizer.mask_id)
         stream = Stream(
@@ -117,6 +122,14 @@ class PermutationLM(Objective[PermutationLMConfig]):
         asked = Asked(np.arange(len(known), len(ids)), np.full(len(blanks), NOT_ASKED))
         tokens = [self.tokenizer.token(int(token)) for token in stream.ids]
         return Prompt(text, Example({"encoder": stream}, {HEAD: asked}), tokens)
+
+    def filled(self, prompt: Prompt, blank: int, token: int) -> Prompt:
+        """The prompt with the word `token` at one of its blanks, which is no longer asked, and seen by all."""
+        stream = prompt.example.streams["encoder"]
+        assert stream.positions is not None
+        ids = stream.ids[np.argsort(stream.positions)]
+        ids[np.flatnonzero(ids == self.tokenizer.mask_id)[blank]] = token
+        return self.with_blanks(prompt.text, ids)
 
     def scored(self, text: str) -> list[Example]:
         """An example for each token, which is asked from all the others."""

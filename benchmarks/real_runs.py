@@ -1,0 +1,307 @@
+"""Real trainings on public data: run, evaluated by what each is to be measured by, and kept as numbers and samples.
+
+    python benchmarks/real_runs.py NAME [NAME ...] --data DIR [--runs runs]
+
+DIR holds folders as `tinyshakespeare/input.txt`, `wikitext-2/{train,valid,test}.txt` and
+`multi30k-de-en/{train,val,test_2016_flickr}.{de,en}`. A run that was stopped goes on where it stopped, when the script
+is started again. Results go to docs/results/real_runs.json, NAME.png (the curve) and NAME-samples.md.
+"""
+
+import argparse
+import json
+import math
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import glassformer as gf
+from glassformer.baselines.ngram import NGram, rows_of
+from glassformer.data.batch import Example
+from glassformer.data.windows import StreamWindows
+from glassformer.look.report import compare_runs
+from glassformer.model.transformer import count_parameters
+from glassformer.predict import Run
+from glassformer.randomness import Purpose, generator
+from glassformer.run import RunDirectory, describe_environment
+from glassformer.snapshot import write_text_durably
+from glassformer.training.checkpoints import checkpoint_steps
+from glassformer.training.observers import answer_examples
+
+RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
+FILE = RESULTS / "real_runs.json"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One real run: a recipe, where its data lie, and what is reported of it."""
+
+    recipe: str
+    changes: Callable[[Path, Path], list[str]]
+    report: Callable[[Run], tuple[dict[str, Any], str]]
+    """Numbers, and a page of samples."""
+
+
+def wikitext(data: Path, made: Path) -> list[str]:
+    """Each paragraph a document."""
+    parts = (("train", "train"), ("validation", "valid"), ("test", "test"))
+    return [f"data.{part}={data}/wikitext-2/{file}.txt" for part, file in parts]
+
+
+def wikitext_as_one(data: Path, made: Path) -> list[str]:
+    """The standard set of tokens: every line, empty ones too, ends with the word <eos>, and all lines are one text."""
+    made.mkdir(parents=True, exist_ok=True)
+    changes = ["data.document=file"]
+    for part, file in (("train", "train"), ("validation", "valid"), ("test", "test")):
+        lines = (data / "wikitext-2" / f"{file}.txt").read_text(encoding="utf-8").split("\n")
+        lines = lines[:-1] if lines[-1] == "" else lines
+        target = made / f"wikitext-2-{file}.txt"
+        write_text_durably(target, " ".join(f"{line.strip()} <eos>".strip() for line in lines))
+        changes.append(f"data.{part}={target}")
+    return changes
+
+
+def multi30k(data: Path, made: Path) -> list[str]:
+    """German sources, English targets."""
+    parts = (("train", "train"), ("validation", "val"), ("test", "test_2016_flickr"))
+    sides = (("", "de"), ("_targets", "en"))
+    return [f"data.{part}{side}={data}/multi30k-de-en/{file}.{end}" for part, file in parts for side, end in sides]
+
+
+# ----------------------------------------------------------------------------------------------- lines to compare with
+
+
+def asked_pairs(examples: Iterator[Example]) -> np.ndarray:
+    """(token before, target) of everything that is asked. Before a query stands its left neighbour, as the text has it,
+    also where that is asked itself."""
+    found: list[np.ndarray] = []
+    for example in examples:
+        for asked in example.asked.values():
+            stream = example.streams[asked.stream]
+            if not stream.queries:
+                before = stream.ids[asked.positions]
+            else:
+                assert stream.positions is not None
+                places = stream.positions[asked.positions]
+                before = np.where(places > 0, stream.ids[np.maximum(places - 1, 0)], -1)
+            found.append(np.stack([before, asked.targets], axis=1))
+    return np.concatenate(found)
+
+
+def reference_lines(run: Run) -> dict[str, float]:
+    """What counting comes to on the very questions of the validation part: how often each target occurs, and how often
+    behind the token before it. Counted on one pass over the training part."""
+    objective, questions = run.objective, run.questions("validation")
+    size = objective.target_tokenizer.vocab_size
+    units = objective.units(run.corpus("train"))
+    seed = run.recipe.seed
+    learned = asked_pairs(units.example(i, generator(seed, Purpose.CORRUPTION, 0, i)) for i in range(len(units)))
+    asked = asked_pairs(questions.example(int(i)) for i in questions.chosen)
+    learned[learned < 0], asked[asked < 0] = size, size
+    lines = {"uniform": math.log(size)}
+    for name, order in (("unigram", 1), ("bigram", 2)):
+        model = NGram(learned[:, -order:], size)
+        lines[name] = float(-np.log(model.probabilities(asked[:, -order:])).mean())
+    return lines
+
+
+def five_gram(run: Run, split: str) -> float:
+    """The perplexity of an interpolated 5-gram on the same words of the same text, every word but the first."""
+    size = run.tokenizer.vocab_size
+
+    def ids(part: Any) -> np.ndarray:
+        corpus = run.corpus(part)
+        stream = StreamWindows(corpus, run.tokenizer.sep_id, 2)
+        return stream.row(0, corpus.n_tokens + corpus.n_documents)[0]
+
+    model = NGram(rows_of(ids("train"), 5, size), size)
+    return float(np.exp(-np.log(model.probabilities(rows_of(ids(split), 5, size))[1:]).mean()))
+
+
+# --------------------------------------------------------------------------------------------------------- the reports
+
+
+def of_characters(run: Run) -> tuple[dict[str, Any], str]:
+    """Loss over the whole validation part, and three texts."""
+    found = run.evaluate("validation")
+    texts = run.generate(["ROMEO:", "First Citizen:", "What is"], sample=True, temperature=0.8, max_tokens=200, seed=1)
+    page = "\n\n".join(f"```text\n{text.text}{text.outputs[0].text}\n```" for text in texts)
+    return {"validation_loss": found["loss"], "characters_asked": found["count"]}, page
+
+
+def of_words(run: Run) -> tuple[dict[str, Any], str]:
+    """Perplexities over the whole texts, beside counting."""
+    recipe = run.recipe.model_dump()
+    overlap = recipe["objective"]["evaluation_overlap"]
+    numbers: dict[str, Any] = {"stride": recipe["model"]["max_length"] - overlap, "least_context": overlap}
+    for split in ("validation", "test"):
+        found = run.evaluate(split)  # type: ignore[arg-type]
+        numbers |= {f"{split}_perplexity": found["perplexity"], f"{split}_words": found["count"]}
+        numbers[f"{split}_five_gram_perplexity"] = five_gram(run, split)
+    texts = run.generate(["The river", "In 1998 ,"], sample=True, top_p=0.9, max_tokens=60, seed=1)
+    page = "\n\n".join(f"```text\n{text.text}{text.outputs[0].text}\n```" for text in texts)
+    return numbers, page
+
+
+def of_pretraining(run: Run) -> tuple[dict[str, Any], str]:
+    """Loss beside counting on the same questions, and filled examples."""
+    found = run.evaluate("validation")
+    lines = reference_lines(run)
+    numbers = {"validation_loss": found["loss"], "accuracy": found["accuracy"], "asked": found["count"], **lines}
+    numbers["below_bigram"] = lines["bigram"] - found["loss"]
+    return numbers, filled_examples(run)
+
+
+def filled_examples(run: Run) -> str:
+    """A few validation texts as the model was asked them: what was hidden, and what it said."""
+    questions = run.questions("validation")
+    blocks = []
+    for index in questions.chosen[:: max(1, len(questions.chosen) // 6)][:6]:
+        example = questions.example(int(index))
+        shown = run.objective.as_prompt(example)
+        source = example.streams.get("encoder", example.streams[shown.stream])
+        read = run.tokenizer.decode(source.ids[: source.content])
+        lines = [f"read:      {read}"]
+        if run.objective.generates:
+            lines.append(f"was:       {run.objective.text_of(shown, example.asked[next(iter(example.asked))].targets)}")
+            lines.append(f"generated: {answered(run, example)}")
+        else:
+            [(_, blanks)] = answer_examples(run.model, run.objective, questions, [int(index)])
+            pairs = (f"{blank.true} -> {blank.candidates[0].token}" for blank in blanks)
+            lines.append("hidden -> said:  " + ",  ".join(pairs))
+        blocks.append("```text\n" + "\n".join(lines) + "\n```")
+    return "\n\n".join(blocks)
+
+
+def answered(run: Run, example: Example) -> str:
+    """What the model writes for the source of an example."""
+    source = example.streams["encoder"].ids
+    special = run.tokenizer.special_ids - {run.tokenizer.mask_id}
+    text = run.tokenizer.decode([int(i) for i in source if i not in special])
+    return run.generate(re.sub(r"\[S\d+\]", "[MASK]", text), max_tokens=120).outputs[0].text
+
+
+def of_translation(run: Run) -> tuple[dict[str, Any], str]:
+    """BLEU of beam search, twenty translations, the worst five, and cross-attention pictures of the first ones."""
+    import sacrebleu
+
+    data = run.recipe.data
+    sources, targets = (
+        Path(str(place)).read_text(encoding="utf-8").rstrip("\n").split("\n")
+        for place in (data.test, data.test_targets)
+    )
+    metric = sacrebleu.BLEU()
+    numbers: dict[str, Any] = {"sentences": len(sources)}
+    answers: list[str] = []
+    for name, settings in (("greedy", {}), ("beam_5", {"beam": 5, "length_penalty": 1.0})):
+        began = time.perf_counter()
+        answers = [answer.outputs[0].text for answer in run.generate(sources, max_tokens=80, **settings)]
+        numbers[f"{name}_bleu"] = metric.corpus_score(answers, [targets]).score
+        numbers[f"{name}_seconds"] = round(time.perf_counter() - began, 1)
+    numbers["signature"] = str(metric.get_signature())
+    single = sacrebleu.BLEU(effective_order=True)
+    scores = [single.sentence_score(a, [t]).score for a, t in zip(answers, targets, strict=True)]
+    worst = sorted(range(len(scores)), key=lambda n: scores[n])[:5]
+    chosen = list(range(0, len(sources), len(sources) // 20))[:20]
+    lines = ["## Twenty translations", ""]
+    for number, n in enumerate(chosen):
+        lines += translation(sources[n], answers[n], targets[n], scores[n])
+        seen = run.attention(sources[n], kind="cross", target=answers[n])
+        if number < 4:
+            figure = gf.heatmap(seen.weights, seen.tokens, seen.keys or [], layer=len(seen.weights) - 1, head="mean")
+            gf.save(figure, RESULTS / f"multi30k-attention-{number}.png")
+    lines += ["## The five of the lowest sentence BLEU", ""]
+    for n in worst:
+        lines += translation(sources[n], answers[n], targets[n], scores[n])
+    return numbers, "\n".join(lines)
+
+
+def translation(source: str, answer: str, target: str, score: float) -> list[str]:
+    """One translation beside its source and its reference."""
+    return [
+        "```text",
+        f"source:    {source}",
+        f"ours:      {answer}",
+        f"reference: {target}",
+        f"BLEU {score:.0f}",
+        "```",
+        "",
+    ]
+
+
+def input_txt(data: Path, made: Path) -> list[str]:
+    """Tiny Shakespeare."""
+    return [f"data.train={data}/tinyshakespeare/input.txt"]
+
+
+CASES = {
+    "shakespeare-quick": Case("clm-shakespeare-quick", input_txt, of_characters),
+    "shakespeare": Case("clm-shakespeare", input_txt, of_characters),
+    "wikitext2-causal": Case("clm-wikitext2-word", wikitext_as_one, of_words),
+    "multi30k": Case("seq2seq-multi30k", multi30k, of_translation),
+    "wikitext2-permutation": Case("plm-wikitext2", wikitext, of_pretraining),
+    "wikitext2-denoising": Case("denoise-wikitext2", wikitext, of_pretraining),
+    "wikitext2-spans": Case("span-wikitext2", wikitext, of_pretraining),
+}
+
+
+# ------------------------------------------------------------------------------------------------------------- running
+
+
+def trained(name: str, case: Case, options: argparse.Namespace) -> tuple[Run, float | None]:
+    """The finished run, and the seconds from the start of its process to its end (None where it was resumed)."""
+    path = options.runs / name
+    changes = [*case.changes(options.data.resolve(), (options.runs / "texts").resolve()), *options.set]
+    begun = (path / "recipe.yaml").exists()
+    seconds = None
+    if not begun or max(checkpoint_steps(RunDirectory(path)), default=0) < (gf.load(path).recipe.training.steps or 0):
+        command = [sys.executable, "-m", "glassformer.cli", "train", case.recipe, *changes, "--run", str(path)]
+        began = time.perf_counter()
+        subprocess.run([*command, *(["--resume"] if begun else [])], check=True)
+        seconds = None if begun else round(time.perf_counter() - began, 1)
+    return gf.load(path), seconds
+
+
+def main() -> None:
+    """Parse, train, report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+", choices=CASES, metavar="NAME", help=", ".join(CASES))
+    parser.add_argument("--data", type=Path, required=True, help="the folder of the data sets")
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a change to the recipe")
+    options = parser.parse_args()
+    for name in options.names:
+        case = CASES[name]
+        run, seconds = trained(name, case, options)
+        numbers, page = case.report(run)
+        table = compare_runs([run], RESULTS / f"{name}.png")[0]
+        record = {
+            "recipe": case.recipe,
+            "changes": options.set,
+            "machine": describe_environment(),
+            "parameters": count_parameters(run.model),
+            "seconds_of_process": seconds or stored().get(name, {}).get("seconds_of_process"),
+            "seconds_of_training": table["elapsed"],
+            "steps": table["last_step"],
+            "tokens_seen": table["tokens_seen"],
+            "settled": {k: getattr(run.recipe.training, k) for k in ("device", "precision", "compile", "threads")},
+            **numbers,
+        }
+        write_text_durably(FILE, json.dumps(stored() | {name: record}, indent=1) + "\n")
+        write_text_durably(RESULTS / f"{name}-samples.md", f"# {name}\n\n{page}\n")
+        print(json.dumps({key: value for key, value in record.items() if key != "machine"}, indent=1), flush=True)
+
+
+def stored() -> dict[str, Any]:
+    """What earlier calls have written."""
+    return dict(json.loads(FILE.read_text(encoding="utf-8"))) if FILE.exists() else {}
+
+
+if __name__ == "__main__":
+    main()
