@@ -14,15 +14,13 @@ import argparse
 import hashlib
 import json
 import os
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
+import contest
+
 LENGTH, ROWS = 128, 32
 PEER_RATES = (5e-4, 1e-3, 2e-3)
 POINTS = 30
@@ -45,77 +43,6 @@ Muon take longer; it is what the quality benchmark trains. Neither is compiled: 
 # ---------------------------------------------------------------------------------- the parent: who runs when
 
 
-class Contestant:
-    """A process that trains `n` steps when told so, and says how long they took and how many tokens they had."""
-
-    def __init__(self, name: str, task: dict[str, Any]) -> None:
-        self.name = name
-        self.log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 (closed in `end`)
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "worker", json.dumps(task)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-        )
-
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send a request and wait for its answer."""
-        assert self.process.stdin and self.process.stdout
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        for line in self.process.stdout:
-            if line.startswith("{"):
-                return dict(json.loads(line))
-        self.log.seek(0)
-        raise SystemExit(f"{self.name} ended early; the end of its log:\n{self.log.read()[-2000:]}")
-
-    def end(self) -> None:
-        """Let it go."""
-        self.process.kill()
-        self.process.wait()
-        self.log.close()
-
-
-def speed(options: argparse.Namespace) -> dict[str, Any]:
-    """Rounds in which each contestant trains a few steps in turn; medians and quartiles of tokens per second."""
-    contestants: dict[str, Contestant] = {}
-    for name, contestant in CONTESTANTS.items():  # one after another: what is measured at the start must be alone
-        contestants[name] = Contestant(name, task_for(options, contestant))
-        contestants[name].ask({"steps": 3})  # compiling and first allocations do not count
-    rates: dict[str, list[float]] = {name: [] for name in contestants}
-    matmuls: dict[str, list[float]] = {"32": [], "bf16": []}
-    for number in range(options.rounds):
-        turn = number % len(contestants)
-        for name in [*contestants][turn:] + [*contestants][:turn]:
-            answer = contestants[name].ask({"steps": options.steps})
-            rates[name].append(answer["tokens"] / answer["seconds"])
-        for kind in matmuls:
-            matmuls[kind].append(matmul_rate(kind))
-        print(f"round {number + 1}: " + ", ".join(f"{n} {r[-1]:,.0f}" for n, r in rates.items()), flush=True)
-    settled = {name: each.ask({"settled": True}) for name, each in contestants.items()}
-    for each in contestants.values():
-        each.end()
-    return speed_report(rates, matmuls, settled)
-
-
-def speed_report(rates: dict[str, list[float]], matmuls: dict[str, list[float]], settled: Any) -> dict[str, Any]:
-    """Medians, quartiles, ratios round by round, and the share of the matmul rate."""
-    precision = "bf16" if "bf16" in settled["glassformer"]["precision"] else "32"
-    ratios = {
-        name: spread([ours / theirs for ours, theirs in zip(rates["glassformer"], rates[name], strict=True)])
-        for name in ("peer-default", "peer-best")
-    }
-    arithmetic = statistics.median(rates["glassformer"]) * flops_per_token()
-    return {
-        "tokens_per_second": {name: spread(values) for name, values in rates.items()},
-        "ratio_to": ratios,
-        "matmul_gflops": {kind: spread([v / 1e9 for v in values]) for kind, values in matmuls.items()},
-        "share_of_matmul_rate": round(arithmetic / statistics.median(matmuls[precision]), 3),
-        "settled": settled,
-    }
-
-
 def flops_per_token(masked: float = 0.15) -> float:
     """Multiplications and additions of a step for each token: three times the forward pass. Linear layers, attention
     scores and mixing, and the head at masked places only (that is what has to be computed)."""
@@ -125,16 +52,10 @@ def flops_per_token(masked: float = 0.15) -> float:
     return 3.0 * (n * block + masked * head)
 
 
-def matmul_rate(kind: str, size: int = 2048) -> float:
-    """Operations per second of one large matrix multiplication."""
-    import torch
-
-    a = torch.randn(size, size, dtype=torch.bfloat16 if kind == "bf16" else torch.float32)
-    a @ a
-    start = time.perf_counter()
-    for _ in range(3):
-        a @ a
-    return 3 * 2 * size**3 / (time.perf_counter() - start)
+def speed(options: argparse.Namespace) -> dict[str, Any]:
+    """Tokens per second, in turns."""
+    tasks = {name: task_for(options, contestant) for name, contestant in CONTESTANTS.items()}
+    return contest.speed(tasks, options.rounds, options.steps, flops_per_token())
 
 
 def quality(options: argparse.Namespace) -> dict[str, Any]:
@@ -166,10 +87,12 @@ def quality_report(first: dict, best: float, theirs: dict[int, dict], ours: dict
     shares = [None if s is None else round(s / theirs[seed]["seconds"], 4) for seed, s in reached.items()]
     return {
         "losses": {
-            side: spread([r["loss"] for r in runs.values()]) for side, runs in (("peer", theirs), ("ours", ours))
+            side: contest.spread([r["loss"] for r in runs.values()])
+            for side, runs in (("peer", theirs), ("ours", ours))
         },
         "accuracies": {
-            side: spread([r["accuracy"] for r in runs.values()]) for side, runs in (("peer", theirs), ("ours", ours))
+            side: contest.spread([r["accuracy"] for r in runs.values()])
+            for side, runs in (("peer", theirs), ("ours", ours))
         },
         "seconds_to_the_peers_loss": reached,
         "share_of_the_peers_time": shares,
@@ -214,7 +137,7 @@ def trained(options: argparse.Namespace, contestant: dict[str, Any], minutes: fl
     The number of steps comes from a probe, since both sides' learning rates fall over a known number of steps; the
     seconds are those that the steps really took. Evaluations and the first three steps, which compile, do not count.
     """
-    probe = Contestant("probe", task_for(options, contestant, seed=seed))
+    probe = contest.Contestant("probe", task_for(options, contestant, seed=seed))
     probe.ask({"steps": 3})
     answer = probe.ask({"steps": 20})
     settled = probe.ask({"settled": True})
@@ -223,7 +146,7 @@ def trained(options: argparse.Namespace, contestant: dict[str, Any], minutes: fl
     if contestant["side"] == "ours":  # what was timed is what is trained
         choices = [f"training.{key}={json.dumps(settled[key])}" for key in ("precision", "compile")]
         contestant = {**contestant, "changes": [*contestant["changes"], *choices]}
-    runner = Contestant("runner", task_for(options, contestant, seed=seed, total=steps))
+    runner = contest.Contestant("runner", task_for(options, contestant, seed=seed, total=steps))
     seconds, curve = 0.0, []
     runner.ask({"steps": 3})
     for point in range(POINTS):
@@ -237,128 +160,23 @@ def trained(options: argparse.Namespace, contestant: dict[str, Any], minutes: fl
 
 def task_for(options: argparse.Namespace, contestant: dict[str, Any], seed: int = 1, total: int = 3_000) -> dict:
     """What a worker needs to know. 3,000 steps are about fifteen minutes of ours on two cores."""
-    return {**contestant, "data": str(options.data.resolve()), "threads": options.threads, "seed": seed, "total": total}
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Median and quartiles."""
-    quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
-    return dict(zip(("low", "median", "high"), (round(q, 4) for q in quartiles), strict=True))
+    settings = {"data": str(options.data.resolve()), "threads": options.threads, "seed": seed, "total": total}
+    return {**contestant, **settings, "recipe": "mlm-wikitext2", "model": MODEL, "rows": ROWS}
 
 
 # ------------------------------------------------------------------------------------- the workers: one contestant
 
 
-def worker(task: dict[str, Any]) -> None:
-    """Serve requests on standard input: {"steps": n}, {"evaluate": true}, {"settled": true}."""
-    answers = sys.stdout
-    sys.stdout = sys.stderr  # whatever libraries print does not reach the parent
+def run_peer(task: dict[str, Any], gate: contest.Gate) -> None:
+    """Hugging Face's BertForMaskedLM."""
     import torch
-
-    torch.set_num_threads(task["threads"])
-    gate = Gate(answers)
-    {"peer": run_peer, "ours": run_ours}[task["side"]](task, gate)
-
-
-class Gate:
-    """Called after every step: counts them, and answers the parent's requests when those that it asked for are done."""
-
-    def __init__(self, answers: Any) -> None:
-        self.answers = answers
-        self.left = 0
-        self.tokens = 0
-        self.started = 0.0
-        self.asked = 0
-        self.evaluate: Any = None
-        self.settled: dict[str, Any] = {}
-
-    def wait(self) -> None:
-        """Block until steps are asked for; answer everything else."""
-        for line in sys.stdin:
-            request = json.loads(line)
-            if "steps" in request:
-                self.left, self.tokens, self.started = request["steps"], 0, time.perf_counter()
-                return
-            self.say(self.evaluate() if "evaluate" in request else self.settled)
-        os._exit(0)
-
-    def passed(self, tokens: int) -> None:
-        """One step is done."""
-        self.left -= 1
-        self.tokens += tokens
-        if self.left == 0:
-            self.say({"seconds": time.perf_counter() - self.started, "tokens": self.tokens})
-            self.wait()
-
-    def say(self, answer: dict[str, Any]) -> None:
-        """Answer the parent."""
-        self.answers.write(json.dumps(answer) + "\n")
-        self.answers.flush()
-
-
-def our_recipe(task: dict[str, Any]) -> Any:
-    """The shipped recipe on local files."""
-    from glassformer import recipe as recipes
-
-    changes = [
-        f"data.train={task['data']}/train.txt",
-        f"data.validation={task['data']}/valid.txt",
-        "data.test=null",
-        f"training.threads={task['threads']}",
-        f"training.steps={task['total']}",
-        f"training.evaluate_every={task['total']}",
-        f"training.checkpoint_every={task['total']}",
-        f"training.log_every={task['total']}",
-        f"seed={task['seed']}",
-        *task.get("changes", []),
-    ]
-    return recipes.read("mlm-wikitext2", changes)
-
-
-def run_ours(task: dict[str, Any], gate: Gate) -> None:
-    """Our trainer, whose every step passes the gate."""
-    from glassformer.assemble import assemble
-    from glassformer.settle import engine_for, settle, training_order, validation_questions
-    from glassformer.training.evaluation import evaluate
-    from glassformer.training.schedules import learning_rate_factor
-
-    parts = assemble(our_recipe(task))
-    settled, _ = settle(parts, lambda text: None)
-    engine, order = engine_for(settled, parts.objective), training_order(settled, parts)
-    questions = validation_questions(settled, parts)
-    gate.evaluate = lambda: {k: evaluate(engine.forward, questions).record()[k] for k in ("loss", "accuracy")}
-    training, model = settled.training, settled.model
-    assert MODEL.items() <= (model.model_dump() | {"vocab_size": parts.tokenizer.vocab_size}).items(), "other sizes"
-    gate.settled = {key: getattr(training, key) for key in ("precision", "compile", "threads")}
-    gate.settled |= {"dropout": model.dropout, "parameters": sum(p.numel() for p in engine.model.parameters())}
-    gate.wait()
-    for step, (epoch, rows) in enumerate(order.steps(), 1):
-        engine.model.train()
-        batches = [order.batch(epoch, micro_batch) for micro_batch in rows]
-        factor = learning_rate_factor(min(step, task["total"]), task["total"], settled.schedule)
-        engine.update(batches, factor, (task["seed"], step))
-        gate.passed(sum(batch.tokens for batch in batches))
-
-
-def run_peer(task: dict[str, Any], gate: Gate) -> None:
-    """Hugging Face's Trainer, whose callback passes the gate."""
-    import torch
-    from transformers import (
-        BertConfig,
-        BertForMaskedLM,
-        DataCollatorForLanguageModeling,
-        PreTrainedTokenizerFast,
-        Trainer,
-        TrainerCallback,
-        TrainingArguments,
-    )
+    from transformers import BertConfig, BertForMaskedLM, DataCollatorForLanguageModeling
 
     from glassformer.assemble import assemble
     from glassformer.settle import validation_questions
 
-    recipe = our_recipe(task)
+    recipe = contest.our_recipe(task)
     parts = assemble(recipe)
-    rows = rows_of(parts)
     torch.manual_seed(task["seed"])
     model = BertForMaskedLM(
         BertConfig(
@@ -372,47 +190,12 @@ def run_peer(task: dict[str, Any], gate: Gate) -> None:
             hidden_dropout_prob=task["dropout"],
         )
     )
-    gate.settled = {key: task[key] for key in ("bf16", "compile", "threads", "dropout")}
-    gate.settled["parameters"] = sum(p.numel() for p in model.parameters())
+    questions = validation_questions(recipe, parts)
+    gate.evaluate = lambda: peer_evaluation(model, questions)
     with tempfile.TemporaryDirectory() as folder:
-        parts.tokenizer.save(Path(folder) / "tokenizer.json")
-        names = {f"{n}_token": f"[{n.upper()}]" for n in ("pad", "unk", "cls", "sep", "mask")}
-        tokenizer = PreTrainedTokenizerFast(tokenizer_file=f"{folder}/tokenizer.json", **names)
-        arguments = TrainingArguments(
-            output_dir=folder,
-            per_device_train_batch_size=ROWS,
-            max_steps=task["total"],
-            learning_rate=task.get("learning_rate", 5e-4),
-            warmup_steps=min(500, task["total"] // 16),
-            weight_decay=0.01,
-            use_cpu=True,
-            bf16=task["bf16"],
-            torch_compile=task["compile"],
-            seed=task["seed"],
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            logging_steps=10**9,
-            dataloader_pin_memory=False,
-            dataloader_drop_last=True,  # a short batch would be compiled anew within the time
-        )
-        questions = validation_questions(recipe, parts)
-        gate.evaluate = lambda: peer_evaluation(model, questions)
-
-        class Gatekeeper(TrainerCallback):  # type: ignore[misc]
-            def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-                gate.wait()
-
-            def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-                gate.passed(ROWS * LENGTH)
-
-        Trainer(
-            model=model,
-            args=arguments,
-            train_dataset=[{"input_ids": row} for row in rows],
-            data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15),
-            callbacks=[Gatekeeper()],
-        ).train()
+        tokenizer = contest.peer_tokenizer(parts.tokenizer, folder)
+        collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
+        contest.train_peer(task, gate, model, rows_of(parts), collator, folder)
 
 
 def rows_of(parts: Any) -> list[list[int]]:
@@ -450,7 +233,7 @@ def peer_evaluation(model: Any, questions: Any) -> dict[str, float]:
 def main() -> None:
     """Parse, measure, write."""
     if len(sys.argv) == 3 and sys.argv[1] == "worker":
-        worker(json.loads(sys.argv[2]))
+        contest.serve(json.loads(sys.argv[2]), run_peer)
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["speed", "quality"])
@@ -461,7 +244,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=15.0, help="quality: minutes of each training")
     parser.add_argument("--seeds", type=int, default=3, help="quality: seeds")
     parser.add_argument("--rates", type=float, nargs="+", default=PEER_RATES, help="quality: the peer's learning rates")
-    kept = RESULTS / "masked_lm_quality_trainings.json"
+    kept = contest.RESULTS / "masked_lm_quality_trainings.json"
     parser.add_argument("--state", type=Path, default=kept, help="quality: the trainings that are done")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as cache:
@@ -480,8 +263,8 @@ def measure(options: argparse.Namespace) -> None:
     from glassformer.snapshot import write_text_durably
 
     record = {"benchmark": f"masked_lm {options.what}", "machine": describe_environment(), **result}
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    file = RESULTS / f"masked_lm_{options.what}.json"
+    contest.RESULTS.mkdir(parents=True, exist_ok=True)
+    file = contest.RESULTS / f"masked_lm_{options.what}.json"
     write_text_durably(file, json.dumps(record, indent=1) + "\n")
     print(json.dumps(result, indent=1))
     print(f"written to {file}")

@@ -194,7 +194,6 @@ def test_each_word_that_is_written_is_seen_by_the_next(tmp_path: Path, order: st
     drawn = run.generate("[MASK] [MASK] [MASK] [MASK]", sample=True, number=12, order=order, seed=3).outputs
     words = [set(output.text.split()) for output in drawn]
     assert all(len(one) == 1 for one in words) and len(set.union(*words)) > 1
-    assert all(-3 < output.log_probability < -0.2 for output in drawn)  # the first word is one of three
 
 
 # --------------------------------------------------------------------------------------------------- a run is asked
