@@ -93,6 +93,12 @@ def _refuse_what_does_not_fit(recipe: Recipe, kind: type[Objective], name: str) 
             f"{name} looks both ways, and the relative positions of a decoder tell only what lies behind",
             "use model.family=encoder",
         )
+    segments = recipe.model.segments
+    if segments is not None and segments < kind.segments:
+        raise UsageError(
+            f"{name} tells {kind.segments} segments apart, and model.segments={segments}",
+            f"use model.segments={kind.segments}, or leave it out",
+        )
     data = recipe.data
     of_pairs = (data.train_targets, data.validation_targets, data.test_targets, data.target_column)
     if not kind.pairs and any(value is not None for value in (*of_pairs, recipe.target_tokenizer)):
@@ -128,7 +134,9 @@ def rows_for(recipe: Recipe, part: Split) -> list[tuple[str, str | None]]:
         data = recipe.data
         rows = list(read_pairs(place.source, place.targets, data.column, data.target_column))
     else:
-        rows = [(text, None) for text in read_documents(place.source, recipe.data.column, recipe.data.document)]
+        data = recipe.data
+        texts = read_documents(place.source, data.column, data.document, data.document_start)
+        rows = [(text, None) for text in texts]
     if place.is_cut:
         parts = split(rows, recipe.data.validation_share, recipe.seed, key=lambda row: row[0])
         return parts[0 if part == "train" else 1]
@@ -175,14 +183,17 @@ def corpus_for(
     recipe: Recipe, tokenizers: Tokenizers, part: Split, say: Callable[[str], None] = lambda text: None
 ) -> Corpus:
     """One part of the data as a token store, opened from the cache if it has been tokenised before."""
-    key, pairs = _key(recipe, part), objective_class(recipe).pairs
+    key, kind = _key(recipe, part), objective_class(recipe)
+    pairs = kind.pairs
+    language = recipe.data.language if kind.needs_sentences(recipe.objective) else None
 
     def side(number: int, tokenizer: Tokenizer) -> Corpus:
         def documents() -> list[str]:
             say(f"reading and tokenising the {part} {('sources', 'targets')[number] if pairs else 'texts'}")
             return [row[number] or "" for row in rows_for(recipe, part)]
 
-        return Corpus.cached(f"{key}{number}" if pairs else key, documents, tokenizer, keep_empty=pairs)
+        name = f"{key}{number}" if pairs else key
+        return Corpus.cached(name, documents, tokenizer, keep_empty=pairs, language=language)
 
     corpus = side(0, tokenizers.source)
     return corpus.paired(side(1, tokenizers.target or tokenizers.source)) if pairs else corpus
@@ -196,5 +207,5 @@ def _key(recipe: Recipe, part: Split) -> str:
     if objective_class(recipe).pairs:
         content = pairs_fingerprint(place.source, place.targets, data.column, data.target_column)
     else:
-        content = fingerprint(place.source, data.column, data.document)
+        content = fingerprint(place.source, data.column, data.document, data.document_start)
     return hashlib.sha256(json.dumps([content, split_by]).encode()).hexdigest()

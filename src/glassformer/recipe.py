@@ -83,11 +83,11 @@ def _with_preset(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_family(recipe: Recipe) -> Recipe:
-    """The stacks that the objective needs, where the recipe leaves them open."""
-    if recipe.model.family is not None:
-        return recipe
-    family = find_objective(recipe.model_dump()["objective"]["name"]).family
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"family": family})})
+    """The stacks and segments that the objective needs, where the recipe leaves them open."""
+    kind = find_objective(recipe.model_dump()["objective"]["name"])
+    needed = {"family": kind.family, "segments": kind.segments}
+    still_open = {key: value for key, value in needed.items() if getattr(recipe.model, key) is None}
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update=still_open)})
 
 
 def _check_length(recipe: Recipe) -> None:
