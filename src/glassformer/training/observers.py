@@ -90,7 +90,7 @@ class Samples:
     def marked(self, ids: Any, stream: str, blanks: list[Blank]) -> str:
         """The text as the model reads it, each asked place between > and <: not all of them are [MASK]."""
         decode, parts, end = self.objective.tokenizer_of(stream).decode, [], 0
-        for blank in blanks:
+        for blank in sorted(blanks, key=lambda blank: blank.position):
             parts += [decode(ids[end : blank.position]), f">{decode(ids[blank.position : blank.position + 1])}<"]
             end = blank.position + 1
         return " ".join(part.strip() for part in [*parts, decode(ids[end:])] if part.strip())
