@@ -90,6 +90,12 @@ def _refuse_what_does_not_fit(recipe: Recipe, kind: type[Objective], name: str) 
             f"{name} looks both ways, and the relative positions of a decoder tell only what lies behind",
             "use model.family=encoder",
         )
+    segments = recipe.model.segments
+    if segments is not None and segments < kind.segments:
+        raise UsageError(
+            f"{name} tells {kind.segments} segments apart, and model.segments={segments}",
+            f"use model.segments={kind.segments}, or leave it out",
+        )
     data = recipe.data
     of_pairs = (data.train_targets, data.validation_targets, data.test_targets, data.target_column)
     if not kind.pairs and any(value is not None for value in of_pairs):
@@ -131,7 +137,9 @@ def _own_rows(recipe: Recipe, part: Split) -> list[tuple[str, str | None]]:
         data = recipe.data
         rows = list(read_pairs(place.source, place.targets, data.column, data.target_column))
     else:
-        rows = [(text, None) for text in read_documents(place.source, recipe.data.column, recipe.data.document)]
+        data = recipe.data
+        texts = read_documents(place.source, data.column, data.document, data.document_start)
+        rows = [(text, None) for text in texts]
     if place.is_cut and recipe.data.document == "file" and len(rows) == 1:
         text = rows[0][0]
         border = int(len(text) * (1 - recipe.data.validation_share))
@@ -190,14 +198,17 @@ def corpus_for(
     own = members(recipe)
     if len(own) > 1:
         return Corpus.mixed([corpus_for(member, tokenizers, part, say) for member in own])
-    key, pairs = _key(recipe, part), objective_class(recipe).pairs
+    key, kind = _key(recipe, part), objective_class(recipe)
+    pairs = kind.pairs
+    language = recipe.data.language if kind.needs_sentences(recipe.objective) else None
 
     def side(number: int, tokenizer: Tokenizer) -> Corpus:
         def documents() -> list[str]:
             say(f"reading and tokenising the {part} {('sources', 'targets')[number] if pairs else 'texts'}")
             return [row[number] or "" for row in rows_for(recipe, part)]
 
-        return Corpus.cached(f"{key}{number}" if pairs else key, documents, tokenizer, keep_empty=pairs)
+        name = f"{key}{number}" if pairs else key
+        return Corpus.cached(name, documents, tokenizer, keep_empty=pairs, language=language)
 
     corpus = side(0, tokenizers.source)
     return corpus.paired(side(1, tokenizers.target or tokenizers.source)) if pairs else corpus
@@ -214,5 +225,5 @@ def _key(recipe: Recipe, part: Split) -> str:
     if objective_class(recipe).pairs:
         content = pairs_fingerprint(place.source, place.targets, data.column, data.target_column)
     else:
-        content = fingerprint(place.source, data.column, data.document)
+        content = fingerprint(place.source, data.column, data.document, data.document_start)
     return hashlib.sha256(json.dumps([content, split_by]).encode()).hexdigest()

@@ -188,11 +188,12 @@ class Run:
 
     def unknown_words(self, text: str) -> list[str]:
         """The words of a text that the vocabulary lacks: the model reads them as unknown."""
-        encoded = self.tokenizer.encode(text, allow_mask=True)
-        spans = [
-            span for token, span in zip(encoded.ids, encoded.offsets, strict=True) if token == self.tokenizer.unk_id
-        ]
-        return [text[start:end].strip() for start, end in spans]
+        unknown: list[str] = []
+        for part in self.objective.texts_in(text):
+            encoded = self.tokenizer.encode(part, allow_mask=True)
+            spans = zip(encoded.ids, encoded.offsets, strict=True)
+            unknown += [part[start:end].strip() for token, (start, end) in spans if token == self.tokenizer.unk_id]
+        return unknown
 
     @overload
     def fill(self, texts: str, top: int = 5) -> Filled: ...
@@ -368,8 +369,8 @@ class Run:
     @torch.no_grad()
     def _cloze_batch(self, questions: Sequence[Cloze]) -> list[Answered]:
         prompts = [self._blanks_of(question.text) for question in questions]
-        logits = self.model(self._collate(prompts))
-        [scores] = logits.values()
+        batch = self._collate(prompts)
+        scores = self.model(batch)[next(head for head, asked in batch.asked.items() if asked.number)]
         if len(scores) != len(questions):
             raise UsageError("a cloze question has more than one [MASK]", "one blank for each answer")
         log_probabilities = scores.float().log_softmax(-1)

@@ -76,12 +76,13 @@ def _with_preset(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_family(recipe: Recipe) -> Recipe:
-    """The stacks that the objective needs, where the recipe leaves them open."""
-    if recipe.model.family is not None:
-        return recipe
-    families = [objective_class(member).family for member in members(recipe)]
+    """The stacks and segments that the objective needs, where the recipe leaves them open."""
+    kinds = [objective_class(member) for member in members(recipe)]
+    families = [kind.family for kind in kinds]
     family = next((f for f in ("encoder_decoder", "decoder") if f in families), "encoder")
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"family": family})})
+    needed = {"family": family, "segments": max(kind.segments for kind in kinds)}
+    still_open = {key: value for key, value in needed.items() if getattr(recipe.model, key) is None}
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update=still_open)})
 
 
 def objective_class(recipe: Recipe) -> type[Objective]:

@@ -38,7 +38,7 @@ def recipe_for_text(source: str, changes: dict[str, Any], say: Callable[[str], N
         pairs = list(read_pairs(source, data.train_targets, data.column, data.target_column))
         texts = [text for pair in pairs for text in pair]
     else:
-        texts = list(read_documents(source, data.column, data.document))
+        texts = list(read_documents(source, data.column, data.document, data.document_start))
     tokenizer = changes.get("tokenizer")
     kind = tokenizer.get("kind") if isinstance(tokenizer, dict) else None
     suggested = suggestion(source, texts, kind)

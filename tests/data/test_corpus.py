@@ -223,6 +223,52 @@ def test_a_tokenizer_is_trained_once(tmp_path):
     assert cached_tokenizer("key", _never, own, tmp_path).identity == first.identity
 
 
+# --- sentences ------------------------------------------------------------------------------------
+
+STORY = ["Mars is red. It has two moons.", "Dr. Mars came.\nHe left"]
+
+
+def test_sentences_are_marked_where_a_language_is_named(tmp_path, monkeypatch):
+    """In memory, in a store, and across the batches in which texts are tokenized."""
+    tokenizer = Tokenizer.train(STORY, TokenizerConfig(kind="character", vocab_size=60))
+    marked = Corpus.from_texts(STORY, tokenizer, language="en")
+    pieces = [tokenizer.decode(piece) for piece in np.split(marked.tokens, np.flatnonzero(marked.starts_sentence)[1:])]
+    assert [piece.strip() for piece in pieces] == ["Mars is red.", "It has two moons.", "Dr. Mars came.", "He left"]
+    assert marked.starts_sentence[marked.document_starts[:-1]].all()
+    monkeypatch.setattr(corpus, "_BATCH_CHARACTERS", 5)
+    stored = Corpus.build(STORY, tokenizer, tmp_path / "store", language="en")
+    np.testing.assert_array_equal(stored.starts_sentence, marked.starts_sentence, strict=True)
+    assert stored.identity == marked.identity
+    assert isinstance(stored.starts_sentence, np.memmap)
+
+
+def test_without_a_language_sentences_cost_nothing(tmp_path, monkeypatch):
+    """Nothing is looked for, written or hashed."""
+    monkeypatch.setattr(corpus, "starts_sentence", lambda *args: _never())
+    plain = Corpus.build(STORY, _tokenizer(), tmp_path / "store")
+    assert plain.starts_sentence is None and Corpus.from_texts(STORY, _tokenizer()).starts_sentence is None
+    assert not (tmp_path / "store" / "starts_sentence.bin").exists()
+    assert plain.identity == Corpus.from_texts(STORY, _tokenizer()).identity
+
+
+def test_stores_with_and_without_sentences_are_told_apart(tmp_path):
+    """In both orders, and by language; a damaged array is made anew."""
+    plain = Corpus.cached("key", lambda: STORY, _tokenizer(), tmp_path)
+    english = Corpus.cached("key", lambda: STORY, _tokenizer(), tmp_path, language="en")
+    Corpus.cached("key", lambda: STORY, _tokenizer(), tmp_path, language="de")
+    assert len(list((tmp_path / "corpora").iterdir())) == 3
+    assert plain.starts_sentence is None and english.starts_sentence is not None
+    assert Corpus.cached("key", _never, _tokenizer(), tmp_path).starts_sentence is None
+    assert plain.identity != english.identity
+    marked = np.array(english.starts_sentence)
+    for file in (tmp_path / "corpora").glob("*/starts_sentence.bin"):
+        os.truncate(file, 1)
+    with pytest.raises(AssertionError, match="the cache should have been used"):
+        Corpus.cached("key", _never, _tokenizer(), tmp_path, language="en")
+    again = Corpus.cached("key", lambda: STORY, _tokenizer(), tmp_path, language="en")
+    np.testing.assert_array_equal(again.starts_sentence, marked)
+
+
 # --- real data ------------------------------------------------------------------------------------
 
 

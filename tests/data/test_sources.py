@@ -40,6 +40,43 @@ def test_auto_takes_paragraphs_from_twenty_on(tmp_path, n_paragraphs, expected):
     assert len(_read(source)) == expected
 
 
+def test_a_pattern_says_where_documents_begin(tmp_path):
+    """Headings, as WikiText-2 has them. What stands before the first is a document; blank lines are none."""
+    source = _write(tmp_path / "a.txt", " \nbefore\n = One = \n\n text \r\n = = Part = = \nmore\n = Two = \nend\n")
+    found = ["before", " = One = \n text \n = = Part = = \nmore", " = Two = \nend"]
+    assert _read(source, document_start="^ = [^=]+ = $") == found
+    assert _read((source, source), document_start="^ = [^=]+ = $") == found * 2
+
+
+def test_each_file_and_each_source_begins_a_document(tmp_path):
+    """Also one in which the pattern is not found, as long as it is found in another of the same folder."""
+    _write(tmp_path / "a.txt", "# a\none\n# b\ntwo")
+    _write(tmp_path / "b.txt", "three\nfour")
+    assert _read(str(tmp_path), document_start="^#") == ["# a\none", "# b\ntwo", "three\nfour"]
+
+
+def test_rows_are_grouped_by_a_pattern_too(tmp_path, monkeypatch):
+    """A row is a line, and one that holds several lines is several."""
+    rows = [{"text": text} for text in (" = One = \n", "", "text\n", " = Two = \n", "more\n = Three = \nend\n")]
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=lambda *args, **kwargs: rows))
+    expected = [" = One = \ntext", " = Two = \nmore", " = Three = \nend"]
+    assert _read("hub:a/b", document_start="^ = [^=]+ = $") == expected
+    lines = _write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+    assert _read(lines, document_start="^ = [^=]+ = $") == expected
+
+
+def test_a_pattern_that_cannot_be_or_is_nowhere_is_an_error(tmp_path):
+    source = _write(tmp_path / "a.txt", "Chapter 1\ntext\n")
+    with pytest.raises(UsageError, match=r"data\.document_start='\(' is no regular expression: missing \)"):
+        _read(source, document_start="(")
+    with pytest.raises(UsageError, match=r"'\^Part ' is found in no line of .*a\.txt\nthe first line is 'Chapter 1'"):
+        _read(source, document_start="^Part ")
+    with pytest.raises(UsageError, match=r"data\.document=line and data\.document_start are both given"):
+        _read(source, document="line", document_start="^Chapter ")
+    with pytest.raises(UsageError, match="is empty: it holds no text"):
+        _read(_write(tmp_path / "b.txt", " \n\n"), document_start="^Chapter ")
+
+
 def test_an_unknown_suffix_is_text_and_no_final_newline_is_needed(tmp_path):
     assert _read(_write(tmp_path / "notes.md", "one\ntwo")) == ["one", "two"]
 
@@ -271,6 +308,7 @@ def test_the_fingerprint_follows_content_and_settings_and_nothing_else(tmp_path)
         fingerprint(table),
         fingerprint(one, column="text"),
         fingerprint(one, document="file"),
+        fingerprint(one, document_start="x"),
         fingerprint((one, other)),
         fingerprint((other, one)),
         fingerprint(str(tmp_path)),

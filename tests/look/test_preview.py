@@ -23,6 +23,8 @@ def shown(name: str, texts: list[str]) -> dict:
     kind = find_objective(name)
     objective = kind(kind.Config(), tokenizer, LENGTH)
     corpus = Corpus.from_texts(texts[:3], tokenizer)
+    if kind.needs_sentences(objective.config):
+        corpus = Corpus.from_texts(["\n".join(texts[:2]), "\n".join(texts[2:4])], tokenizer, language="en")
     corpus = replace(corpus, members=(corpus, corpus))  # for a mixture
     if kind.pairs:
         corpus = corpus.paired(Corpus.from_texts(texts[3:6], tokenizer))
@@ -58,6 +60,19 @@ def test_queries_show_where_they_stand(texts):
         assert stream["tokens"][asked["place"]] == "[MASK]"
         assert stream["tokens"][stream["positions"][asked["place"]]] == asked["target"]
         assert f"[MASK]@{stream['positions'][asked['place']]}" in in_words(one)
+
+
+def test_segments_are_shown_on_lines_of_their_own(texts):
+    """[CLS] and the first text, then the second; the pair is asked at [CLS], the place 0."""
+    one = shown("next_sentence", texts)
+    [stream] = one["streams"]
+    lines = in_words(one).splitlines()
+    end = stream["tokens"].index("[SEP]") + 1
+    assert stream["segments"] == [0] * end + [1] * (len(stream["tokens"]) - end)
+    assert lines[0] == "encoder reads:"
+    assert lines[1] == "  segment 0:  " + " ".join(stream["tokens"][:end])
+    assert lines[2] == "  segment 1:  " + " ".join(stream["tokens"][end:])
+    assert "at 0: follows" in lines[3] or "at 0: does not follow" in lines[3]
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -49,8 +49,16 @@ def pairs_of(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
     return Corpus.from_texts(texts, tokenizer).paired(Corpus.from_texts(backwards, tokenizer))
 
 
+def stories_of(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
+    """Documents of three sentences, whose borders are known: the texts, each a sentence."""
+    texts = [tokenizer.decode(corpus.document(n)) for n in range(corpus.n_documents)]
+    return Corpus.from_texts(["\n".join(texts[n : n + 3]) for n in range(0, 12, 3)], tokenizer, language="en")
+
+
 def data_for(objective: Objective, corpus: Corpus) -> Corpus:
-    """Pairs for an objective over pairs."""
+    """Pairs for an objective over pairs, sentences for one that needs them."""
+    if objective.needs_sentences(objective.config):
+        return stories_of(corpus, objective.tokenizer)
     return pairs_of(corpus, objective.tokenizer) if objective.pairs else corpus
 
 
@@ -164,7 +172,7 @@ def check_prompt(objective: Objective, corpus: Corpus) -> None:
     prompt = objective.prompt(f"mars is called the{blank}")
     assert set(prompt.example.streams) == set(known.streams) and set(prompt.example.asked) == set(known.asked)
     assert len(prompt.tokens) == len(prompt.example.streams[prompt.stream].ids)
-    assert all(len(asked.positions) for asked in prompt.example.asked.values())
+    assert any(len(asked.positions) for asked in prompt.example.asked.values())
     with pytest.raises(UsageError, match="at most"):
         objective.prompt("mars " * (MAX_LENGTH + 1))
 
@@ -174,10 +182,13 @@ def check_answer(objective: Objective, corpus: Corpus) -> None:
     example = examples_of(objective, corpus)[0]
     _, logits = logits_for(objective, [example])
     blanks = objective.answer(example, logits, top=3)
-    assert len(blanks) == sum(len(asked.positions) for asked in example.asked.values())
-    for blank in blanks:
+    sizes = {spec.name: spec.size for spec in objective.heads()}
+    classes = [sizes[name] for name, asked in example.asked.items() for _ in asked.positions]
+    assert len(blanks) == len(classes)
+    for blank, size in zip(blanks, classes, strict=True):
         probabilities = [candidate.probability for candidate in blank.candidates]
-        assert len(probabilities) == 3 and sum(probabilities) < 1
+        assert len(probabilities) == min(3, size)
+        assert sum(probabilities) < 1 if size > 3 else sum(probabilities) == pytest.approx(1)
         assert probabilities == sorted(probabilities, reverse=True) and min(probabilities) > 0
         assert blank.true is not None
 
@@ -207,6 +218,7 @@ def test_the_objectives_that_must_be_found():
         "span_corruption",
         "permutation_lm",
         "mixture",
+        "next_sentence",
     } <= set(plugin_names("glassformer.objectives"))
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import UsageError
 from glassformer.objectives import denoising, span_corruption
@@ -14,12 +15,13 @@ from glassformer.objectives.denoising import Denoising, DenoisingConfig, infille
 from glassformer.objectives.span_corruption import SpanCorruption, SpanCorruptionConfig, numbers_of, partition, spans
 
 MASK = 4
+MORE = "One one. two! Three three? Dr saw"
 NOTHING = {"infill_rate": 0.0, "mask_rate": 0.0, "delete_rate": 0.0}
 
 
 @pytest.fixture(scope="module")
 def with_sentinels(texts) -> Tokenizer:
-    return Tokenizer.train([*texts, "one. two! three? "], TokenizerConfig(kind="word", vocab_size=150, sentinels=9))
+    return Tokenizer.train([*texts, MORE], TokenizerConfig(kind="word", vocab_size=150, sentinels=9))
 
 
 def words(number: int) -> np.ndarray:
@@ -72,7 +74,7 @@ def test_each_kind_of_damage_does_what_it_says(with_sentinels):
 
     def damaged(seed: int = 1, **config) -> np.ndarray:
         objective = Denoising(DenoisingConfig(**(NOTHING | config)), with_sentinels, 128)
-        return objective.damage(ids, starts, np.random.default_rng(seed))
+        return objective.damage(ids, starts, None, np.random.default_rng(seed))
 
     assert np.array_equal(damaged(), ids)
     masked = damaged(mask_rate=0.4)
@@ -94,14 +96,16 @@ def test_each_kind_of_damage_does_what_it_says(with_sentinels):
 
 
 def test_sentences_change_places_whole(with_sentinels):
-    """Each ends where it ended; all orders come."""
+    """Each ends where it ended; all orders come. A full stop behind a title ends no sentence."""
     encode = with_sentinels.encode
-    text = encode("one . two two . three three three .")
+    parts = ("One moon .", "Dr. one saw two .", "Three three three !")
+    text = Corpus.from_texts([" ".join(parts)], with_sentinels, language="en")
     objective = Denoising(DenoisingConfig(**NOTHING, permute_sentences=1.0), with_sentinels, 128)
-    sentences = [encode(s).ids.tolist() for s in ("one .", "two two .", "three three three .")]
-    seen = set()
+    assert objective.needs_sentences(objective.config) and not objective.needs_sentences(DenoisingConfig())
+    sentences = [encode(s).ids.tolist() for s in parts]
+    units, seen = objective.units(text), set()
     for seed in range(60):
-        damaged = objective.damage(text.ids, text.starts_word, np.random.default_rng(seed)).tolist()
+        damaged = units.example(0, np.random.default_rng(seed)).streams["encoder"].ids[1:-1].tolist()
         orders = {
             order
             for order in [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]
@@ -110,6 +114,21 @@ def test_sentences_change_places_whole(with_sentinels):
         assert len(orders) == 1
         seen |= orders
     assert len(seen) == 6
+
+
+def test_in_a_stream_a_separator_goes_with_the_sentence_that_it_ends(with_sentinels):
+    """Rows over several texts: each sentence keeps its own."""
+    config = DenoisingConfig(**NOTHING, permute_sentences=1.0, units="stream")
+    objective = Denoising(config, with_sentinels, 16)
+    texts = ["One moon . two moons .", "Three moons !", "One sun . Three three ."]
+    corpus = Corpus.from_texts(texts, with_sentinels, language="en")
+    units = objective.units(corpus)
+    sep = with_sentinels.sep_id
+    assert [units.windows.starts_sentence(n).sum() for n in range(len(units))] == [4, 1]
+    ids, flags = units.windows[0][0], units.windows.starts_sentence(0)
+    assert not flags[ids == sep].any() and flags[0]
+    with pytest.raises(ValueError, match="does not know where sentences begin"):
+        objective.units(Corpus.from_texts(texts, with_sentinels)).example(0, np.random.default_rng(1))
 
 
 def test_pieces_are_permuted_whole():
@@ -199,7 +218,7 @@ def test_a_tokenizer_without_sentinels_is_refused_with_how_many_are_needed(token
 
 def test_sentinels_lie_behind_the_vocabulary_and_are_never_found_in_a_text(with_sentinels, texts):
     """Ids of their own; text that looks like one is text; saved and loaded they are the same."""
-    plain = Tokenizer.train([*texts, "one. two! three? "], TokenizerConfig(kind="word", vocab_size=150))
+    plain = Tokenizer.train([*texts, MORE], TokenizerConfig(kind="word", vocab_size=150))
     assert with_sentinels.sentinel_ids == list(range(plain.vocab_size, plain.vocab_size + 9))
     assert not set(with_sentinels.encode("mars [S0] is [S8]").ids) & set(with_sentinels.sentinel_ids)
     assert not set(with_sentinels.encode("mars [S0] is [MASK]", allow_mask=True).ids) & set(with_sentinels.sentinel_ids)

@@ -4,6 +4,7 @@ it.
 
     tokens.bin            uint16 (uint32 for more than 65,536 tokens), no special tokens
     starts_word.bin       bool, True for the first token of each word
+    starts_sentence.bin   the same for sentences; only where they were asked for
     document_starts.bin   int64, n_documents + 1
     corpus.json           the counts, by which a damaged store is recognised"""
 
@@ -11,6 +12,7 @@ import contextlib
 import errno
 import glob
 import hashlib
+import importlib.metadata
 import json
 import os
 import shutil
@@ -26,6 +28,7 @@ import numpy as np
 import platformdirs
 from jaxtyping import Bool, Int64, UInt
 
+from glassformer.data.sentences import starts_sentence
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError, UsageError
 
@@ -49,6 +52,8 @@ class Corpus:
     """Tokens that are [UNK]."""
     targets: "Corpus | None" = None
     """Of a corpus of pairs: the targets, of which document i belongs to document i here."""
+    starts_sentence: Bool[np.ndarray, "n"] | None = None
+    """Where sentences begin, if that was asked for by naming their language."""
     members: "tuple[Corpus, ...]" = ()
     """Of a mixture of objectives: the corpus of each; what stands here itself is the first one's."""
 
@@ -83,13 +88,18 @@ class Corpus:
         return self.tokens[self.document_starts[index] : self.document_starts[index + 1]]
 
     @classmethod
-    def from_texts(cls, texts: Iterable[str], tokenizer: Tokenizer, keep_empty: bool = False) -> "Corpus":
-        """A small corpus in memory. Raises UsageError if it has no token."""
-        blocks = list(_blocks(texts, tokenizer, keep_empty))
-        _refuse_empty(sum(len(block.ids) for block in blocks))
+    def from_texts(
+        cls, texts: Iterable[str], tokenizer: Tokenizer, keep_empty: bool = False, language: str | None = None
+    ) -> "Corpus":
+        """A small corpus in memory; with a `language` its sentences are marked. Raises UsageError if it has no
+        token."""
+        blocks = list(_blocks(texts, tokenizer, keep_empty, language))
+        _refuse_empty(sum(len(block.tokens) for block in blocks))
+        sentences = [block.starts_sentence for block in blocks if block.starts_sentence is not None]
         return cls(
-            tokens=np.concatenate([block.ids for block in blocks]),
+            tokens=np.concatenate([block.tokens for block in blocks]),
             starts_word=np.concatenate([block.starts_word for block in blocks]),
+            starts_sentence=np.concatenate(sentences) if sentences else None,
             document_starts=_starts(np.concatenate([block.lengths for block in blocks])),
             n_bytes=sum(block.n_bytes for block in blocks),
             n_unknown=sum(block.n_unknown for block in blocks),
@@ -97,9 +107,12 @@ class Corpus:
 
     @cached_property
     def identity(self) -> str:
-        """A hash of tokens, words and document borders: another text has another one."""
+        """A hash of tokens and of the borders of words, documents and sentences: another text has another one."""
         digest = hashlib.sha256()
-        for array, kind in ((self.tokens, np.int32), (self.starts_word, np.uint8), (self.document_starts, np.int64)):
+        arrays = [(self.tokens, np.int32), (self.starts_word, np.uint8), (self.document_starts, np.int64)]
+        if self.starts_sentence is not None:
+            arrays.append((self.starts_sentence, np.uint8))
+        for array, kind in arrays:
             for start in range(0, len(array), _HASHED_AT_ONCE):
                 digest.update(np.asarray(array[start : start + _HASHED_AT_ONCE], dtype=kind).tobytes())
             digest.update(b"|")
@@ -110,7 +123,14 @@ class Corpus:
         return digest.hexdigest()
 
     @classmethod
-    def build(cls, documents: Iterable[str], tokenizer: Tokenizer, folder: Path, keep_empty: bool = False) -> "Corpus":
+    def build(
+        cls,
+        documents: Iterable[str],
+        tokenizer: Tokenizer,
+        folder: Path,
+        keep_empty: bool = False,
+        language: str | None = None,
+    ) -> "Corpus":
         """Tokenizes into `folder`, which comes into being only when it is whole: a kill leaves nothing that
         looks like a store, and of two processes the loser uses the winner's (a whole store that is there
         stays). Raises UsageError if there is no token, and GlassformerError if the disk is full."""
@@ -119,7 +139,7 @@ class Corpus:
             _remove_stale(folder)
             aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".building", dir=folder.parent))
             try:
-                _write(_blocks(documents, tokenizer, keep_empty), tokenizer, aside)
+                _write(_blocks(documents, tokenizer, keep_empty, language), tokenizer, aside, language is not None)
                 _rename(aside, folder)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
@@ -141,9 +161,11 @@ class Corpus:
             if described["version"] != _VERSION:
                 raise ValueError(f"version {described['version']}, and {_VERSION} is wanted")
             n, d = counts["n_tokens"], counts["n_documents"]
+            has_sentences = described.get("has_sentences", False)
             return cls(
                 tokens=_map(folder / "tokens.bin", dtype, n),
                 starts_word=_map(folder / "starts_word.bin", np.dtype(bool), n),
+                starts_sentence=_map(folder / "starts_sentence.bin", np.dtype(bool), n) if has_sentences else None,
                 document_starts=_map(folder / "document_starts.bin", np.dtype(np.int64), d + 1),
                 n_bytes=counts["n_bytes"],
                 n_unknown=counts["n_unknown"],
@@ -161,15 +183,17 @@ class Corpus:
         tokenizer: Tokenizer,
         cache: Path | None = None,
         keep_empty: bool = False,
+        language: str | None = None,
     ) -> "Corpus":
         """The store of these documents, opened if it is in the cache, else built. `key` names the documents
-        (`sources.fingerprint` and what was done to them since); the tokenizer is added here. A damaged store
-        is built anew. Raises what `build` raises."""
-        folder = (cache or cache_folder()) / "corpora" / _name(key, tokenizer.identity)
+        (`sources.fingerprint` and what was done to them since); the tokenizer is added here, and what decides where
+        sentences begin. A damaged store is built anew. Raises what `build` raises."""
+        sentences = [] if language is None else [language, importlib.metadata.version("sentencex")]
+        folder = (cache or cache_folder()) / "corpora" / _name(key, tokenizer.identity, *sentences)
         try:
             return cls.open(folder)
         except GlassformerError:  # not there, or damaged
-            return cls.build(documents(), tokenizer, folder, keep_empty)
+            return cls.build(documents(), tokenizer, folder, keep_empty, language)
 
 
 def cached_tokenizer(
@@ -201,22 +225,29 @@ def _name(*parts: str) -> str:
 class _Block(NamedTuple):
     """Some documents, tokenized."""
 
-    ids: UInt[np.ndarray, "n"]
+    tokens: UInt[np.ndarray, "n"]
     starts_word: Bool[np.ndarray, "n"]
+    starts_sentence: Bool[np.ndarray, "n"] | None
     lengths: Int64[np.ndarray, "d"]
     n_bytes: int
     n_unknown: int
 
 
-def _blocks(documents: Iterable[str], tokenizer: Tokenizer, keep_empty: bool) -> Iterator[_Block]:
+def _blocks(documents: Iterable[str], tokenizer: Tokenizer, keep_empty: bool, language: str | None) -> Iterator[_Block]:
     dtype = np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32
     for texts in _batches(documents):
         encoded = tokenizer.encode_batch(texts)
         ids = np.concatenate([e.ids for e in encoded]).astype(dtype)
         lengths = np.array([len(e.ids) for e in encoded], dtype=np.int64)
+        sentences = None
+        if language is not None:
+            sentences = np.concatenate(
+                [starts_sentence(text, e, language) for text, e in zip(texts, encoded, strict=True)]
+            )
         yield _Block(
-            ids=ids,
+            tokens=ids,
             starts_word=np.concatenate([e.starts_word for e in encoded]),
+            starts_sentence=sentences,
             lengths=lengths if keep_empty else lengths[lengths > 0],
             n_bytes=sum(len(text.encode()) for text, n in zip(texts, lengths, strict=True) if n),
             n_unknown=int((ids == tokenizer.unk_id).sum()),
@@ -236,18 +267,20 @@ def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _write(blocks: Iterator[_Block], tokenizer: Tokenizer, aside: Path) -> None:
+def _write(blocks: Iterator[_Block], tokenizer: Tokenizer, aside: Path, has_sentences: bool) -> None:
     """Streams the blocks into the files; corpus.json comes last."""
     counts = {"n_tokens": 0, "n_bytes": 0, "n_unknown": 0}
     lengths = [np.zeros(0, dtype=np.int64)]
     dtype = "uint16"
-    with open(aside / "tokens.bin", "wb") as tokens, open(aside / "starts_word.bin", "wb") as starts_word:
+    names = ("tokens", "starts_word", "starts_sentence") if has_sentences else ("tokens", "starts_word")
+    with contextlib.ExitStack() as stack:
+        files = {name: stack.enter_context(open(aside / f"{name}.bin", "wb")) for name in names}
         for block in blocks:
-            tokens.write(block.ids.tobytes())
-            starts_word.write(block.starts_word.tobytes())
+            for name, file in files.items():
+                file.write(getattr(block, name).tobytes())
             lengths.append(block.lengths)
-            dtype = block.ids.dtype.name
-            counts["n_tokens"] += len(block.ids)
+            dtype = block.tokens.dtype.name
+            counts["n_tokens"] += len(block.tokens)
             counts["n_bytes"] += block.n_bytes
             counts["n_unknown"] += block.n_unknown
     _refuse_empty(counts["n_tokens"])
@@ -257,6 +290,7 @@ def _write(blocks: Iterator[_Block], tokenizer: Tokenizer, aside: Path) -> None:
         "version": _VERSION,
         "dtype": dtype,
         "n_documents": len(starts) - 1,
+        "has_sentences": has_sentences,
         **counts,
     }
     described["tokenizer"] = tokenizer.identity

@@ -1,7 +1,8 @@
 """Where text comes from: files, folders, globs, the built-in corpus, the Hugging Face hub. All of them become
 one stream of documents (strings), and whatever is wrong with them is said with file, line and byte.
 
-    news.txt                             text: a document is a line, a paragraph or the file; so any unknown suffix
+    news.txt                             text: a document is a line, a paragraph, the file, or what stands between two
+                                         lines that match a pattern; so any unknown suffix
     news.jsonl .csv .tsv .parquet        a document is a row
     folder/   "folder/*.txt"             each file in turn, sorted
     builtin:facts/train                  see builtin.py
@@ -61,6 +62,16 @@ class DataConfig(Config):
         "auto",
         description="what one document of a text file is; auto: paragraphs if there are 20, else lines",
     )
+    document_start: str | None = Field(
+        None,
+        min_length=1,
+        description="instead of document: a regular expression; a line (or row) in which it is found begins a document",
+    )
+    language: str = Field(
+        "en",
+        pattern="^[a-z]{2,3}(-[A-Za-z0-9]+)*$",
+        description="the language of the texts, for objectives that must know where sentences begin",
+    )
     validation_share: float = Field(
         0.05,
         gt=0,
@@ -71,19 +82,30 @@ class DataConfig(Config):
 
 
 def read_documents(
-    source: str | tuple[str, ...], column: str | None = None, document: Document = "auto"
+    source: str | tuple[str, ...],
+    column: str | None = None,
+    document: Document = "auto",
+    document_start: str | None = None,
 ) -> Iterator[str]:
     """The documents of one source, or of several one after another; none is blank.
 
     Text: a `line`, a paragraph between blank lines (`blank_line`, lines joined by newlines) or the whole
     `file`; `auto` takes paragraphs where a file has at least 20, otherwise lines. Rows: the named column, or
-    the only one that holds text, or the one called text, sentence, content or body.
+    the only one that holds text, or the one called text, sentence, content or body. With `document_start` a document
+    goes from a line or row in which this regular expression is found to the next one, or to the end of its file.
 
     Raises UsageError for a missing, empty, binary or non-UTF-8 file (with the byte), for a row that is broken
-    (with the line) and for a column that is missing or not clear; GlassformerError if the hub fails."""
+    (with the line), for a column that is missing or not clear, and for a `document_start` that is no regular expression
+    or is found nowhere; GlassformerError if the hub fails."""
+    pattern = None if document_start is None else _compiled(document_start, document)
     for name in (source,) if isinstance(source, str) else source:
         found = False
-        for text in _read_source(name, column, document):
+        texts: Iterator[str]
+        if pattern is None:
+            texts = chain.from_iterable(_read_source(name, column, document))
+        else:
+            texts = _begun_by(pattern, _read_source(name, column, "line"), name)
+        for text in texts:
             if text and not text.isspace():
                 found = True
                 yield text
@@ -91,11 +113,17 @@ def read_documents(
             raise UsageError(f"{name} is empty: it holds no text", "give a source that holds text")
 
 
-def fingerprint(source: str | tuple[str, ...], column: str | None = None, document: Document = "auto") -> str:
+def fingerprint(
+    source: str | tuple[str, ...],
+    column: str | None = None,
+    document: Document = "auto",
+    document_start: str | None = None,
+) -> str:
     """A sha256 that changes when the documents do: over the bytes of the files and the settings. For the hub
     it is over the name, configuration and split only, since asking for the revision would need the
     network."""
-    digest = hashlib.sha256(json.dumps(["sources 1", column, document]).encode())
+    start = [] if document_start is None else [document_start]
+    digest = hashlib.sha256(json.dumps(["sources 1", column, document, *start]).encode())
     for name in (source,) if isinstance(source, str) else source:
         if name.startswith("hub:"):
             digest.update(repr(_hub_name(name)).encode())
@@ -138,14 +166,52 @@ def split(
 # --- which kind of source -------------------------------------------------------------------------
 
 
-def _read_source(name: str, column: str | None, document: Document) -> Iterator[str]:
+def _read_source(name: str, column: str | None, document: Document) -> Iterator[Iterator[str]]:
+    """The documents of each file; what is no file counts as one."""
     if name.startswith("builtin:"):
-        yield from _read_builtin(name)
+        yield _read_builtin(name)
     elif name.startswith("hub:"):
-        yield from _read_hub(name, column)
+        yield _read_hub(name, column)
     else:
         for file in files_of(name):
-            yield from _read_file(file, column, document)
+            yield _read_file(file, column, document)
+
+
+def _compiled(pattern: str, document: Document) -> re.Pattern[str]:
+    if document != "auto":
+        raise UsageError(f"data.document={document} and data.document_start are both given", "keep one of them")
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UsageError(
+            f"data.document_start={pattern!r} is no regular expression: {error}",
+            "for example '^Chapter '; a character that means itself has a backslash before it",
+        ) from None
+
+
+def _begun_by(pattern: re.Pattern[str], files: Iterable[Iterator[str]], name: str) -> Iterator[str]:
+    """Documents that begin at each line in which the pattern is found; what stands before the first is one too. Blank
+    lines are left out. Raises UsageError where it is found nowhere."""
+    first, found = None, False
+    for texts in files:
+        lines: list[str] = []
+        for line in (line.rstrip("\r") for text in texts for line in text.split("\n")):
+            if not line or line.isspace():
+                continue
+            first = line if first is None else first
+            if pattern.search(line):
+                found = True
+                if lines:
+                    yield "\n".join(lines)
+                lines = []
+            lines.append(line)
+        if lines:
+            yield "\n".join(lines)
+    if first is not None and not found:
+        raise UsageError(
+            f"data.document_start={pattern.pattern!r} is found in no line of {name}",
+            f"the first line is {first[:80]!r}",
+        )
 
 
 def _read_file(file: Path, column: str | None, document: Document) -> Iterator[str]:

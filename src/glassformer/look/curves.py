@@ -251,19 +251,22 @@ def _mark_best(axes: Axes, record: Record | None, limits: tuple[float, float]) -
     )
 
 
+TOP5: dict[str, Any] = {"colour": "second", "linewidth": 1.4, "linestyle": "--"}
+
+
 def _draw_score(axes: Axes, records: list[Record]) -> None:
-    """Accuracy and top-5 accuracy on the validation data, from 0 to 100%."""
-    _line(
-        axes,
-        *series(records, "evaluation", "top5_accuracy"),
-        "second",
-        linewidth=1.4,
-        markers=40,
-        linestyle="--",
-    )
-    _line(axes, *series(records, "evaluation", "accuracy"), "validation", linewidth=1.6, markers=40)
-    if not series(records, "evaluation", "accuracy")[0]:
-        _say(axes, "no accuracy measured" if evaluations(records) else "no evaluation yet")
+    """Accuracy and top-5 accuracy on the validation data, from 0 to 100%; of several heads each, with its name."""
+    measured = evaluations(records)
+    for key in [key for record in measured[-1:] for key in record if key.endswith("accuracy")]:
+        head, _, kind = key.rpartition("/")
+        how: dict[str, Any] = {"colour": "validation", "linewidth": 1.6} if kind == "accuracy" else TOP5
+        steps, values = series(records, "evaluation", key)
+        _line(axes, steps, values, markers=40, **how)
+        if head and values and kind == "accuracy":
+            how = {"textcoords": "offset points", "ha": "right", "va": "bottom", "path_effects": HALO}
+            axes.annotate(visible(head), (steps[-1], values[-1]), (0, 3), fontsize=7.5, parse_math=False, **how)
+    if not any(key.endswith("accuracy") for record in measured for key in record):
+        _say(axes, "no accuracy measured" if measured else "no evaluation yet")
     axes.set_xlabel("step", fontsize=8.5)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))

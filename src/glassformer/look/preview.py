@@ -5,6 +5,7 @@ print(in_words(preview))            for a terminal
 figure([preview])                   the same as a picture
 """
 
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ def in_words(preview: dict[str, Any]) -> str:
     """For a terminal: tokens with their places, targets at theirs, and the mask in squares."""
     lines: list[str] = []
     for stream in preview["streams"]:
-        lines.append(f"{stream['name']} reads:  " + " ".join(_numbered(stream)))
+        lines += _reads(stream)
         places = {one["place"]: one["target"] for one in preview["asked"] if one["stream"] == stream["name"]}
         if places:
             lines.append("  asked:  " + ",  ".join(f"at {place}: {target}" for place, target in places.items()))
@@ -81,6 +82,17 @@ def in_words(preview: dict[str, Any]) -> str:
             for token, row in zip(stream["tokens"], mask, strict=True):
                 lines.append(f"  {visible(token, 12):>{width}}  " + " ".join("■" if seen else "·" for seen in row))
     return "\n".join(lines)
+
+
+def _reads(stream: dict[str, Any]) -> list[str]:
+    """The tokens on a line; where there are segments, each segment on a line of its own."""
+    tokens, segments = _numbered(stream), stream["segments"]
+    if segments is None:
+        return [f"{stream['name']} reads:  " + " ".join(tokens)]
+    lines = [f"{stream['name']} reads:"]
+    for segment, members in groupby(zip(segments, tokens, strict=True), key=lambda pair: pair[0]):
+        lines.append(f"  segment {segment}:  " + " ".join(token for _, token in members))
+    return lines
 
 
 def _numbered(stream: dict[str, Any]) -> list[str]:
@@ -95,7 +107,7 @@ def _numbered(stream: dict[str, Any]) -> list[str]:
 @styled
 def figure(shown: list[dict[str, Any]], title: str = "") -> Figure:
     """Each example a row, each stream a mask: a filled square where the token of the row sees that of the column. The
-    tokens that are asked are red, their targets stand at the right."""
+    tokens that are asked are red, their targets stand at the right; lines part the segments."""
     longest = max(len(stream["tokens"]) for preview in shown for stream in preview["streams"])
     if longest > LARGEST:
         raise UsageError(
@@ -134,6 +146,10 @@ def _draw(axes: Axes, preview: dict[str, Any], stream: dict[str, Any]) -> None:
     axes.set_ylim(mask.shape[0] - 0.5, -0.5)
     rows, keys = np.nonzero(mask)
     axes.scatter(keys, rows, marker="s", s=(CELL * 72 * 0.72) ** 2, color=COLOURS["validation"], linewidths=0)
+    for place, (segment, other) in enumerate(pairwise(stream["segments"] or [])):
+        if segment != other:
+            axes.axhline(place + 0.5, color=COLOURS["muted"], linewidth=0.8)
+            axes.axvline(place + 0.5, color=COLOURS["muted"], linewidth=0.8)
     axes.spines[:].set_visible(True)
     axes.tick_params(length=0, pad=2)
     how: dict[str, Any] = {"fontsize": 7.5, "parse_math": False}

@@ -58,8 +58,8 @@ class ModelConfig(Config):
         None, gt=0, description="what scores are multiplied by; None: 1 / sqrt(width of a head); T5 has 1"
     )
     share_layers: bool = Field(False, description="one block, passed n_layers times (ALBERT)")
-    segments: int = Field(
-        0, ge=0, description="segments told apart by an embedding of their own; the objective may ask"
+    segments: int | None = Field(
+        None, ge=0, description="segments told apart by an embedding of their own; None: those that the objective needs"
     )
     tied: bool = Field(True, description="the output layer shares the token embedding's weight")
     shared_embeddings: bool = Field(

@@ -88,6 +88,8 @@ class Objective(ABC, Generic[C]):
     """The stacks that its streams need."""
     pairs: ClassVar[bool] = False
     """Whether its data are pairs: a corpus whose `targets` are a second one."""
+    segments: ClassVar[int] = 0
+    """How many segments its streams tell apart; a model without an embedding for each cannot see them."""
     appends: ClassVar[bool] = True
     """Whether a generated text only grows at its end, so that it can be shown as it comes."""
     any_order: ClassVar[bool] = False
@@ -113,6 +115,11 @@ class Objective(ABC, Generic[C]):
     def prefix_of(cls, config: Any) -> str:
         """What is put before every text that this objective reads."""
         return ""
+
+    @classmethod
+    def needs_sentences(cls, config: C) -> bool:
+        """Whether its corpus must know where sentences begin."""
+        return False
 
     @classmethod
     def tokenizer_settings(cls, max_length: int) -> dict[str, Any]:
@@ -167,6 +174,10 @@ class Objective(ABC, Generic[C]):
     def prompt(self, text: str) -> Prompt:
         """A person's text as an example that asks the model: for its blanks, or for the token after it. Raises
         UsageError where it cannot be asked."""
+
+    def texts_in(self, text: str) -> list[str]:
+        """The texts that a person's text holds: itself, unless the objective reads several that were typed as one."""
+        return [text]
 
     def tokenizer_of(self, stream: str) -> Tokenizer:
         """What a stream's tokens come from."""
@@ -232,14 +243,16 @@ class Objective(ABC, Generic[C]):
         }
 
     def scores(self, logits: dict[str, Float[Tensor, "_ _"]], batch: Batch) -> dict[str, Loss]:
-        """What people want to read beside the loss, also as sums and counts: accuracy and top-5 accuracy."""
+        """What people want to read beside the loss, also as sums and counts: accuracy, and top-5 accuracy where there
+        are more than five classes."""
         hits: dict[str, Loss] = {}
         for name, values in logits.items():
             targets, count = batch.asked[name].targets, batch.asked[name].number
             best = values.topk(min(5, values.shape[-1]), dim=-1).indices
             right = (best == targets[:, None]).float()  # NOT_ASKED equals no class
             hits[f"{name}/accuracy"] = Loss(right[:, 0].sum(), count)
-            hits[f"{name}/top5_accuracy"] = Loss(right.sum(), count)
+            if values.shape[-1] > 5:
+                hits[f"{name}/top5_accuracy"] = Loss(right.sum(), count)
         return hits
 
     def answer(self, example: Example, logits: dict[str, Float[Tensor, "_ _"]], top: int = 5) -> list[Blank]:

@@ -38,7 +38,7 @@ class DenoisingConfig(Config):
     delete_rate: float = Field(0.0, ge=0, lt=1, description="share of the tokens that are left out without a trace")
     shuffle_words: float = Field(0.0, ge=0, le=1, description="how often all words of a text are put in another order")
     permute_sentences: float = Field(
-        0.0, ge=0, le=1, description="how often sentences, which end with . ! or ?, are put in another order"
+        0.0, ge=0, le=1, description="how often the sentences of a text are put in another order"
     )
     rotate: float = Field(0.0, ge=0, le=1, description="how often a text is turned to begin at another token")
     units: Literal["documents", "stream"] = Field(
@@ -65,8 +65,11 @@ class Denoising(Objective[DenoisingConfig]):
         super().__init__(config, tokenizer, max_length, target_tokenizer)
         if max_length < 4:
             raise UsageError(f"model.max_length={max_length} leaves no room between [CLS] and [SEP]", "use 8 or more")
-        shown = map(tokenizer.token, range(tokenizer.vocab_size))
-        self.ends_sentence = np.array([token.endswith((".", "!", "?")) for token in shown])
+
+    @classmethod
+    def needs_sentences(cls, config: DenoisingConfig) -> bool:
+        """Only where they change places."""
+        return config.permute_sentences > 0
 
     def units(self, corpus: Corpus) -> Units:
         """Documents, or rows of one stream of tokens."""
@@ -83,10 +86,14 @@ class Denoising(Objective[DenoisingConfig]):
         return self.max_length - 2
 
     def example(
-        self, ids: Int64[np.ndarray, "T"], starts_word: Bool[np.ndarray, "T"], rng: np.random.Generator
+        self,
+        ids: Int64[np.ndarray, "T"],
+        starts_word: Bool[np.ndarray, "T"],
+        starts_sentence: Bool[np.ndarray, "T"] | None,
+        rng: np.random.Generator,
     ) -> Example:
         """A damaged text, and the whole one to be written."""
-        return self.restoring(self.damage(ids, starts_word, rng), ids)
+        return self.restoring(self.damage(ids, starts_word, starts_sentence, rng), ids)
 
     def restoring(self, damaged: Int64[np.ndarray, "D"], ids: Int64[np.ndarray, "T"]) -> Example:
         """What the encoder reads, and what the decoder is asked."""
@@ -96,12 +103,18 @@ class Denoising(Objective[DenoisingConfig]):
         return Example({"encoder": Stream(source), "decoder": read}, {HEAD: asked})
 
     def damage(
-        self, ids: Int64[np.ndarray, "T"], starts_word: Bool[np.ndarray, "T"], rng: np.random.Generator
+        self,
+        ids: Int64[np.ndarray, "T"],
+        starts_word: Bool[np.ndarray, "T"],
+        starts_sentence: Bool[np.ndarray, "T"] | None,
+        rng: np.random.Generator,
     ) -> Int64[np.ndarray, "D"]:
-        """All kinds of damage, one after the other."""
+        """All kinds of damage, one after the other. Where sentences begin need only be known where they change
+        places."""
         config = self.config
         if rng.random() < config.permute_sentences:
-            ids, starts_word = permuted(ids, starts_word, np.roll(self.ends_sentence[ids], 1), rng)
+            assert starts_sentence is not None
+            ids, starts_word = permuted(ids, starts_word, starts_sentence, rng)
         if rng.random() < config.rotate:
             turn = int(rng.integers(len(ids)))
             ids, starts_word = np.roll(ids, -turn), np.roll(starts_word, -turn)
@@ -185,4 +198,6 @@ class DamagedTexts(Units):
 
     def example(self, index: int, rng: np.random.Generator) -> Example:
         """Window `index`, damaged."""
-        return self.objective.example(*self.windows[index], rng)
+        needed = self.objective.needs_sentences(self.objective.config)
+        starts_sentence = self.windows.starts_sentence(index) if needed else None
+        return self.objective.example(*self.windows[index], starts_sentence, rng)

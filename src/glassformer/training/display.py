@@ -43,7 +43,10 @@ class TerminalDisplay:
 
     def evaluation(self, record: dict[str, Any]) -> None:
         """A line: the step, the loss, the accuracy, the verdict; and warnings."""
-        accuracy = f", {record['accuracy']:.1%} right" if "accuracy" in record else ""
+        named = {key: share for key, share in record.items() if key.split("/")[-1] == "accuracy"}  # of several heads
+        accuracy = "".join(
+            f", {key.removesuffix('accuracy').replace('/', ' ')}{share:.1%} right" for key, share in named.items()
+        )
         verdict = f"  {record['verdict']}" if "verdict" in record else ""
         self.say(f"step {record['step']:>6}  validation loss {record['loss']:.3f}{accuracy}{verdict}")
         for warning in record.get("warnings", []):

@@ -93,7 +93,7 @@ class Samples:
 def marked(ids: Any, tokenizer: Tokenizer, blanks: list[Blank]) -> str:
     """The text as the model reads it, each asked place between > and <: not all of them are [MASK]."""
     parts, end = list[str](), 0
-    for blank in blanks:
+    for blank in sorted(blanks, key=lambda blank: blank.position):
         asked = tokenizer.decode(ids[blank.position : blank.position + 1])
         parts += [tokenizer.decode(ids[end : blank.position]), f">{asked}<"]
         end = blank.position + 1

@@ -1,0 +1,261 @@
+"""Masked words and pairs of texts (BERT; Devlin et al. 2019, sections 3.1 and A.2): does the second follow the first?
+
+    before     mars is called the red planet . it has two moons . phobos is the larger one .
+    read       [CLS] mars is called the [MASK] planet . [SEP] it has two moons . [SEP]
+    segments   0     0    0  0      0   0      0      0 0     1  1   1   1     1 1
+    asked      position 6: red, and at [CLS]: follows
+
+Half the time the second text, B, is what stands behind the first, A; half the time it is from another document, and
+nearly as long, so that its length tells nothing. With `pairs: order` nothing is from elsewhere: half the time the two
+change places (ALBERT; Lan et al. 2020, section 3.1). A and B are runs of whole sentences that together fill what the
+model reads; where one ends and the other begins is drawn anew every time. Words are hidden as in masked language
+modelling. A document of a single sentence has no pair: it is read alone, and only asked for its words.
+"""
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Int64
+from pydantic import Field
+
+from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
+from glassformer.data.corpus import Corpus
+from glassformer.data.masking import Masking, MaskingConfig
+from glassformer.data.tokenizer import Tokenizer
+from glassformer.data.windows import SentenceRuns
+from glassformer.errors import UsageError
+from glassformer.objectives import Objective, Prompt, Units
+
+WORDS, PAIR = "masked_lm", "next_sentence"
+"""The two heads."""
+TRUE_PAIR, FALSE_PAIR = 0, 1
+NAMES = {"next": ("follows", "does not follow"), "order": ("in order", "swapped")}
+BETWEEN = "|||"
+"""What a person types between two texts."""
+SHORTER = 2
+"""Tokens by which a second text from elsewhere may be shorter than the one in whose place it stands."""
+TRIES = 20
+"""How often one is drawn at random before all are looked through."""
+
+Segment = tuple[Int64[np.ndarray, "_"], Bool[np.ndarray, "_"]]
+"""Tokens, and which of them begin a word."""
+
+
+class NextSentenceConfig(MaskingConfig):
+    """What is hidden, and which pairs are asked."""
+
+    name: Literal["next_sentence"] = Field("next_sentence", description="the objective (a file in objectives)")
+    evaluation_mask_rate: float = Field(
+        0.15, gt=0, lt=1, description="mask_rate in evaluation, so that runs with different rates can be compared"
+    )
+    pairs: Literal["next", "order"] = Field(
+        "next",
+        description="next: does the second text follow the first, or is it from another document (BERT); order: two "
+        "texts that follow each other, are they in order or swapped (ALBERT)",
+    )
+    next_sentence_weight: float = Field(
+        1.0, ge=0, description="what the loss over the pairs is multiplied by, beside that over the words"
+    )
+
+
+class NextSentence(Objective[NextSentenceConfig]):
+    """Hide tokens and ask for them, and ask whether a second text follows; see the module's example."""
+
+    Config = NextSentenceConfig
+    segments = 2
+
+    def __init__(
+        self,
+        config: NextSentenceConfig,
+        tokenizer: Tokenizer,
+        max_length: int,
+        target_tokenizer: Tokenizer | None = None,
+    ) -> None:
+        super().__init__(config, tokenizer, max_length, target_tokenizer)
+        if max_length < 5:
+            raise UsageError(f"model.max_length={max_length} leaves no room for two texts", "use 16 or more")
+        self.masking = Masking(config, tokenizer)
+
+    @classmethod
+    def needs_sentences(cls, config: NextSentenceConfig) -> bool:
+        """Always."""
+        return True
+
+    def for_evaluation(self) -> "NextSentence":
+        """Asks at `evaluation_mask_rate`."""
+        config = self.config.model_copy(update={"mask_rate": self.config.evaluation_mask_rate})
+        return NextSentence(config, self.tokenizer, self.max_length)
+
+    def units(self, corpus: Corpus) -> Units:
+        """Runs of whole sentences, each to be parted into two texts."""
+        return Pairs(self, corpus)
+
+    def heads(self) -> list[HeadSpec]:
+        """One over the vocabulary, read where something was hidden, and one over two classes, read at [CLS]."""
+        return [
+            HeadSpec(WORDS, self.tokenizer.vocab_size, tied=True, transform="dense"),
+            HeadSpec(PAIR, 2, transform="pooler", weight=self.config.next_sentence_weight),
+        ]
+
+    def class_name(self, head: str, number: int) -> str:
+        """A token, or what the pair is."""
+        return NAMES[self.config.pairs][number] if head == PAIR else super().class_name(head, number)
+
+    def example(self, texts: list[Segment], answer: int | None, rng: np.random.Generator) -> Example:
+        """One text or two, with some tokens hidden. `answer` is the class of a pair, None of a single text."""
+        ids, segment_ids = self.framed([text for text, _ in texts])
+        starts_word = np.ones(len(ids), dtype=bool)
+        begin = 1
+        for _, flags in texts:
+            starts_word[begin : begin + len(flags)] = flags
+            begin += len(flags) + 1
+        positions = self.masking.choose(ids, starts_word, rng)
+        stream = Stream(self.masking.corrupt(ids, positions, rng), segment_ids)
+        return Example({"encoder": stream}, {WORDS: Asked(positions, ids[positions]), PAIR: at_first(answer)})
+
+    def framed(self, texts: list[Int64[np.ndarray, "_"]]) -> tuple[Int64[np.ndarray, "T"], Int64[np.ndarray, "T"]]:
+        """[CLS] A [SEP] or [CLS] A [SEP] B [SEP], and the segment of each token."""
+        ids, segment_ids = [np.array([self.tokenizer.cls_id])], [np.array([0])]
+        for segment, text in enumerate(texts):
+            ids += [text, np.array([self.tokenizer.sep_id])]
+            segment_ids.append(np.full(len(text) + 1, segment))
+        return np.concatenate(ids).astype(np.int64), np.concatenate(segment_ids).astype(np.int64)
+
+    def texts_in(self, text: str) -> list[str]:
+        """The texts on both sides of |||, or the one."""
+        return [part.strip() for part in text.split(BETWEEN)] if BETWEEN in text else [text]
+
+    def prompt(self, text: str) -> Prompt:
+        """A text with [MASK] at its blanks, or with none; or two texts with ||| between them, which asks whether the
+        second follows the first. Raises UsageError for more than two, for an empty one of two, and for what is longer
+        than `max_length`."""
+        texts = self.texts_in(text)
+        if len(texts) > 2 or (len(texts) == 2 and not all(texts)):
+            raise UsageError(
+                f"{BETWEEN} stands between two texts, and {text!r} is not two of them", f"write A {BETWEEN} B"
+            )
+        encoded = [self.tokenizer.encode(part, allow_mask=True).ids for part in texts]
+        ids, segment_ids = self.framed(encoded)
+        if len(ids) > self.max_length:
+            raise UsageError(
+                f"{'the text has' if len(texts) == 1 else 'the texts have'} {sum(map(len, encoded))} tokens, the model "
+                f"reads at most {self.max_length - len(texts) - 1} beside one at the start and one behind each text",
+                "shorten it, or train with a larger model.max_length",
+            )
+        blanks = np.flatnonzero(ids == self.tokenizer.mask_id)
+        words = Asked(blanks, np.full(len(blanks), NOT_ASKED, dtype=np.int64))
+        pair = at_first(NOT_ASKED if len(texts) == 2 else None)
+        tokens = [self.tokenizer.token(int(token)) for token in ids]
+        return Prompt(text, Example({"encoder": Stream(ids, segment_ids)}, {WORDS: words, PAIR: pair}), tokens)
+
+    def scored(self, text: str) -> list[Example]:
+        """An example for each token, in which that one is hidden (pseudo-likelihood; Salazar et al. 2020)."""
+        if BETWEEN in text:
+            raise UsageError("two texts have no score of their own", f"score one text, without {BETWEEN}")
+        [stream] = self.prompt(text).example.streams.values()
+        places = np.flatnonzero(self.masking.is_ordinary[stream.ids])
+        hidden = [np.where(np.arange(len(stream.ids)) == place, self.tokenizer.mask_id, stream.ids) for place in places]
+        return [
+            Example({"encoder": stream._replace(ids=read)}, {WORDS: Asked(np.array([place]), stream.ids[[place]])})
+            for read, place in zip(hidden, places, strict=True)
+        ]
+
+
+def at_first(answer: int | None) -> Asked:
+    """A question at [CLS]; of a single text none."""
+    asked = [] if answer is None else [answer]
+    return Asked(np.zeros(len(asked), dtype=np.int64), np.array(asked, dtype=np.int64))
+
+
+class Pairs(Units):
+    """Runs of whole sentences, each parted into two texts anew every time; a run of one sentence is read alone.
+
+    Raises UsageError for texts without borders between documents, and for texts of single sentences.
+    """
+
+    def __init__(self, objective: NextSentence, corpus: Corpus) -> None:
+        self.objective = objective
+        self.runs = SentenceRuns(corpus, objective.max_length - 3)
+        is_pair = np.diff(self.runs.runs)[:, 0] > 1
+        self.lengths = self.runs.lengths + np.where(is_pair, 3, 2)
+        if objective.config.pairs == "next":
+            refuse_one_document(corpus)
+        if not is_pair.any():
+            raise UsageError(
+                "a pair objective on texts of one sentence each: none has a second text that follows",
+                "let a document be more: data.document=blank_line or file, or data.document_start=PATTERN",
+            )
+        if objective.config.pairs == "next":
+            self.elsewhere = Elsewhere(self.runs)
+
+    def example(self, index: int, rng: np.random.Generator) -> Example:
+        """Run `index`, parted and corrupted."""
+        begin, end = self.runs.runs[index].tolist()
+        if end - begin == 1:
+            return self.objective.example([self.runs.sentences(begin, end)], None, rng)
+        border = begin + int(rng.integers(1, end - begin))
+        first, second = self.runs.sentences(begin, border), self.runs.sentences(border, end)
+        if rng.random() < 0.5:
+            return self.objective.example([first, second], TRUE_PAIR, rng)
+        if self.objective.config.pairs == "order":
+            return self.objective.example([second, first], FALSE_PAIR, rng)
+        other = self.elsewhere.instead_of(border, end, int(self.runs.documents[index]), rng)
+        if other is None:
+            return self.objective.example([first, second], TRUE_PAIR, rng)
+        return self.objective.example([first, other], FALSE_PAIR, rng)
+
+
+def refuse_one_document(corpus: Corpus) -> None:
+    """Raises UsageError where nothing can be from another document."""
+    first = corpus.document(0)
+    if all(np.array_equal(first, corpus.document(n)) for n in range(1, corpus.n_documents)):
+        raise UsageError(
+            "a pair objective on text without document boundaries: what does not follow is from another document, and "
+            "there is only one",
+            "say what a document is: data.document=blank_line, line or file, or data.document_start=PATTERN; or ask "
+            "for the order of two texts: objective.pairs=order",
+        )
+
+
+class Elsewhere:
+    """Second texts that do not follow: the ends of runs, as true second texts are, by their lengths."""
+
+    def __init__(self, runs: SentenceRuns) -> None:
+        self.runs = runs
+        found = [
+            (border, end, document)
+            for (begin, end), document in zip(runs.runs.tolist(), runs.documents.tolist(), strict=True)
+            for border in range(begin + 1, end)
+        ]
+        ends = np.array(found, dtype=np.int64)
+        lengths = runs.starts[ends[:, 1]] - runs.starts[ends[:, 0]]
+        by_length = np.argsort(lengths, kind="stable")
+        self.lengths, self.ends = lengths[by_length], ends[by_length]
+
+    def instead_of(self, border: int, end: int, document: int, rng: np.random.Generator) -> Segment | None:
+        """A text of another document that is as long as the sentences `border` to `end`, or a little shorter; cut where
+        all others are longer. None where every other begins with the very sentence that follows."""
+        length = int(self.runs.starts[end] - self.runs.starts[border])
+        low, high = np.searchsorted(self.lengths, [length - SHORTER, length + 1])
+        drawn = rng.integers(low, high, TRIES) if low < high else np.zeros(0, dtype=np.int64)
+        for n in drawn[self.ends[drawn, 2] != document].tolist():
+            if self.differs(n, border):
+                return self.text(n, length)
+        others = rng.permutation(np.flatnonzero(self.ends[:, 2] != document))
+        shorter_by = length - self.lengths[others]
+        nearest_first = np.argsort(np.where(shorter_by < 0, length - shorter_by, shorter_by), kind="stable")
+        for n in others[nearest_first].tolist():
+            if self.differs(n, border):
+                return self.text(n, length)
+        return None
+
+    def differs(self, number: int, border: int) -> bool:
+        """Whether one of them begins with other words than the sentence `border`: documents may repeat each other."""
+        begin = int(self.ends[number, 0])
+        (one, _), (two, _) = self.runs.sentences(begin, begin + 1), self.runs.sentences(border, border + 1)
+        return not np.array_equal(one, two)
+
+    def text(self, number: int, length: int) -> Segment:
+        """One of them, of at most `length` tokens."""
+        ids, starts_word = self.runs.sentences(*self.ends[number, :2].tolist())
+        return ids[:length], starts_word[:length]
