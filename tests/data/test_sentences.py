@@ -63,6 +63,13 @@ def test_tokens_that_begin_a_sentence(kind):
     assert [text[span[0][0] : span[-1][1]].strip() for span in spans] == sentences
 
 
+def test_where_nothing_stands_between_two_sentences():
+    """The token behind the mark begins one, not the mark."""
+    tokenizer = Tokenizer.train(["你好。再见。"], TokenizerConfig(kind="character", vocab_size=20))
+    flags = starts_sentence("你好。再见。", tokenizer.encode("你好。再见。"), "zh")
+    assert np.flatnonzero(flags).tolist() == [0, 3]
+
+
 def test_a_text_without_tokens_or_with_one():
     tokenizer = Tokenizer.train(["a b"], TokenizerConfig(kind="word", vocab_size=10))
     for text, expected in (("", []), ("  ", []), (" a", [True]), ("a\n\nb", [True, True])):

@@ -123,6 +123,19 @@ def test_a_false_second_text_is_never_the_true_one():
     assert false > 100
 
 
+def test_where_all_others_are_longer_one_is_cut():
+    """Never is one of the same document taken for want of another as short."""
+    long = [" ".join(f"x{n}{letter}" for letter in LETTERS) for n in range(2)]
+    objective, corpus = made([[f"{letter}0 {letter}1" for letter in LETTERS], long], max_length=31)
+    seen = set()
+    for example in examples(objective, corpus, 40):
+        first, second = restored(objective, example)
+        if example.asked[PAIR].targets[0] == FALSE_PAIR and first[0][0] != "x":
+            assert second == long[1].split()[: len(second)]
+            seen.add(len(second))
+    assert min(seen) == 2
+
+
 def test_the_length_of_the_second_text_tells_nothing():
     """True and false second texts are as long, on average within half a token, and nearly always within `SHORTER` of
     the one whose place they take: so are the lengths that batches are planned by."""
@@ -167,6 +180,24 @@ def test_segments_and_special_tokens():
         assert not special & set(words.targets.tolist())
         assert not {0, int(end), len(stream.ids) - 1} & set(words.positions.tolist())
         assert example.asked[PAIR].positions.tolist() == [0]
+
+
+def test_whole_words_are_hidden_in_both_texts():
+    """All pieces of a word or none, behind the border too."""
+    texts = ["\n".join(f"{first}tomato {second}potato" for second in "abcdef") for first in "uvwxyz"]
+    tokenizer = Tokenizer.train(texts, TokenizerConfig(kind="wordpiece", vocab_size=40))
+    objective = Objective(Config(whole_word=True, mask_rate=0.3), tokenizer, 61)
+    corpus = Corpus.from_texts(texts, tokenizer, language="en")
+    several = 0
+    for example in examples(objective, corpus, 10):
+        ids, words = example.streams["encoder"].ids.copy(), example.asked[WORDS]
+        ids[words.positions] = words.targets
+        begins = [n for n, id in enumerate(ids) if not tokenizer.token(id).startswith("##")]
+        for begin, end in itertools.pairwise([*begins, len(ids)]):
+            asked = set(range(begin, end)) & set(words.positions.tolist())
+            assert len(asked) in (0, end - begin)
+            several += len(asked) > 1
+    assert several > 20
 
 
 def test_a_document_of_one_sentence_is_read_alone():
