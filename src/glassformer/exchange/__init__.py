@@ -186,7 +186,9 @@ def write(
         write_text_durably(aside / "config.json", _json({"model_type": name, "dtype": precision, **settings}))
         tokenizer.save(aside / "tokenizer.json")
         _add_frame(aside / "tokenizer.json", frame or Frame([], []), tokenizer)
-        write_text_durably(aside / "tokenizer_config.json", _json(_tokenizer_settings(model.config)))
+        write_text_durably(
+            aside / "tokenizer_config.json", _json(_tokenizer_settings(model.config, tokenizer, settings))
+        )
         save_file(tensors, aside / "model.safetensors", metadata={"format": "pt"})
         shutil.copymode(aside / "config.json", aside / "model.safetensors")  # safetensors: readable by its owner only
 
@@ -280,8 +282,9 @@ def _add_frame(file: Path, frame: Frame, tokenizer: Tokenizer) -> None:
     write_text_durably(file, json.dumps(settings | {"post_processor": template}, ensure_ascii=False, indent=2))
 
 
-def _tokenizer_settings(model: ModelConfig) -> dict[str, Any]:
-    names = {"pad": PAD, "unk": UNK, "cls": CLS, "sep": SEP, "mask": MASK, "eos": SEP}
+def _tokenizer_settings(model: ModelConfig, tokenizer: Tokenizer, settings: Mapping[str, Any]) -> dict[str, Any]:
+    names = {"pad": PAD, "unk": UNK, "cls": CLS, "sep": SEP, "mask": MASK}
+    names |= {key: tokenizer.token(settings[f"{key}_token_id"]) for key in ("bos", "eos")}
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": model.max_length,

@@ -40,7 +40,13 @@ class Bart(Architecture):
         "dropout": 0.1,
         "attention_dropout": 0.0,
     }
-    fixed: ClassVar = {"scale_embedding": False, "tie_word_embeddings": True, "is_encoder_decoder": True}
+    fixed: ClassVar = {
+        "scale_embedding": False,
+        "tie_word_embeddings": True,
+        "is_encoder_decoder": True,
+        "normalize_before": False,  # this and the next one only in older files; other readers still ask for them
+        "normalize_embedding": True,
+    }
 
     def settings(self, model: ModelConfig, vocab_size: int) -> dict[str, Any]:
         """As BartConfig."""
