@@ -198,11 +198,51 @@ def doctor(record: dict[str, Any]) -> str:
     return f"## What doctor foresees\n\n{paragraph(how)}\n\n{table(heading, rows)}"
 
 
+def generation(record: dict[str, Any]) -> str:
+    """Equal tokens, tokens per second, and what a token costs far into a text."""
+    prompts, tokens, sizes = record["prompts"], record["tokens"], record["sizes"]
+    names = {"gpt2": "decoder", "bart": "encoder-decoder"}
+    rows = []
+    for case, row in record["speed"].items():
+        format, which, search = case.split(" ", 2)
+        rates, ratios = row["tokens_per_second"], row["ratio_to"]
+        shown = [with_spread(rates[side], 0) for side in ("glassformer", "transformers", "ctranslate2")]
+        each = [with_spread(ratios[side]) for side in ("transformers", "ctranslate2")]
+        rows.append((names[format], f"{prompts[which]} x {tokens[which]}", search, *shown, *each))
+    how = paragraph(
+        f"""`python benchmarks/generation.py`: the same random weights ({sizes["n_layers"]} layers of {sizes["d_model"]}
+        in each stack, {record["vocabulary"]:,} tokens, float32), written by `glassformer export` in the format gpt2 or
+        bart. One prompt of 32 tokens, or 32 prompts of 8 to 64; new tokens per second, median and quartiles over rounds
+        in which all take turns."""
+    )
+    heading = ("model", "texts x tokens", "search", "glassformer", "transformers", "ctranslate2")
+    speeds = table((*heading, "times transformers", "times ctranslate2"), rows)
+    equality = table(
+        ("model and search", "texts", "equal", "ties", "neither"),
+        [(n, r["texts"], r["equal"], r["ties"], r["different"]) for n, r in record["equality"].items()],
+    )
+    same = paragraph(
+        """The texts beside those of transformers' `generate`. A tie: at the first token that differs (with beams: of
+        the two texts, for each token) log-probabilities in float64 are less than 0.001 apart. With an end: one token,
+        which half of the texts come to, ends them."""
+    )
+    ratio = record["curve"]["ratio"]
+    cost = paragraph(
+        f"""Keys and values are kept: for one text, token 1,024 of the decoder takes
+        {with_spread(ratio["glassformer"])} times as long as token 32; with transformers
+        {with_spread(ratio["transformers"])} times."""
+    )
+    picture = "![Milliseconds of each token of one text](generation_cost.png)"
+    title = "## Generation beside Hugging Face and CTranslate2"
+    return "\n\n".join([title, how, speeds, same, equality, cost, picture])
+
+
 SECTIONS = {
     "demo": demo,
     "doctor": doctor,
     "masked_lm_speed": speed,
     "masked_lm_quality": quality,
+    "generation": generation,
     "wikitext2_word": word_level,
 }
 

@@ -546,6 +546,50 @@ def demo(
     demo_pairs(pairs)
 
 
+@app.command("export")
+def export_folder(
+    run: RunPath,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="a new folder")],
+    format: Annotated[
+        str | None, typer.Option(metavar="gpt2|bart", help="the architecture; without it, that of the run's family")
+    ] = None,
+) -> None:
+    """Write a run as a folder that Hugging Face's transformers reads.
+
+    config.json, model.safetensors and tokenizer.json. A model whose parts the architecture has not is refused; one that
+    is trained with model.preset=gpt2 or bart has them.
+
+    \b
+    glassformer train my.txt objective.name=causal_lm model.preset=gpt2
+    glassformer export runs/my my-gpt2
+    """
+    from glassformer.exchange import export_run
+    from glassformer.predict import load
+
+    print(printable(str(export_run(load(run), folder, format))))
+
+
+@app.command("import")
+def import_folder(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="a folder that transformers has written")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="the new run directory")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="how it is asked: objective.name=denoising", show_default=False),
+    ] = None,
+) -> None:
+    """Make a run of a Hugging Face folder, to generate with it and to look inside.
+
+    Its tokenizer must have the tokens [PAD] [UNK] [CLS] [SEP] [MASK], as those written by `export` have.
+
+    \b
+    glassformer import my-gpt2 runs/mine-again
+    """
+    from glassformer.exchange import import_run
+
+    print(printable(str(import_run(folder, run, list(changes or [])).path)))
+
+
 @app.command()
 def recipes(
     name: Annotated[

@@ -130,7 +130,7 @@ def write_snapshot(folder: Path, parts: dict[str, dict[str, Tensor]], state: dic
         aliases = {part: _write_part(aside, part, tensors) for part, tensors in parts.items()}
         _write_manifest(aside, aliases)
 
-    _publish(folder, fill)
+    publish(folder, fill)
 
 
 def link_snapshot(source: Path, folder: Path, parts: Iterable[str]) -> None:
@@ -143,10 +143,10 @@ def link_snapshot(source: Path, folder: Path, parts: Iterable[str]) -> None:
             _link_or_copy(source / name, aside / name)
         _write_manifest(aside, aliases)
 
-    _publish(folder, fill)
+    publish(folder, fill)
 
 
-def _publish(folder: Path, fill: Callable[[Path], None]) -> None:
+def publish(folder: Path, fill: Callable[[Path], None]) -> None:
     """Fills a folder aside and gives it its name. A folder that is not empty cannot be replaced in one step,
     so the old one is renamed first; readers look there (`_standing`) while `folder` itself is missing."""
     aside = _aside(folder)

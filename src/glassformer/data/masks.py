@@ -28,6 +28,8 @@ class AttentionMask(NamedTuple):
     """Of a causal mask: query n and key n are the same token, positions ascend along the row, and padding stands at its
     end. Then a mechanism may read causality from the columns, and padding needs no mask: no token sees behind itself.
     """
+    no_empty_rows: bool = False
+    """Every query is known to see something, so that nobody needs to look for those that see nothing."""
     combined: Bool[Tensor, "#B 1 #Q K"] | None = None
     """What `dense` has found, where it was asked before; see `prepared`."""
 

@@ -68,7 +68,7 @@ class Search:
         return self.finished[-1][0] >= self.value(self.beams[0].score, longest)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def beam_search(model: Transformer, prompts: Prompts, config: DecodingConfig) -> list[list[Generated]]:
     """The `config.number` best texts of each prompt, best first. A prompt whose search is over leaves the batch."""
     logits, state = begin(model, prompts, config.max_tokens)

@@ -19,7 +19,7 @@ class Token(NamedTuple):
     log_probability: float
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def stream(model: Transformer, prompts: Prompts, config: DecodingConfig) -> Iterator[list[Token]]:
     """The newest token of every text that is not finished, step by step; text n is of prompt n // config.number."""
     logits, state = begin(model, prompts, config.max_tokens)

@@ -58,8 +58,9 @@ class MultiHeadAttention(nn.Module):
         super().__init__()
         self.d_head = config.d_head
         self.attention_dropout = config.attention_dropout
-        kv_width = (config.n_kv_heads or config.n_heads) * config.d_head
-        self.widths = [config.d_model, kv_width, kv_width]
+        kv_heads = config.n_kv_heads or config.n_heads
+        self.heads = [config.n_heads, kv_heads, kv_heads]
+        self.widths = [heads * config.d_head for heads in self.heads]
         self.query_key_value = nn.Linear(config.d_model, sum(self.widths), bias=config.bias)
         self.mechanism = find_mechanism(config.attention)(config.d_head, config.attention_scale)
         self.output = nn.Linear(config.d_model, config.d_model, bias=config.bias)
@@ -69,7 +70,7 @@ class MultiHeadAttention(nn.Module):
     ) -> Float[Tensor, "B T D"]:
         """Self-attention: every token asks, every token that the mask allows answers. With `state` the tokens are the
         newest of a text that grows to `capacity`."""
-        q, k, v = (self.split(part) for part in self.query_key_value(x).split(self.widths, dim=-1))
+        q, k, v = self.split(self.query_key_value(x)).split(self.heads, dim=1)
         if around.rotation is not None:
             q, k = around.rotation.turn(q), around.rotation.turn(k)
         if state is not None:
@@ -84,7 +85,7 @@ class MultiHeadAttention(nn.Module):
 
     def split(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B H T E"]:
         """Cut the features into heads."""
-        return x.unflatten(-1, (-1, self.d_head)).transpose(1, 2)
+        return x.view(*x.shape[:2], -1, self.d_head).transpose(1, 2)
 
     def join(self, x: Float[Tensor, "B H T E"]) -> Float[Tensor, "B T D"]:
         """Lay the heads side by side again."""

@@ -43,7 +43,8 @@ class Embeddings(nn.Module):
         x = self.token(input_ids)
         if self.widen is not None:
             x = self.widen(x)
-        x = x * self.scale
+        if self.scale != 1.0:
+            x = x * self.scale
         if place is not None:
             x = x + place
         if self.segment is not None:
@@ -133,7 +134,8 @@ class DecodingState:
 
     def advance(self, real: Bool[Tensor, "B T"]) -> tuple[Int[Tensor, "#B T"], Int[Tensor, "#B K"], AttentionMask]:
         """Make room for the newest tokens: their positions, those of all K tokens so far, and what they may see."""
-        self.whole = self.whole and bool(real.all())
+        no_padding = bool(real.all())
+        self.whole = self.whole and no_padding
         start, end = self.length, self.length + real.shape[1]
         positions = (self.next[:, None] + real.long().cumsum(1) - 1).clamp(min=0)
         self.real[:, start:end], self.positions[:, start:end] = real, positions
@@ -141,13 +143,16 @@ class DecodingState:
         keys = self.positions[:, :end]
         if self.whole:  # all rows alike
             positions, keys = positions[:1], keys[:1]
-        if self.whole and end - start == 1:  # the newest token sees everything
-            return positions, keys, AttentionMask()
         hidden = None if self.whole else self.real[:, :end]
+        if end - start == 1:  # one token, the newest: it sees every real one, itself among them
+            return positions, keys, AttentionMask(hidden, no_empty_rows=no_padding)
         aligned = self.whole and start == 0
-        mask = AttentionMask(hidden, query_positions=positions, key_positions=keys, aligned=aligned)
+        mask = AttentionMask(
+            hidden, query_positions=positions, key_positions=keys, aligned=aligned, no_empty_rows=no_padding
+        )
         return positions, keys, mask
 
+    @torch.inference_mode()
     def keep_rows(self, rows: Int[Tensor, "rows"]) -> None:
         """Keep these rows, in this order; a row may be taken several times (beams) or not at all (finished)."""
         self.real, self.positions, self.next = self.real[rows], self.positions[rows], self.next[rows]
@@ -228,8 +233,9 @@ class Transformer(nn.Module):
         memory = encoder(source)
         return {"encoder": memory, "decoder": decoder(target, memory, across(target.mask, source.mask))}
 
-    # ------------------------------------------------------------------------------------------------- generation
+    # ---------------------------------------------------------------- generation, through which no gradients flow
 
+    @torch.inference_mode()
     def new_state(self, batch: Batch, capacity: int) -> DecodingState:
         """The state of generation before the first token, for the rows of a batch, with room for `capacity` tokens in
         each. An encoder reads its stream here, once."""
@@ -242,12 +248,15 @@ class Transformer(nn.Module):
         device = decoder.embeddings.token.weight.device
         return DecodingState(len(decoder.blocks), rows, capacity, device, memory, mask)
 
+    @torch.inference_mode()
     def step(
         self, input_ids: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], state: DecodingState, head: str
     ) -> Float[Tensor, "B size"]:
         """Logits of the token after the last real one of each row; `input_ids` are those since the last step (at first
         the whole prompts), and `real` is False at their padding. Every row has at least one real token."""
         hidden = self.stacks[-1].step(input_ids, real, state)
+        if real.shape[1] == 1:
+            return self.heads[head](hidden[:, 0])
         columns = torch.arange(real.shape[1], device=real.device)
         last = torch.where(real, columns, -1).max(1).values
         return self.heads[head](hidden[torch.arange(len(hidden), device=real.device), last])

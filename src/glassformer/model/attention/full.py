@@ -34,6 +34,9 @@ class FullAttention(Mechanism):
         allowed = mask.dense()
         if allowed is None:
             return F.scaled_dot_product_attention(q, k, v, bias, dropout, scale=self.scale)
+        if mask.no_empty_rows:
+            attn_mask = allowed if bias is None else bias.masked_fill(~allowed, float("-inf"))
+            return F.scaled_dot_product_attention(q, k, v, attn_mask, dropout, scale=self.scale)
         sees = allowed.any(-1, keepdim=True)
         additive = _open_empty_rows(allowed, sees)
         attn_mask = additive if bias is None else bias.masked_fill(~additive, float("-inf"))
@@ -54,7 +57,7 @@ class FullAttention(Mechanism):
         allowed = mask.dense()
         if allowed is None:
             return scores.softmax(-1)
-        if mask.only_causal:  # every token sees itself: no row is empty
+        if mask.only_causal or mask.no_empty_rows:  # in a causal mask every token sees itself
             return scores.masked_fill(~allowed, float("-inf")).softmax(-1)
         sees = allowed.any(-1, keepdim=True)
         scores = scores.masked_fill(~_open_empty_rows(allowed, sees), float("-inf"))
@@ -78,30 +81,37 @@ class FullAttention(Mechanism):
 
 
 class KeyValueCache:
-    """Keys and values of the tokens so far, in one preallocated block: 2 x B x G x capacity x E."""
+    """Keys and values of the tokens so far, in preallocated blocks of B x G x capacity x E."""
 
     def __init__(self, like: Float[Tensor, "B G K E"], capacity: int) -> None:
         rows, heads, _, features = like.shape
-        self.block = like.new_empty(2, rows, heads, capacity, features)
+        self.keys, self.values = (like.new_empty(rows, heads, capacity, features) for _ in range(2))
+        self.spare: Tensor | None = None
+        """Where the rows that are kept go; afterwards it is the block that they came from."""
         self.length = 0
 
     def append(
         self, k: Float[Tensor, "B G Q E"], v: Float[Tensor, "B G Q E"]
     ) -> tuple[Float[Tensor, "B G K E"], Float[Tensor, "B G K E"]]:
         """Add the newest; all keys and all values, as views."""
-        end = self.length + k.shape[2]
-        self.block[0, :, :, self.length : end] = k
-        self.block[1, :, :, self.length : end] = v
-        self.length = end
-        return self.block[0, :, :, :end], self.block[1, :, :, :end]
+        start, self.length = self.length, self.length + k.shape[2]
+        self.keys[:, :, start : self.length] = k
+        self.values[:, :, start : self.length] = v
+        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
 
     def keep_rows(self, rows: Int[Tensor, "rows"]) -> None:
         """Keep these rows, in this order; a row may be taken several times (beams) or not at all (finished)."""
-        kept = self.block[:, rows, :, : self.length]
-        if len(rows) > self.block.shape[1]:
-            self.block = self.block.new_empty(2, len(rows), *self.block.shape[2:])
-        self.block = self.block[:, : len(rows)]
-        self.block[:, :, :, : self.length] = kept
+        self.keys = self._kept(self.keys, rows)
+        self.values = self._kept(self.values, rows)
+
+    def _kept(self, block: Float[Tensor, "B G C E"], rows: Int[Tensor, "rows"]) -> Float[Tensor, "rows G C E"]:
+        """The rows, copied once, into a block that was there already: beams do this at every token."""
+        kept = self.spare
+        if kept is None or len(kept) < len(rows):
+            kept = block.new_empty(len(rows), *block.shape[1:])
+        kept, self.spare = kept[: len(rows)], block
+        torch.index_select(block[:, :, : self.length], 0, rows, out=kept[:, :, : self.length])
+        return kept
 
 
 def _explicit_is_faster(q: Float[Tensor, "B H Q E"], k: Float[Tensor, "B H K E"], dropout: float) -> bool:
