@@ -204,7 +204,7 @@ LINES = {"uniform": 7.6, "unigram": 6.0}
         ([7.6, 5.99], "knows how often words occur"),
         ([7.6, 5.7], "begins to use the context"),
         ([7.6, 4.0], "uses the context: clearly better"),
-        ([7.6, 2.9], "predicts most hidden words"),
+        ([7.6, 2.9], "predicts most words"),
         ([7.6, 5.0, 4.0, 4.1, 4.3], "overfitting"),
         ([7.6, 2.0, 2.1, 2.5], "overfitting"),
         ([7.6, 5.0, 6.5, 7.5, 8.5], "overfitting"),

@@ -196,7 +196,7 @@ def verdict(losses: list[float], references: dict[str, float]) -> str:
         return "begins to use the context"
     if newest > 0.5 * unigram:
         return "uses the context: clearly better than word frequencies"
-    return "predicts most hidden words from their context"
+    return "predicts most words from their context"
 
 
 def one_word_warning(samples: list[dict[str, Any]]) -> list[str]:
