@@ -297,7 +297,7 @@ def real_runs(record: dict[str, Any]) -> str:
         )
     heading = ("run", "recipe", "parameters", "steps", "tokens seen", "minutes", "came to")
     how = paragraph(
-        """`python benchmarks/real_runs.py NAME --data DIR`. Minutes are those of the whole process, from its start to its
+        """`python benchmarks/real_runs.py NAME --data DIR`. Minutes are those of the whole process, from start to the
         last picture. Losses are in nats over all that is asked of the validation part; the unigram and bigram lines are
         what counting comes to on the very same targets, the bigram knowing the token before each."""
     )
