@@ -53,6 +53,7 @@ def test_each_file_and_each_source_begins_a_document(tmp_path):
     _write(tmp_path / "a.txt", "# a\none\n# b\ntwo")
     _write(tmp_path / "b.txt", "three\nfour")
     assert _read(str(tmp_path), document_start="^#") == ["# a\none", "# b\ntwo", "three\nfour"]
+    assert _read(str(tmp_path), document_start="[ab]$") == ["# a\none", "# b\ntwo", "three\nfour"]
 
 
 def test_rows_are_grouped_by_a_pattern_too(tmp_path, monkeypatch):
