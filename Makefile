@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 	$(BIN)/glassformer demo
 
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
 lint: $(VENV)/.installed-development
 	$(BIN)/ruff check .

@@ -47,9 +47,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def two_threads() -> None:
-    """The same number of threads on every machine."""
-    torch.set_num_threads(2)
+def threads_of_a_worker() -> None:
+    """The same number of threads on every machine, and no more than one for each of pytest's workers: two programs with
+    two threads each on two cores wait for each other."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
