@@ -100,15 +100,15 @@ class CrossAttention(MultiHeadAttention):
     ) -> Float[Tensor, "B T D"]:
         """Every token asks the memory."""
         assert around.memory is not None
-        weights = self.query_key_value.weight.split(self.widths)
-        biases = (None,) * 3 if self.query_key_value.bias is None else self.query_key_value.bias.split(self.widths)
-        q = self.split(F.linear(x, weights[0], biases[0]))
+        weight, bias, width = self.query_key_value.weight, self.query_key_value.bias, self.widths[0]
+        q = self.split(F.linear(x, weight[:width], None if bias is None else bias[:width]))
         if state is not None and state.memory is not None:
             k, v = state.memory
         else:
-            k, v = (self.split(F.linear(around.memory, weights[n], biases[n])) for n in (1, 2))
+            both = F.linear(around.memory, weight[width:], None if bias is None else bias[width:])
+            k, v = self.split(both).split(self.heads[1:], dim=1)
             if state is not None:
-                state.memory = (k, v)
+                k, v = state.memory = (k.contiguous(), v.contiguous())  # read at every token
         p = self.attention_dropout if self.training else 0.0
         return self.output(self.join(self.mechanism(q, k, v, around.memory_mask, dropout=p)))
 

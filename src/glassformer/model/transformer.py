@@ -130,7 +130,10 @@ class DecodingState:
         self.length = 0
         self.whole = True
         """No padding so far, in any row: nothing needs to be hidden from the newest token."""
-        self.memory, self.memory_mask = memory, mask.prepared()
+        sees = mask.key_mask is None or bool(mask.key_mask.any(1).all())
+        self.memory, self.memory_mask = memory, mask._replace(no_empty_rows=sees).prepared()
+        self.sources = torch.arange(rows, device=device)
+        """Which row of the memory each row began with."""
 
     def advance(self, real: Bool[Tensor, "B T"]) -> tuple[Int[Tensor, "#B T"], Int[Tensor, "#B K"], AttentionMask]:
         """Make room for the newest tokens: their positions, those of all K tokens so far, and what they may see."""
@@ -159,12 +162,16 @@ class DecodingState:
         for layer in self.layers:
             if layer.own is not None:
                 layer.own.keep_rows(rows)
+        before, self.sources = self.sources, self.sources[rows]
+        if self.memory is None or torch.equal(before, self.sources):  # beams of one source change places: it stays
+            return
+        self.memory = self.memory[rows]
+        mask = self.memory_mask
+        kept = None if mask.key_mask is None else mask.key_mask[rows]
+        self.memory_mask = AttentionMask(kept, no_empty_rows=mask.no_empty_rows).prepared()
+        for layer in self.layers:
             if layer.memory is not None:
                 layer.memory = (layer.memory[0][rows], layer.memory[1][rows])
-        if self.memory is not None:
-            self.memory = self.memory[rows]
-            mask = self.memory_mask.key_mask
-            self.memory_mask = AttentionMask(None if mask is None else mask[rows]).prepared()
 
 
 class Transformer(nn.Module):
