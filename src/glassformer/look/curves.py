@@ -116,10 +116,11 @@ def _row(name: str, records: list[Record]) -> dict[str, Any]:
     top = best(records) or {}
     validation, training = _end_losses(records)
     loss = top.get("loss")
+    several = any(key.endswith("/loss") for key in top)  # added up: no perplexity
     return {
         "run": name,
         "best_loss": loss,
-        "perplexity": None if loss is None else math.exp(min(loss, 700.0)),
+        "perplexity": None if loss is None or several else math.exp(min(loss, 700.0)),
         "accuracy": top.get("accuracy"),
         "best_step": top.get("step"),
         "last_step": _last(records, "step"),
@@ -286,7 +287,8 @@ def _entitle(axes: Axes, name: str, records: list[Record]) -> None:
         if not series(records, "train", "loss")[0]:
             _say(axes, words)
     else:
-        words = f"perplexity {row['perplexity']:,.4g}"
+        perplexity = row["perplexity"]
+        words = f"loss {row['best_loss']:.4g}" if perplexity is None else f"perplexity {perplexity:,.4g}"
         words += "" if row["accuracy"] is None else f" · accuracy {row['accuracy']:.1%}"
         words += "" if row["gap"] is None else f" · gap {row['gap']:+.2f}"
     axes.text(0, 1.025, words, transform=axes.transAxes, fontsize=8, color=COLOURS["muted"])

@@ -184,6 +184,11 @@ class Mixture(Objective[MixtureConfig]):
             )
         return plain[0], text
 
+    def texts_in(self, text: str) -> list[str]:
+        """As the first member has it that finds several."""
+        found = (member.texts_in(text) for member in self.members)
+        return next((texts for texts in found if len(texts) > 1), [text])
+
     def prompt(self, text: str) -> Prompt:
         """The text as whichever member can read it."""
         return self.ask("read", text)

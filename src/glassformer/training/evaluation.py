@@ -28,15 +28,12 @@ class Evaluation:
     count: int
 
     def record(self) -> dict[str, float]:
-        """As it is written to metrics.jsonl; with one head its name is left out."""
+        """As it is written to metrics.jsonl; with one head its name is left out. Several losses added up are no longer
+        the logarithm of a perplexity."""
         short = {name.split("/")[-1]: value for name, value in self.means.items()}
         means = short if len(short) == len(self.means) else self.means
-        return {
-            **means,
-            "loss": self.loss,
-            "perplexity": math.exp(min(self.loss, 700.0)),
-            "count": self.count,
-        }
+        perplexity = {"perplexity": math.exp(min(self.loss, 700.0))} if means is short else {}
+        return {**means, "loss": self.loss, **perplexity, "count": self.count}
 
 
 class FixedQuestions:
