@@ -578,7 +578,7 @@ def import_folder(
         typer.Argument(metavar="KEY=VALUE", help="how it is asked: objective.name=denoising", show_default=False),
     ] = None,
 ) -> None:
-    """Make a run of a Hugging Face folder, to generate with it and to look inside.
+    """Make a run of a Hugging Face folder, to ask it and look inside.
 
     Its tokenizer must have the tokens [PAD] [UNK] [CLS] [SEP] [MASK], as those written by `export` have.
 

@@ -220,7 +220,7 @@ class Run:
                 "this model fills no blanks: it goes on with a text, or answers it",
                 f'glassformer generate {self.path} "a text"',
             )
-        prompt = self.objective.ask("fill", text)
+        prompt = self.objective.prompt_for("fill", text)
         if not any(len(asked.positions) for asked in prompt.example.asked.values()):
             raise UsageError(f"there is no blank in {text!r}", "write [MASK] where a word is asked for")
         return prompt
@@ -261,7 +261,7 @@ class Run:
         search = beam_search if config.beam > 1 else sample
         generations: list[Generation] = []
         for start in range(0, len(texts), BATCH):
-            asked = [self.objective.ask("generate", text) for text in texts[start : start + BATCH]]
+            asked = [self.objective.prompt_for("generate", text) for text in texts[start : start + BATCH]]
             for objective, prompts in itertools.groupby(asked, lambda prompt: self.objective.of(prompt.example)):
                 own = list(prompts)
                 if objective.any_order:
@@ -302,7 +302,7 @@ class Run:
         config = decoding_config(settings)
         if config.beam > 1 or config.number > 1:
             raise UsageError("several texts are weighed at a time, and cannot be shown as they come", "without stream")
-        prompt, ids, shown = self.objective.ask("generate", text), list[int](), ""
+        prompt, ids, shown = self.objective.prompt_for("generate", text), list[int](), ""
         objective = self.objective.of(prompt.example)
         if objective.any_order:
             [[answer]] = fill_in(self.model, objective, [prompt], config)

@@ -225,7 +225,8 @@ def frame_of(objective: Objective) -> Frame | None:
 def _refuse_other_parts(name: str, architecture: Architecture, model: ModelConfig) -> None:
     """Raises UsageError for the first part that is not as the architecture has it."""
     same_width = (("n_kv_heads", model.n_heads), ("d_embedding", model.d_model))
-    plain = model.model_copy(update={key: None for key, width in same_width if getattr(model, key) == width})
+    as_said = {key: None for key, width in same_width if getattr(model, key) == width}
+    plain = model.model_copy(update={**as_said, "segments": model.segments or 0})
     single: dict[str, tuple[Any, str]] = {
         "n_kv_heads": (None, "keys and values of its own for every head"),
         "d_embedding": (None, "embeddings as wide as the model"),

@@ -160,7 +160,7 @@ class Objective(ABC, Generic[C]):
         """The objective that made an example, or a batch of them: of a mixture the member."""
         return self
 
-    def ask(self, what: Literal["fill", "generate", "read"], text: str) -> Prompt:
+    def prompt_for(self, what: Literal["fill", "generate", "read"], text: str) -> Prompt:
         """A person's text as a prompt for what is wanted of it; `prompt`, but in a mixture the member that can do it is
         asked. Raises UsageError where it cannot be asked."""
         return self.prompt(text)

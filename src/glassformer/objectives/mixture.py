@@ -155,7 +155,7 @@ class Mixture(Objective[MixtureConfig]):
         """The member that made it."""
         return self.members[made.member]
 
-    def ask(self, what: Literal["fill", "generate", "read"], text: str) -> Prompt:
+    def prompt_for(self, what: Literal["fill", "generate", "read"], text: str) -> Prompt:
         """The text as a prompt of the first member that can do what is wanted: fill blanks, generate, or read the text
         (whichever of the two there is something for). Raises UsageError where none can, or where members with prefixes
         are meant and none is named."""
@@ -191,7 +191,7 @@ class Mixture(Objective[MixtureConfig]):
 
     def prompt(self, text: str) -> Prompt:
         """The text as whichever member can read it."""
-        return self.ask("read", text)
+        return self.prompt_for("read", text)
 
     def scored(self, text: str) -> list[Example]:
         """The examples of the first member that scores texts. Raises UsageError where none does."""
