@@ -19,9 +19,10 @@ from trained import TEXT, Said, command, copy_of_run, generator_folder, run_fold
 from glassformer import cli, launch
 from glassformer.recipe import to_yaml
 
-COMMANDS = (
-    "train fill generate score evaluate attention compare preview doctor demo export import recipes runs info".split()
-)  # noqa: SIM905
+COMMANDS = [
+    *("train", "fill", "generate", "score", "evaluate", "attention", "compare", "preview", "doctor", "demo"),
+    *("export", "import", "recipes", "runs", "info"),
+]
 DOCUMENT = Path(__file__).parent.parent / "docs" / "json.md"
 
 
