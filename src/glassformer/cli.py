@@ -551,7 +551,7 @@ def export_folder(
     run: RunPath,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="a new folder")],
     format: Annotated[
-        str | None, typer.Option(metavar="gpt2|bart", help="the architecture; without it, that of the run's family")
+        str | None, typer.Option(metavar="<gpt2|bart>", help="the architecture; without it, that of the run's family")
     ] = None,
 ) -> None:
     """Write a run as a folder that Hugging Face's transformers reads.
