@@ -198,6 +198,19 @@ def test_members_of_one_kind_share_a_head_and_keep_their_own_numbers() -> None:
     assert plain.loss(logits, first)["one"].total == plain.loss(logits, second)["two"].total == one.total
 
 
+def test_a_prefix_says_which_member_is_asked_and_is_read_once() -> None:
+    """The member puts its prefix before the text itself."""
+    objective = made_of(seq2seq("one"), seq2seq("two"))
+    for number, label in enumerate(("one", "two")):
+        prompt = objective.prompt_for("generate", f"{label}: red moon")
+        alone = objective.members[number].prompt("red moon")
+        assert prompt.example.member == number and prompt.text == f"{label}: red moon"
+        read, right = (p.example.streams["encoder"].ids.tolist() for p in (prompt, alone))
+        assert read == right
+    with pytest.raises(UsageError, match="does not say which task"):
+        objective.prompt_for("generate", "red moon")
+
+
 @pytest.mark.parametrize(
     ("members", "said"),
     [
