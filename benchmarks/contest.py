@@ -19,10 +19,10 @@ RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 
 
 class Contestant:
-    """A process that trains `n` steps when told so, and says how long they took and how many tokens they had. It is the
-    script that runs, called with `worker` and its task."""
+    """A process that does what it is asked, such as to train `n` steps, and says how long that took. It is the script
+    that runs, called with `worker` and its task."""
 
-    def __init__(self, name: str, task: dict[str, Any]) -> None:
+    def __init__(self, name: str, task: dict[str, Any], **environment: str) -> None:
         self.name = name
         self.log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 (closed in `end`)
         self.process = subprocess.Popen(
@@ -31,6 +31,7 @@ class Contestant:
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
+            env=os.environ | environment,
         )
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -104,10 +105,10 @@ def matmul_rate(kind: str, size: int = 2048) -> float:
     return 3 * 2 * size**3 / (time.perf_counter() - start)
 
 
-def spread(values: list[float]) -> dict[str, float]:
+def spread(values: list[float], digits: int = 4) -> dict[str, float]:
     """Median and quartiles."""
     quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
-    return dict(zip(("low", "median", "high"), (round(q, 4) for q in quartiles), strict=True))
+    return dict(zip(("low", "median", "high"), (round(q, digits) for q in quartiles), strict=True))
 
 
 # ------------------------------------------------------------------------------------- the workers: one contestant

@@ -15,7 +15,6 @@ import itertools
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
+import contest
+
 FORMATS = ("gpt2", "bart")
 SIZES = {"n_layers": 4, "d_model": 256, "n_heads": 8, "d_ff": 1024, "max_length": 1088, "dropout": 0.0}
 VOCAB = 8192
@@ -287,38 +287,10 @@ def compared(exact: Ours, texts: list[list[int]], a: list[list[int]], b: list[li
 # ------------------------------------------------------------------------------------------------------ how fast?
 
 
-class Contestant:
-    """A process that generates when told so, and says how long it took."""
-
-    def __init__(self, side: str, format: str, folder: Path, threads: int) -> None:
-        task = json.dumps({"side": side, "format": format, "folder": str(folder)})
-        self.name = f"{side}, {format}"
-        self.log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 (closed in `end`)
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "worker", task],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-        )
-
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send a request and wait for its answer."""
-        assert self.process.stdin and self.process.stdout
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        for line in self.process.stdout:
-            if line.startswith("{"):
-                return dict(json.loads(line))
-        self.log.seek(0)
-        raise SystemExit(f"{self.name} ended early; the end of its log:\n{self.log.read()[-2000:]}")
-
-    def end(self) -> None:
-        """Let it go."""
-        self.process.kill()
-        self.process.wait()
-        self.log.close()
+def contestant(side: str, format: str, folder: Path, threads: int) -> contest.Contestant:
+    """A process that generates when told so."""
+    task = {"side": side, "format": format, "folder": str(folder)}
+    return contest.Contestant(f"{side}, {format}", task, OMP_NUM_THREADS=str(threads))
 
 
 def worker(task: dict[str, Any]) -> None:
@@ -348,7 +320,7 @@ def speed(folders: dict[str, Path], options: argparse.Namespace) -> dict[str, An
     """Rounds in which each side generates in turn: tokens per second, and ratios round by round."""
     found: dict[str, Any] = {}
     for format, folder in folders.items():
-        contestants = {side: Contestant(side, format, folder, options.threads) for side in SIDES}
+        contestants = {side: contestant(side, format, folder, options.threads) for side in SIDES}
         cases = [(which, search) for which in PROMPTS for search in BEAMS]
         rates: dict[tuple[str, str], dict[str, list[float]]] = {
             case: {side: [] for side in contestants} for case in cases
@@ -374,16 +346,16 @@ def speed(folders: dict[str, Path], options: argparse.Namespace) -> dict[str, An
 def speed_row(rates: dict[str, list[float]]) -> dict[str, Any]:
     """Medians and quartiles; how many times as fast ours is."""
     ratios = {
-        side: spread([ours / theirs for ours, theirs in zip(rates["glassformer"], rates[side], strict=True)])
+        side: contest.spread([ours / theirs for ours, theirs in zip(rates["glassformer"], rates[side], strict=True)])
         for side in rates
         if side != "glassformer"
     }
-    return {"tokens_per_second": {side: spread(r, 1) for side, r in rates.items()}, "ratio_to": ratios}
+    return {"tokens_per_second": {side: contest.spread(r, 1) for side, r in rates.items()}, "ratio_to": ratios}
 
 
 def curve(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of each token of one text of a decoder, in turns; how much more token 1,024 costs than token 32."""
-    contestants = {side: Contestant(side, "gpt2", folder, options.threads) for side in ("glassformer", "transformers")}
+    contestants = {side: contestant(side, "gpt2", folder, options.threads) for side in ("glassformer", "transformers")}
     rounds: dict[str, list[list[float]]] = {side: [] for side in contestants}
     for number in range(options.curves + 1):
         for side, each in contestants.items():
@@ -396,7 +368,9 @@ def curve(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     places = [WINDOW, *range(2 * WINDOW, LONG, 2 * WINDOW)]
     return {
         "rounds": options.curves,
-        "ratio": {side: spread([cost(r, 1024) / cost(r, 32) for r in rows], 3) for side, rows in rounds.items()},
+        "ratio": {
+            side: contest.spread([cost(r, 1024) / cost(r, 32) for r in rows], 3) for side, rows in rounds.items()
+        },
         "token": places,
         "milliseconds": {
             side: [round(1e3 * statistics.median(cost(r, place) for r in rows), 4) for place in places]
@@ -408,12 +382,6 @@ def curve(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 def cost(seconds: list[float], place: int) -> float:
     """Of token `place`; the first interval ends with token 2."""
     return statistics.median(seconds[max(0, place - WINDOW - 2) : place + WINDOW - 2])
-
-
-def spread(values: list[float], digits: int = 4) -> dict[str, float]:
-    """Median and quartiles."""
-    quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
-    return dict(zip(("low", "median", "high"), (round(q, digits) for q in quartiles), strict=True))
 
 
 def draw(record: dict[str, Any], file: Path) -> None:
@@ -474,10 +442,10 @@ def write(result: dict[str, Any]) -> None:
     machine["versions"] |= {name: version(name) for name in ("transformers", "ctranslate2")}
     made = {"sizes": SIZES, "vocabulary": VOCAB, "prompts": PROMPTS, "tokens": TOKENS}
     record = {"benchmark": "generation", "machine": machine, **made, **result}
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    write_text_durably(RESULTS / "generation.json", json.dumps(record, indent=1) + "\n")
-    draw(result["curve"], RESULTS / "generation_cost.png")
-    print(f"written to {RESULTS / 'generation.json'}")
+    contest.RESULTS.mkdir(parents=True, exist_ok=True)
+    write_text_durably(contest.RESULTS / "generation.json", json.dumps(record, indent=1) + "\n")
+    draw(result["curve"], contest.RESULTS / "generation_cost.png")
+    print(f"written to {contest.RESULTS / 'generation.json'}")
 
 
 if __name__ == "__main__":

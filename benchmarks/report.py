@@ -98,13 +98,18 @@ def our_settings(settled: dict[str, Any]) -> str:
     return f"{precision}, {compiled}, dropout {dropout}, {settled['parameters']:,} parameters"
 
 
-def speed(record: dict[str, Any]) -> str:
-    """Tokens per second beside the peer."""
+def rates_of(record: dict[str, Any]) -> str:
+    """Tokens per second of every contestant, and how many times as fast ours is."""
     ratios = record["ratio_to"]
     rows = [
         (name, with_spread(rate, 0), with_spread(ratios[name]) if name in ratios else "")
         for name, rate in record["tokens_per_second"].items()
     ]
+    return table(("contestant", "tokens per second", "glassformer is so many times as fast"), rows)
+
+
+def speed(record: dict[str, Any]) -> str:
+    """Tokens per second beside the peer."""
     share = record["share_of_matmul_rate"]
     ours, best, default = (record["settled"][name] for name in ("glassformer", "peer-best", "peer-default"))
     how = paragraph(
@@ -115,7 +120,7 @@ def speed(record: dict[str, Any]) -> str:
         like the peers AdamW and 15% of the tokens masked; `glassformer-recipe` is the shipped recipe, which masks more
         and has Muon."""
     )
-    contestants = table(("contestant", "tokens per second", "glassformer is so many times as fast"), rows)
+    contestants = rates_of(record)
     end = f"Ours reaches {share:.0%} of the rate of one large matrix product measured in the same rounds."
     return f"## Speed: masked language modelling beside Hugging Face\n\n{how}\n\n{contestants}\n\n{end}"
 
@@ -239,11 +244,6 @@ def generation(record: dict[str, Any]) -> str:
 
 def causal(record: dict[str, Any]) -> str:
     """Tokens per second of causal language modelling beside the peer."""
-    ratios = record["ratio_to"]
-    rows = [
-        (name, with_spread(rate, 0), with_spread(ratios[name]) if name in ratios else "")
-        for name, rate in record["tokens_per_second"].items()
-    ]
     ours, best, default = (record["settled"][name] for name in ("glassformer", "peer-best", "peer-default"))
     how = paragraph(
         f"""`python benchmarks/causal_lm.py --data DIR`: WikiText-2 in 8,192 word pieces, rows of 128, 32 in a batch, 4
@@ -252,7 +252,7 @@ def causal(record: dict[str, Any]) -> str:
         has {our_settings(ours)}, AdamW and learned positions as the peers; `glassformer-recipe` is the shipped recipe,
         with Muon and rotary positions."""
     )
-    contestants = table(("contestant", "tokens per second", "glassformer is so many times as fast"), rows)
+    contestants = rates_of(record)
     end = (
         f"Ours reaches {record['share_of_matmul_rate']:.0%} of the rate of one large matrix product in the same rounds."
     )

@@ -75,8 +75,9 @@ class Engine:
         """
         counts, times = Counter[str](), Counter[str]()
         for batch in batches:
-            counts.update(self.objective.counts(batch))
-            times.update(self.objective.counts(batch).keys())
+            asked = self.objective.counts(batch)
+            counts.update(asked)
+            times.update(asked.keys())
         weights = {name: self.weights[name] * number / len(batches) for name, number in times.items()}
         total = torch.zeros((), device=self.fabric.device)
         for number, batch in enumerate(batches):
