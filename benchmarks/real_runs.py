@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 import glassformer as gf
 from glassformer.baselines.ngram import NGram, rows_of
@@ -36,6 +37,8 @@ from glassformer.training.observers import answer_examples
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 FILE = RESULTS / "real_runs.json"
+REMARKS = Path(__file__).with_name("multi30k_remarks.yaml")
+"""What a person says of translations, by the translation: a new training may have others."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,7 @@ def answered(run: Run, example: Example) -> str:
 
 
 def of_translation(run: Run) -> tuple[dict[str, Any], str]:
-    """BLEU of beam search, twenty translations, the worst five, and cross-attention pictures of the first ones."""
+    """BLEU of beam search, twenty translations with their cross-attention, and the worst five."""
     import sacrebleu
 
     data = run.recipe.data
@@ -209,16 +212,21 @@ def of_translation(run: Run) -> tuple[dict[str, Any], str]:
     scores = [single.sentence_score(a, [t]).score for a, t in zip(answers, targets, strict=True)]
     worst = sorted(range(len(scores)), key=lambda n: scores[n])[:5]
     chosen = list(range(0, len(sources), len(sources) // 20))[:20]
-    lines = ["## Twenty translations", ""]
+    pictures = RESULTS / "multi30k-attention"
+    pictures.mkdir(exist_ok=True)
+    seen_as = "Each with the cross-attention of the last layer, the mean of its heads: where each word looks."
+    lines = ["## One in fifty of the test part", "", seen_as, ""]
     for number, n in enumerate(chosen):
         lines += translation(sources[n], answers[n], targets[n], scores[n])
         seen = run.attention(sources[n], kind="cross", target=answers[n])
-        if number < 4:
-            figure = gf.heatmap(seen.weights, seen.tokens, seen.keys or [], layer=len(seen.weights) - 1, head="mean")
-            gf.save(figure, RESULTS / f"multi30k-attention-{number}.png")
+        figure = gf.heatmap(seen.weights, seen.tokens, seen.keys or [], layer=len(seen.weights) - 1, head="mean")
+        gf.save(figure, pictures / f"{number:02}.png")
+        lines += [f"![cross-attention of sentence {n}](multi30k-attention/{number:02}.png)", ""]
+    remarks = yaml.safe_load(REMARKS.read_text(encoding="utf-8"))
     lines += ["## The five of the lowest sentence BLEU", ""]
     for n in worst:
         lines += translation(sources[n], answers[n], targets[n], scores[n])
+        lines += [remarks.get(answers[n], "(Nobody has looked at this one yet.)"), ""]
     return numbers, "\n".join(lines)
 
 

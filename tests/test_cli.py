@@ -16,7 +16,8 @@ import pytest
 import tiny_recipe
 from trained import TEXT, Said, command, copy_of_run, generator_folder, run_folder
 
-from glassformer import cli, launch
+from glassformer import launch
+from glassformer.cli.terminal import readable
 from glassformer.recipe import to_yaml
 
 COMMANDS = [
@@ -354,7 +355,7 @@ def test_info_is_a_line_for_each_fact() -> None:
     ],
 )
 def test_readable(value: Any, key: str, words: str) -> None:
-    assert cli.readable(value, key) == words
+    assert readable(value, key) == words
 
 
 # ---------------------------------------------------------------------------------------- pipes and terminals

@@ -209,9 +209,11 @@ def test_recipes_commands_and_options_exist(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     assert set(re.findall(r"\bmlm-[a-z0-9-]+[a-z0-9]", text)) <= set(recipes.shipped())
     for code in code_of(document):
-        if found := re.match(r"(?:\S*[/\\])?glassformer ([a-z]+)", code):
+        if found := re.match(r"(?:\S*[/\\])?glassformer ([a-z]+)(?: ([a-z]+))?", code):
             assert found[1] in COMMANDS, code
-            known = {option for parameter in COMMANDS[found[1]].params for option in parameter.opts}
+            command = COMMANDS[found[1]]
+            command = getattr(command, "commands", {}).get(found[2], command)
+            known = {option for parameter in command.params for option in parameter.opts}
             assert set(re.findall(r"(?<= )--[a-z-]+", code)) <= known | {"--help"}, code
 
 

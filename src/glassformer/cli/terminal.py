@@ -1,0 +1,171 @@
+"""What every command shares: how texts come in, and how answers and complaints are printed."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from glassformer.errors import GlassformerError, UsageError
+
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="a run directory, such as runs/mlm-demo")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a program to read")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="changes to the recipe, such as model.d_model=256", show_default=False),
+]
+
+
+def complain(error: GlassformerError) -> None:
+    """What is wrong, and the mend, on standard error."""
+    print(f"{error.label}{printable(error.what)}", file=sys.stderr)
+    if error.mend:
+        print(f"  {printable(error.mend)}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """Text that any terminal can take: what cannot be encoded, and what would steer the terminal, is escaped."""
+    encoding = sys.stdout.encoding or "utf-8"
+    shown = text.encode(encoding, "backslashreplace").decode(encoding)
+    return "".join(c if (c >= " " and not "\x7f" <= c <= "\x9f") or c in "\n\t" else f"\\x{ord(c):02x}" for c in shown)
+
+
+def show(value: Any) -> None:
+    """One JSON value on one line."""
+    print(json.dumps(value, ensure_ascii=True))
+
+
+def table(rows: list[dict[str, Any]]) -> None:
+    """Rows of equal keys as a table of plain text."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, header_style="bold")
+    for key in rows[0]:
+        numbers = any(isinstance(row[key], int | float) for row in rows)
+        drawn.add_column(HEADINGS.get(key, key.replace("_", " ")), justify="right" if numbers else "left")
+    for row in rows:
+        drawn.add_row(*(Text(readable(value, key)) for key, value in row.items()))
+    console = Console()
+    console = console if console.is_terminal else Console(width=200)  # a file or a pipe has no edge to wrap at
+    console.print(drawn)
+
+
+def results(rows: list[dict[str, Any]]) -> None:
+    """Runs and their results, as many columns as a narrow terminal takes; --json has the others."""
+    table([{key: value for key, value in row.items() if key not in ("last_loss", "tokens_seen")} for row in rows])
+
+
+HEADINGS = {"top5_accuracy": "top-5 accuracy", "elapsed": "seconds", "count": "questions"}
+
+
+def readable(value: Any, key: str = "") -> str:
+    """A value as people write it; a share, such as an accuracy, as a percentage."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(readable(item) for item in value) or "-"
+    if isinstance(value, float):
+        if key.endswith("accuracy"):
+            return f"{value:.1%}"
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else printable(str(value))
+
+
+def texts_from(
+    texts: list[str] | None, file: Path | None, asked: str = "a text with [MASK], or an empty line to end"
+) -> Iterator[str]:
+    """Texts from arguments, a file, standard input, or one by one from a person. Blank lines are passed over."""
+    if texts and file:
+        raise UsageError("texts and --file are both given", "use one of them")
+    if texts:
+        yield from texts
+    elif file is not None:
+        yield from texts_in(file)
+    elif sys.stdin.isatty():
+        yield from asked_texts(asked)
+    else:
+        yield from piped_texts()
+
+
+def texts_in(file: Path) -> list[str]:
+    """The lines of a text file. Raises UsageError when it is missing, empty, or not UTF-8."""
+    from glassformer.data.sources import read_lines
+
+    if not file.exists():
+        raise UsageError(f"there is no file {printable(str(file))}")
+    texts = [line.strip() for line in read_lines(file) if line.strip()]
+    if not texts:
+        raise UsageError(f"{printable(str(file))} is empty: it holds no text", "write one text in each line")
+    return texts
+
+
+def piped_texts() -> Iterator[str]:
+    """The lines of standard input. Raises UsageError when there is none, or for what is not UTF-8."""
+    empty = True
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        try:
+            text = line.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"standard input, line {number} is not UTF-8: byte 0x{line[error.start]:02X} at byte {error.start}",
+                "send it as UTF-8, for example through iconv -f LATIN1 -t UTF-8",
+            ) from None
+        if text:
+            empty = False
+            yield text
+    if empty:
+        raise UsageError("there is no text on standard input", 'give one there, or behind the run: RUN "a text"')
+
+
+def asked_texts(asked: str) -> Iterator[str]:
+    """Ask until an empty line or the end of input."""
+    print(asked, file=sys.stderr)
+    sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # refused later, with the place
+    while True:
+        try:
+            text = input("> ").strip()
+        except EOFError:
+            print(file=sys.stderr)
+            return
+        if not text:
+            return
+        yield text
+
+
+def head_choice(head: str) -> int | Literal["all", "mean"]:
+    """--head as a number or a word. Raises UsageError for anything else."""
+    if head == "all":
+        return "all"
+    if head == "mean":
+        return "mean"
+    if head.isdecimal():
+        return int(head)
+    raise UsageError(f"--head {head!r} is neither a number nor all nor mean")
+
+
+def type_in_words(name: str) -> str:
+    """A type as it is written on the command line: `"pre" | "post"` as `pre | post`."""
+    return name.replace('"', "").replace("tuple[str, ...]", "list of str").replace("None", "none")
+
+
+def key_in_lines(key: str, value: Any, type: str, default: Any, meaning: str) -> str:
+    """A key of a recipe: what it is set to, what it may be, what it means."""
+    usual = "needed" if default == "(needed)" else f"default {as_written(default)}"
+    return f"{key} = {printable(as_written(value))}    ({type}; {usual})\n    {printable(meaning)}"
+
+
+def as_written(value: Any) -> str:
+    """A value as a person writes it in a recipe."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(str, value))}]"
+    return str(value) if value != "" else '""'
