@@ -106,6 +106,15 @@ class Attention(NamedTuple):
     """The tokens that are looked at, where they are not the same."""
 
 
+class Written(NamedTuple):
+    """A prompt and the tokens that follow it, without the one that ends them."""
+
+    prompt: Prompt
+    ids: list[int]
+    finished: bool
+    """Whether the model, or the person, ended it there."""
+
+
 class Answered(NamedTuple):
     """One cloze question and what the model made of it."""
 
@@ -431,24 +440,39 @@ class Run:
     def _attention_on_target(self, prompt: Prompt, kind: Kind, target: str | None) -> Attention:
         """Teacher-forced: the decoder reads the target, whole."""
         objective = self.objective.of(prompt.example)
-        if target is None:
-            [[answer]] = sample(self._generating, self._begun(objective, [prompt]), DecodingConfig())
-            ids = [id for id in answer.ids if id not in objective.ends()][: self.recipe.model.max_length - 1]
-        else:
-            ids = objective.target_tokenizer.encode(target).ids.tolist()
-        whole = objective.continued(prompt, ids)
+        written = self._written(objective, prompt, target, DecodingConfig())
+        ids, whole = written.ids, objective.continued(prompt, written.ids)
         read = whole.example.streams["decoder"].ids
-        if len(read) > self.recipe.model.max_length:
-            raise UsageError(
-                f"the target has {len(ids)} tokens, the decoder reads at most {self.recipe.model.max_length - 1}",
-                "shorten it, or train with a larger model.max_length",
-            )
         weights, _ = self._weights(whole, "decoder", "cross" if kind == "cross" else "self")
         name = objective.target_tokenizer.token
         if kind == "decoder":
             return Attention([name(int(id)) for id in read], weights)
-        last = "(what follows)" if target is None and not answer.finished else name(min(objective.ends()))
+        last = "(what follows)" if target is None and not written.finished else name(min(objective.ends()))
         return Attention([*map(name, ids), last], weights, keys=prompt.tokens)
+
+    def written(self, text: str, target: str | None = None, **settings: Any) -> Written:
+        """What follows a text as tokens: those of `target`, or what the model itself writes with these settings of
+        decoding. Raises what `generate` raises, and UsageError for a target that does not fit."""
+        prompt = self.objective.prompt_for("generate", text)
+        objective = self.objective.of(prompt.example)
+        if objective.any_order:
+            raise UsageError("this model writes into the blanks of a text, not behind it", "ask it with `fill`")
+        return self._written(objective, prompt, target, decoding_config(settings))
+
+    def _written(self, objective: Objective, prompt: Prompt, target: str | None, config: DecodingConfig) -> Written:
+        room = self.recipe.model.max_length - len(prompt.example.streams["decoder"].ids)
+        if target is None:
+            search = beam_search if config.beam > 1 else sample
+            [[answer, *_]] = search(self._generating, self._begun(objective, [prompt]), config)
+            ids = [id for id in answer.ids if id not in objective.ends()][:room]
+            return Written(prompt, ids, answer.finished)
+        ids = objective.target_tokenizer.encode(target).ids.tolist()
+        if len(ids) > room:
+            raise UsageError(
+                f"the target has {len(ids)} tokens, and there is room for {room}",
+                "shorten it, or train with a larger model.max_length",
+            )
+        return Written(prompt, ids, True)
 
     def _weights(
         self, prompt: Prompt, stack: str, which: str

@@ -72,3 +72,35 @@ HOSTILE = [
     "▁the",
     "[MASK]",
 ]
+
+MARKUP = [
+    "</script><script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<svg onload=alert(1)>",
+    "<iframe srcdoc='<script>alert(1)</script>'>",
+    "<style>*{display:none}</style>",
+    "<base href='https://example.org/'>",
+    "<meta http-equiv=refresh content='0;url=https://example.org'>",
+    "<link rel=stylesheet href=https://example.org/a.css>",
+    "javascript:alert(1)",
+    "data:text/html,<script>alert(1)</script>",
+    "${alert(1)}",
+    "{{constructor.constructor('alert(1)')()}}",
+    "<!--<script>",
+    "--><script>alert(1)</script>",
+    "<![CDATA[<script>alert(1)</script>]]>",
+    "' onmouseover='alert(1)",
+    '" onfocus="alert(1)" autofocus="',
+    "\\u003cscript\\u003ealert(1)\\u003c/script\\u003e",
+    "&lt;script&gt;alert(1)&lt;/script&gt;",
+    "&#60;script&#62;",
+    "__proto__",
+    "constructor",
+    "toString",
+    "hasOwnProperty",
+    "undefined",
+    "NaN",
+]
+FRAMES = ("{}", "a{}", "{}b", "\u202e{}", "\x00{}", '"{}', "{}\u2029", "<b>{}")
+MANY = list(dict.fromkeys([*HOSTILE, *(frame.format(text) for frame in FRAMES for text in MARKUP)]))
+"""Hundreds of them, for what builds pages."""

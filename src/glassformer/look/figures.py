@@ -21,7 +21,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import RendererAgg
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
@@ -257,6 +257,8 @@ def oklab_to_srgb(lab: np.ndarray) -> np.ndarray:
 
 
 GLASS = _glass()
+SIGNED = LinearSegmentedColormap.from_list("signed", [COLOURS["wrong"], "#ffffff", COLOURS["validation"]])
+"""Blue above zero, orange below."""
 
 
 def ink_on(share: float) -> str:

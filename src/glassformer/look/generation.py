@@ -1,0 +1,86 @@
+"""The generation view: every token that was written, what else could have stood there, and where the model looked."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from glassformer.data.batch import Asked, Example, collate
+from glassformer.look.heatmaps import heatmap
+from glassformer.look.page import View
+from glassformer.predict import Run, Written
+from glassformer.record import attention_places, record
+
+SHOWN = 8
+"""Candidates for each token."""
+
+
+@torch.no_grad()
+def generation_view(run: Run, text: str, target: str | None = None, **settings: Any) -> View:
+    """The view of what follows a text: what the model writes, or `target`. Everything comes from one pass over the
+    final tokens, in which each sees only those before it: the same numbers as when they were written one by one.
+
+    Raises what `Run.generate` raises, and UsageError for a model whose attention cannot be recorded.
+    """
+    written = run.written(text, target, **settings)
+    objective = run.objective.of(written.prompt.example)
+    example, targets = whole(run, written)
+    [(head, asked)] = example.asked.items()
+    places = attention_places(run.model)
+    with record(run.model, *places) as tape:
+        logits = run.model(collate([[example]], run.tokenizer.pad_id))[head]
+    said = objective.answer(example, {head: logits}, SHOWN)
+    chosen = logits.float().softmax(-1)[torch.arange(len(targets)), torch.tensor(targets)].tolist()
+    name = objective.target_tokenizer.token
+    steps = [
+        {
+            "token": name(id),
+            "probability": probability,
+            "candidates": [candidate._asdict() for candidate in blank.candidates],
+            "reads": int(place),
+        }
+        for id, probability, blank, place in zip(targets, chosen, said, asked.positions, strict=True)
+    ]
+    own = [place for place in places if place.startswith("decoder") and not place.endswith("cross_attention")]
+    cross = [place for place in places if place.endswith("cross_attention")]
+    arrays = {"own": _weights(tape, own)}
+    if cross:
+        arrays["cross"] = _weights(tape, cross)[:, :, asked.positions]
+    data = {
+        "subtitle": f"{run.path.name}: {run.recipe.description or run.path}",
+        "text": text,
+        "source": written.prompt.tokens if cross else None,
+        "read": [name(int(id)) for id in example.streams["decoder"].ids],
+        "steps": steps,
+        "finished": written.finished,
+        "layers": [f"Layer {n}" for n in range(len(own))],
+    }
+    return View("generation", text, data, arrays)
+
+
+def whole(run: Run, written: Written) -> tuple[Example, list[int]]:
+    """Prompt and continuation as one example that asks every token of the continuation, and the end where it came
+    there; and these tokens."""
+    objective = run.objective.of(written.prompt.example)
+    end = [min(objective.ends())] if written.finished else []
+    targets = [*written.ids, *end]
+    read = objective.continued(written.prompt, targets[:-1]).example
+    [(head, asked)] = read.asked.items()
+    positions = np.arange(len(targets)) + int(asked.positions[-1]) - len(targets) + 1
+    return Example(read.streams, {head: Asked(positions, np.array(targets), asked.stream)}), targets
+
+
+def _weights(tape: Any, places: list[str]) -> np.ndarray:
+    """layers x heads x query x key."""
+    return torch.stack([tape[place].weights()[0] for place in places]).float().numpy()
+
+
+def generation_figure(view: View) -> Figure:
+    """The alignment of what was written with the source, or with what was read: the mean of all layers and heads."""
+    written = [step["token"] for step in view.data["steps"]]
+    if view.data["source"] is not None:
+        weights, keys = view.arrays["cross"], view.data["source"]
+    else:
+        weights, keys = view.arrays["own"][:, :, [step["reads"] for step in view.data["steps"]]], view.data["read"]
+    return heatmap(weights.mean(0, keepdims=True), written, keys, layer=0, head="mean", title=view.title)

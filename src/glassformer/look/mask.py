@@ -1,0 +1,82 @@
+"""The mask view: a sentence with blanks, what the model says there, every head's map, and what each head changes."""
+
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+
+from glassformer.ablation import Part, without
+from glassformer.data.batch import collate
+from glassformer.errors import UsageError
+from glassformer.look.page import View
+from glassformer.look.report import attention_of, overlay_of
+from glassformer.objectives import Blank, Prompt
+from glassformer.predict import Run
+from glassformer.record import attention_places
+
+SHOWN = 8
+"""Candidates for each blank."""
+TOKENS_AT_A_TIME = 8192
+"""Tokens that go through the model at a time, while heads are switched off."""
+
+
+def mask_view(run: Run, text: str) -> View:
+    """The view of a text with blanks. Raises UsageError for a text without one, for a model that fills none, and for
+    one whose attention cannot be recorded."""
+    run.fill(text)  # whatever is wrong with the text is said here
+    prompt = run.objective.prompt_for("fill", text)
+    objective = run.objective.of(prompt.example)
+    if not objective.asks_blanks:
+        raise UsageError(
+            "this page rings blanks among the words, and a permutation model asks behind them", "see `look heads`"
+        )
+    seen = attention_of(run, text)
+    layers, heads = seen.weights.shape[:2]
+    whole, without_head = answers(run, prompt, heads)
+    data = {
+        "subtitle": f"{run.path.name}: {layers} layers × {heads} heads; {run.recipe.description or run.path}",
+        "text": text,
+        "tokens": seen.tokens,
+        "blanks": whole,
+        "layers": [f"Layer {n}" for n in range(layers)],
+        "without": without_head,
+    }
+    return View("mask", text, data, {"weights": seen.weights})
+
+
+def mask_figure(run: Run, text: str) -> Figure:
+    """The overlay picture of the first blank."""
+    return overlay_of(attention_of(run, text))
+
+
+@torch.no_grad()
+def answers(run: Run, prompt: Prompt, heads: int) -> tuple[list[dict[str, Any]], list[list[list[dict[str, Any]]]]]:
+    """What the model says at each blank; and the same without each head (layers x heads x blanks), each from a forward
+    pass in which that head adds nothing. `first` is what is left of the whole model's first candidate."""
+    objective, example = run.objective.of(prompt.example), prompt.example
+    [(name, asked)] = example.asked.items()
+    blanks = len(asked.positions)
+    [whole] = _logits(run, prompt, [None])
+    best = whole.argmax(-1)
+    parts = [Part(place, head) for place in attention_places(run.model) for head in range(heads)]
+    at_a_time = max(1, TOKENS_AT_A_TIME // len(prompt.tokens))
+    found = []
+    for start in range(0, len(parts), at_a_time):
+        for logits in _logits(run, prompt, parts[start : start + at_a_time]):
+            first = logits.float().softmax(-1)[torch.arange(blanks), best].tolist()
+            said = objective.answer(example, {name: logits}, SHOWN)
+            found.append([{"first": p, **_record(blank)} for p, blank in zip(first, said, strict=True)])
+    by_layer = [found[n : n + heads] for n in range(0, len(found), heads)]
+    return [_record(blank) for blank in objective.answer(example, {name: whole}, SHOWN)], by_layer
+
+
+def _logits(run: Run, prompt: Prompt, parts: list[Part | None] | list[Part]) -> torch.Tensor:
+    """Logits at the blanks of a prompt without each of the parts: parts x blanks x vocabulary."""
+    batch = collate([[prompt.example]] * len(parts), run.tokenizer.pad_id)
+    with without(run.model, parts):
+        [logits] = run.model(batch).values()
+    return logits.view(len(parts), -1, logits.shape[-1])
+
+
+def _record(blank: Blank) -> dict[str, Any]:
+    return {"position": blank.position, "candidates": [c._asdict() for c in blank.candidates]}

@@ -1,0 +1,94 @@
+"""The view of shapes: what comes out of every part of a model, its parameters, and its arithmetic."""
+
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from torch.utils import _pytree
+from torch.utils.flop_counter import FlopCounterMode
+
+from glassformer.data.batch import collate
+from glassformer.look.figures import COLOURS, fitted, new_figure, styled, visible
+from glassformer.look.page import View
+from glassformer.model.transformer import count_parameters
+from glassformer.predict import Run
+from glassformer.record import record
+
+
+@torch.no_grad()
+def shapes_view(run: Run, text: str) -> View:
+    """Every part of the model, in the order in which it runs, on one text: the shape of its output, its own parameters
+    (one that is shared counts where it comes first) and the floating-point operations of its matrix products, those of
+    its parts included, counted by PyTorch."""
+    prompt = run.objective.prompt_for("read", text)
+    batch = collate([[prompt.example]], run.tokenizer.pad_id)
+    model = run.model
+    run.model(batch)
+    counter = FlopCounterMode(display=False)
+    with counter, record(model, "*") as tape:
+        model(batch)
+    flops = {
+        path.removeprefix(f"{type(model).__name__}."): sum(ops.values())
+        for path, ops in counter.get_flop_counts().items()
+    }
+    rows, counted = list[dict[str, Any]](), set[int]()
+    for path, module in model.named_modules(remove_duplicate=False):
+        if not path or isinstance(module, nn.ModuleList | nn.ModuleDict):
+            continue
+        own = [p for p in module.parameters(recurse=False) if id(p) not in counted]
+        counted.update(map(id, own))
+        rows.append(
+            {
+                "place": path,
+                "kind": type(module).__name__,
+                "output": shape_of(tape, path),
+                "parameters": sum(p.numel() for p in own),
+                "weights": ", ".join("×".join(map(str, p.shape)) for p in module.parameters(recurse=False)),
+                "flops": int(flops.get(path, 0)),
+            }
+        )
+    data = {
+        "subtitle": f"{run.path.name}: {run.recipe.description or run.path}",
+        "text": text,
+        "tokens": prompt.tokens,
+        "rows": rows,
+        "parameters": count_parameters(model),
+        "flops": int(counter.get_total_flops()),
+    }
+    return View("shapes", f"Shapes: {text}", data, {})
+
+
+def shape_of(tape: Any, path: str) -> str:
+    """What a part gave, B x T x D as they are; empty where it did not run."""
+    found = tape._calls.get(path)
+    if found is None:
+        return ""
+    tensors = [found.context] if hasattr(found, "context") else _pytree.tree_leaves(found)
+    return ", ".join("×".join(map(str, x.shape)) for x in tensors if isinstance(x, Tensor))
+
+
+@styled
+def shapes_figure(view: View) -> Figure:
+    """The table as a picture."""
+    rows = [("place", "kind", "weights", "output", "parameters", "FLOPs")]
+    for row in view.data["rows"]:
+        numbers = (f"{row['parameters']:,}" if row["parameters"] else "", f"{row['flops']:,}" if row["flops"] else "")
+        rows.append((row["place"], row["kind"], row["weights"], row["output"], *numbers))
+    rows.append(("whole model", "", "", "", f"{view.data['parameters']:,}", f"{view.data['flops']:,}"))
+    starts, pitch = (0.3, 3.9, 5.7, 7.6, 10.4, 11.9), 0.2
+    width, height = 12.2, pitch * len(rows) + 0.9
+    figure = new_figure(width, height)
+    page = figure.add_axes((0, 0, 1, 1))
+    page.set_axis_off()
+    page.set(xlim=(0, width), ylim=(height, 0))
+    page.text(0.3, 0.3, fitted(visible(view.title, 80), 11.0, width - 0.6), fontsize=11, va="center")
+    for n, row in enumerate(rows):
+        y = 0.7 + n * pitch
+        for column, (x, text) in enumerate(zip(starts, row, strict=True)):
+            right = column >= 4
+            room = (starts[column + 1] if column < 3 else 10.3) - x
+            shown = text if right else fitted(text, 7.5, room - 0.1)
+            colour = COLOURS["muted"] if n == 0 else COLOURS["ink"]
+            page.text(x, y, shown, fontsize=7.5, va="center", ha="right" if right else "left", color=colour)
+    return figure

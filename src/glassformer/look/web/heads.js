@@ -1,0 +1,41 @@
+// All heads of a text: their maps in an order that is asked for, what each does, one enlarged.
+
+VIEWS.heads = (page, main) => {
+  const { tokens, keys, layers, facts, similar } = page;
+  const described = (l, h) => {
+    const { pattern, score, entropy, distance } = facts[l][h];
+    return el("span", { className: "facts" }, el("b", {}, pattern), ` ${score.toFixed(2)}`, el("br"),
+      `entropy ${percent(entropy)}`, el("br"), distance === null ? "" : `distance ${distance.toFixed(1)}`);
+  };
+  const view = new AttentionView({ ...page, keys: keys ?? null, blanks: page.blanks ?? [],
+    weights: weightsOf(page, "weights", (keys ?? tokens).length), extra: described });
+  const all = layers.flatMap((_, l) => facts[l].map((_, h) => [l, h]));
+  const by = (of) => [...all].sort((a, b) => of(facts[b[0]][b[1]]) - of(facts[a[0]][a[1]]));
+  const orders = {
+    layer: () => view.inLayers(),
+    entropy: () => view.inOrder(by((f) => -f.entropy)),
+    distance: () => view.inOrder(by((f) => f.distance ?? 0)),
+    pattern: () => view.inOrder([...by((f) => f.score)].sort((a, b) => facts[a[0]][a[1]].pattern.localeCompare(facts[b[0]][b[1]].pattern))),
+    similarity: () => view.inOrder(similar),
+  };
+  const names = { layer: "layer", entropy: "entropy, sharp first", distance: "distance, far first", pattern: "pattern", similarity: "similarity" };
+  const choose = el("div", { className: "row" }, "Order: ", Object.keys(orders).map((name) =>
+    el("button", { type: "button", "data-order": name, onclick: () => sort(name) }, names[name])));
+  function sort(name) {
+    orders[name]();
+    for (const button of choose.querySelectorAll("button")) button.setAttribute("aria-pressed", button.dataset.order === name);
+  }
+  fill(main,
+    el("h1", {}, page.title),
+    el("p", { className: "note" }, page.subtitle),
+    view.texts.element,
+    view.readout,
+    el("h2", {}, "All heads"),
+    choose,
+    el("p", { className: "note" }, "Below each map: the pattern that fits best and its score from 0 to 1; the entropy of its weights as a share of the largest possible; how far away it looks."),
+    view.grid,
+    view.large,
+    el("p", { className: "note" }, page.precision));
+  sort(page.sort ?? "layer");
+  view.show();
+};

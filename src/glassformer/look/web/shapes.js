@@ -1,0 +1,26 @@
+// The page of shapes: every part of a model, what comes out of it, its parameters and its arithmetic.
+
+VIEWS.shapes = (page, main) => {
+  const { rows, tokens, parameters, flops } = page;
+  const many = (n) => n.toLocaleString("en");
+  const indented = (row) => {
+    const cell = el("span", {}, row.place.split(".").pop());
+    cell.style.paddingInlineStart = 1.1 * (row.place.split(".").length - 1) + "rem";
+    cell.title = row.place;
+    return cell;
+  };
+  fill(main,
+    el("h1", {}, page.title),
+    el("p", { className: "note" }, page.subtitle),
+    el("div", { className: "text" }, tokens.map((token) => el("span", { className: "token" }, written(token)))),
+    el("p", {}, `${many(parameters)} parameters; ${many(flops)} floating-point operations in the matrix products of one pass over these ${tokens.length} tokens.`),
+    sortable([
+      { name: "part", value: (row) => row.place, shown: indented },
+      { name: "kind", value: (row) => row.kind },
+      { name: "weights", value: (row) => row.weights },
+      { name: "output", value: (row) => row.output },
+      { name: "parameters", value: (row) => row.parameters, shown: (row) => (row.parameters ? many(row.parameters) : "") },
+      { name: "FLOPs", value: (row) => row.flops, shown: (row) => (row.flops ? many(row.flops) : "") },
+    ], rows),
+    el("p", { className: "note" }, "Batch × tokens × features, heads between them where there are such. Operations include those of a part's own parts; a shared parameter counts where it comes first."));
+};

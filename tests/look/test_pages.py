@@ -1,0 +1,271 @@
+"""Pages, opened in a browser, pointed at and clicked; and what must never happen there."""
+
+import base64
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from browser import browser, opened
+from hostile import MANY
+from trained import TEXT, command, generator_folder, refused, run_folder
+
+from glassformer.ablation import Part, without
+from glassformer.data.batch import collate
+from glassformer.look.generation import generation_view
+from glassformer.look.mask import mask_view
+from glassformer.look.page import View, packed, page
+from glassformer.look.steps import steps_view
+from glassformer.predict import load
+
+RNG = np.random.default_rng(5)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser() as started:
+        yield started
+
+
+def random_weights(*shape: int) -> np.ndarray:
+    scores = np.exp(2 * RNG.normal(size=shape))
+    return scores / scores.sum(-1, keepdims=True)
+
+
+def candidates(tokens: list[str]) -> list[dict[str, Any]]:
+    return [{"token": token, "probability": 1 / (n + 2)} for n, token in enumerate(tokens[:4])]
+
+
+def mask_of(tokens: list[str], layers: int = 2, heads: int = 3) -> View:
+    blank = {"position": 1, "candidates": candidates(tokens)}
+    data = {
+        "subtitle": tokens[-1],
+        "tokens": tokens,
+        "blanks": [blank],
+        "layers": [f"Layer {n}" for n in range(layers)],
+        "without": [[[{"first": 0.3, **blank}] for _ in range(heads)] for _ in range(layers)],
+    }
+    return View("mask", tokens[0], data, {"weights": random_weights(layers, heads, len(tokens), len(tokens))})
+
+
+def generation_of(tokens: list[str]) -> View:
+    steps = [
+        {"token": t, "probability": 0.5, "candidates": candidates(tokens), "reads": n} for n, t in enumerate(tokens)
+    ]
+    data = {
+        "subtitle": tokens[-1],
+        "source": tokens,
+        "read": tokens,
+        "steps": steps,
+        "finished": True,
+        "layers": ["Layer 0"],
+    }
+    arrays = {
+        "own": random_weights(1, 2, len(tokens), len(tokens)),
+        "cross": random_weights(1, 2, len(tokens), len(tokens)),
+    }
+    return View("generation", tokens[0], data, arrays)
+
+
+def steps_of(tokens: list[str]) -> View:
+    numbers = {"kind": "numbers", "name": "Weights", "formula": "w", "note": "", "values": [0.5] * len(tokens)}
+    vectors = {"kind": "vectors", "name": "Keys", "formula": "k", "note": "", "values": [[1.0, -2.0]] * len(tokens)}
+    vector = {"kind": "vector", "name": "Query", "formula": "q", "note": "", "values": [1.0, 2.0]}
+    data = {
+        "subtitle": tokens[-1],
+        "tokens": tokens,
+        "place": 1,
+        "steps": [vector, vectors, numbers],
+        "candidates": candidates(tokens),
+    }
+    return View("steps", tokens[0], data, {})
+
+
+HOSTILE_VIEWS = {"mask": mask_of, "generation": generation_of, "steps": steps_of}
+
+
+# ------------------------------------------------------------------------------------------------ what is in a page
+
+
+def test_numbers_survive_packing_to_half_a_step() -> None:
+    weights = random_weights(2, 3, 7, 11)
+    box = packed(weights)
+    bytes_ = np.frombuffer(zlib.decompress(base64.b64decode(box["data"])), np.uint8).reshape(box["shape"])
+    assert np.abs(bytes_ / 255 * box["largest"] - weights).max() <= 0.5 / 255 + 1e-9
+    assert packed(weights * 40)["largest"] == pytest.approx(weights.max() * 40)
+
+
+@pytest.mark.parametrize("make", HOSTILE_VIEWS.values(), ids=HOSTILE_VIEWS)
+def test_a_page_names_no_other_place_and_ends_no_script_early(make: Any) -> None:
+    text = page(make(MANY))
+    own = page(make(["a", "b", "c"]))
+    assert not re.findall(r"(?:src|href)=|url\(|@import|https?://(?!www\.w3\.org/2000/svg)", own)
+    assert text.count("<script") == own.count("<script") == 2
+    assert text.lower().count("</script") == 2
+    assert "'unsafe" not in text and "default-src 'none'" in text
+
+
+# --------------------------------------------------------------------------------------------------- in a browser
+
+
+@pytest.mark.parametrize("make", HOSTILE_VIEWS.values(), ids=HOSTILE_VIEWS)
+def test_hostile_tokens_are_shown_and_do_nothing(chromium: Any, tmp_path: Path, make: Any) -> None:
+    file = tmp_path / "page.html"
+    file.write_text(page(make(MANY)), encoding="utf-8")
+    seen = opened(chromium, file)
+    assert len(MANY) >= 200
+    assert seen.requests == [file.resolve().as_uri()]
+    assert seen.complaints == []
+    # Compared inside the page: half a surrogate pair does not survive the way out.
+    shown = seen.page.evaluate(
+        """expected => [...document.querySelectorAll(".text .token")].slice(0, expected.length)
+               .map((node, n) => node.firstChild.data === JSON.parse(expected[n]))""",
+        [json.dumps(token) for token in MANY],
+    )
+    assert shown == [True] * len(MANY)
+    seen.page.locator(".token").nth(3).click()
+    assert seen.complaints == [] and len(seen.requests) == 1
+
+
+def test_a_script_that_is_not_ours_does_not_run(chromium: Any, tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    file.write_text(page(mask_of(["a", "b", "c"])).replace("</body>", "<script>document.title = 'run'</script></body>"))
+    seen = opened(chromium, file)
+    assert seen.page.title() == "a"
+    assert any("Content Security Policy" in line for line in seen.complaints)
+
+
+def test_pointing_and_switching_off(chromium: Any, tmp_path: Path) -> None:
+    view = mask_view(load(run_folder()), TEXT)
+    file = tmp_path / "page.html"
+    file.write_text(page(view), encoding="utf-8")
+    seen = opened(chromium, file)
+    assert seen.texts(".text .token") == view.data["tokens"]
+    assert seen.texts(".token.blank") == ["[MASK]"]
+    first = view.data["blanks"][0]["candidates"][0]
+    assert seen.texts(".bars .name")[0] == first["token"]
+    assert seen.page.locator(".cell").count() == view.arrays["weights"].shape[0] * view.arrays["weights"].shape[1]
+
+    seen.page.locator(".cell").nth(1).click()  # layer 0, head 1
+    seen.page.locator(".token").nth(1).hover()
+    weights = view.arrays["weights"][0, 1, 1]
+    best = int(weights.argmax())
+    assert (
+        f"{view.data['tokens'][1]} attends to {view.data['tokens'][best]} {weights[best]:.2f}"
+        in seen.texts(".readout")[0]
+    )
+
+    seen.page.locator(".switch").nth(1).click()
+    without_it = view.data["without"][0][1][0]["candidates"]
+    assert seen.texts(".bars .name") == [candidate["token"] for candidate in without_it]
+    assert "Without Layer 0, head 1" in seen.texts(".note")[1]
+    seen.page.locator(".switch").nth(1).click()
+    assert seen.texts(".bars .name")[0] == first["token"]
+    assert seen.complaints == []
+
+
+def test_the_keyboard_moves_through_the_text(chromium: Any, tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    file.write_text(page(mask_of(["one", "two", "three"])), encoding="utf-8")
+    seen = opened(chromium, file)
+    seen.page.locator(".token").nth(0).focus()
+    seen.page.keyboard.press("ArrowRight")
+    assert seen.texts(".token.active") == ["two"]
+    assert "two attends to" in seen.texts(".readout")[0]
+
+
+def test_steps_of_generation(chromium: Any, tmp_path: Path) -> None:
+    view = generation_view(load(generator_folder()), "Mars is", max_tokens=5)
+    file = tmp_path / "page.html"
+    file.write_text(page(view), encoding="utf-8")
+    seen = opened(chromium, file)
+    seen.page.get_by_text("next token").click()
+    second = view.data["steps"][1]
+    assert seen.texts(".bars .name") == [candidate["token"] for candidate in second["candidates"]]
+    assert seen.texts(".bars .chosen") == [second["token"]]
+    assert seen.complaints == []
+
+
+# ------------------------------------------------------------------------------------------------------ the numbers
+
+
+def test_a_head_that_is_switched_off_is_a_forward_pass_without_it() -> None:
+    run = load(run_folder())
+    view = mask_view(run, TEXT)
+    prompt = run.objective.prompt(TEXT)
+    batch = collate([[prompt.example]], run.tokenizer.pad_id)
+    whole = view.data["blanks"][0]["candidates"]
+    assert [c["token"] for c in whole[:5]] == [c.token for c in run.fill(TEXT).blanks[0].candidates]
+    for layer, head in ((0, 0), (1, 1)):
+        with torch.no_grad(), without(run.model, Part(f"encoder.blocks.{layer}.self_attention", head)):
+            [logits] = run.model(batch).values()
+        said = view.data["without"][layer][head][0]
+        best = logits[0].softmax(-1).topk(8)
+        assert [c["token"] for c in said["candidates"]] == [run.tokenizer.token(int(i)) for i in best.indices]
+        np.testing.assert_allclose([c["probability"] for c in said["candidates"]], best.values, rtol=1e-4)
+        assert said["candidates"] != whole
+
+
+def test_what_was_written_is_what_generation_writes_step_by_step() -> None:
+    run = load(generator_folder())
+    view = generation_view(run, "Mars is", max_tokens=6)
+    written = run.generate("Mars is", max_tokens=6).outputs[0]
+    total = sum(np.log(step["probability"]) for step in view.data["steps"])
+    assert total == pytest.approx(written.log_probability, abs=1e-4)
+    assert all(step["token"] == step["candidates"][0]["token"] for step in view.data["steps"])  # greedy
+    own = view.arrays["own"]
+    np.testing.assert_allclose(own.sum(-1), 1, atol=1e-5)
+    assert (own[..., np.triu_indices(own.shape[-1], 1)[0], np.triu_indices(own.shape[-1], 1)[1]] == 0).all()
+
+
+def test_steps_add_up() -> None:
+    view = steps_view(load(run_folder()), TEXT, layer=1, head=1)
+    steps = {step["name"]: np.array(step["values"]) for step in view.data["steps"]}
+    q, k, v = steps["Query"], steps["Keys"], steps["Values"]
+    np.testing.assert_allclose(steps["Scores"], k @ q, atol=1e-3)
+    np.testing.assert_allclose(steps["Scaled scores"], k @ q / np.sqrt(len(q)), atol=1e-3)
+    weights = np.exp(steps["Scaled scores"]) / np.exp(steps["Scaled scores"]).sum()
+    np.testing.assert_allclose(steps["Weights"], weights, atol=1e-3)
+    np.testing.assert_allclose(steps["Context"], weights @ v, atol=1e-3)
+    unscaled = np.exp(steps["Scores"]) / np.exp(steps["Scores"]).sum()
+    np.testing.assert_allclose(steps["Without the scale"], unscaled, atol=1e-3)
+    streams = [np.array(s["values"]) for s in view.data["steps"] if s["name"].startswith("Residual stream")]
+    np.testing.assert_allclose(streams[-2] + steps["Narrowed"], streams[-1], atol=1e-3)
+
+
+# -------------------------------------------------------------------------------------------------------- commands
+
+
+@pytest.mark.parametrize("suffix", [".html", ".png", ".svg", ".json", ".npz"])
+@pytest.mark.parametrize(
+    "arguments",
+    [("mask", "run", TEXT), ("steps", "run", TEXT, "--token", "mars"), ("generation", "generator", "Mars is")],
+    ids=lambda a: a[0],
+)
+def test_every_view_in_every_form(tmp_path: Path, arguments: tuple[str, ...], suffix: str) -> None:
+    folder = run_folder() if arguments[1] == "run" else generator_folder()
+    file = tmp_path / f"view{suffix}"
+    said = command("look", arguments[0], folder, *arguments[2:], "--output", file)
+    assert (said.code, said.out.strip(), said.err) == (0, str(file), "")
+    assert file.stat().st_size > 500
+    if suffix == ".json":
+        assert json.loads(file.read_text())["title"] == arguments[2]
+    if suffix == ".npz":
+        with np.load(file, allow_pickle=False) as arrays:
+            assert json.loads(str(arrays["data"]))["title"] == arguments[2]
+
+
+def test_bad_input() -> None:
+    run = run_folder()
+    assert "layers 0 to 1" in refused("look", "steps", run, TEXT, "--layer", "7", "--json")
+    assert "heads 0 to 1" in refused("look", "steps", run, TEXT, "--head", "7", "--json")
+    assert "no token of this text" in refused("look", "steps", run, TEXT, "--token", "venus", "--json")
+    assert "no blank" in refused("look", "mask", run, "mars is red", "--json")
+    assert ".html" in refused("look", "mask", run, TEXT, "--output", "mask.doc")
+    assert "--output" in refused("look", "mask", run, TEXT)
+    assert "does not generate" in refused("look", "generation", run, "mars is", "--json")
