@@ -10,7 +10,9 @@ are computed on demand, for the heads and rows that somebody wants to see.
 """
 
 import fnmatch
-from collections.abc import Iterator, Sequence
+import inspect
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -101,17 +103,46 @@ def record(model: nn.Module, *patterns: str) -> Iterator[Tape]:
     modules = dict(model.named_modules(remove_duplicate=False))
     places = _matching(modules, patterns) if patterns else attention_places(model)
     tape = Tape(places)
+    with hooked(model, [_recorded(modules, place) for place in places], _filing(tape)):
+        yield tape
+
+
+Hook = Callable[[str, nn.Module, dict[str, Any], Any], Any]
+"""Called with the path, the module, its arguments by name, and its output; what it returns, unless None, goes on in the
+place of the output."""
+
+
+@contextmanager
+def hooked(model: nn.Module, paths: Iterable[str], hook: Hook) -> Iterator[None]:
+    """While open, `hook` is called after each module at one of `paths`: where a module has several, at its n-th call
+    with its n-th path. The hooks are gone after the block, also after an error."""
+    modules = dict(model.named_modules(remove_duplicate=False))
     paths_of: dict[nn.Module, list[str]] = {}
     for path, module in modules.items():
         paths_of.setdefault(module, []).append(path)
+    wanted = set(paths)
     handles = []
     try:
-        for module in {_recorded_module(modules[place]): None for place in places}:
-            handles.append(module.register_forward_hook(_hook(tape, paths_of[module]), with_kwargs=True))
-        yield tape
+        for module in {modules[path]: None for path in wanted}:
+            at_its_turn = _at_its_turn(module, paths_of[module], wanted, hook)
+            handles.append(module.register_forward_hook(at_its_turn, with_kwargs=True))
+        yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _at_its_turn(module: nn.Module, paths: list[str], wanted: set[str], hook: Hook) -> Any:
+    """The hook of one module, which is called at all of its paths in turn, and wanted at some."""
+    turns, names = itertools.cycle(paths), list(inspect.signature(module.forward).parameters)
+
+    def called(module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
+        path = next(turns)
+        if path not in wanted:
+            return None
+        return hook(path, module, dict(zip(names, args, strict=False)) | kwargs, output)
+
+    return called
 
 
 def _matching(modules: dict[str, nn.Module], patterns: Sequence[str]) -> list[str]:
@@ -122,27 +153,22 @@ def _matching(modules: dict[str, nn.Module], patterns: Sequence[str]) -> list[st
     return [path for path in modules if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)]
 
 
-def _recorded_module(module: nn.Module) -> nn.Module:
+def _recorded(modules: dict[str, nn.Module], place: str) -> str:
     """At an attention layer the mechanism inside it is what sees q and k."""
-    mechanism = getattr(module, "mechanism", None)
-    return mechanism if isinstance(mechanism, Mechanism) else module
+    mechanism = getattr(modules[place], "mechanism", None)
+    return f"{place}.mechanism".lstrip(".") if isinstance(mechanism, Mechanism) else place
 
 
-def _hook(tape: Tape, paths: list[str]) -> Any:
-    """A hook that files the n-th call of a module under its n-th path."""
-    calls = 0
+def _filing(tape: Tape) -> Hook:
+    """A hook that files each call under its path; that of a mechanism also under its attention layer's."""
 
-    def hook(module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
-        nonlocal calls
-        place = paths[calls % len(paths)]
-        calls += 1
+    def file(path: str, module: nn.Module, given: dict[str, Any], output: Any) -> None:
         if not isinstance(module, Mechanism):
-            tape._calls[place] = _copy(output)
+            tape._calls[path] = _copy(output)
             return
-        bound = dict(zip(("q", "k", "v", "mask", "bias"), args, strict=False)) | kwargs
         recorded = RecordedAttention(
-            module, bound["q"], bound["k"], bound["v"], bound["mask"], bound.get("bias"), output
+            module, given["q"], given["k"], given["v"], given["mask"], given.get("bias"), output
         )
-        tape._calls[place] = tape._calls[place.removesuffix(".mechanism")] = recorded
+        tape._calls[path] = tape._calls[path.removesuffix(".mechanism")] = recorded
 
-    return hook
+    return file

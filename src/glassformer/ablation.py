@@ -1,0 +1,149 @@
+"""Take a part out of a model while it runs, to see what becomes of its answers: a part may look busy and be of no use.
+
+    with without(model, part_in(model, "encoder.blocks.1.self_attention:2")):
+        model(batch)
+
+A part is a place as `record` names them: a whole layer, what attention or feed-forward adds to the residual stream, the
+positions of a stack, or, behind a colon, one head. Of a layer that is shared across depth, only the named place loses it.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from glassformer.errors import UsageError, nearest
+from glassformer.model.layers import Block, FeedForward, MultiHeadAttention
+from glassformer.model.positions import NoPositions, Positions
+from glassformer.record import hooked
+
+PartKind = Literal["heads", "attention", "feed-forward", "layers", "positions"]
+KINDS: tuple[PartKind, ...] = get_args(PartKind)
+
+
+class Part(NamedTuple):
+    """A place in a model, and a head where only that is meant."""
+
+    place: str
+    head: int | None = None
+
+    def __str__(self) -> str:
+        """`encoder.blocks.1.self_attention:2`, as `part_in` reads it."""
+        return self.place if self.head is None else f"{self.place}:{self.head}"
+
+
+def parts_of(model: nn.Module, kinds: Sequence[PartKind] = KINDS) -> list[Part]:
+    """All parts of these kinds, in the order of the model; none where it is not made of our blocks."""
+    found: list[Part] = []
+    for place, module in model.named_modules(remove_duplicate=False):
+        kind = _kind(module)
+        if kind in kinds:
+            found.append(Part(place))
+        if kind == "attention" and "heads" in kinds:
+            found += [Part(place, head) for head in range(_n_heads(module))]
+    return found
+
+
+def _kind(module: nn.Module) -> PartKind | None:
+    if isinstance(module, Positions):
+        return None if isinstance(module, NoPositions) else "positions"
+    kinds: dict[type[nn.Module], PartKind] = {
+        Block: "layers",
+        MultiHeadAttention: "attention",
+        FeedForward: "feed-forward",
+    }
+    return next((kind for of, kind in kinds.items() if isinstance(module, of)), None)
+
+
+def _n_heads(attention: nn.Module) -> int:
+    assert isinstance(attention, MultiHeadAttention)
+    return attention.heads[0]
+
+
+def part_in(model: nn.Module, text: str) -> Part:
+    """The part that a person has written. Raises UsageError with the range, or the nearest name."""
+    place, colon, head = text.partition(":")
+    places = [part.place for part in parts_of(model, ("attention", "feed-forward", "layers", "positions"))]
+    if place not in places:
+        layer = re.match(r"(\w+)\.blocks\.(\d+)", place)
+        count = sum(re.fullmatch(rf"{layer[1]}\.blocks\.\d+", known) is not None for known in places) if layer else 0
+        if layer and 0 < count <= int(layer[2]):
+            raise UsageError(f"there is no layer {layer[0]}", f"{layer[1]} has {layer[1]}.blocks.0 to {count - 1}")
+        raise UsageError(f"the model has no part {place!r}", nearest(place, places))
+    if not colon:
+        return Part(place)
+    module = model.get_submodule(place)
+    if not isinstance(module, MultiHeadAttention):
+        raise UsageError(f"{place} has no heads", f"take it out whole: {place}")
+    if not head.isdecimal() or int(head) >= _n_heads(module):
+        raise UsageError(f"{place} has no head {head!r}", f"its heads are 0 to {_n_heads(module) - 1}")
+    return Part(place, int(head))
+
+
+@contextmanager
+def without(model: nn.Module, removed: Part | Sequence[Part | None]) -> Iterator[None]:
+    """While open, the model runs without a part; or, of a sequence, row n of every batch without the n-th part (None:
+    whole), so that one forward pass over a text repeated computes many ablations. Several blocks add up.
+
+    Without a head, its context is zero before the output projection; without attention or feed-forward, nothing is
+    added to the residual stream, no bias either; a layer passes on what it was given; without positions, none is added,
+    turned or put on the scores. Everything is as it was after the block, also after an error. A compiled callable
+    notices nothing.
+
+    Raises UsageError for a part that the model has not, for positions of single rows, and for a batch of another number
+    of rows.
+    """
+    rows = [removed] if isinstance(removed, Part) else list(removed)
+    for part in filter(None, rows):
+        part_in(model, str(part))
+    positions = [part.place for part in rows if part and _kind(model.get_submodule(part.place)) == "positions"]
+    if positions and not isinstance(removed, Part):
+        raise UsageError(
+            f"{positions[0]} belongs to all rows of a batch, and cannot be taken out of some",
+            "take it out of all: without(model, part)",
+        )
+    if positions:
+        with _without_positions(model, positions[0]):
+            yield
+        return
+    gone: dict[str, Bool[Tensor, "rows parts"]] = {}
+    for number, part in enumerate(rows):
+        if part is not None:
+            path, columns = _hooked_at(model, part)
+            gone.setdefault(path, torch.zeros(len(rows), columns, dtype=torch.bool))[number, part.head or 0] = True
+
+    def take_out(path: str, module: nn.Module, given: dict[str, Any], output: Tensor) -> Tensor:
+        if not isinstance(removed, Part) and len(output) != len(rows):
+            raise UsageError(
+                f"a batch of {len(output)} rows, and {len(rows)} parts", "give a part, or None, for each row"
+            )
+        which = gone[path].to(output.device)
+        which = which.view(*which.shape, *[1] * (output.dim() - 2))  # one column, or one for each head
+        return torch.where(which, given["x"] if isinstance(module, Block) else 0.0, output)
+
+    with hooked(model, gone, take_out):
+        yield
+
+
+def _hooked_at(model: nn.Module, part: Part) -> tuple[str, int]:
+    """The module whose output loses something, and how many parts that has: of a head the mechanism, which has them
+    all side by side (B x H x T x E)."""
+    if part.head is None:
+        return part.place, 1
+    return f"{part.place}.mechanism", _n_heads(model.get_submodule(part.place))
+
+
+@contextmanager
+def _without_positions(model: nn.Module, place: str) -> Iterator[None]:
+    """Kinds of positions act through three methods, of which a hook sees one: the module gives way to one of none."""
+    stack, _, name = place.rpartition(".")
+    owner, own = model.get_submodule(stack), model.get_submodule(place)
+    setattr(owner, name, NoPositions(max_length=0, d_model=0, n_heads=0, d_head=0, causal=False))
+    try:
+        yield
+    finally:
+        setattr(owner, name, own)
