@@ -4,7 +4,7 @@
         model(batch)
 
 A part is a place as `record` names them: a whole layer, what attention or feed-forward adds to the residual stream, the
-positions of a stack, or, behind a colon, one head. Of a layer that is shared across depth, only the named place loses it.
+positions of a stack, or, behind a colon, one head. A layer that is shared across depth loses it at the named place only.
 """
 
 import re

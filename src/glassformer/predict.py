@@ -460,16 +460,17 @@ class Run:
         return self._written(objective, prompt, target, decoding_config(settings))
 
     def _written(self, objective: Objective, prompt: Prompt, target: str | None, config: DecodingConfig) -> Written:
+        ends = objective.ends()
         room = self.recipe.model.max_length - len(prompt.example.streams["decoder"].ids)
         if target is None:
             search = beam_search if config.beam > 1 else sample
             [[answer, *_]] = search(self._generating, self._begun(objective, [prompt]), config)
-            ids = [id for id in answer.ids if id not in objective.ends()][:room]
+            ids = [id for id in answer.ids if id not in ends][:room]
             return Written(prompt, ids, answer.finished)
         ids = objective.target_tokenizer.encode(target).ids.tolist()
         if len(ids) > room:
             raise UsageError(
-                f"the target has {len(ids)} tokens, and there is room for {room}",
+                f"the target has {len(ids)} tokens, the decoder reads at most {room} of them",
                 "shorten it, or train with a larger model.max_length",
             )
         return Written(prompt, ids, True)

@@ -69,6 +69,10 @@ class Tape:
         self.places = list(places)
         self._calls: dict[str, Any] = {}
 
+    def __contains__(self, place: str) -> bool:
+        """Whether something was recorded there."""
+        return place in self._calls
+
     def __getitem__(self, place: str) -> Any:
         """RecordedAttention at an attention place, the module's output elsewhere. Raises UsageError when the model did
         not run inside the block, or the place was not asked for."""

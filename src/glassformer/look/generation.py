@@ -7,8 +7,10 @@ import torch
 from matplotlib.figure import Figure
 
 from glassformer.data.batch import Asked, Example, collate
+from glassformer.errors import UsageError
 from glassformer.look.heatmaps import heatmap
 from glassformer.look.page import View
+from glassformer.look.tiles import weights_for_page
 from glassformer.predict import Run, Written
 from glassformer.record import attention_places, record
 
@@ -44,9 +46,9 @@ def generation_view(run: Run, text: str, target: str | None = None, **settings: 
     ]
     own = [place for place in places if place.startswith("decoder") and not place.endswith("cross_attention")]
     cross = [place for place in places if place.endswith("cross_attention")]
-    arrays = {"own": _weights(tape, own)}
+    arrays = weights_for_page("own", [tape[place] for place in own])
     if cross:
-        arrays["cross"] = _weights(tape, cross)[:, :, asked.positions]
+        arrays |= weights_for_page("cross", [tape[place] for place in cross], asked.positions.tolist())
     data = {
         "subtitle": f"{run.path.name}: {run.recipe.description or run.path}",
         "text": text,
@@ -71,14 +73,11 @@ def whole(run: Run, written: Written) -> tuple[Example, list[int]]:
     return Example(read.streams, {head: Asked(positions, np.array(targets), asked.stream)}), targets
 
 
-def _weights(tape: Any, places: list[str]) -> np.ndarray:
-    """layers x heads x query x key."""
-    return torch.stack([tape[place].weights()[0] for place in places]).float().numpy()
-
-
 def generation_figure(view: View) -> Figure:
     """The alignment of what was written with the source, or with what was read: the mean of all layers and heads."""
     written = [step["token"] for step in view.data["steps"]]
+    if not {"own", "cross"} & view.arrays.keys():
+        raise UsageError("this text is too long for a picture", "write a page: --output generation.html")
     if view.data["source"] is not None:
         weights, keys = view.arrays["cross"], view.data["source"]
     else:

@@ -1,5 +1,6 @@
 """The mask view: a sentence with blanks, what the model says there, every head's map, and what each head changes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,9 +11,10 @@ from glassformer.data.batch import collate
 from glassformer.errors import UsageError
 from glassformer.look.page import View
 from glassformer.look.report import attention_of, overlay_of
+from glassformer.look.tiles import weights_for_page
 from glassformer.objectives import Blank, Prompt
 from glassformer.predict import Run
-from glassformer.record import attention_places
+from glassformer.record import attention_places, record
 
 SHOWN = 8
 """Candidates for each blank."""
@@ -30,18 +32,23 @@ def mask_view(run: Run, text: str) -> View:
         raise UsageError(
             "this page rings blanks among the words, and a permutation model asks behind them", "see `look heads`"
         )
-    seen = attention_of(run, text)
-    layers, heads = seen.weights.shape[:2]
+    places = attention_places(run.model)
+    if not places:
+        raise UsageError("PyTorch's own blocks hide their weights", "train with model.implementation=glassformer")
+    with record(run.model) as tape, torch.no_grad():
+        run.model(collate([[prompt.example]], run.tokenizer.pad_id))
+    layers, heads = len(places), tape[places[0]].q.shape[1]
+    arrays = weights_for_page("weights", [tape[place] for place in places])
     whole, without_head = answers(run, prompt, heads)
     data = {
         "subtitle": f"{run.path.name}: {layers} layers × {heads} heads; {run.recipe.description or run.path}",
         "text": text,
-        "tokens": seen.tokens,
+        "tokens": prompt.tokens,
         "blanks": whole,
         "layers": [f"Layer {n}" for n in range(layers)],
         "without": without_head,
     }
-    return View("mask", text, data, {"weights": seen.weights})
+    return View("mask", text, data, arrays)
 
 
 def mask_figure(run: Run, text: str) -> Figure:
@@ -70,7 +77,7 @@ def answers(run: Run, prompt: Prompt, heads: int) -> tuple[list[dict[str, Any]],
     return [_record(blank) for blank in objective.answer(example, {name: whole}, SHOWN)], by_layer
 
 
-def _logits(run: Run, prompt: Prompt, parts: list[Part | None] | list[Part]) -> torch.Tensor:
+def _logits(run: Run, prompt: Prompt, parts: Sequence[Part | None]) -> torch.Tensor:
     """Logits at the blanks of a prompt without each of the parts: parts x blanks x vocabulary."""
     batch = collate([[prompt.example]] * len(parts), run.tokenizer.pad_id)
     with without(run.model, parts):

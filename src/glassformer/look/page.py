@@ -148,7 +148,8 @@ def _json(view: View) -> bytes:
 
 def _npz(view: View) -> bytes:
     file = io.BytesIO()
-    np.savez_compressed(file, data=np.array(json.dumps({"title": view.title, **view.data})), **view.arrays)
+    arrays: dict[str, Any] = {"data": np.array(json.dumps({"title": view.title, **view.data})), **view.arrays}
+    np.savez_compressed(file, **arrays)
     return file.getvalue()
 
 

@@ -13,7 +13,7 @@ from glassformer.look.figures import COLOURS, fitted, new_figure, styled, visibl
 from glassformer.look.page import View
 from glassformer.model.transformer import count_parameters
 from glassformer.predict import Run
-from glassformer.record import record
+from glassformer.record import RecordedAttention, Tape, record
 
 
 @torch.no_grad()
@@ -59,12 +59,14 @@ def shapes_view(run: Run, text: str) -> View:
     return View("shapes", f"Shapes: {text}", data, {})
 
 
-def shape_of(tape: Any, path: str) -> str:
+def shape_of(tape: Tape, path: str) -> str:
     """What a part gave, B x T x D as they are; empty where it did not run."""
-    found = tape._calls.get(path)
-    if found is None:
+    if path.endswith("_attention"):  # the tape has what its mechanism was given
+        path += ".output"
+    if path not in tape:
         return ""
-    tensors = [found.context] if hasattr(found, "context") else _pytree.tree_leaves(found)
+    found = tape[path]
+    tensors = [found.context] if isinstance(found, RecordedAttention) else _pytree.tree_leaves(found)
     return ", ".join("×".join(map(str, x.shape)) for x in tensors if isinstance(x, Tensor))
 
 

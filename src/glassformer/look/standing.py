@@ -10,6 +10,7 @@ from glassformer.data.batch import Batch, collate
 from glassformer.data.masks import AttentionMask, across
 from glassformer.errors import UsageError
 from glassformer.look.figures import SIGNED, fitted, new_figure, styled, visible
+from glassformer.look.generation import whole
 from glassformer.look.page import View
 from glassformer.predict import Run
 from glassformer.training.schedules import learning_rate_factor
@@ -76,9 +77,10 @@ def positions_view(run: Run) -> View:
 
 def masks_view(run: Run, texts: list[str]) -> View:
     """Who may see whom when the model reads these texts: each padded to the longest of them; several also packed into
-    one row, where none sees another."""
-    prompts = [run.objective.prompt_for("read", text) for text in texts]
-    examples = [prompt.example for prompt in prompts]
+    one row, where none sees another. A decoder beside an encoder reads the same texts."""
+    examples = [run.objective.prompt_for("read", text).example for text in texts]
+    if len(run.recipe.model.stacks) > 1:
+        examples = [whole(run, run.written(text, text))[0] for text in texts]
     batches = [("padded to one length", collate([[example] for example in examples], run.tokenizer.pad_id), True)]
     if len(texts) > 1 and all(stream.queries == 0 for e in examples for stream in e.streams.values()):
         batches.append(("packed into one row", collate([examples], run.tokenizer.pad_id), False))
@@ -89,7 +91,7 @@ def masks_view(run: Run, texts: list[str]) -> View:
                 title = f"{name}, {how}" + (f": {visible(texts[row], 30)}" if each else "")
                 note = "1 where the token of a row may attend to that of a column"
                 panels.append(squares(title, mask[row], note, queries[row], keys[row]))
-    data = {"subtitle": f"{run.path.name}: {run.recipe.description or run.path}", "panels": panels, "signed": False}
+    data = {"subtitle": f"{run.path.name}: {run.recipe.description or run.path}", "panels": panels, "square": True}
     return View("panels", f"Masks of {run.path.name}", data, {})
 
 
@@ -102,7 +104,11 @@ def masks_of(run: Run, batch: Batch) -> list[tuple[str, np.ndarray, list[list[st
     found = []
 
     def add(name: str, mask: AttentionMask, queries: str, keys: str) -> None:
-        rows, many, content = len(tokens[queries]), len(tokens[queries][0]), batch.streams[keys].content
+        rows, many, content = (
+            len(tokens[queries]),
+            len(tokens[queries][0]),
+            batch.streams[keys].content or len(tokens[keys][0]),
+        )
         allowed = mask.dense()
         whole = torch.ones(rows, many, content) if allowed is None else allowed[:, 0].expand(rows, many, content)
         found.append((name, whole.int().numpy(), tokens[queries], [row[:content] for row in tokens[keys]]))

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
 from glassformer.data.batch import collate
 from glassformer.data.tokenizer import Tokenizer
@@ -37,7 +37,7 @@ def steps_view(run: Run, text: str, layer: int = 0, head: int = 0, token: str | 
     for what, number, many in (("layer", layer, config.layers_of(name)), ("head", head, config.n_heads)):
         if not 0 <= number < many:
             raise UsageError(f"there is no {what} {number}", f"this model has {what}s 0 to {many - 1}")
-    stack = run.model.get_submodule(name)
+    stack: Any = run.model.get_submodule(name)
     block = stack.blocks[layer]
     if not isinstance(block, Block):
         raise UsageError("PyTorch's own blocks hide their steps", "train with model.implementation=glassformer")
@@ -91,7 +91,7 @@ def per_token(name: str, formula: str, values: Tensor, note: str = "") -> dict[s
 
 
 def _rounded(values: Tensor) -> list[Any]:
-    return np.round(values.double().numpy(), 5).tolist()  # type: ignore[no-any-return]
+    return np.round(values.double().numpy(), 5).tolist()
 
 
 def softmax_gradient(weights: Float[Tensor, "K"]) -> float:
@@ -137,12 +137,10 @@ def steps_figure(view: View) -> Figure:
 class Walk:
     """The recorded pass of one text, looked at from one token, one layer and one head."""
 
-    def __init__(
-        self, tape: Tape, stack: nn.Module, name: str, layer: int, head: int, place: int, tokens: list[str]
-    ) -> None:
+    def __init__(self, tape: Tape, stack: Any, name: str, layer: int, head: int, place: int, tokens: list[str]) -> None:
         self.tape, self.stack, self.name, self.layer, self.head, self.place = tape, stack, name, layer, head, place
         self.tokens = tokens
-        self.block: Any = stack.blocks[layer]  # type: ignore[index, union-attr]
+        self.block: Any = stack.blocks[layer]
         self.pre_norm = self.block.pre_norm
 
     def at(self, path: str) -> Tensor:
@@ -171,9 +169,7 @@ class Walk:
             )
         )
         if self.layer:
-            steps.append(
-                vector(f"Residual stream, after {self.layer} layers", f"x after layer {self.layer - 1}", self.before())
-            )
+            steps.append(vector(f"Residual stream, after layer {self.layer - 1}", "x", self.before()))
         return steps
 
     def before(self) -> Tensor:
@@ -194,7 +190,7 @@ class Walk:
             )
         source = "n" if self.pre_norm else "x"
         q, k, v = recorded.q[0, head, place], recorded.k[0, shared], recorded.v[0, shared]
-        turned = self.stack.positions.rotation(torch.tensor([[0]])) is not None  # type: ignore[operator, union-attr]
+        turned = self.stack.positions.rotation(torch.tensor([[0]])) is not None
         after = ", turned by its place" if turned else ""
         steps.append(vector("Query", f"q = W_q {source} + b{after}", q, f"{width} numbers of head {head}"))
         steps.append(per_token("Keys", f"k = W_k {source} + b{after}", k, "of every token"))
@@ -240,7 +236,7 @@ class Walk:
         )
         context = recorded.context[0, head, place]
         steps.append(vector("Context", "Σ weight · v", context, "a mixture of the values"))
-        written = self.at("self_attention")
+        written = self.at("self_attention.output")
         steps.append(vector("Output", "o = W_o [all heads] + b", written, "of all heads together"))
         summed = self.before() + written
         if self.pre_norm:
@@ -248,7 +244,7 @@ class Walk:
         else:
             steps.append(vector("Residual stream, normalised", "x ← norm(x + o)", self.at("attention_norm")))
         if self.block.cross_attention is not None:
-            crossed = self.at("cross_attention")
+            crossed = self.at("cross_attention.output")
             steps.append(vector("From the source", "c = cross-attention(x)", crossed, "see `look generation`"))
         return steps
 

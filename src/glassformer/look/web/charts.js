@@ -95,10 +95,11 @@ function sortable(columns, rows) {
     }
     fill(body, ordered.map((row) => el("tr", {}, columns.map((column) => {
       const value = column.shown ? column.shown(row) : column.value(row);
-      return el("td", { className: typeof column.value(row) === "number" ? "number" : "" }, value instanceof Node ? value : String(value));
+      return el("td", { className: numeric(column) }, value instanceof Node ? value : String(value));
     }))));
   };
-  const head = el("tr", {}, columns.map((column, n) => el("th", {}, el("button", { type: "button", onclick: () => {
+  const numeric = (column) => rows.length > 0 && typeof column.value(rows[0]) === "number" ? "number" : "";
+  const head = el("tr", {}, columns.map((column, n) => el("th", { className: numeric(column) }, el("button", { type: "button", onclick: () => {
     Object.assign(state, { down: state.column === n ? !state.down : true, column: n });
     draw();
   } }, column.name))));

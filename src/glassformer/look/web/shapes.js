@@ -4,8 +4,9 @@ VIEWS.shapes = (page, main) => {
   const { rows, tokens, parameters, flops } = page;
   const many = (n) => n.toLocaleString("en");
   const indented = (row) => {
-    const cell = el("span", {}, row.place.split(".").pop());
-    cell.style.paddingInlineStart = 1.1 * (row.place.split(".").length - 1) + "rem";
+    const parts = row.place.replace(/\.(\d+)/g, "[$1]").split(".");
+    const cell = el("span", {}, parts[parts.length - 1]);
+    cell.style.paddingInlineStart = 1.1 * (parts.length - 1) + "rem";
     cell.title = row.place;
     return cell;
   };
