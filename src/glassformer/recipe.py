@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 import yaml
 from pydantic import Field, ValidationError
+from pydantic_core import to_jsonable_python
 
 from glassformer.config import Config
 from glassformer.data.batch import BatchConfig
@@ -151,7 +152,7 @@ def _keys_of(config: type[Config], prefix: str, objective: type[Config]) -> Iter
             yield from _keys_of(section, f"{prefix}{name}.", objective)
         else:
             default = "(needed)" if field.is_required() else field.get_default(call_default_factory=True)
-            yield Key(prefix + name, _type_name(field.annotation), default, field.description or "")
+            yield Key(prefix + name, _type_name(field.annotation), to_jsonable_python(default), field.description or "")
 
 
 def _section(kind: Any) -> type[Config] | None:
@@ -173,6 +174,8 @@ def _type_name(kind: Any) -> str:
         return " | ".join(f'"{part}"' for part in parts)
     if kind is NoneType:
         return "None"
+    if origin is tuple and parts[-1] is ...:
+        return f"tuple[{_type_name(parts[0])}, ...]"
     return kind.__name__ if isinstance(kind, type) and not parts else str(kind)
 
 
