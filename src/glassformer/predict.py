@@ -27,7 +27,7 @@ from glassformer.decoding.sampling import sample, stream
 from glassformer.errors import GlassformerError, UsageError, nearest
 from glassformer.model.transformer import Transformer
 from glassformer.objectives import Blank, Objective, Prompt
-from glassformer.recipe import Recipe, apply_changes, from_yaml, parse
+from glassformer.recipe import Recipe, from_yaml, parse, reads_data, with_changes
 from glassformer.record import attention_places, record
 from glassformer.run import RunDirectory
 from glassformer.training.checkpoints import load_into, load_weights
@@ -147,7 +147,7 @@ class Run:
     def with_data(self, changes: Sequence[str]) -> "Run":
         """The same model with other data: `["data.test=new.txt"]`, or where the run's data lie now.
 
-        Raises UsageError for a key that is not one of the data's.
+        Raises UsageError for a key that is not one of the data's, and where nobody reads them: see `with_changes`.
         """
         for change in changes:
             if not change.startswith("data."):
@@ -156,7 +156,7 @@ class Run:
                     "for example: data.test=new.txt",
                 )
         other = copy.copy(self)
-        other.recipe = parse(apply_changes(self.recipe.model_dump(mode="json"), changes))
+        other.recipe = with_changes(self.recipe.model_dump(mode="json"), changes)
         return other
 
     @cached_property
@@ -352,7 +352,10 @@ class Run:
             key = "train" if own is None else split
             raise GlassformerError(
                 f"the data of this run (data.{key}) cannot be read from here: {error.what}",
-                f"put them back, go to the folder you trained in, or say where they are: data.{key}=PLACE",
+                f"{back}, or say where they are: data.{key}=PLACE",
+            back = "put them back, or go to the folder you trained in"
+            if not reads_data(self.recipe):
+                raise GlassformerError(f"the data of this run cannot be read from here: {error.what}", back) from None
             ) from None
 
     def cloze(self, questions: Iterable[Cloze]) -> list[Answered]:

@@ -187,7 +187,7 @@ def shipped() -> list[str]:
 
 def read(name_or_file: str, changes: Sequence[str] = ()) -> Recipe:
     """A shipped recipe or a YAML file, with `key=value` changes. Raises UsageError."""
-    return parse(apply_changes(read_tree(name_or_file), changes), f"recipe {name_or_file}")
+    return with_changes(read_tree(name_or_file), changes, f"recipe {name_or_file}")
 
 
 def read_tree(name_or_file: str) -> dict[str, Any]:
@@ -256,6 +256,25 @@ def apply_changes(tree: dict[str, Any], changes: Sequence[str]) -> dict[str, Any
         if key in ("training.epochs", "training.minutes", "training.steps"):
             _replace_length(section, leaf)
     return changed
+
+
+def with_changes(tree: dict[str, Any], changes: Sequence[str], where: str = "the recipe") -> Recipe:
+    """A recipe from plain data and `key=value` changes. Raises UsageError, also for other data that nobody would read:
+    those of a mixture whose members all have data of their own."""
+    recipe = parse(apply_changes(tree, changes), where)
+    unread = [change for change in changes if change.startswith("data.")]
+    if unread and not reads_data(recipe):
+        names = ", ".join(member.name for member in objective_class(recipe).members_of(recipe.objective))
+        raise UsageError(
+            f"{unread[0]!r} would be read by nobody: {names} have data of their own",
+            "say it in the recipe: `data` of a member, in objective.members",
+        )
+    return recipe
+
+
+def reads_data(recipe: Recipe) -> bool:
+    """Whether the section `data` is read: the members of a mixture may all have one of their own."""
+    return any(member.data is recipe.data for member in members(recipe))
 
 
 def _value(text: str, change: str) -> Any:

@@ -342,3 +342,16 @@ def test_an_example_keeps_its_member() -> None:
     units = mixture().units(MIXED)
     example = units.example(60, np.random.default_rng(1))
     assert isinstance(example, Example) and example.member == 1 and set(example.streams) == {"decoder"}
+def test_data_of_the_members_own_are_changed_in_the_recipe_only(tmp_path: Path) -> None:
+    """Other data for the whole run would be read by nobody; where the members' have gone, nobody is told to try."""
+    file = tmp_path / "pairs.tsv"
+    file.write_text("".join(f"{text}\t{text}\n" for text in tiny_recipe.dozen()), encoding="utf-8")
+    members = [seq2seq(label) | {"data": {"train": str(file), "validation": str(file)}} for label in ("one", "two")]
+    run = trained(tmp_path, members, training={"steps": 2, "evaluate_every": 2, "checkpoint_every": 2})
+    said = refused("evaluate", run.path, f"data.validation={file}")
+    assert "would be read by nobody: one, two have data of their own" in said and "objective.members" in said
+    file.unlink()
+    said = refused("evaluate", run.path, code=1)
+    assert "cannot be read from here" in said and "put them back" in said and "PLACE" not in said
+
+

@@ -466,7 +466,7 @@ def _recipe_for(found: Folder, architecture: Architecture, changes: Sequence[str
         "model": found.config.model_dump(mode="json"),
         "training": {"weights": "last"},
     }
-    return recipes.parse(recipes.apply_changes(tree, changes))
+    return recipes.with_changes(tree, changes)
 
 
 def _renamed(name: str, head: str, other: str) -> str:
