@@ -8,9 +8,9 @@ import torch
 from tiny_recipe import recipe, sentences, text_file
 
 from glassformer import assemble as assemble_module
-from glassformer.assemble import assemble, corpus_for, documents_for, model_for
+from glassformer.assemble import assemble, corpus_for, documents_for, model_for, objective_for
 from glassformer.data.corpus import Corpus
-from glassformer.data.tokenizer import Tokenizer
+from glassformer.data.tokenizer import Tokenizer, TokenizerConfig, Tokenizers
 from glassformer.errors import UsageError
 from glassformer.recipe import Recipe
 
@@ -182,3 +182,15 @@ def test_of_a_single_file_the_end_is_held_out(tmp_path: Path) -> None:
     train, validation = (documents_for(wanted, part) for part in ("train", "validation"))
     assert train == [words[: int(0.9 * len(words))]] and train[0] + validation[0] == words
     assert assemble(wanted).validation.n_documents == 1
+
+
+def test_a_tokenizer_for_targets_is_for_pairs_only(text: Path) -> None:
+    """Also where another member of a mixture learns from pairs: the decoder would take one side's tokens for the
+    other's."""
+    pairs = {"objective": {"name": "seq2seq"}, "data": {"train": "pairs.tsv"}}
+    mixed = {"name": "mixture", "members": [pairs, {"objective": {"name": "denoising"}}]}
+    tokenizer = Tokenizer.train(sentences(), TokenizerConfig(kind="word", vocab_size=50))
+    for objective in (mixed, {"name": "denoising"}, {"name": "masked_lm"}):
+        wanted = recipe(text, objective=objective, target_tokenizer={"kind": "word", "vocab_size": 50})
+        with pytest.raises(UsageError, match=r"for the targets of pairs, and (denoising|masked_lm) learns from single"):
+            objective_for(wanted, Tokenizers(tokenizer, tokenizer))

@@ -69,16 +69,14 @@ def assemble(
 
 
 def objective_for(recipe: Recipe, tokenizers: Tokenizers) -> Objective:
-    """The recipe's objective. Raises UsageError where the model has not the stacks that it needs."""
+    """The recipe's objective. Raises UsageError where model, data or tokenizers are not what it needs."""
     for member in members(recipe):
         _refuse_what_does_not_fit(member, objective_class(member), member.model_dump()["objective"]["name"])
-    if recipe.target_tokenizer is not None and not any(objective_class(member).pairs for member in members(recipe)):
-        raise UsageError("target_tokenizer is for the targets of pairs, and the data are single texts", "leave it out")
     return objective_class(recipe)(recipe.objective, tokenizers.source, recipe.model.max_length, tokenizers.target)
 
 
 def _refuse_what_does_not_fit(recipe: Recipe, kind: type[Objective], name: str) -> None:
-    """Raises UsageError where model or data are not what the objective needs."""
+    """Raises UsageError where model, data or tokenizers are not what the objective needs."""
     family = recipe.model.family
     if "encoder_decoder" in (kind.family, family) and kind.family != family:
         needs = "an encoder and a decoder" if kind.family == "encoder_decoder" else "one stack"
@@ -100,6 +98,10 @@ def _refuse_what_does_not_fit(recipe: Recipe, kind: type[Objective], name: str) 
     of_pairs = (data.train_targets, data.validation_targets, data.test_targets, data.target_column)
     if not kind.pairs and any(value is not None for value in of_pairs):
         raise UsageError(
+    if recipe.target_tokenizer is not None and not kind.pairs:
+        raise UsageError(
+            f"target_tokenizer is for the targets of pairs, and {name} learns from single texts", "leave it out"
+        )
             f"{name} learns from single texts, and the recipe says where their targets are",
             "use objective.name=seq2seq to learn from pairs, or leave out targets and target_column",
         )
