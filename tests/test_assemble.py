@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_recipe import recipe, sentences, text_file
+from tiny_recipe import WORDS, recipe, sentences, text_file
 
 from glassformer import assemble as assemble_module
 from glassformer.assemble import assemble, corpus_for, documents_for, model_for, objective_for
@@ -171,6 +171,20 @@ def test_fresh_weights_are_a_function_of_the_seed(text: Path, implementation: st
     three = model_for(wanted.model_copy(update={"seed": 2}), objective).state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert any(not torch.equal(one[name], three[name]) for name in one)
+
+
+def test_held_out_texts_that_will_not_do_are_named(tmp_path: Path) -> None:
+    """Enough to learn from, too little held out: that part is blamed, and what is said then helps."""
+    file = tmp_path / "stories.txt"
+    file.write_text("\n\n".join(f"The {a} sat. It saw {b}. It left." for a in WORDS for b in WORDS[:2]))
+    wanted: dict[str, dict[str, Any]] = {"objective": {"name": "next_sentence"}, "batch": {"size": 2}}
+    few = {"document": "blank_line", "validation_share": 0.01}
+    parts = assemble(recipe(file, data=few, **wanted))
+    assert parts.validation.n_documents == 1 and len(parts.train_units) > 9
+    with pytest.raises(UsageError, match=r"the validation texts will not do: .* there is none") as raised:
+        len(parts.validation_units)
+    assert "data.validation_share" in raised.value.mend and "data.validation" in raised.value.mend
+    assert len(assemble(recipe(file, data=few | {"validation_share": 0.1}, **wanted)).validation_units) == 3
 
 
 def test_of_a_single_file_the_end_is_held_out(tmp_path: Path) -> None:

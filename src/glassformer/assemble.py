@@ -43,8 +43,12 @@ class Parts(NamedTuple):
 
     @property
     def validation_units(self) -> Units:
-        """What the fixed questions are made of."""
-        return self.objective.for_evaluation().units(self.validation)
+        """What the fixed questions are made of. Raises UsageError where the objective makes none of these texts."""
+        try:
+            return self.objective.for_evaluation().units(self.validation)
+        except UsageError as error:
+            mend = f"{error.mend}; or hold out more, or others: data.validation_share, data.validation"
+            raise UsageError(f"the validation texts will not do: {error.what}", mend) from None
 
 
 def assemble(
@@ -94,14 +98,14 @@ def _refuse_what_does_not_fit(recipe: Recipe, kind: type[Objective], name: str) 
             f"{name} tells {kind.segments} segments apart, and model.segments={segments}",
             f"use model.segments={kind.segments}, or leave it out",
         )
-    data = recipe.data
-    of_pairs = (data.train_targets, data.validation_targets, data.test_targets, data.target_column)
-    if not kind.pairs and any(value is not None for value in of_pairs):
-        raise UsageError(
     if recipe.target_tokenizer is not None and not kind.pairs:
         raise UsageError(
             f"target_tokenizer is for the targets of pairs, and {name} learns from single texts", "leave it out"
         )
+    data = recipe.data
+    of_pairs = (data.train_targets, data.validation_targets, data.test_targets, data.target_column)
+    if not kind.pairs and any(value is not None for value in of_pairs):
+        raise UsageError(
             f"{name} learns from single texts, and the recipe says where their targets are",
             "use objective.name=seq2seq to learn from pairs, or leave out targets and target_column",
         )
