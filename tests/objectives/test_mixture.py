@@ -22,7 +22,7 @@ from glassformer.predict import Run
 from glassformer.training.engine import Engine
 from glassformer.training.evaluation import FixedQuestions, evaluate
 from glassformer.training.optimisers import OptimizerConfig
-from glassformer.training.order import TrainingOrder, in_turn
+from glassformer.training.order import TrainingOrder, batches_each, in_turn
 
 TEXTS = tiny_recipe.sentences(60)
 TOKENIZER = tiny_recipe.tokenizer_of(TEXTS)
@@ -95,6 +95,27 @@ def test_a_heavy_member_begins_another_pass_with_new_corruption() -> None:
         assert first.member == second.member == 0
         differ += not torch.equal(first.streams["encoder"].input_ids, second.streams["encoder"].input_ids)
     assert differ > 30
+
+
+@given(st.lists(st.floats(0.05, 5), min_size=2, max_size=5), st.integers(1, 300))
+def test_the_batches_of_an_epoch_are_the_shares_rounded(shares: list[float], number: int) -> None:
+    """Up or down, and over all starts alike exactly the shares; in turn, each member has just as many."""
+    due = np.array(shares) / sum(shares) * number
+    starts = (np.arange(400) + 0.5) / 400
+    found = np.array([batches_each(shares, number, start) for start in starts])
+    assert (found.sum(1) == number).all() and (np.abs(found - due) < 1 + 1e-9).all()
+    assert np.abs(found.mean(0) - due).max() < 2 / 400 + 1e-9
+    assert np.bincount(in_turn(found[0].tolist(), number), minlength=len(shares)).tolist() == found[0].tolist()
+
+
+def test_a_light_member_comes_in_some_epochs() -> None:
+    """A twentieth of four batches is no whole one: it has one in about every fifth epoch, always in the same ones."""
+    order = order_of(mixture(19, 1), size=30)
+    had = np.array([members_in(order, epoch) for epoch in range(100)])
+    assert had.shape == (100, 4) and had.sum(1).max() == 1
+    assert abs(had.sum() - 20) < 4.5 * np.sqrt(100 * 0.2 * 0.8)
+    again = order_of(mixture(19, 1), size=30)
+    assert [members_in(again, epoch) for epoch in (99, 7)] == had[[99, 7]].tolist()
 
 
 def test_a_resumed_order_goes_on_where_it_stopped() -> None:
