@@ -197,6 +197,28 @@ def test_evaluation_weighs_the_members_and_names_their_numbers() -> None:
     assert alone.loss == pytest.approx(own["causal_lm"], rel=1e-5)
 
 
+def test_a_limited_evaluation_asks_every_member() -> None:
+    """By its share, and at least one unit of each: a loss without one of them would be another loss."""
+    for weights, limit, expected in (((3, 1), 20, [15, 5]), ((99, 1), 10, [10, 1]), ((1, 1), 400, [60, 60])):
+        objective = mixture(*weights)
+        units = objective.units(MIXED)
+        asked = FixedQuestions(units, objective, BatchConfig(size=8), limit)
+        assert np.bincount(units.members[asked.chosen]).tolist() == expected
+        assert (np.diff(asked.chosen) > 0).all()
+        assert asked.chosen.tolist() == FixedQuestions(units, objective, BatchConfig(), limit).chosen.tolist()
+        found = evaluate(model_of(objective), asked)
+        assert {f"{name}/loss" for name in objective.names} < found.means.keys()
+    assert asked.chosen.tolist() == list(range(120))
+
+
+def test_a_member_that_can_be_asked_nothing_is_refused() -> None:
+    """A loss that lacks it would look better than it is."""
+    objective = mixture()
+    units = objective.units(Corpus.mixed([Corpus.from_texts(["qwertz", "uiop"], TOKENIZER), CORPUS]))
+    with pytest.raises(UsageError, match="nothing can be asked"):
+        list(FixedQuestions(units, objective, BatchConfig()))
+
+
 def seq2seq(label: str, **settings) -> dict:
     return {"label": label, "objective": {"name": "seq2seq", "prefix": f"{label}: ", **settings}}
 
@@ -331,6 +353,19 @@ def test_tasks_are_told_apart_by_their_prefix(tmp_path: Path) -> None:
     assert {"same/loss", "back/loss"} < set(run.metrics()[-1])
 
 
+def test_data_of_the_members_own_are_changed_in_the_recipe_only(tmp_path: Path) -> None:
+    """Other data for the whole run would be read by nobody; where the members' have gone, nobody is told to try."""
+    file = tmp_path / "pairs.tsv"
+    file.write_text("".join(f"{text}\t{text}\n" for text in tiny_recipe.dozen()), encoding="utf-8")
+    members = [seq2seq(label) | {"data": {"train": str(file), "validation": str(file)}} for label in ("one", "two")]
+    run = trained(tmp_path, members, training={"steps": 2, "evaluate_every": 2, "checkpoint_every": 2})
+    said = refused("evaluate", run.path, f"data.validation={file}")
+    assert "would be read by nobody: one, two have data of their own" in said and "objective.members" in said
+    file.unlink()
+    said = refused("evaluate", run.path, code=1)
+    assert "cannot be read from here" in said and "put them back" in said and "PLACE" not in said
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_it_does_not_learn_shuffled_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is learned by heart above is in the targets."""
@@ -363,16 +398,3 @@ def test_an_example_keeps_its_member() -> None:
     units = mixture().units(MIXED)
     example = units.example(60, np.random.default_rng(1))
     assert isinstance(example, Example) and example.member == 1 and set(example.streams) == {"decoder"}
-def test_data_of_the_members_own_are_changed_in_the_recipe_only(tmp_path: Path) -> None:
-    """Other data for the whole run would be read by nobody; where the members' have gone, nobody is told to try."""
-    file = tmp_path / "pairs.tsv"
-    file.write_text("".join(f"{text}\t{text}\n" for text in tiny_recipe.dozen()), encoding="utf-8")
-    members = [seq2seq(label) | {"data": {"train": str(file), "validation": str(file)}} for label in ("one", "two")]
-    run = trained(tmp_path, members, training={"steps": 2, "evaluate_every": 2, "checkpoint_every": 2})
-    said = refused("evaluate", run.path, f"data.validation={file}")
-    assert "would be read by nobody: one, two have data of their own" in said and "objective.members" in said
-    file.unlink()
-    said = refused("evaluate", run.path, code=1)
-    assert "cannot be read from here" in said and "put them back" in said and "PLACE" not in said
-
-
