@@ -258,16 +258,19 @@ class Run:
         if isinstance(texts, str):
             return self.generate([texts], **settings)[0]
         config = decoding_config(settings)
-        search = beam_search if config.beam > 1 else sample
+        draw = torch.Generator().manual_seed(config.seed)  # one for all, so that no batch repeats another
         generations: list[Generation] = []
         for start in range(0, len(texts), BATCH):
             asked = [self.objective.prompt_for("generate", text) for text in texts[start : start + BATCH]]
             for objective, prompts in itertools.groupby(asked, lambda prompt: self.objective.of(prompt.example)):
                 own = list(prompts)
+                check_decoding(config, objective.any_order)
                 if objective.any_order:
-                    found = fill_in(self.model, objective, own, config)
+                    found = fill_in(self.model, objective, own, config, draw)
+                elif config.beam > 1:
+                    found = beam_search(self._generating, self._begun(objective, own), config)
                 else:
-                    found = search(self._generating, self._begun(objective, own), config)
+                    found = sample(self._generating, self._begun(objective, own), config, draw)
                 for prompt, answers in zip(own, found, strict=True):
                     said = ((objective.text_of(prompt, a.ids), a.log_probability, a.finished) for a in answers)
                     generations.append(Generation(prompt.text, [Output(*one) for one in said]))
@@ -304,6 +307,7 @@ class Run:
             raise UsageError("several texts are weighed at a time, and cannot be shown as they come", "without stream")
         prompt, ids, shown = self.objective.prompt_for("generate", text), list[int](), ""
         objective = self.objective.of(prompt.example)
+        check_decoding(config, objective.any_order)
         if objective.any_order:
             [[answer]] = fill_in(self.model, objective, [prompt], config)
             yield objective.text_of(prompt, answer.ids)
@@ -349,13 +353,13 @@ class Run:
         except UsageError as error:
             if split == "test" and own is None:
                 raise
+            back = "put them back, or go to the folder you trained in"
+            if not reads_data(self.recipe):
+                raise GlassformerError(f"the data of this run cannot be read from here: {error.what}", back) from None
             key = "train" if own is None else split
             raise GlassformerError(
                 f"the data of this run (data.{key}) cannot be read from here: {error.what}",
                 f"{back}, or say where they are: data.{key}=PLACE",
-            back = "put them back, or go to the folder you trained in"
-            if not reads_data(self.recipe):
-                raise GlassformerError(f"the data of this run cannot be read from here: {error.what}", back) from None
             ) from None
 
     def cloze(self, questions: Iterable[Cloze]) -> list[Answered]:
@@ -479,7 +483,6 @@ def decoding_config(settings: dict[str, Any]) -> DecodingConfig:
         if name not in DecodingConfig.model_fields:
             raise UsageError(f"there is no setting {name!r}", nearest(name, DecodingConfig.model_fields)) from None
         raise UsageError(f"{name}={first['input']!r}: {first['msg'].lower()}") from None
-    check_decoding(config)
     return config
 
 
