@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_recipe import recipe, sentences, text_file
+from tiny_recipe import WORDS, recipe, sentences, text_file
 
 from glassformer import assemble as assemble_module
-from glassformer.assemble import assemble, corpus_for, documents_for, model_for
+from glassformer.assemble import assemble, corpus_for, documents_for, model_for, objective_for
 from glassformer.data.corpus import Corpus
-from glassformer.data.tokenizer import Tokenizer
+from glassformer.data.tokenizer import Tokenizer, TokenizerConfig, Tokenizers
 from glassformer.errors import UsageError
 from glassformer.recipe import Recipe
 
@@ -173,6 +173,20 @@ def test_fresh_weights_are_a_function_of_the_seed(text: Path, implementation: st
     assert any(not torch.equal(one[name], three[name]) for name in one)
 
 
+def test_held_out_texts_that_will_not_do_are_named(tmp_path: Path) -> None:
+    """Enough to learn from, too little held out: that part is blamed, and what is said then helps."""
+    file = tmp_path / "stories.txt"
+    file.write_text("\n\n".join(f"The {a} sat. It saw {b}. It left." for a in WORDS for b in WORDS[:2]))
+    wanted: dict[str, dict[str, Any]] = {"objective": {"name": "next_sentence"}, "batch": {"size": 2}}
+    few = {"document": "blank_line", "validation_share": 0.01}
+    parts = assemble(recipe(file, data=few, **wanted))
+    assert parts.validation.n_documents == 1 and len(parts.train_units) > 9
+    with pytest.raises(UsageError, match=r"the validation texts will not do: .* there is none") as raised:
+        len(parts.validation_units)
+    assert "data.validation_share" in raised.value.mend and "data.validation" in raised.value.mend
+    assert len(assemble(recipe(file, data=few | {"validation_share": 0.1}, **wanted)).validation_units) == 3
+
+
 def test_of_a_single_file_the_end_is_held_out(tmp_path: Path) -> None:
     """At the character, where data.document=file says that the text is one; nothing is lost and nothing comes twice."""
     words = " ".join(sentences(60))
@@ -182,3 +196,15 @@ def test_of_a_single_file_the_end_is_held_out(tmp_path: Path) -> None:
     train, validation = (documents_for(wanted, part) for part in ("train", "validation"))
     assert train == [words[: int(0.9 * len(words))]] and train[0] + validation[0] == words
     assert assemble(wanted).validation.n_documents == 1
+
+
+def test_a_tokenizer_for_targets_is_for_pairs_only(text: Path) -> None:
+    """Also where another member of a mixture learns from pairs: the decoder would take one side's tokens for the
+    other's."""
+    pairs = {"objective": {"name": "seq2seq"}, "data": {"train": "pairs.tsv"}}
+    mixed = {"name": "mixture", "members": [pairs, {"objective": {"name": "denoising"}}]}
+    tokenizer = Tokenizer.train(sentences(), TokenizerConfig(kind="word", vocab_size=50))
+    for objective in (mixed, {"name": "denoising"}, {"name": "masked_lm"}):
+        wanted = recipe(text, objective=objective, target_tokenizer={"kind": "word", "vocab_size": 50})
+        with pytest.raises(UsageError, match=r"for the targets of pairs, and (denoising|masked_lm) learns from single"):
+            objective_for(wanted, Tokenizers(tokenizer, tokenizer))

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import tiny_recipe
+import yaml
 from trained import TEXT, Said, command, copy_of_run, generator_folder, run_folder
 
 from glassformer import launch
@@ -314,6 +315,19 @@ def test_every_key_of_a_recipe() -> None:
     assert all(
         row["meaning"] for row in command("recipes", "mlm-demo", "--json").json if row["key"] != "objective.name"
     )
+
+
+def test_a_recipe_with_a_list_of_sections_is_listed_too() -> None:
+    """The members of a mixture, those that it has and those by default, as they stand in a recipe."""
+    rows = {row["key"]: row for row in command("recipes", "text-to-text-demo", "--json").json}
+    members = rows["objective.members"]
+    assert [member["label"] for member in members["value"]] == ["paraphrase", "answer", "translate"]
+    assert [member["objective"]["name"] for member in members["default"]] == ["masked_lm", "causal_lm"]
+    said = command("recipes", "text-to-text-demo")
+    [line] = [line for line in said.out.splitlines() if line.startswith("objective.members = ")]
+    assert "Member(" not in said.out and "(list of Member; default [{" in line
+    written = line.removeprefix("objective.members = ").partition("    (")[0]
+    assert yaml.safe_load(written) == members["value"]
 
 
 def test_every_recipe_is_listed() -> None:

@@ -1,7 +1,11 @@
 """From recipe to generated text: the two families that generate, trained through the one trainer, from Python and from
 the command line."""
 
+import atexit
+import functools
 import json
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -172,7 +176,6 @@ def test_a_permutation_model_fills_its_blanks(tmp_path: Path, layout: str) -> No
         assert run.generate("a3 [MASK] [MASK] d3 [MASK]", order=order).outputs[0].text == tiny_recipe.dozen()[3]
     assert "".join(run.stream("[MASK] b2 [MASK] d2 e2")) == tiny_recipe.dozen()[2]
     assert "there is no blank" in refused("generate", run.path, "a3")
-    assert "a beam grows texts at their end" in refused("generate", run.path, "a3 [MASK]", "--beam", "2")
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -207,6 +210,16 @@ def test_samples_are_repeatable_and_differ() -> None:
     assert first == run.generate("Mars is", **settings)
     assert len({output.text for output in first.outputs}) > 1
     assert first != run.generate("Mars is", **(settings | {"seed": 4}))
+
+
+def test_no_batch_repeats_another() -> None:
+    """One prompt 128 times: what is drawn behind the first 64 goes on, and is not what was drawn for them."""
+    run = load(generator_folder())
+    settings = {"sample": True, "temperature": 3.0, "max_tokens": 4}
+    texts = run.generate(["Mars is"] * 128, **settings)
+    assert texts[:64] == run.generate(["Mars is"] * 64, **settings)
+    assert not any(one == other for one, other in zip(texts[:64], texts[64:], strict=True))
+    assert texts == run.generate(["Mars is"] * 128, **settings)
 
 
 def test_a_stream_is_the_text_in_pieces() -> None:
@@ -245,13 +258,55 @@ def test_the_command_says_what_python_says() -> None:
         (["Mars is", "--top-k", "3"], "top_k says how to sample, and nothing is sampled"),
         (["Mars is", "--sample", "--top-p", "1.5"], "top_p=1.5: input should be less than or equal to 1"),
         (["Mars is", "--sample", "--temperature", "0"], "temperature=0.0: input should be greater than 0"),
-        (["Mars is", "--num", "3"], "3 texts are asked for, and 1 are kept"),
+        (["Mars is", "--num", "3"], "or use beam=3"),
+        (["Mars is", "--order", "left"], "order is for blanks in a text, and this model generates otherwise"),
         (["Mars is [MASK]"], "this model has learned to go on with a text"),
         (["word " * 60], "the model reads at most 39"),
     ],
 )
 def test_bad_input_is_one_line_and_the_mend(arguments: list[str], message: str) -> None:
     assert message in refused("generate", generator_folder(), *arguments)
+
+
+@functools.lru_cache
+def permuting_folder() -> Path:
+    """A run of a few steps of a permutation model. Not to be changed."""
+    folder = Path(tempfile.mkdtemp(prefix="glassformer-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLASSFORMER_CACHE", str(folder / "cache"))
+        wanted = tiny_recipe.recipe(tiny_recipe.text_file(folder), objective={"name": "permutation_lm"})
+        return tiny_recipe.train(wanted, folder / "run").path
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--beam", "2"], "beam is for texts that grow at their end"),
+        (["--repetition-penalty", "1.5"], "repetition_penalty is for texts that grow at their end"),
+        (["--max-tokens", "3"], "max_tokens is for texts that grow at their end"),
+        (["--num", "3"], "3 texts are asked for, and 1 are kept\n  sample (--sample)"),
+    ],
+)
+@pytest.mark.parametrize("stream", [[], ["--stream"]])
+def test_blanks_refuse_the_settings_of_texts_that_grow(arguments: list[str], message: str, stream: list[str]) -> None:
+    """They would do nothing; streamed, several texts are refused before."""
+    said = refused("generate", permuting_folder(), "sun [MASK]", *arguments, *stream)
+    assert message in said or (stream and "several texts are weighed at a time" in said)
+    assert "beam=3" not in said
+
+
+def test_a_persons_own_unknown_words_are_kept_and_named() -> None:
+    """In the text that is written, and on standard error, as `fill` has them; of a text that is gone on with, too."""
+    said = command("generate", permuting_folder(), "Zorblax,  the [MASK] sun!")
+    before, after = "Zorblax,  the ", " sun!\n"
+    assert said.out.startswith(before) and said.out.endswith(after)
+    assert said.out[len(before) : -len(after)] in tiny_recipe.WORDS
+    assert said.err == "not in the vocabulary, read as unknown: Zorblax, ,, the, !\n"
+    asked = ["generate", permuting_folder(), "Zorblax [MASK]"]
+    assert command(*asked, "--stream").out == command(*asked).out
+    assert command(*asked, "--json").json["outputs"][0]["text"].startswith("Zorblax ")
+    assert command("generate", generator_folder(), "Mars is").err == ""
 
 
 def test_a_masked_model_says_why_it_does_not_generate_and_what_does() -> None:

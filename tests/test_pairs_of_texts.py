@@ -155,7 +155,7 @@ def test_a_text_of_ones_own(tmp_path: Path) -> None:
     text = tiny_recipe.text_file(tmp_path, [f"{line} ." for line in tiny_recipe.sentences(60)])
     change = ("objective.name=next_sentence", "training.steps=2", "--run", tmp_path / "run")
     said = refused("train", text, *change, "data.document=file")
-    assert "text without document boundaries" in said and "data.document=blank_line" in said
+    assert "a pair objective on one document" in said and "data.document=blank_line" in said
     said = refused("train", text, *change, "model.max_length=64")
     assert "texts of one sentence each" in said and "data.document=blank_line" in said
     assert "is no regular expression" in refused("train", text, *change, "data.document_start=(")

@@ -20,6 +20,7 @@ from glassformer.recipe import (
     shipped,
     to_yaml,
     value_of,
+    with_changes,
     with_value,
 )
 
@@ -205,6 +206,29 @@ def test_an_empty_section_may_be_filled() -> None:
     tree = BASE | {"model": None}
     assert parse(tree) == parse(BASE)
     assert changed("model.d_model=64", tree=tree).model.d_model == 64
+
+
+@pytest.mark.parametrize("change", ["data.validation=mine.tsv", "data.language=de"])
+def test_a_change_to_data_that_nobody_reads_is_refused(change: str) -> None:
+    """Every member of this mixture has data of its own; in others, and for another objective, it counts."""
+    with pytest.raises(
+        UsageError, match=f"'{change}' would be read by nobody: paraphrase, answer, translate"
+    ) as raised:
+        read("text-to-text-demo", [change])
+    assert "objective.members" in raised.value.mend
+    key, _, value = change.partition("=")
+    for name, more in (("text-to-text-demo", ["objective.name=seq2seq"]), ("mixture-wikitext2", [])):
+        assert value_of(read(name, [change, *more]), key) == value
+    tree = read_tree("text-to-text-demo")
+    del tree["objective"]["members"][1]["data"]
+    assert value_of(with_changes(tree, [change]), key) == value  # one member reads it
+
+
+def test_a_mixture_is_no_member_of_a_mixture() -> None:
+    members = [{"objective": {"name": "masked_lm"}}, {"objective": {"name": "mixture"}}]
+    with pytest.raises(UsageError, match="a mixture cannot be a member of a mixture") as raised:
+        parse(BASE | {"objective": {"name": "mixture", "members": members}})
+    assert "name its members" in raised.value.mend
 
 
 # ----------------------------------------------------------------------------------------------------- files

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_recipe
 from matplotlib.figure import Figure
 from trained import TEXT, command, copy_of_run, refused, run_folder
 
@@ -80,6 +81,33 @@ def test_the_overlay_shows_the_blank_that_was_asked_for(run: Run, monkeypatch: p
         assert attention == pytest.approx(seen.weights[1].mean(0)[position])
         assert candidates == [(c.token, c.probability) for c in seen.filled.blanks[blank].candidates]
         assert len(candidates) == 5
+
+
+@pytest.mark.parametrize("first", ["masked_lm", "permutation_lm"])
+def test_of_a_mixture_the_member_that_reads_the_text_says_where_blanks_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """One rings the place that it asks, the other asks behind the text, and has no ring and no overlay."""
+    other = {"masked_lm": "permutation_lm", "permutation_lm": "masked_lm"}[first]
+    members = [{"objective": {"name": name}} for name in (first, other)]
+    steps = {"steps": 2, "evaluate_every": 2, "checkpoint_every": 2}
+    text = tiny_recipe.text_file(tmp_path)
+    wanted = tiny_recipe.recipe(text, objective={"name": "mixture", "members": members}, training=steps)
+    run = tiny_recipe.train(wanted, tmp_path / "run")
+    ringed: list[Any] = []
+
+    def draw(*_: Any, marked: Any, **__: Any) -> Figure:
+        ringed.append(marked)
+        return Figure()
+
+    monkeypatch.setattr(report, "heatmap", draw)
+    report.draw_attention(run, "sun [MASK]", tmp_path / "a.svg")
+    assert ringed == [[2] if first == "masked_lm" else []]
+    if first == "masked_lm":
+        report.draw_attention(run, "sun [MASK]", tmp_path / "b.svg", view="overlay")
+    else:
+        with pytest.raises(UsageError, match="this model has none there"):
+            report.draw_attention(run, "sun [MASK]", tmp_path / "b.svg", view="overlay")
 
 
 @pytest.mark.parametrize(("blank", "shown"), [(2, 3), (-1, 0)])

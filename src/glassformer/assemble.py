@@ -43,8 +43,12 @@ class Parts(NamedTuple):
 
     @property
     def validation_units(self) -> Units:
-        """What the fixed questions are made of."""
-        return self.objective.for_evaluation().units(self.validation)
+        """What the fixed questions are made of. Raises UsageError where the objective makes none of these texts."""
+        try:
+            return self.objective.for_evaluation().units(self.validation)
+        except UsageError as error:
+            mend = f"{error.mend}; or hold out more, or others: data.validation_share, data.validation"
+            raise UsageError(f"the validation texts will not do: {error.what}", mend) from None
 
 
 def assemble(
@@ -69,16 +73,14 @@ def assemble(
 
 
 def objective_for(recipe: Recipe, tokenizers: Tokenizers) -> Objective:
-    """The recipe's objective. Raises UsageError where the model has not the stacks that it needs."""
+    """The recipe's objective. Raises UsageError where model, data or tokenizers are not what it needs."""
     for member in members(recipe):
         _refuse_what_does_not_fit(member, objective_class(member), member.model_dump()["objective"]["name"])
-    if recipe.target_tokenizer is not None and not any(objective_class(member).pairs for member in members(recipe)):
-        raise UsageError("target_tokenizer is for the targets of pairs, and the data are single texts", "leave it out")
     return objective_class(recipe)(recipe.objective, tokenizers.source, recipe.model.max_length, tokenizers.target)
 
 
 def _refuse_what_does_not_fit(recipe: Recipe, kind: type[Objective], name: str) -> None:
-    """Raises UsageError where model or data are not what the objective needs."""
+    """Raises UsageError where model, data or tokenizers are not what the objective needs."""
     family = recipe.model.family
     if "encoder_decoder" in (kind.family, family) and kind.family != family:
         needs = "an encoder and a decoder" if kind.family == "encoder_decoder" else "one stack"
@@ -95,6 +97,10 @@ def _refuse_what_does_not_fit(recipe: Recipe, kind: type[Objective], name: str) 
         raise UsageError(
             f"{name} tells {kind.segments} segments apart, and model.segments={segments}",
             f"use model.segments={kind.segments}, or leave it out",
+        )
+    if recipe.target_tokenizer is not None and not kind.pairs:
+        raise UsageError(
+            f"target_tokenizer is for the targets of pairs, and {name} learns from single texts", "leave it out"
         )
     data = recipe.data
     of_pairs = (data.train_targets, data.validation_targets, data.test_targets, data.target_column)

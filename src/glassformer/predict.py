@@ -27,7 +27,7 @@ from glassformer.decoding.sampling import sample, stream
 from glassformer.errors import GlassformerError, UsageError, nearest
 from glassformer.model.transformer import Transformer
 from glassformer.objectives import Blank, Objective, Prompt
-from glassformer.recipe import Recipe, apply_changes, from_yaml, parse
+from glassformer.recipe import Recipe, from_yaml, parse, reads_data, with_changes
 from glassformer.record import attention_places, record
 from glassformer.run import RunDirectory
 from glassformer.training.checkpoints import load_into, load_weights
@@ -156,7 +156,7 @@ class Run:
     def with_data(self, changes: Sequence[str]) -> "Run":
         """The same model with other data: `["data.test=new.txt"]`, or where the run's data lie now.
 
-        Raises UsageError for a key that is not one of the data's.
+        Raises UsageError for a key that is not one of the data's, and where nobody reads them: see `with_changes`.
         """
         for change in changes:
             if not change.startswith("data."):
@@ -165,7 +165,7 @@ class Run:
                     "for example: data.test=new.txt",
                 )
         other = copy.copy(self)
-        other.recipe = parse(apply_changes(self.recipe.model_dump(mode="json"), changes))
+        other.recipe = with_changes(self.recipe.model_dump(mode="json"), changes)
         return other
 
     @cached_property
@@ -267,16 +267,19 @@ class Run:
         if isinstance(texts, str):
             return self.generate([texts], **settings)[0]
         config = decoding_config(settings)
-        search = beam_search if config.beam > 1 else sample
+        draw = torch.Generator().manual_seed(config.seed)  # one for all, so that no batch repeats another
         generations: list[Generation] = []
         for start in range(0, len(texts), BATCH):
             asked = [self.objective.prompt_for("generate", text) for text in texts[start : start + BATCH]]
             for objective, prompts in itertools.groupby(asked, lambda prompt: self.objective.of(prompt.example)):
                 own = list(prompts)
+                check_decoding(config, objective.any_order)
                 if objective.any_order:
-                    found = fill_in(self.model, objective, own, config)
+                    found = fill_in(self.model, objective, own, config, draw)
+                elif config.beam > 1:
+                    found = beam_search(self._generating, self._begun(objective, own), config)
                 else:
-                    found = search(self._generating, self._begun(objective, own), config)
+                    found = sample(self._generating, self._begun(objective, own), config, draw)
                 for prompt, answers in zip(own, found, strict=True):
                     said = ((objective.text_of(prompt, a.ids), a.log_probability, a.finished) for a in answers)
                     generations.append(Generation(prompt.text, [Output(*one) for one in said]))
@@ -313,6 +316,7 @@ class Run:
             raise UsageError("several texts are weighed at a time, and cannot be shown as they come", "without stream")
         prompt, ids, shown = self.objective.prompt_for("generate", text), list[int](), ""
         objective = self.objective.of(prompt.example)
+        check_decoding(config, objective.any_order)
         if objective.any_order:
             [[answer]] = fill_in(self.model, objective, [prompt], config)
             yield objective.text_of(prompt, answer.ids)
@@ -358,10 +362,13 @@ class Run:
         except UsageError as error:
             if split == "test" and own is None:
                 raise
+            back = "put them back, or go to the folder you trained in"
+            if not reads_data(self.recipe):
+                raise GlassformerError(f"the data of this run cannot be read from here: {error.what}", back) from None
             key = "train" if own is None else split
             raise GlassformerError(
                 f"the data of this run (data.{key}) cannot be read from here: {error.what}",
-                f"put them back, go to the folder you trained in, or say where they are: data.{key}=PLACE",
+                f"{back}, or say where they are: data.{key}=PLACE",
             ) from None
 
     def cloze(self, questions: Iterable[Cloze]) -> list[Answered]:
@@ -501,7 +508,6 @@ def decoding_config(settings: dict[str, Any]) -> DecodingConfig:
         if name not in DecodingConfig.model_fields:
             raise UsageError(f"there is no setting {name!r}", nearest(name, DecodingConfig.model_fields)) from None
         raise UsageError(f"{name}={first['input']!r}: {first['msg'].lower()}") from None
-    check_decoding(config)
     return config
 
 

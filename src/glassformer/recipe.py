@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 import yaml
 from pydantic import Field, ValidationError
+from pydantic_core import to_jsonable_python
 
 from glassformer.config import Config
 from glassformer.data.batch import BatchConfig
@@ -151,7 +152,7 @@ def _keys_of(config: type[Config], prefix: str, objective: type[Config]) -> Iter
             yield from _keys_of(section, f"{prefix}{name}.", objective)
         else:
             default = "(needed)" if field.is_required() else field.get_default(call_default_factory=True)
-            yield Key(prefix + name, _type_name(field.annotation), default, field.description or "")
+            yield Key(prefix + name, _type_name(field.annotation), to_jsonable_python(default), field.description or "")
 
 
 def _section(kind: Any) -> type[Config] | None:
@@ -173,6 +174,8 @@ def _type_name(kind: Any) -> str:
         return " | ".join(f'"{part}"' for part in parts)
     if kind is NoneType:
         return "None"
+    if origin is tuple and parts[-1] is ...:
+        return f"tuple[{_type_name(parts[0])}, ...]"
     return kind.__name__ if isinstance(kind, type) and not parts else str(kind)
 
 
@@ -184,7 +187,7 @@ def shipped() -> list[str]:
 
 def read(name_or_file: str, changes: Sequence[str] = ()) -> Recipe:
     """A shipped recipe or a YAML file, with `key=value` changes. Raises UsageError."""
-    return parse(apply_changes(read_tree(name_or_file), changes), f"recipe {name_or_file}")
+    return with_changes(read_tree(name_or_file), changes, f"recipe {name_or_file}")
 
 
 def read_tree(name_or_file: str) -> dict[str, Any]:
@@ -253,6 +256,25 @@ def apply_changes(tree: dict[str, Any], changes: Sequence[str]) -> dict[str, Any
         if key in ("training.epochs", "training.minutes", "training.steps"):
             _replace_length(section, leaf)
     return changed
+
+
+def with_changes(tree: dict[str, Any], changes: Sequence[str], where: str = "the recipe") -> Recipe:
+    """A recipe from plain data and `key=value` changes. Raises UsageError, also for other data that nobody would read:
+    those of a mixture whose members all have data of their own."""
+    recipe = parse(apply_changes(tree, changes), where)
+    unread = [change for change in changes if change.startswith("data.")]
+    if unread and not reads_data(recipe):
+        names = ", ".join(member.name for member in objective_class(recipe).members_of(recipe.objective))
+        raise UsageError(
+            f"{unread[0]!r} would be read by nobody: {names} have data of their own",
+            "say it in the recipe: `data` of a member, in objective.members",
+        )
+    return recipe
+
+
+def reads_data(recipe: Recipe) -> bool:
+    """Whether the section `data` is read: the members of a mixture may all have one of their own."""
+    return any(member.data is recipe.data for member in members(recipe))
 
 
 def _value(text: str, change: str) -> Any:

@@ -236,6 +236,19 @@ def test_settings_that_do_not_go_together_are_refused(settings, message):
         check_decoding(DecodingConfig(**settings))
 
 
+@pytest.mark.parametrize(
+    "name, value",
+    [("beam", 2), ("length_penalty", 2.0), ("repetition_penalty", 2.0), ("max_tokens", 3), ("order", "left")],
+)
+def test_settings_of_the_other_way_to_generate_are_refused(name, value):
+    """At the end of a text, or in any order: what one of them has not is refused there, and taken in the other."""
+    config = DecodingConfig(**{name: value})
+    with pytest.raises(UsageError, match=f"{name} is for .*\nleave out {name}"):
+        check_decoding(config, any_order=name != "order")
+    if name != "length_penalty":  # which needs a beam too
+        check_decoding(config, any_order=name == "order")
+
+
 def test_settings_that_go_together_are_not():
     for settings in (
         {},

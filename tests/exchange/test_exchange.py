@@ -333,6 +333,26 @@ def test_the_command_refuses_in_a_line(tmp_path: Path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("name", ["mixture", "next_sentence"])
+def test_an_objective_of_several_heads_is_refused(name: str, tmp_path: Path):
+    """A folder has weights for one."""
+    there = tmp_path / "there"
+    command("export", generator_folder(), there)
+    said = refused("import", there, tmp_path / "run", f"objective.name={name}")
+    assert "has one head, and what is asked for has 2" in said and "objective.name=causal_lm" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_present_folder_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Empty as it is: a folder is written aside and renamed, and who stands in it would stand nowhere."""
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    for here in (".", "../empty", tmp_path / "empty"):
+        assert "the present one cannot be" in refused("export", generator_folder(), here)
+    assert not list((tmp_path / "empty").iterdir())
+    assert command("export", generator_folder(), "new").code == 0 and (tmp_path / "empty/new/config.json").is_file()
+
+
 def test_nothing_of_transformers_is_needed(tmp_path: Path):
     """In a process that cannot import it."""
     program = (

@@ -22,7 +22,7 @@ from glassformer.predict import Run
 from glassformer.training.engine import Engine
 from glassformer.training.evaluation import FixedQuestions, evaluate
 from glassformer.training.optimisers import OptimizerConfig
-from glassformer.training.order import TrainingOrder, in_turn
+from glassformer.training.order import TrainingOrder, batches_each, in_turn
 
 TEXTS = tiny_recipe.sentences(60)
 TOKENIZER = tiny_recipe.tokenizer_of(TEXTS)
@@ -95,6 +95,27 @@ def test_a_heavy_member_begins_another_pass_with_new_corruption() -> None:
         assert first.member == second.member == 0
         differ += not torch.equal(first.streams["encoder"].input_ids, second.streams["encoder"].input_ids)
     assert differ > 30
+
+
+@given(st.lists(st.floats(0.05, 5), min_size=2, max_size=5), st.integers(1, 300))
+def test_the_batches_of_an_epoch_are_the_shares_rounded(shares: list[float], number: int) -> None:
+    """Up or down, and over all starts alike exactly the shares; in turn, each member has just as many."""
+    due = np.array(shares) / sum(shares) * number
+    starts = (np.arange(400) + 0.5) / 400
+    found = np.array([batches_each(shares, number, start) for start in starts])
+    assert (found.sum(1) == number).all() and (np.abs(found - due) < 1 + 1e-9).all()
+    assert np.abs(found.mean(0) - due).max() < 2 / 400 + 1e-9
+    assert np.bincount(in_turn(found[0].tolist(), number), minlength=len(shares)).tolist() == found[0].tolist()
+
+
+def test_a_light_member_comes_in_some_epochs() -> None:
+    """A twentieth of four batches is no whole one: it has one in about every fifth epoch, always in the same ones."""
+    order = order_of(mixture(19, 1), size=30)
+    had = np.array([members_in(order, epoch) for epoch in range(100)])
+    assert had.shape == (100, 4) and had.sum(1).max() == 1
+    assert abs(had.sum() - 20) < 4.5 * np.sqrt(100 * 0.2 * 0.8)
+    again = order_of(mixture(19, 1), size=30)
+    assert [members_in(again, epoch) for epoch in (99, 7)] == had[[99, 7]].tolist()
 
 
 def test_a_resumed_order_goes_on_where_it_stopped() -> None:
@@ -174,6 +195,28 @@ def test_evaluation_weighs_the_members_and_names_their_numbers() -> None:
     causal = objective.members[1]
     alone = evaluate(model, FixedQuestions(causal.units(CORPUS), causal, BatchConfig(size=8)))
     assert alone.loss == pytest.approx(own["causal_lm"], rel=1e-5)
+
+
+def test_a_limited_evaluation_asks_every_member() -> None:
+    """By its share, and at least one unit of each: a loss without one of them would be another loss."""
+    for weights, limit, expected in (((3, 1), 20, [15, 5]), ((99, 1), 10, [10, 1]), ((1, 1), 400, [60, 60])):
+        objective = mixture(*weights)
+        units = objective.units(MIXED)
+        asked = FixedQuestions(units, objective, BatchConfig(size=8), limit)
+        assert np.bincount(units.members[asked.chosen]).tolist() == expected
+        assert (np.diff(asked.chosen) > 0).all()
+        assert asked.chosen.tolist() == FixedQuestions(units, objective, BatchConfig(), limit).chosen.tolist()
+        found = evaluate(model_of(objective), asked)
+        assert {f"{name}/loss" for name in objective.names} < found.means.keys()
+    assert asked.chosen.tolist() == list(range(120))
+
+
+def test_a_member_that_can_be_asked_nothing_is_refused() -> None:
+    """A loss that lacks it would look better than it is."""
+    objective = mixture()
+    units = objective.units(Corpus.mixed([Corpus.from_texts(["qwertz", "uiop"], TOKENIZER), CORPUS]))
+    with pytest.raises(UsageError, match="nothing can be asked"):
+        list(FixedQuestions(units, objective, BatchConfig()))
 
 
 def seq2seq(label: str, **settings) -> dict:
@@ -308,6 +351,19 @@ def test_tasks_are_told_apart_by_their_prefix(tmp_path: Path) -> None:
     cross = run.attention("back: a1 b1 c1 d1 e1", kind="cross")
     assert cross.tokens[:2] == ["e1", "d1"] and cross.keys is not None and cross.keys[-1] == "[SEP]"
     assert {"same/loss", "back/loss"} < set(run.metrics()[-1])
+
+
+def test_data_of_the_members_own_are_changed_in_the_recipe_only(tmp_path: Path) -> None:
+    """Other data for the whole run would be read by nobody; where the members' have gone, nobody is told to try."""
+    file = tmp_path / "pairs.tsv"
+    file.write_text("".join(f"{text}\t{text}\n" for text in tiny_recipe.dozen()), encoding="utf-8")
+    members = [seq2seq(label) | {"data": {"train": str(file), "validation": str(file)}} for label in ("one", "two")]
+    run = trained(tmp_path, members, training={"steps": 2, "evaluate_every": 2, "checkpoint_every": 2})
+    said = refused("evaluate", run.path, f"data.validation={file}")
+    assert "would be read by nobody: one, two have data of their own" in said and "objective.members" in said
+    file.unlink()
+    said = refused("evaluate", run.path, code=1)
+    assert "cannot be read from here" in said and "put them back" in said and "PLACE" not in said
 
 
 @pytest.mark.usefixtures("one_thread")

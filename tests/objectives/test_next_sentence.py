@@ -259,7 +259,7 @@ def test_a_text_without_documents_is_refused():
     """Unless only the order is asked. Copies of one document are no others."""
     for stories in ([story(0, 9)], [story(0, 9)] * 3):
         objective, corpus = made(stories)
-        with pytest.raises(UsageError, match="pair objective on text without document boundaries") as raised:
+        with pytest.raises(UsageError, match=r"pair objective on one document: .* there is none") as raised:
             objective.units(corpus)
         assert "data.document=" in raised.value.mend and "data.document_start" in raised.value.mend
     in_order, corpus = made([story(0, 9)], pairs="order")
@@ -272,6 +272,23 @@ def test_texts_of_one_sentence_are_refused(pairs):
     with pytest.raises(UsageError, match="texts of one sentence each") as raised:
         objective.units(corpus)
     assert "data.document=" in raised.value.mend
+
+
+def test_one_document_of_two_sentences_is_refused():
+    """The others have no end that could stand in a second text's place: every pair would be a true one, and a copy of
+    that document brings none."""
+    alone = [["only one here"], ["and one there"]]
+    for stories in ([story(0, 9), *alone], [story(0, 2), *alone, story(0, 2)]):
+        objective, corpus = made(stories)
+        with pytest.raises(UsageError, match="only one of these documents has a second sentence") as raised:
+            objective.units(corpus)
+        assert "data.document=" in raised.value.mend and "pairs=order" in raised.value.mend
+        in_order, corpus = made(stories, pairs="order")
+        assert len(in_order.units(corpus)) > 2
+    objective, corpus = made([story(0, 2), *alone, story(1, 2)])
+    assert FALSE_PAIR in [
+        e.asked[PAIR].targets[0] for e in examples(objective, corpus, 9) if len(e.asked[PAIR].targets)
+    ]
 
 
 def test_a_corpus_without_sentences_is_a_mistake_of_the_program(corpus, tokenizer):

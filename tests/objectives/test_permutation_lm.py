@@ -6,6 +6,7 @@ import torch
 
 from glassformer.data.batch import collate
 from glassformer.data.corpus import Corpus
+from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.model.config import ModelConfig
 from glassformer.model.transformer import Transformer
 from glassformer.objectives.permutation_lm import HEAD, PermutationLM, PermutationLMConfig
@@ -92,3 +93,56 @@ def test_a_prompt_asks_every_blank_from_the_words_that_are_there(plm):
     assert stream.positions.tolist() == [0, 1, 3, 4, 6, 7, 2, 5]
     logits = {HEAD: torch.randn(2, plm.tokenizer.vocab_size)}
     assert [blank.position for blank in plm.answer(prompt.example, logits)] == [2, 5]
+
+
+KINDS = ("word", "wordpiece", "bpe", "unigram", "character", "byte")
+
+
+@pytest.mark.parametrize("lowercase", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_text_keeps_what_the_person_wrote(texts, kind, lowercase):
+    """Whatever is blanked, one token or two neighbours, and filled with what stood there: the very text comes back,
+    words that the vocabulary lacks, capitals and odd spaces too."""
+    tokenizer = Tokenizer.train(texts, TokenizerConfig(kind=kind, vocab_size=330, lowercase=lowercase))
+    plm = PermutationLM(PermutationLMConfig(), tokenizer, 99)
+    whole = "mars : Zörblax, the red planet (the  moon) turns around the earth ! "
+    encoded, tried = tokenizer.encode(whole), 0
+    for number in (1, 2):
+        for n in range(len(encoded.ids) + 1 - number):
+            spans = [without_space(whole, span) for span in encoded.offsets[n : n + number]]
+            (begin, _), (_, end) = spans[0], spans[-1]
+            between = whole[spans[0][1] : spans[-1][0]] if number == 2 else ""
+            if number == 2 and between != " " and kind in ("word", "wordpiece", "unigram"):
+                continue  # which spaces stand between two words is for the decoder to say
+            blanks = between.join(["[MASK]"] * number)
+            prompt = plm.prompt(whole[:begin] + blanks + whole[end:])
+            read = tokenizer.encode(prompt.text, allow_mask=True).ids
+            others = np.r_[encoded.ids[:n], [tokenizer.mask_id] * number, encoded.ids[n + number :]]
+            unknown = set(encoded.ids[n : n + number].tolist()) & tokenizer.special_ids
+            if not np.array_equal(read, others) or unknown or (lowercase and not whole[begin:end].islower()):
+                continue  # cut otherwise without these tokens, or nobody could fill them in
+            tried += 1
+            ids = [tokenizer.cls_id, *encoded.ids.tolist(), tokenizer.sep_id]
+            assert plm.text_of(prompt, ids) == whole, prompt.text
+    assert tried > 10
+
+
+def without_space(text: str, span: tuple[int, int]) -> tuple[int, int]:
+    """A token's characters without the space that it carries before a word."""
+    start, end = span
+    token = text[start:end]
+    return (end - len(token.lstrip()) if token.strip() else start), end
+
+
+def test_a_piece_goes_on_with_the_word_before(texts):
+    """What has no space of its own is joined; half characters that stand together are one."""
+    pieces = Tokenizer.train(["photo photosphere sphere"], TokenizerConfig(kind="wordpiece", vocab_size=40))
+    plm = PermutationLM(PermutationLMConfig(), pieces, 13)
+    end = next(i for i in range(pieces.vocab_size) if pieces.token(i).startswith("##"))
+    shown = pieces.token(end).removeprefix("##")
+    ids = [pieces.cls_id, *pieces.encode("photo").ids.tolist(), end, pieces.sep_id]
+    assert plm.text_of(plm.prompt("photo [MASK]"), ids) == f"photo{shown}"
+    half = Tokenizer.train(texts, TokenizerConfig(kind="byte", vocab_size=261))
+    plm = PermutationLM(PermutationLMConfig(), half, 29)
+    ids = [half.cls_id, *half.encode("é is é").ids.tolist(), half.sep_id]
+    assert plm.text_of(plm.prompt("[MASK][MASK] is é"), ids) == "é is é"

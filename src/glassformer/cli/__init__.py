@@ -29,7 +29,7 @@ from glassformer.errors import GlassformerError, UsageError
 from glassformer.wording import percent
 
 if TYPE_CHECKING:
-    from glassformer.predict import Filled
+    from glassformer.predict import Filled, Run
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -139,13 +139,18 @@ def fill(
                 raise
             complain(error)
             continue
-        unknown = trained.unknown_words(text)
-        if unknown:
-            print(f"not in the vocabulary, read as unknown: {printable(', '.join(unknown))}", file=sys.stderr)
+        say_unknown(trained, text)
         if as_json:
             show(filled.record())
         else:
             print(in_lines(filled))
+
+
+def say_unknown(run: "Run", text: str) -> None:
+    """On standard error, which words of a text the vocabulary lacks."""
+    unknown = run.unknown_words(text)
+    if unknown:
+        print(f"not in the vocabulary, read as unknown: {printable(', '.join(unknown))}", file=sys.stderr)
 
 
 def in_lines(filled: "Filled") -> str:
@@ -212,6 +217,7 @@ def generate(
             else:
                 for output in trained.generate(text, **settings).outputs:
                     print(printable(output.text))
+            say_unknown(trained, text)
         except UsageError as error:
             if not asking:
                 raise

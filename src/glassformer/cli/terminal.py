@@ -1,12 +1,15 @@
 """What every command shares: how texts come in, and how answers and complaints are printed."""
 
 import json
+import math
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+import yaml
 
 from glassformer.errors import GlassformerError, UsageError
 
@@ -151,7 +154,7 @@ def head_choice(head: str) -> int | Literal["all", "mean"]:
 
 def type_in_words(name: str) -> str:
     """A type as it is written on the command line: `"pre" | "post"` as `pre | post`."""
-    return name.replace('"', "").replace("tuple[str, ...]", "list of str").replace("None", "none")
+    return re.sub(r"tuple\[(\w+), \.\.\.\]", r"list of \1", name.replace('"', "")).replace("None", "none")
 
 
 def key_in_lines(key: str, value: Any, type: str, default: Any, meaning: str) -> str:
@@ -166,6 +169,8 @@ def as_written(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(str, value))}]"
+    if isinstance(value, list):
+        return yaml.safe_dump(
+            value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf
+        ).strip()
     return str(value) if value != "" else '""'

@@ -39,8 +39,17 @@ class DecodingConfig(Config):
     )
 
 
-def check_decoding(config: DecodingConfig) -> None:
-    """Raises UsageError for settings that do not go together."""
+AT_THE_END = ("beam", "length_penalty", "repetition_penalty", "max_tokens")
+"""Settings of texts that grow at their end."""
+
+
+def check_decoding(config: DecodingConfig, any_order: bool = False) -> None:
+    """Raises UsageError for settings that do not go together, or not with how the model generates: at the end of a
+    text, or at blanks in `any_order`."""
+    others, what = (AT_THE_END, "texts that grow at their end") if any_order else (("order",), "blanks in a text")
+    for name in others:
+        if getattr(config, name) != DecodingConfig.model_fields[name].default:
+            raise UsageError(f"{name} is for {what}, and this model generates otherwise", f"leave out {name}")
     sampled = {"temperature": 1.0, "top_k": None, "top_p": 1.0, "min_p": 0.0}
     if config.sample and config.beam > 1:
         raise UsageError("sample and beam are two ways to generate", "give one of them")
@@ -50,9 +59,8 @@ def check_decoding(config: DecodingConfig) -> None:
     if config.beam == 1 and config.length_penalty != 1.0:
         raise UsageError("length_penalty weighs the texts of a beam, and there is none", "add beam (--beam 4)")
     if not config.sample and config.number > config.beam:
-        raise UsageError(
-            f"{config.number} texts are asked for, and {config.beam} are kept", f"sample, or use beam={config.number}"
-        )
+        mend = "sample (--sample)" if any_order else f"sample (--sample), or use beam={config.number}"
+        raise UsageError(f"{config.number} texts are asked for, and {config.beam} are kept", mend)
 
 
 class Prompts(NamedTuple):

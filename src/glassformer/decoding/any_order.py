@@ -14,24 +14,30 @@ from glassformer.objectives import Objective, Prompt
 
 @torch.no_grad()
 def fill_in(
-    model: nn.Module, objective: Objective, prompts: list[Prompt], config: DecodingConfig
+    model: nn.Module,
+    objective: Objective,
+    prompts: list[Prompt],
+    config: DecodingConfig,
+    draw: torch.Generator | None = None,
 ) -> list[list[Generated]]:
     """`config.number` texts for each prompt: the tokens of the whole text, and the sum of the log-probabilities of
-    those that were filled in. One forward pass over all texts for each blank of the one that has most.
+    those that were filled in, among the ordinary tokens (a blank that is filled with a [MASK] would be one for ever).
+    One forward pass over all texts for each blank of the one that has most. Without `draw`, `config.seed` is drawn by.
 
-    Raises UsageError for a text without a blank, and for a beam, which grows texts at their end.
+    Raises UsageError for a text without a blank.
     """
-    if config.beam > 1:
-        raise UsageError("a beam grows texts at their end, and here blanks are filled in any order", "leave out beam")
     texts = [prompt for prompt in prompts for _ in range(config.number)]
     for prompt in prompts:
         if not blanks_of(prompt):
             raise UsageError(f"there is no blank in {prompt.text!r}", "write [MASK] for each word that is wanted")
-    draw = torch.Generator().manual_seed(config.seed)
+    if draw is None:
+        draw = torch.Generator().manual_seed(config.seed)
+    special = torch.tensor(sorted(objective.tokenizer.special_ids))
     sums = [0.0] * len(texts)
     while open_ones := [n for n, prompt in enumerate(texts) if blanks_of(prompt)]:
         [logits] = model(collate([[texts[n].example] for n in open_ones], objective.tokenizer.pad_id)).values()
-        own = precise(logits).split([blanks_of(texts[n]) for n in open_ones])
+        ordinary = precise(logits).index_fill(1, special.to(logits.device), float("-inf"))
+        own = ordinary.split([blanks_of(texts[n]) for n in open_ones])
         for n, scores in zip(open_ones, own, strict=True):
             blank = next_blank(scores, config, draw)
             [token] = choose(scores[blank : blank + 1], config, draw).tolist()

@@ -20,14 +20,18 @@ class Token(NamedTuple):
 
 
 @torch.inference_mode()
-def stream(model: Transformer, prompts: Prompts, config: DecodingConfig) -> Iterator[list[Token]]:
-    """The newest token of every text that is not finished, step by step; text n is of prompt n // config.number."""
+def stream(
+    model: Transformer, prompts: Prompts, config: DecodingConfig, draw: torch.Generator | None = None
+) -> Iterator[list[Token]]:
+    """The newest token of every text that is not finished, step by step; text n is of prompt n // config.number.
+    Without `draw`, which several calls may share, `config.seed` is drawn by."""
     logits, state = begin(model, prompts, config.max_tokens)
     rows = prompts.repeated(config.number)
     if config.number > 1:
         state.keep_rows(rows)
         logits = logits[rows]
-    draw = torch.Generator(device=logits.device).manual_seed(config.seed)
+    if draw is None:
+        draw = torch.Generator(device=logits.device).manual_seed(config.seed)
     seen = [prompts.tokens(int(row)) for row in rows]
     room = [min(config.max_tokens, prompts.room(int(row))) for row in rows]
     alive = list(range(len(rows)))
@@ -52,10 +56,12 @@ def stream(model: Transformer, prompts: Prompts, config: DecodingConfig) -> Iter
             )
 
 
-def sample(model: Transformer, prompts: Prompts, config: DecodingConfig) -> list[list[Generated]]:
-    """`config.number` texts for each prompt."""
+def sample(
+    model: Transformer, prompts: Prompts, config: DecodingConfig, draw: torch.Generator | None = None
+) -> list[list[Generated]]:
+    """`config.number` texts for each prompt; see `stream`."""
     texts: list[list[Token]] = [[] for _ in range(len(prompts.lengths) * config.number)]
-    for newest in stream(model, prompts, config):
+    for newest in stream(model, prompts, config, draw):
         for token in newest:
             texts[token.row].append(token)
     generated = [

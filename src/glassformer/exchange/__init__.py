@@ -179,6 +179,8 @@ def write(
     tensors = _their_tensors(name, architecture, model)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there already, and is not empty", "choose another folder")
+    if folder.resolve() == Path.cwd():
+        raise UsageError("the folder is made anew, as a whole, and the present one cannot be", "name a new one in it")
     settings = architecture.settings(model.config, tokenizer.vocab_size) | architecture.tokens(tokenizer)
     [precision] = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}
 
@@ -370,14 +372,20 @@ def import_run(folder: str | Path, run: str | Path, changes: Sequence[str] = ())
     """Make a run of a folder, so that everything that asks a run can ask it. It was trained elsewhere: it has weights,
     and no curves and no data. `changes` say what the recipe cannot know: the objective by which it is asked, data.
 
-    Raises what `read` raises, and UsageError where the folder's tokenizer is not one that we can use: it needs the five
-    special tokens that objectives frame texts with, and the model must begin and end texts with them.
+    Raises what `read` raises, and UsageError for an objective of several heads, and where the folder's tokenizer is not
+    one that we can use: it needs the five special tokens that objectives frame texts with, and the model must begin and
+    end texts with them.
     """
     found = read(folder)
     architecture, tokenizer = find_architecture(found.format), found.tokenizer()
     _refuse_other_tokens(found, architecture, tokenizer)
     recipe = _recipe_for(found, architecture, changes)
     objective = objective_for(recipe, Tokenizers(tokenizer))
+    if len(objective.heads()) != 1:
+        raise UsageError(
+            f"a folder of the format {found.format} has one head, and what is asked for has {len(objective.heads())}",
+            f"ask it by one objective: objective.name={architecture.objective}",
+        )
     [head] = objective.heads()
     model = model_for(recipe, objective)
     load_into(model, {_renamed(name, found.head.name, head.name): tensor for name, tensor in found.weights.items()})
@@ -466,7 +474,7 @@ def _recipe_for(found: Folder, architecture: Architecture, changes: Sequence[str
         "model": found.config.model_dump(mode="json"),
         "training": {"weights": "last"},
     }
-    return recipes.parse(recipes.apply_changes(tree, changes))
+    return recipes.with_changes(tree, changes)
 
 
 def _renamed(name: str, head: str, other: str) -> str:

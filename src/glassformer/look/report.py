@@ -129,19 +129,19 @@ def draw_attention(
     if true is not None and view != "overlay":
         raise UsageError("the right word is said only in the overlay", "add --view overlay")
     seen = attention_of(run, text, kind, target)
+    asks_blanks = run.objective.of(run.objective.prompt(text).example).asks_blanks
     picked = chosen(seen, layer, head)
     if suffix in NUMBERS:
         write_numbers(numbers(text, seen, layer, head, kind), picked, output)
     elif view == "overlay":
-        if not run.objective.asks_blanks:
+        if not asks_blanks:
             raise UsageError(
                 "an overlay rings a blank among the words, and this model has none there", "draw --view heatmap"
             )
         word = None if true is None else as_token(run.tokenizer, true)
         save(overlay_of(picked, word, blank, chosen_in_words(seen, layer, head)), output)
     else:
-        asked = seen.filled.blanks if seen.filled and run.objective.asks_blanks else []
-        marked = [blank.position for blank in asked]
+        marked = [blank.position for blank in seen.filled.blanks] if seen.filled and asks_blanks else []
         save(
             heatmap(seen.weights, seen.tokens, seen.keys or seen.tokens, layer=layer, head=head, marked=marked), output
         )

@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int64
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from glassformer.config import Config
@@ -40,6 +40,13 @@ class MixtureConfig(Config):
         min_length=2,
         description="a list of {objective: {name: ...}, weight: 1, label: NAME, data: {train: ...}}",
     )
+
+    @field_validator("members")
+    @classmethod
+    def _no_mixture(cls, members: tuple[Member, ...]) -> tuple[Member, ...]:
+        if any(isinstance(member.objective, cls) for member in members):
+            raise UsageError("a mixture cannot be a member of a mixture", "name its members beside the others")
+        return members
 
 
 class Mixture(Objective[MixtureConfig]):

@@ -12,6 +12,7 @@ model reads; where one ends and the other begins is drawn anew every time. Words
 modelling. A document of a single sentence has no pair: it is read alone, and only asked for its words.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -170,7 +171,7 @@ def at_first(answer: int | None) -> Asked:
 class Pairs(Units):
     """Runs of whole sentences, each parted into two texts anew every time; a run of one sentence is read alone.
 
-    Raises UsageError for texts without borders between documents, and for texts of single sentences.
+    Raises UsageError for one document, and where fewer than two (of pairs=order: none) have two sentences.
     """
 
     def __init__(self, objective: NextSentence, corpus: Corpus) -> None:
@@ -178,14 +179,25 @@ class Pairs(Units):
         self.runs = SentenceRuns(corpus, objective.max_length - 3)
         is_pair = np.diff(self.runs.runs)[:, 0] > 1
         self.lengths = self.runs.lengths + np.where(is_pair, 3, 2)
-        if objective.config.pairs == "next":
-            refuse_one_document(corpus)
+        is_next = objective.config.pairs == "next"
+        if is_next and are_alike(corpus, range(corpus.n_documents)):
+            raise UsageError(
+                "a pair objective on one document: what does not follow is from another one, and there is none",
+                "say what a document is: data.document=blank_line, line or file, or data.document_start=PATTERN; or "
+                "ask for the order of two texts: objective.pairs=order",
+            )
         if not is_pair.any():
             raise UsageError(
                 "a pair objective on texts of one sentence each: none has a second text that follows",
                 "let a document be more: data.document=blank_line or file, or data.document_start=PATTERN",
             )
-        if objective.config.pairs == "next":
+        if is_next and are_alike(corpus, np.unique(self.runs.documents[is_pair]).tolist()):
+            raise UsageError(
+                "only one of these documents has a second sentence: what does not follow is the end of another one",
+                "let a document be more: data.document=blank_line or file, or data.document_start=PATTERN; or ask for "
+                "the order of two texts: objective.pairs=order",
+            )
+        if is_next:
             self.elsewhere = Elsewhere(self.runs)
 
     def example(self, index: int, rng: np.random.Generator) -> Example:
@@ -205,16 +217,10 @@ class Pairs(Units):
         return self.objective.example([first, other], FALSE_PAIR, rng)
 
 
-def refuse_one_document(corpus: Corpus) -> None:
-    """Raises UsageError where nothing can be from another document."""
-    first = corpus.document(0)
-    if all(np.array_equal(first, corpus.document(n)) for n in range(1, corpus.n_documents)):
-        raise UsageError(
-            "a pair objective on text without document boundaries: what does not follow is from another document, and "
-            "there is only one",
-            "say what a document is: data.document=blank_line, line or file, or data.document_start=PATTERN; or ask "
-            "for the order of two texts: objective.pairs=order",
-        )
+def are_alike(corpus: Corpus, documents: Sequence[int]) -> bool:
+    """Whether these documents are one, or copies of one: then nothing can be from another."""
+    first = corpus.document(documents[0])
+    return all(np.array_equal(first, corpus.document(n)) for n in documents)
 
 
 class Elsewhere:

@@ -11,6 +11,7 @@ words before it in the order, and which nothing sees. A word itself sees what co
 asked sees everything that is not asked. There is no memory of earlier texts (that is Transformer-XL's part of XLNet).
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ from pydantic import Field
 from glassformer.config import Config
 from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
-from glassformer.data.tokenizer import Tokenizer
+from glassformer.data.tokenizer import MASK, Tokenizer
 from glassformer.data.windows import windows_of
 from glassformer.errors import UsageError
 from glassformer.objectives import Objective, Prompt, Units
@@ -130,6 +131,26 @@ class PermutationLM(Objective[PermutationLMConfig]):
         ids = stream.ids[np.argsort(stream.positions)]
         ids[np.flatnonzero(ids == self.tokenizer.mask_id)[blank]] = token
         return self.with_blanks(prompt.text, ids)
+
+    def text_of(self, prompt: Prompt, ids: Sequence[int]) -> str:
+        """The text as the person wrote it, with what `ids`, all of its tokens in their frame, have at its blanks."""
+        encoded = self.tokenizer.encode(prompt.text, allow_mask=True)
+        blanks = np.flatnonzero(encoded.ids == self.tokenizer.mask_id)
+        text, end = "", 0
+        for run in np.split(blanks, np.flatnonzero(np.diff(blanks) > 1) + 1):  # neighbours may share a character
+            before = encoded.offsets[run[0] - 1][1] if run[0] else 0
+            gap = prompt.text[before : encoded.offsets[run[0]][1]].removesuffix(MASK)
+            text += prompt.text[end:before] + self._behind(gap, [ids[n + 1] for n in run])
+            end = encoded.offsets[run[-1]][1]
+        return text + prompt.text[end:]
+
+    def _behind(self, gap: str, written: list[int]) -> str:
+        """Tokens as text, behind the white space that the person left before them, unless they go on with a word."""
+        decode, before = self.tokenizer.decode, self.tokenizer.cls_id
+        text = decode([before, *written]).removeprefix(decode([before]))
+        if text.startswith(" ") and gap:
+            return gap + text[1:]
+        return text if decode(written).startswith(" ") else text.removeprefix(" ") or text
 
     def scored(self, text: str) -> list[Example]:
         """An example for each token, which is asked from all the others."""

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 from torch import nn
 
 from glassformer.data.batch import Batch, BatchConfig, Example, Shapes, collate, plan
@@ -36,11 +37,23 @@ class Evaluation:
         return {**means, "loss": self.loss, **perplexity, "count": self.count}
 
 
+def drawn(units: Units, limit: int | None) -> Int64[np.ndarray, "n"]:
+    """The units that are asked, at most `limit`, in order: the same ones every time. Of a mixture each member's share
+    of the limit, rounded, and at least one of each."""
+    order = generator(EVALUATION_SEED, Purpose.QUESTIONS).permutation(len(units))
+    if limit is None or units.members is None:
+        return np.sort(order[:limit])
+    own = [order[units.members[order] == member] for member in range(len(units.shares))]
+    few = [mine[: max(1, round(limit * share))] for mine, share in zip(own, units.shares, strict=True)]
+    return np.sort(np.concatenate(few))
+
+
 class FixedQuestions:
-    """Units with their fixed corruption, collated once; at most `limit` units, drawn at random once.
+    """Units with their fixed corruption, collated once; at most `limit` units, drawn at random once; of a mixture each
+    member's share of the limit, and at least one unit of each.
 
     Collated when first asked, and kept: asking the same questions again then costs only the forward passes. Raises
-    UsageError then, where there is nothing to ask: a loss of 0 over 0 questions would look perfect.
+    UsageError then, where there is nothing to ask, of a member too: a loss of 0 over 0 questions would look perfect.
     """
 
     def __init__(
@@ -53,8 +66,7 @@ class FixedQuestions:
     ) -> None:
         self.objective = objective
         self.units = units
-        chosen = generator(EVALUATION_SEED, Purpose.QUESTIONS).permutation(len(units))[:limit]
-        self.chosen = np.sort(chosen)
+        self.chosen = drawn(units, limit)
         self.config = config
         self.shapes = shapes
 
@@ -68,7 +80,8 @@ class FixedQuestions:
             for rows in plan(self.units.lengths[chosen], self.config, max_length, rng=None):
                 examples = [[self.example(int(chosen[i])) for i in row] for row in rows]
                 batches.append(collate(examples, pad_id, self.shapes))
-        if not any(asked.number for batch in batches for asked in batch.asked.values()):
+        asked_members = {batch.member for batch in batches if any(asked.number for asked in batch.asked.values())}
+        if len(asked_members) < len(self.units.shares):
             raise UsageError(
                 "nothing can be asked in the evaluation texts: every word of theirs is unknown",
                 "use texts of the same language and kind as the training texts",

@@ -49,11 +49,12 @@ class TrainingOrder:
 
     def _mixed(self, members: Int64[np.ndarray, "units"], rng: np.random.Generator) -> list[list[Row]]:
         """As many batches as one pass over every member's units has, each of one member, the members in turn by their
-        shares. A member with more than a pass begins another one, whose unit numbers are higher by the number of all
-        units, so that its corruption is a new one."""
+        shares (see `batches_each`). A member with more than a pass begins another one, whose unit numbers are higher by
+        the number of all units, so that its corruption is a new one."""
         own = [np.flatnonzero(members == member) for member in range(len(self.units.shares))]
         passes = [self._one_pass(rng, among) for among in own]
-        turns = in_turn(self.units.shares, sum(map(len, passes)))
+        number = sum(map(len, passes))
+        turns = in_turn(batches_each(self.units.shares, number, rng.random()), number)
         mixed: list[list[Row]] = []
         waiting = [deque(batches) for batches in passes]
         begun = [1] * len(own)
@@ -91,6 +92,14 @@ class TrainingOrder:
             [self.units.example(u % n, generator(self.seed, Purpose.CORRUPTION, epoch, u)) for u in row] for row in rows
         ]
         return collate(examples, self.objective.tokenizer.pad_id, self.shapes)
+
+
+def batches_each(shares: Sequence[float], number: int, start: float) -> list[float]:
+    """How many of an epoch's `number` batches each member has: its share, rounded up or down by a `start` from 0 to 1.
+    For one that is drawn evenly in each epoch (systematic sampling), the mean over many epochs is the share itself,
+    also where that is less than a batch."""
+    due = np.cumsum(shares)
+    return np.diff(np.ceil(due / due[-1] * number - start), prepend=0).tolist()
 
 
 def in_turn(shares: Sequence[float], number: int) -> list[int]:
