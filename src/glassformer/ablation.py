@@ -3,8 +3,8 @@
     with without(model, part_in(model, "encoder.blocks.1.self_attention:2")):
         model(batch)
 
-A part is a place as `record` names them: a whole layer, what attention or feed-forward adds to the residual stream, the
-positions of a stack, or, behind a colon, one head. Of a layer that is shared across depth, only the named place loses it.
+A part is a place as `record` names them: a whole layer, what attention or feed-forward adds to the residual stream,
+the positions of a stack, or, behind a colon, one head. A layer that is shared across depth loses it at that place only.
 """
 
 import re

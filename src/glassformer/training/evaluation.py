@@ -37,7 +37,8 @@ class Evaluation:
 
 
 class FixedQuestions:
-    """Units with their fixed corruption, collated once; at most `limit` units, drawn at random once.
+    """Units with their fixed corruption, collated once; at most `limit` units, drawn at random once. Another `seed`
+    hides other things in the same units.
 
     Collated when first asked, and kept: asking the same questions again then costs only the forward passes. Raises
     UsageError then, where there is nothing to ask: a loss of 0 over 0 questions would look perfect.
@@ -50,8 +51,10 @@ class FixedQuestions:
         config: BatchConfig,
         limit: int | None = None,
         shapes: Shapes | None = None,
+        seed: int = EVALUATION_SEED,
     ) -> None:
         self.objective = objective
+        self.seed = seed
         self.units = units
         chosen = generator(EVALUATION_SEED, Purpose.QUESTIONS).permutation(len(units))[:limit]
         self.chosen = np.sort(chosen)
@@ -77,7 +80,7 @@ class FixedQuestions:
 
     def example(self, index: int) -> Example:
         """Unit `index` with its fixed corruption."""
-        return self.units.example(index, generator(EVALUATION_SEED, Purpose.QUESTION, index))
+        return self.units.example(index, generator(self.seed, Purpose.QUESTION, index))
 
     def __iter__(self) -> Iterator[Batch]:
         return iter(self._batches)
