@@ -288,6 +288,17 @@ def _nats(fall: float) -> str:
     return f"{-fall:+.2f} nats"
 
 
+def in_words(found: Honest) -> list[dict[str, Any]]:
+    """A line for each token, shares in hundredths, and one with the correlations."""
+    lines = [
+        {"token": token, **{METHODS[name]: f"{100 * found.relevance[name][n]:.0f}" for name in METHODS}}
+        | {"hiding it": _nats(found.nats[n])}
+        for n, token in enumerate(found.tokens)
+    ]
+    agreement = {METHODS[name]: "-" if r is None else f"{r:.2f}" for name, r in found.correlations.items()}
+    return [*lines, {"token": "(correlation)", **agreement, "hiding it": ""}]
+
+
 def picture(found: Honest) -> Figure:
     """The methods side by side over the tokens, the measured effect below them, and what to beware of."""
     rows = [

@@ -11,6 +11,7 @@ from glassformer.errors import UsageError
 from glassformer.look.figures import visible
 from glassformer.look.honest import asked_by
 from glassformer.look.tables import candidate_table
+from glassformer.model.transformer import Stack, Transformer
 from glassformer.objectives import Blank
 from glassformer.predict import Run
 from glassformer.record import record
@@ -40,13 +41,13 @@ def layerwise(run: Run, text: str, top: int = 5) -> Layerwise:
     """The `top` candidates for each blank of a text, or for the token after it, after each layer of the stack that is
     asked. Raises UsageError for a text that asks nothing, and for a model that is not made of our blocks."""
     prompt = asked_by(run, text)
-    if run.recipe.model.implementation != "glassformer":
-        raise UsageError("PyTorch's blocks show no residual stream", "train with model.implementation=glassformer")
     model, objective = run.model, run.objective.of(prompt.example)
     batch = collate([[prompt.example]], run.tokenizer.pad_id)
     stacks = run.recipe.model.stacks
     name = stacks[0] if len(stacks) == 1 else next(iter(batch.asked.values())).stream
     stack = model.get_submodule(name)
+    if not isinstance(model, Transformer) or not isinstance(stack, Stack):
+        raise UsageError("PyTorch's blocks show no residual stream", "train with model.implementation=glassformer")
     places = [f"{name}.blocks.{number}" for number in range(len(stack.blocks))]
     with record(model, *places) as tape:
         model(batch)

@@ -68,7 +68,7 @@ def relevance_table(
     size = min(9.0, pitch * 72 * 0.8)
     across = all(text_width(name, size) + 0.08 < pitch for name in names)
     head = 0.3 if across else max(text_width(name, size) for name in names) + 0.14
-    left = MARGIN + max(text_width(row.name, 9) for row in rows) + 0.15
+    left = MARGIN + max(text_width(row.name, 9.0) for row in rows) + 0.15
     end = left + pitch * len(tokens)
     width = max(end + 1.1 + MARGIN, 6.4)
     lines = _wrapped(notes or [], width - 2 * MARGIN)
@@ -149,7 +149,7 @@ def _candidate(axes: Axes, x: float, y: float, cell: float, token: str, probabil
     box.set(facecolor=GLASS(probability), edgecolor=COLOURS["rule"], linewidth=0.5)
     axes.add_patch(box)
     ink, share = ink_on(probability), percent(probability)
-    room = cell - 0.3 - text_width(share, 8)
+    room = cell - 0.3 - text_width(share, 8.0)
     how = {"color": ink, "fontweight": "bold" if bold else "normal"}
     _write(axes, x + 0.1, y + LINE / 2, fitted(token, 9.0, room), **how)
     _write(axes, x + cell - 0.1, y + LINE / 2, share, ha="right", fontsize=8, color=ink)
@@ -170,7 +170,7 @@ def bars(found: list[Bar], what: str, title: str = "") -> Figure:
     holds zero are pale: of these it is not known whether they do anything."""
     ordered = sorted(found, key=lambda bar: -bar.change)
     pitch = 0.26 if len(found) <= 40 else 0.19
-    names = max(text_width(bar.name, 8) for bar in ordered) + 0.2
+    names = max(text_width(bar.name, 8.0) for bar in ordered) + 0.2
     width, height = MARGIN + names + 5.2 + MARGIN, 0.75 + pitch * len(ordered) + 0.65
     figure = new_figure(width, height)
     axes = figure.add_axes(((MARGIN + names) / width, 0.6 / height, 5.2 / width, pitch * len(ordered) / height))

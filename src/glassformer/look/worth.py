@@ -5,6 +5,7 @@ A part that attends to everything may be worth nothing: others do the same (Mich
 
 import csv
 import io
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -72,8 +73,8 @@ def ablate(
     seeds: int = 1,
     say: Callable[[int, int], None] = lambda done, all: None,
 ) -> Ablation:
-    """Ask the run's validation questions whole and without each part. At most so many `units` (None: all); with `seeds`,
-    so many draws of what is hidden in each, the first being the run's own questions. `say` hears how far it is.
+    """Ask the run's validation questions whole and without each part: at most so many `units` (None: all), each with so
+    many `seeds` of what is hidden in it, the first being the run's own questions. `say` hears how far it is.
 
     The intervals come from drawing the units anew, 2000 times with a fixed seed, for both models alike (paired
     bootstrap; Efron and Tibshirani 1993): they say how far the questions decide, not how another training would end.
@@ -82,9 +83,7 @@ def ablate(
     objective = run.objective.for_evaluation()
     units_of = objective.units(run.corpus("validation"))
     config = run.recipe.batch.model_copy(update={"layout": "grouped"})  # a row holds one unit
-    asked = [
-        FixedQuestions(units_of, objective, config, units, seed=EVALUATION_SEED + draw) for draw in range(seeds)
-    ]
+    asked = [FixedQuestions(units_of, objective, config, units, seed=EVALUATION_SEED + draw) for draw in range(seeds)]
     whole = sums_of(run.model, asked)
     number = len(asked[0].chosen)
     draws = np.random.default_rng(EVALUATION_SEED).multinomial(number, np.full(number, 1 / number), RESAMPLES)
@@ -108,25 +107,19 @@ def _change(differences: Float[np.ndarray, "draws"]) -> Change:
 def sums_of(model: nn.Module, asked: Sequence[FixedQuestions]) -> Sums:
     """The loss and accuracy of each unit: the objective scores each row of a batch by itself. Of several draws their
     sum."""
-    totals: dict[str, np.ndarray] = {}
-    counts: dict[str, np.ndarray] = {}
+    number = len(asked[0].chosen)
+    totals: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(number))
+    counts: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(number))
     for questions in asked:
-        number = len(questions.chosen)
-        unit = 0
+        objective, unit = questions.objective, 0
         for batch in questions:
-            logits = model(batch)
-            for part, scores in rows_of(batch, logits):
-                losses = questions.objective.loss(scores, part)
-                parts = {f"{name}/loss": loss for name, loss in losses.items()} | questions.objective.scores(scores, part)
-                for name, loss in parts.items():
-                    _add(totals, name, number, unit, float(loss.total))
-                    _add(counts, name, number, unit, loss.count)
+            for row, logits in rows_of(batch, model(batch)):
+                losses = {f"{name}/loss": loss for name, loss in objective.loss(logits, row).items()}
+                for name, found in (losses | objective.scores(logits, row)).items():
+                    totals[name][unit] += float(found.total)
+                    counts[name][unit] += found.count
                 unit += 1
-    return Sums(totals, counts)
-
-
-def _add(sums: dict[str, np.ndarray], name: str, number: int, unit: int, value: float) -> None:
-    sums.setdefault(name, np.zeros(number))[unit] += value
+    return Sums(dict(totals), dict(counts))
 
 
 def rows_of(batch: Batch, logits: dict[str, torch.Tensor]) -> list[tuple[Batch, dict[str, torch.Tensor]]]:
@@ -157,6 +150,19 @@ def metrics_of(
     number = np.maximum(draws @ sum(sums.counts[name] for name in right), 1)
     accuracy = draws @ sum(sums.totals[name] for name in right) / number
     return {"loss": np.asarray(loss), "accuracy": accuracy}
+
+
+def in_words(found: Ablation) -> list[dict[str, Any]]:
+    """A line for the whole model and one for each part, the worst loss first: changes with their intervals."""
+
+    def said(low: float, high: float, change: float) -> str:
+        return f"{change:+.3f} ({low:+.3f} to {high:+.3f})"
+
+    whole = {"part": "(whole)"} | {name: f"{value:.4f}" for name, value in found.whole.items()}
+    rows = [
+        {"part": row["part"]} | {name: said(**row[name]) for name in found.whole} for row in found.record()["parts"]
+    ]
+    return [whole, *rows]
 
 
 def picture(found: Ablation, metric: str = "loss") -> Figure:
