@@ -21,8 +21,8 @@ from glassformer.cli.terminal import readable
 from glassformer.recipe import to_yaml
 
 COMMANDS = [
-    *("train", "fill", "generate", "score", "evaluate", "attention", "compare", "preview", "doctor", "demo"),
-    *("export", "import", "recipes", "runs", "info"),
+    *("train", "fill", "generate", "score", "evaluate", "ablate", "attention", "compare", "preview", "doctor"),
+    *("demo", "export", "import", "recipes", "runs", "info", "look"),
 ]
 DOCUMENT = Path(__file__).parent.parent / "docs" / "json.md"
 

@@ -18,6 +18,7 @@ def test_the_last_layer_is_the_answer() -> None:
     found = layerwise(run, text, top=3)
     assert found.layers[-1] == run.fill(text, top=3).blanks
     assert len(found.layers) == 2 and found.layers[0] != found.layers[1]
+    assert found.asked == ["[MASK]", "[MASK]"]
     assert [len(blank.candidates) for blank in found.layers[0]] == [3, 3]
     [first, second] = found.record()["asked"]
     assert (first["position"], second["position"]) == (2, 6) and len(first["layers"]) == 2
@@ -29,7 +30,7 @@ def test_of_a_causal_model_the_next_token() -> None:
     with torch.no_grad():
         logits = run.model(collate([[prompt.example]], run.tokenizer.pad_id))
     assert found.layers[-1] == run.objective.answer(prompt.example, logits) != found.layers[0]
-    assert found.layers[-1][0].position == len(found.tokens) - 1
+    assert (found.layers[-1][0].position, found.asked) == (len(found.tokens) - 1, found.tokens[-1:])
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])

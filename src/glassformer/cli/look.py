@@ -11,7 +11,7 @@ from glassformer.wording import percent
 look = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Look inside a run: attention, predictions, single steps, as a page, a picture or numbers.",
+    help="Look inside a run: as a page, a picture or numbers.",
 )
 
 AskingText = Annotated[str, typer.Argument(metavar="TEXT", help="a text with [MASK], or one to go on with")]

@@ -22,6 +22,8 @@ class Layerwise(NamedTuple):
 
     text: str
     tokens: list[str]
+    asked: list[str]
+    """The token at each asked place; of an encoder-decoder, what the decoder has read so far ends with it."""
     layers: list[list[Blank]]
 
     def record(self) -> dict[str, Any]:
@@ -29,9 +31,10 @@ class Layerwise(NamedTuple):
         said = [
             {
                 "position": of_layers[0].position,
+                "token": token,
                 "layers": [[candidate._asdict() for candidate in blank.candidates] for blank in of_layers],
             }
-            for of_layers in zip(*self.layers, strict=True)
+            for token, *of_layers in zip(self.asked, *self.layers, strict=True)
         ]
         return {"text": self.text, "tokens": self.tokens, "asked": said}
 
@@ -56,16 +59,21 @@ def layerwise(run: Run, text: str, top: int = 5) -> Layerwise:
         hidden = stack.norm(tape[place]).flatten(0, 1)
         logits = {name: model.heads[name](hidden.index_select(0, asked.rows)) for name, asked in batch.asked.items()}
         found.append(objective.answer(prompt.example, logits, top))
-    return Layerwise(text, prompt.tokens, found)
+    places_asked = [
+        objective.tokenizer_of(asked.stream).token(int(prompt.example.streams[asked.stream].ids[position]))
+        for asked in prompt.example.asked.values()
+        for position in asked.positions
+    ]
+    return Layerwise(text, prompt.tokens, places_asked, found)
 
 
 def picture(found: Layerwise) -> Figure:
     """For each asked place a table of layers and candidates."""
     places = [
         (
-            f"{visible(found.tokens[of_layers[0].position])} at position {of_layers[0].position}",
+            f"{visible(token)} at position {of_layers[0].position}",
             [[(c.token, c.probability) for c in blank.candidates] for blank in of_layers],
         )
-        for of_layers in zip(*found.layers, strict=True)
+        for token, *of_layers in zip(found.asked, *found.layers, strict=True)
     ]
     return candidate_table(places, f"If it stopped after each layer: {visible(found.text, 80)}")
