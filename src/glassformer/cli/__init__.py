@@ -299,7 +299,7 @@ def ablate(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take out each part of a model, and say how much worse it becomes.
+    """Say how much worse a model is without each part.
 
     The loss and accuracy are those of `evaluate` on the validation texts. The intervals hold 95% of what comes out when
     the texts are drawn anew; a part whose interval holds 0 may be worth nothing.

@@ -124,7 +124,7 @@ def candidate_table(places: list[tuple[str, list[list[tuple[str, float]]]]], tit
     of layers (rows) and candidates (columns), tinted by the probability. The last layer's first candidate is the
     answer, in bold wherever it stands."""
     columns = max(len(row) for _, layers in places for row in layers)
-    cell = 1.35
+    cell = 1.6
     left = MARGIN + 0.75
     width = max(left + cell * columns + MARGIN, 4.0)
     heights = [0.55 + LINE * len(layers) for _, layers in places]
