@@ -7,7 +7,8 @@ import torch
 from test_record import hooks
 from torch import Tensor, nn
 
-from glassformer.ablation import KINDS, Part, part_in, parts_of, without
+from glassformer.ablation import KINDS, Part, chosen_parts, part_in, parts_of, without
+from glassformer.baselines.torch_transformer import TorchTransformer
 from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Stream, collate
 from glassformer.data.masks import across
 from glassformer.errors import UsageError
@@ -281,6 +282,14 @@ def test_a_model_without_positions_has_none_to_lose() -> None:
     assert parts_of(model, ("positions",)) == []
     with pytest.raises(UsageError, match="no part"):
         part_in(model, "encoder.positions")
+
+
+def test_blocks_of_pytorch_have_no_parts() -> None:
+    """They call no modules of ours; their positions are ours."""
+    model = TorchTransformer(ModelConfig(family="encoder", **SIZES), VOCABULARY, [HeadSpec("words", VOCABULARY)])
+    assert parts_of(model) == [Part("encoder.positions")]
+    with pytest.raises(UsageError, match="no heads,layers that can be taken out"):
+        chosen_parts(model, "heads,layers")
 
 
 def test_what_single_rows_cannot_do() -> None:

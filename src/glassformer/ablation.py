@@ -3,8 +3,8 @@
     with without(model, part_in(model, "encoder.blocks.1.self_attention:2")):
         model(batch)
 
-A part is a place as `record` names them: a whole layer, what attention or feed-forward adds to the residual stream, the
-positions of a stack, or, behind a colon, one head. A layer that is shared across depth loses it at the named place only.
+A part is a place as `record` names them: a whole layer, what attention or feed-forward adds to the residual stream,
+the positions of a stack, or, behind a colon, one head. A layer that is shared across depth loses it at that place only.
 """
 
 import re
@@ -84,6 +84,22 @@ def part_in(model: nn.Module, text: str) -> Part:
     return Part(place, int(head))
 
 
+def chosen_parts(model: nn.Module, words: str) -> list[Part]:
+    """The parts that a person has asked for, commas between: kinds of them, `all`, or single ones. Raises UsageError
+    for what is not there."""
+    found: list[Part] = []
+    for word in words.split(","):
+        if "." in word:
+            found.append(part_in(model, word))
+        elif word not in (*KINDS, "all"):
+            raise UsageError(f"there are no parts {word!r}", nearest(word, (*KINDS, "all")))
+        else:
+            found += parts_of(model, tuple(kind for kind in KINDS if word in (kind, "all")))
+    if not found:
+        raise UsageError(f"this model has no {words} that can be taken out", "its parts must be glassformer's own")
+    return list(dict.fromkeys(found))
+
+
 @contextmanager
 def without(model: nn.Module, removed: Part | Sequence[Part | None]) -> Iterator[None]:
     """While open, the model runs without a part; or, of a sequence, row n of every batch without the n-th part (None:
@@ -98,9 +114,8 @@ def without(model: nn.Module, removed: Part | Sequence[Part | None]) -> Iterator
     of rows.
     """
     rows = [removed] if isinstance(removed, Part) else list(removed)
-    for part in filter(None, rows):
-        part_in(model, str(part))
-    positions = [part.place for part in rows if part and _kind(model.get_submodule(part.place)) == "positions"]
+    places = [part_in(model, str(part)).place for part in rows if part is not None]
+    positions = [place for place in places if _kind(model.get_submodule(place)) == "positions"]
     if positions and not isinstance(removed, Part):
         raise UsageError(
             f"{positions[0]} belongs to all rows of a batch, and cannot be taken out of some",

@@ -287,6 +287,59 @@ def evaluate(
 
 
 @app.command()
+def ablate(
+    run: RunPath,
+    parts: Annotated[
+        str,
+        typer.Option(
+            help="heads, attention, feed-forward, layers, positions, all, or single parts such as "
+            "encoder.blocks.1.self_attention:2; several with commas between"
+        ),
+    ] = "all",
+    units: Annotated[int | None, typer.Option(min=2, help="ask at most so many texts; without it all")] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="hide other words in each text so many times; 1: the questions of `evaluate`")
+    ] = 1,
+    output: Annotated[
+        Path | None, typer.Option(help="FILE.png, .svg or .pdf for a picture, .csv or .json for the numbers")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how much worse a model is without each part.
+
+    The loss and accuracy are those of `evaluate` on the validation texts. The intervals hold 95% of what comes out when
+    the texts are drawn anew; a part whose interval holds 0 may be worth nothing.
+
+    \b
+    glassformer ablate runs/mlm-demo --parts heads --output heads.png
+    """
+    from glassformer.ablation import chosen_parts
+    from glassformer.look import worth
+    from glassformer.look.output import check_output, write_bytes, write_view
+    from glassformer.predict import load
+
+    if output is not None:
+        check_output(output, (".csv", ".json"))
+    trained = load(run)
+
+    def say(done: int, of: int) -> None:
+        end = "\r" if sys.stderr.isatty() and done < of else "\n"
+        print(f"{done} of {of} parts", end=end, file=sys.stderr, flush=True)
+
+    found = worth.ablate(trained, chosen_parts(trained.model, parts), units, seeds, say)
+    if output is not None and output.suffix.lower() == ".csv":
+        write_bytes(output, worth.as_csv(found))
+    elif output is not None:
+        write_view(output, lambda: worth.picture(found), found.record())
+    if as_json:
+        show(found.record())
+        return
+    table(worth.in_words(found))
+    if output is not None:
+        print(printable(str(output)))
+
+
+@app.command()
 def attention(
     run: RunPath,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="a text, with or without [MASK]")],

@@ -50,7 +50,7 @@ def drawn(units: Units, limit: int | None) -> Int64[np.ndarray, "n"]:
 
 class FixedQuestions:
     """Units with their fixed corruption, collated once; at most `limit` units, drawn at random once; of a mixture each
-    member's share of the limit, and at least one unit of each.
+    member's share of the limit, and at least one unit of each. Another `seed` hides other things in the same units.
 
     Collated when first asked, and kept: asking the same questions again then costs only the forward passes. Raises
     UsageError then, where there is nothing to ask, of a member too: a loss of 0 over 0 questions would look perfect.
@@ -63,8 +63,10 @@ class FixedQuestions:
         config: BatchConfig,
         limit: int | None = None,
         shapes: Shapes | None = None,
+        seed: int = EVALUATION_SEED,
     ) -> None:
         self.objective = objective
+        self.seed = seed
         self.units = units
         self.chosen = drawn(units, limit)
         self.config = config
@@ -90,7 +92,7 @@ class FixedQuestions:
 
     def example(self, index: int) -> Example:
         """Unit `index` with its fixed corruption."""
-        return self.units.example(index, generator(EVALUATION_SEED, Purpose.QUESTION, index))
+        return self.units.example(index, generator(self.seed, Purpose.QUESTION, index))
 
     def __iter__(self) -> Iterator[Batch]:
         return iter(self._batches)

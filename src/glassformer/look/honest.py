@@ -1,0 +1,327 @@
+"""What mattered for an answer: four ways of reading attention, beside the true effect of hiding each token.
+
+Attention weights say where a layer looks, not what the answer depends on (Jain and Wallace 2019). The effect is
+measured: one token after another is hidden from everybody, and the log-probability of the answer is read again.
+
+T tokens, L layers, H heads, E features of a head, D of the residual stream; rows are queries, columns keys.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from glassformer.data.batch import Example, collate
+from glassformer.errors import GlassformerError, UsageError
+from glassformer.look.figures import visible
+from glassformer.look.tables import Row, relevance_table
+from glassformer.model.attention import Mechanism, spread
+from glassformer.model.layers import MultiHeadAttention
+from glassformer.objectives import Candidate, Prompt
+from glassformer.predict import BATCH, Run
+from glassformer.record import attention_places, hooked
+from glassformer.wording import percent
+
+METHODS = {
+    "attention": "attention weights",
+    "value_norms": "weights × values",
+    "rollout": "rollout",
+    "gradient": "gradient × weights",
+}
+"""What reads attention, and how it is called in pictures."""
+EFFECT = "effect"
+AGREES = 0.5
+"""Rank correlation with the effect from which a method is believed."""
+MATTERS = 0.05
+"""Nats; where hiding any one token does less, there is nothing to explain."""
+
+
+# ------------------------------------------------------------------------------------------------ on plain arrays
+
+
+def rollout(weights: Float[np.ndarray, "L H T T"]) -> Float[np.ndarray, "T T"]:
+    """How much of each token reaches each place through all layers, half of every layer passing by on the residual
+    stream (Abnar and Zuidema 2020, section 3): the product of (mean over heads + identity) / 2. Rows sum to 1."""
+    arrived = np.eye(weights.shape[-1])
+    for layer in weights.mean(1):
+        mixed = layer + np.eye(len(layer))
+        arrived = mixed / mixed.sum(-1, keepdims=True) @ arrived
+    return arrived
+
+
+def value_norms(
+    weights: Float[np.ndarray, "H Q K"], values: Float[np.ndarray, "H K E"], output: Float[np.ndarray, "D HE"]
+) -> Float[np.ndarray, "H Q K"]:
+    """The length of what each key adds to each query through each head, ||weight × f(x)||, where f is the value taken
+    through the head's columns of the output projection (Kobayashi et al. 2020, section 3): a large weight on a short
+    vector moves nothing."""
+    heads, _, width = values.shape
+    carried = np.einsum("hke,dhe->hkd", values, output.reshape(-1, heads, width))
+    return weights * np.linalg.norm(carried, axis=-1)[:, None]
+
+
+def gradient_relevance(
+    weights: Float[np.ndarray, "L H T T"], gradients: Float[np.ndarray, "L H T T"]
+) -> Float[np.ndarray, "T T"]:
+    """How much each token raised a score through all layers: per layer the positive part of gradient × weight, mean
+    over heads, added up along the layers (Chefer et al. 2021, "Generic Attention-model Explainability", equations 5
+    and 6). What a place begins with, itself, is left out."""
+    found = identity = np.eye(weights.shape[-1])
+    for layer in np.maximum(weights * gradients, 0).mean(1):
+        found = found + layer @ found
+    return found - identity
+
+
+def normalised(relevance: Float[np.ndarray, "T"]) -> Float[np.ndarray, "T"]:
+    """The same, so that absolute values sum to 1; zeros stay zeros."""
+    total = np.abs(relevance).sum()
+    return relevance / total if total else relevance
+
+
+def spearman(one: Float[np.ndarray, "n"], other: Float[np.ndarray, "n"]) -> float | None:
+    """The rank correlation (Spearman 1904), equal values sharing their mean rank; None where one is constant."""
+    ranks = [_ranks(values) - (len(values) + 1) / 2 for values in (one, other)]
+    scale = np.sqrt(np.prod([rank @ rank for rank in ranks]))
+    return float(ranks[0] @ ranks[1] / scale) if scale else None
+
+
+def _ranks(values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (counts.cumsum() - (counts - 1) / 2)[place]
+
+
+# ------------------------------------------------------------------------------------------------------ of a model
+
+
+class Explicit(NamedTuple):
+    """One attention layer as it was computed: weights, of which gradients can be asked, and values."""
+
+    weights: Float[Tensor, "B H Q K"]
+    values: Float[Tensor, "B H K E"]
+
+
+@contextmanager
+def explicit(model: nn.Module, places: Sequence[str]) -> Iterator[dict[str, Explicit]]:
+    """While open, attention at these places is the product of its explicit weights and its values, which come into the
+    dict, and gradients of what the model says reach them."""
+    found: dict[str, Explicit] = {}
+
+    def through_weights(path: str, mechanism: nn.Module, given: dict[str, Any], output: Tensor) -> Tensor:
+        assert isinstance(mechanism, Mechanism)
+        weights = mechanism.weights(given["q"], given["k"], given["mask"], given.get("bias"))
+        weights = weights if weights.requires_grad else weights.requires_grad_()
+        values = spread(given["v"], weights.shape[1])
+        found[path.removesuffix(".mechanism")] = Explicit(weights, values)
+        return weights @ values
+
+    with torch.enable_grad(), hooked(model, [f"{place}.mechanism" for place in places], through_weights):
+        yield found
+
+
+@torch.no_grad()
+def log_probabilities(
+    model: nn.Module, example: Example, hidden: Sequence[int | None], pad_id: int
+) -> Float[Tensor, "rows classes"]:
+    """What a model says at the one place that an example asks, for each of `hidden` with that token hidden from
+    everybody (None: nothing). Tokens keep their places; nobody attends to the hidden one, not even itself."""
+    found = []
+    for start in range(0, len(hidden), BATCH):
+        rows = hidden[start : start + BATCH]
+        batch = collate([[example]] * len(rows), pad_id)
+        name = next(iter(batch.streams))  # the encoder, where there are two
+        stream = batch.streams[name]
+        seen = torch.ones(len(rows), stream.content or stream.input_ids.shape[1], dtype=torch.bool)
+        for row, token in enumerate(rows):
+            if token is not None:
+                seen[row, token] = False
+        # Not padding at the end any more, which a causal mask would cover.
+        mask = stream.mask._replace(key_mask=seen, aligned=False, no_empty_rows=False)
+        streams = batch.streams | {name: stream._replace(mask=mask)}
+        [logits] = model(batch._replace(streams=streams)).values()
+        found.append(torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), -1))
+    return torch.cat(found)
+
+
+class Honest(NamedTuple):
+    """What mattered for one answer, by each method, and how far that is true."""
+
+    text: str
+    tokens: list[str]
+    position: int
+    """Where the model was asked."""
+    candidate: Candidate
+    """What it answered."""
+    nats: Float[np.ndarray, "tokens"]
+    """By how much the log-probability of the answer falls when a token is hidden; negative: it rises."""
+    relevance: dict[str, Float[np.ndarray, "tokens"]]
+    """By method, absolute values summing to 1; `effect` among them: `nats`, normalised."""
+    correlations: dict[str, float | None]
+    """Spearman's, of each method with the size of the effect, over all tokens but the asked place: what that brings
+    along itself passes by on the residual stream, whatever is hidden. None where a method says the same of all."""
+    warnings: list[str]
+
+    def record(self) -> dict[str, Any]:
+        """The shape of `look honest --json`."""
+        return self._asdict() | {
+            "candidate": self.candidate._asdict(),
+            "nats": self.nats.tolist(),
+            "relevance": {name: values.tolist() for name, values in self.relevance.items()},
+        }
+
+
+def views(run: Run, text: str, blank: int = 0) -> Honest:
+    """What mattered for the model's first candidate at a blank of a text (counted from 0), or for the token after it.
+
+    `attention` and `value_norms` are of the last layer, means over its heads; `rollout` and `gradient` of all layers.
+    Raises UsageError for a blank that is not there, and for a model whose attention is not from a text to itself.
+    """
+    prompt = asked_by(run, text)
+    objective = run.objective.of(prompt.example)
+    example, position = one_place(prompt, blank)
+    _refuse_others(prompt)
+    [head] = example.asked
+    hidden = [None, *range(len(prompt.tokens))]
+    said = log_probabilities(run.model, example, hidden, run.tokenizer.pad_id)
+    best = int(said[0].argmax())
+    nats = (said[0, best] - said[1:, best]).double().numpy()
+    weights, gradients, norms = _through_weights(run.model, example, best, float(said[0, best]), run.tokenizer.pad_id)
+    relevance = {
+        "attention": weights[-1].mean(0)[position],
+        "value_norms": norms.mean(0)[position],
+        "rollout": rollout(weights)[position],
+        "gradient": gradient_relevance(weights, gradients)[position],
+        EFFECT: nats,
+    }
+    relevance = {name: normalised(values) for name, values in relevance.items()}
+    others = np.delete(np.arange(len(nats)), position)
+    size = np.abs(nats)[others]
+    correlations = {name: spearman(relevance[name][others], size) for name in METHODS}
+    candidate = Candidate(objective.class_name(head, best), float(said[0, best].exp()))
+    found = Honest(text, prompt.tokens, position, candidate, nats, relevance, correlations, [])
+    return found._replace(warnings=warnings_of(found))
+
+
+def asked_by(run: Run, text: str) -> Prompt:
+    """A text as a question: its blanks, or what follows it. Raises UsageError where it asks nothing."""
+    if not text.strip():
+        raise UsageError("the text is empty", "give a sentence")
+    prompt = run.objective.prompt_for("read", text)
+    if not any(len(asked.positions) for asked in prompt.example.asked.values()):
+        raise UsageError(f"there is no blank in {text!r}", "write [MASK] where a word is asked for")
+    return prompt
+
+
+def one_place(prompt: Prompt, blank: int) -> tuple[Example, int]:
+    """The example with one of its asked places, counted from 0, and that place. Raises UsageError with their number."""
+    places = [(head, n) for head, asked in prompt.example.asked.items() for n in range(len(asked.positions))]
+    if not 0 <= blank < len(places):
+        raise UsageError(f"there is no blank {blank + 1}", f"the text has {len(places)}, counted from 1")
+    head, n = places[blank]
+    asked = prompt.example.asked[head]
+    alone = asked._replace(positions=asked.positions[[n]], targets=asked.targets[[n]])
+    return prompt.example._replace(asked={head: alone}), int(asked.positions[n])
+
+
+def _refuse_others(prompt: Prompt) -> None:
+    streams = list(prompt.example.streams.values())
+    if len(streams) > 1 or streams[0].queries:
+        has = "two stacks" if len(streams) > 1 else "queries beside the text"
+        raise UsageError(
+            f"the honest views are of attention from a text to itself, and this model has {has}",
+            "ask a model trained with masked_lm or causal_lm; of any other, `glassformer ablate` says what it needs",
+        )
+
+
+def _through_weights(
+    model: nn.Module, example: Example, best: int, expected: float, pad_id: int
+) -> tuple[Float[np.ndarray, "L H T T"], Float[np.ndarray, "L H T T"], Float[np.ndarray, "H T T"]]:
+    """Weights of all layers, the gradients of the log-probability of class `best` by them, and the last layer's value
+    norms. Raises GlassformerError where the weights do not lead to the same answer."""
+    places = attention_places(model)
+    if not places:
+        raise UsageError("this model has no attention that can be recorded", "train with glassformer's own blocks")
+    with explicit(model, places) as layers:
+        [logits] = model(collate([[example]], pad_id)).values()
+        score = torch.log_softmax(logits, -1)[0, best]
+        gradients = torch.autograd.grad(score, [layer.weights for layer in layers.values()])
+    if abs(float(score.detach()) - expected) > 1e-3:
+        raise GlassformerError("this attention does not do what its weights say", "its gradients cannot be trusted")
+    weights, last = [layer.weights[0].detach() for layer in layers.values()], layers[places[-1]]
+    attention = model.get_submodule(places[-1])
+    assert isinstance(attention, MultiHeadAttention)
+    parts = (weights[-1], last.values[0].detach(), attention.output.weight.detach())
+    norms = value_norms(*(part.double().numpy() for part in parts))
+    return torch.stack(weights).double().numpy(), torch.cat(gradients).double().numpy(), norms
+
+
+def warnings_of(found: Honest) -> list[str]:
+    """A sentence for each method that should not be believed here."""
+    others = np.delete(np.arange(len(found.tokens)), found.position)
+    if not len(others) or np.abs(found.nats[others]).max() < MATTERS:
+        return [f"hiding any one token changes the log-probability by less than {MATTERS} nats: little to explain"]
+    said = []
+    true = others[np.abs(found.nats[others]).argmax()]
+    for name, how in METHODS.items():
+        top, agreement = others[found.relevance[name][others].argmax()], found.correlations[name]
+        reasons = []
+        if found.tokens[top] != found.tokens[true]:
+            reasons.append(
+                f"most on {found.tokens[top]!r} (hiding it: {_nats(found.nats[top])}), where hiding "
+                f"{found.tokens[true]!r} does most ({_nats(found.nats[true])})"
+            )
+        if agreement is None:
+            reasons.append("the same for all tokens")
+        elif agreement < AGREES:
+            reasons.append(f"another order than the effect's (correlation {agreement:.2f})")
+        if reasons:
+            said.append(f"{how}: {'; '.join(reasons)}")
+    return said
+
+
+def _nats(fall: float) -> str:
+    """The change of a log-probability."""
+    return f"{-fall:+.2f} nats"
+
+
+def in_words(found: Honest) -> list[dict[str, Any]]:
+    """A line for each token, shares in hundredths, and one with the correlations."""
+    lines = [
+        {"token": token, **{METHODS[name]: f"{100 * found.relevance[name][n]:.0f}" for name in METHODS}}
+        | {"hiding it": _nats(found.nats[n])}
+        for n, token in enumerate(found.tokens)
+    ]
+    agreement = {METHODS[name]: "-" if r is None else f"{r:.2f}" for name, r in found.correlations.items()}
+    return [*lines, {"token": "(correlation)", **agreement, "hiding it": ""}]
+
+
+def picture(found: Honest) -> Figure:
+    """The methods side by side over the tokens, the measured effect below them, and what to beware of."""
+    rows = [
+        Row(how, found.relevance[name], "-" if found.correlations[name] is None else f"{found.correlations[name]:.2f}")
+        for name, how in METHODS.items()
+    ]
+    rows.append(Row("effect of hiding it", found.relevance[EFFECT]))
+    answer = f"{visible(found.candidate.token)} ({percent(found.candidate.probability)})"
+    asked = f"{visible(found.tokens[found.position])} at position {found.position}"
+    return relevance_table(
+        rows,
+        found.tokens,
+        found.position,
+        f"What mattered for {answer}, asked at {asked}",
+        "correlation",
+        found.warnings,
+    )
+
+
+def arrays_of(found: Honest) -> dict[str, np.ndarray]:
+    """The numbers as arrays, each method's by its name."""
+    return {
+        "tokens": np.array(found.tokens),
+        "position": np.array(found.position),
+        "nats": found.nats,
+    } | found.relevance

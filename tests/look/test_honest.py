@@ -1,0 +1,269 @@
+"""Readings of attention against loops written from their definitions, and the effect of a hidden token against that of
+another word in its place."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from trained import TEXT, generator_folder, run_folder
+
+from glassformer.data.batch import collate
+from glassformer.errors import UsageError
+from glassformer.look import honest
+from glassformer.look.honest import EFFECT, METHODS, Honest, asked_by, explicit, log_probabilities, one_place
+from glassformer.model.attention.full import FullAttention
+from glassformer.objectives import Candidate
+from glassformer.predict import Run, load
+from glassformer.record import attention_places, hooked, record
+
+L, H, T, E, D = 3, 2, 5, 7, 11
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    return load(run_folder())
+
+
+@pytest.fixture(scope="module")
+def generator() -> Run:
+    return load(generator_folder())
+
+
+@pytest.fixture
+def weights() -> np.ndarray:
+    scores = np.exp(np.random.default_rng(1).normal(size=(L, H, T, T)))
+    return scores / scores.sum(-1, keepdims=True)
+
+
+# ------------------------------------------------------------------------------------------------ on plain arrays
+
+
+def test_rollout_is_the_sum_over_all_ways(weights) -> None:
+    """Through every layer either along attention or past it, each with half of the weight; rows sum to 1."""
+    expected = np.zeros((T, T))
+    mean = weights.mean(1)
+    for to in range(T):
+        ways = {to: 1.0}  # where a way from the top stands, and its share
+        for layer in reversed(range(L)):
+            below: dict[int, float] = {}
+            for here, share in ways.items():
+                for source in range(T):
+                    step = 0.5 * mean[layer, here, source] + 0.5 * (here == source)
+                    below[source] = below.get(source, 0.0) + share * step
+            ways = below
+        expected[to] = [ways[source] for source in range(T)]
+    found = honest.rollout(weights)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    np.testing.assert_allclose(found.sum(-1), 1)
+    hidden = weights * 1.0
+    hidden[..., 2, :] = 0  # a query that sees nothing keeps itself
+    np.testing.assert_allclose(honest.rollout(hidden)[2], np.eye(T)[2])
+
+
+def test_value_norms_are_lengths_of_vectors() -> None:
+    """||weight × W_head value||, for each head, query and key by itself."""
+    rng = np.random.default_rng(2)
+    weights, values, output = rng.random((H, 3, T)), rng.normal(size=(H, T, E)), rng.normal(size=(D, H * E))
+    found = honest.value_norms(weights, values, output)
+    for h in range(H):
+        for q in range(3):
+            for k in range(T):
+                vector = [
+                    sum(weights[h, q, k] * values[h, k, e] * output[d, h * E + e] for e in range(E)) for d in range(D)
+                ]
+                assert found[h, q, k] == pytest.approx(math.hypot(*vector))
+
+
+def test_gradient_relevance_adds_up_along_the_layers(weights) -> None:
+    gradients = np.random.default_rng(3).normal(size=weights.shape)
+    relevance = [[float(i == j) for j in range(T)] for i in range(T)]
+    for layer in range(L):
+        raised = [
+            [sum(max(weights[layer, h, i, j] * gradients[layer, h, i, j], 0.0) for h in range(H)) / H for j in range(T)]
+            for i in range(T)
+        ]
+        relevance = [
+            [relevance[i][j] + sum(raised[i][m] * relevance[m][j] for m in range(T)) for j in range(T)]
+            for i in range(T)
+        ]
+    found = honest.gradient_relevance(weights, gradients)
+    np.testing.assert_allclose(found, np.array(relevance) - np.eye(T), atol=1e-12)
+    assert not honest.gradient_relevance(weights, -np.abs(gradients)).any()
+
+
+def test_rank_correlation() -> None:
+    """By hand; ties share their mean rank; only the order matters; a constant has none."""
+    one = np.array([3.0, 1.0, 2.0, 2.0])
+    assert honest.spearman(one, one) == pytest.approx(1)
+    assert honest.spearman(one, -np.exp(one)) == pytest.approx(-1)
+    assert honest.spearman(np.array([1.0, 2, 3, 4, 5]), np.array([5.0, 6, 7, 8, 7])) == pytest.approx(
+        0.8207826816681233
+    )
+    assert honest.spearman(one, np.ones(4)) is None
+
+
+def test_normalised_keeps_signs_and_zeros() -> None:
+    np.testing.assert_allclose(honest.normalised(np.array([3.0, -1.0])), [0.75, -0.25])
+    assert not honest.normalised(np.zeros(3)).any()
+
+
+# ------------------------------------------------------------------------------------------------------ of a model
+
+
+@pytest.mark.parametrize("which", ["run", "generator"])
+def test_explicit_attention_says_the_same(which: str, request: pytest.FixtureRequest) -> None:
+    """The same logits, the weights that `record` sees, and no hook afterwards."""
+    run = request.getfixturevalue(which)
+    example, _ = one_place(asked_by(run, TEXT if which == "run" else "Mars is called"), 0)
+    batch, model = collate([[example]], run.tokenizer.pad_id), run.model
+    with record(model) as tape:
+        [plain] = model(batch).values()
+    with explicit(model, attention_places(model)) as layers:
+        [logits] = model(batch).values()
+    torch.testing.assert_close(logits, plain, atol=1e-5, rtol=1e-5)
+    assert list(layers) == attention_places(model)
+    for place, layer in layers.items():
+        torch.testing.assert_close(layer.weights.detach(), tape[place].weights(), atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(layer.values.detach(), tape[place].v)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_gradients_are_finite_differences(run: Run) -> None:
+    """Nudging one weight of the first layer or of the last changes the log-probability as the gradient says."""
+    example, _ = one_place(asked_by(run, TEXT), 0)
+    batch, model = collate([[example]], run.tokenizer.pad_id), load(run_folder()).model.double()
+    places = attention_places(model)
+
+    def score(place: str = "", where: tuple[int, ...] = (), nudge: float = 0.0) -> torch.Tensor:
+        def nudged(path, mechanism, given, output):
+            change = torch.zeros(*given["q"].shape[:3], given["k"].shape[2], dtype=torch.float64)
+            change[where] = nudge
+            weights = mechanism.weights(given["q"], given["k"], given["mask"], given.get("bias"))
+            return (weights + change) @ given["v"]
+
+        with hooked(model, [f"{place}.mechanism"] if place else [], nudged):
+            return model(batch)["masked_lm"].log_softmax(-1)[0, 9]
+
+    with explicit(model, places) as layers:
+        value = model(batch)["masked_lm"].log_softmax(-1)[0, 9]
+        gradients = torch.autograd.grad(value, [layer.weights for layer in layers.values()])
+    for place, gradient in zip(places, gradients, strict=True):
+        for where in ((0, 0, 5, 1), (0, 2, 5, 5), (0, 1, 3, 0)):
+            slope = (score(place, where, 1e-4) - score(place, where, -1e-4)) / 2e-4
+            assert gradient[where].item() == pytest.approx(slope.item(), abs=1e-7)
+        assert gradient.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("which", ["run", "generator"])
+def test_a_hidden_token_has_no_say(which: str, request: pytest.FixtureRequest) -> None:
+    """Another word in its place changes nothing, whatever else is seen; unhidden it does. The places stay. Of a causal
+    model the last token is its own question: that it reads past attention."""
+    run = request.getfixturevalue(which)
+    example, position = one_place(asked_by(run, TEXT if which == "run" else "Mars is called the red"), 0)
+    [(name, stream)] = example.streams.items()
+    length = len(stream.ids)
+    pad = run.tokenizer.pad_id
+    hidden = log_probabilities(run.model, example, [None, *range(length)], pad)
+    plain = run.model(collate([[example]], pad))
+    torch.testing.assert_close(hidden[0], next(iter(plain.values()))[0].log_softmax(-1).detach())
+    for token in range(length):
+        ids = stream.ids.copy()
+        ids[token] = (ids[token] + 11) % run.tokenizer.vocab_size
+        other = example._replace(streams={name: stream._replace(ids=ids)})
+        after = log_probabilities(run.model, other, [None, token], pad)
+        assert (after[0] - hidden[0]).abs().max() > 1e-3
+        if token != position:
+            torch.testing.assert_close(after[1], hidden[token + 1], atol=1e-5, rtol=1e-5)
+            assert (hidden[token + 1] - hidden[0]).abs().max() > 1e-4
+
+
+def test_many_tokens_are_hidden_in_several_batches(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    example, _ = one_place(asked_by(run, TEXT), 0)
+    whole = log_probabilities(run.model, example, [None, 1, 2, 3, 4], run.tokenizer.pad_id)
+    monkeypatch.setattr(honest, "BATCH", 2)
+    torch.testing.assert_close(log_probabilities(run.model, example, [None, 1, 2, 3, 4], run.tokenizer.pad_id), whole)
+
+
+# ----------------------------------------------------------------------------------------------------------- views
+
+
+def test_the_views_are_of_the_answer_at_the_blank(run: Run) -> None:
+    """Each method is its array at the asked row; the effect is measured on the first candidate."""
+    text = "The [MASK] is called the [MASK]"
+    filled, seen = run.fill(text), run.attention(text)
+    for blank, place in enumerate((2, 6)):
+        found = honest.views(run, text, blank)
+        assert (found.position, found.tokens) == (place, seen.tokens)
+        expected = filled.blanks[blank].candidates[0]
+        assert found.candidate.token == expected.token
+        assert found.candidate.probability == pytest.approx(expected.probability, rel=1e-5)
+        assert set(found.relevance) == {*METHODS, EFFECT} and set(found.correlations) == set(METHODS)
+        for values in found.relevance.values():
+            assert values.shape == (len(found.tokens),) and np.abs(values).sum() == pytest.approx(1)
+        np.testing.assert_allclose(found.relevance["attention"], seen.weights[-1].mean(0)[place], atol=1e-6)
+        np.testing.assert_allclose(found.relevance["rollout"], honest.rollout(seen.weights)[place], atol=1e-6)
+        np.testing.assert_allclose(found.relevance[EFFECT], found.nats / np.abs(found.nats).sum())
+        others = [n for n in range(len(found.tokens)) if n != place]
+        for name in METHODS:
+            assert found.correlations[name] == honest.spearman(
+                found.relevance[name][others], np.abs(found.nats)[others]
+            )
+
+
+def test_of_a_causal_model_the_next_token_is_asked(generator: Run) -> None:
+    found = honest.views(generator, "Mars is called the")
+    assert found.position == len(found.tokens) - 1
+    example, _ = one_place(asked_by(generator, "Mars is called the"), 0)
+    [logits] = generator.model(collate([[example]], generator.tokenizer.pad_id)).values()
+    [[best, *_]] = [blank.candidates for blank in generator.objective.answer(example, {"causal_lm": logits.detach()})]
+    assert found.candidate.token == best.token
+    assert found.candidate.probability == pytest.approx(best.probability, rel=1e-5)
+
+
+def case(attention: list[float], nats: list[float], correlation: float | None = 0.9) -> list[str]:
+    relevance = dict.fromkeys(METHODS, np.array(attention)) | {EFFECT: np.array(nats)}
+    tokens = ["a", "b", "[MASK]", "c"]
+    correlations = dict.fromkeys(METHODS, correlation)
+    one = Honest("", tokens, 2, Candidate("x", 0.5), np.array(nats), relevance, correlations, [])
+    said = honest.warnings_of(one)
+    assert len(said) in (0, 1, len(METHODS))
+    return said[:1]
+
+
+def test_warnings_name_what_is_wrong() -> None:
+    """The asked place itself never counts; a token that speaks against the answer matters as much as one for it."""
+    assert case([0.5, 0.2, 0.9, 0.1], [2.0, 0.1, 9.0, 0.0]) == []
+    assert case([0.2, 0.5, 0.0, 0.1], [0.1, -2.0, 0.0, 0.0]) == []
+    [wrong] = case([0.2, 0.5, 0.0, 0.1], [2.0, -0.5, 0.0, 0.0])
+    assert "most on 'b' (hiding it: +0.50 nats), where hiding 'a' does most (-2.00 nats)" in wrong
+    assert case([0.5, 0.2, 0.0, 0.1], [2.0, 0.1, 0.0, 0.0], 0.49)[0].endswith("(correlation 0.49)")
+    assert "the same for all tokens" in case([0.3, 0.3, 0.3, 0.3], [2.0, 0.1, 0.0, 0.0], None)[0]
+    assert "little to explain" in case([0.2, 0.5, 0.0, 0.1], [0.01, 0.0, 3.0, 0.0])[0]
+
+
+def test_what_cannot_be_viewed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="no blank in"):
+        honest.views(run, "Mars is red")
+    with pytest.raises(UsageError, match="no blank 2\nthe text has 1"):
+        honest.views(run, TEXT, 1)
+    with pytest.raises(UsageError, match="is empty"):
+        honest.views(run, " ")
+
+    @dataclass
+    class Stack:
+        queries: int = 0
+
+    two = asked_by(run, TEXT)
+    for streams in ({"encoder": Stack(), "decoder": Stack()}, {"encoder": Stack(queries=1)}):
+        with pytest.raises(UsageError, match=r"from a text to itself, and this model has (two stacks|queries)"):
+            honest._refuse_others(two._replace(example=two.example._replace(streams=streams)))
+
+
+def test_a_mechanism_that_does_not_do_what_it_says(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its weights lead to another answer: that is an error, and no picture."""
+    true = FullAttention.weights
+    monkeypatch.setattr(FullAttention, "weights", lambda self, *given: true(self, *given).flip(-1))
+    with pytest.raises(Exception, match="does not do what its weights say"):
+        honest.views(run, TEXT)
