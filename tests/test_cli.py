@@ -22,7 +22,7 @@ from glassformer.recipe import to_yaml
 
 COMMANDS = [
     *("train", "fill", "generate", "score", "evaluate", "attention", "compare", "preview", "doctor", "demo"),
-    *("export", "import", "recipes", "runs", "info"),
+    *("export", "import", "recipes", "runs", "info", "look"),
 ]
 DOCUMENT = Path(__file__).parent.parent / "docs" / "json.md"
 
