@@ -255,7 +255,7 @@ def test_dependencies_on_the_command_line(tmp_path: Path) -> None:
     for name in ("a.png", "a.csv", "a.json"):
         said = command("look", "dependencies", run_folder(), file, "--least", "1", "--output", tmp_path / name)
         assert (said.code, said.out) == (0, f"{tmp_path / name}\n")
-    table = list(csv.DictReader((tmp_path / "a.csv").open()))
+    table = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
     assert len(table) == 10 * 6
     assert json.loads((tmp_path / "a.json").read_text())["unread"] == 0
     wrong = refused("look", "dependencies", run_folder(), file, "--output", tmp_path / "a.npz")

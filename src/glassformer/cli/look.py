@@ -99,12 +99,12 @@ def dependencies(
 
     files.check_suffix(output, files.ROWS)
     found = view.dependencies(load(run), islice(view.read_conllu(file), limit))
-    scores = view.frequent(found, least, relation)
+    found = found._replace(scores=view.frequent(found, least, relation))
     if output is not None and output.suffix.lower() == ".csv":
-        files.write_rows(view.all_rows(scores), output)
+        files.write_rows(view.all_rows(found.scores), output)
     elif output is not None:
-        files.write(found, output, lambda: view.figure(scores))
-    answer(found._replace(scores=scores), output, view.rows(scores), as_json)
+        files.write(found, output, lambda: view.figure(found.scores))
+    answer(found, output, view.rows(found.scores), as_json)
     if found.unread or found.unknown:
         left = f"{found.unread} of {found.sentences} sentences cannot be read, "
         print(f"note: {left}{found.unknown:,} relations have an unknown word", file=sys.stderr)

@@ -226,7 +226,7 @@ def entropy(weights: Float[np.ndarray, "*rows key"]) -> Float[np.ndarray, "*rows
 def divergence(weights: Weights) -> Float[np.ndarray, "flat flat"]:
     """The Jensen-Shannon divergence (Lin 1991) of each two heads, in bits, summed over the rows: H((p + q) / 2) -
     (H(p) + H(q)) / 2, between 0 and 1 in each row. Clark et al. 2019, section 6, compare heads by it."""
-    flat = weights.reshape(-1, *weights.shape[2:])
+    flat = np.concatenate(list(weights))
     own = entropy(flat).sum(-1)
     mixed = np.stack([entropy((one + flat) / 2).sum(-1) for one in flat])
     return np.maximum(mixed - (own[:, None] + own) / 2, 0.0) / np.log(2)

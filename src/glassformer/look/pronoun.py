@@ -119,7 +119,8 @@ def figure(found: Pronoun) -> Figure:
         axes.spines[:].set_visible(True)
         axes.set_xticks(range(many), columns, rotation=90, fontsize=8.5, parse_math=False)
         axes.set_yticks(range(len(table)), [*names, "mean", "uniform head"] if number == 0 else [""] * len(table))
-        axes.tick_params(length=0, labelsize=min(8.5, tall * 60), labelcolor=COLOURS["ink"])
+        axes.tick_params(length=0, labelcolor=COLOURS["ink"])
+        axes.tick_params(axis="y", labelsize=min(8.5, tall * 60))
         axes.set_title(title, loc="left", fontsize=9, pad=5, parse_math=False)
         for (row, column), weight in np.ndenumerate(table):
             said = "–" if np.isnan(weight) else f"{100 * weight:.0f}"
