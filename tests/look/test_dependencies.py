@@ -130,7 +130,7 @@ def test_a_perfect_head_and_one_that_looks_elsewhere() -> None:
     found = scored(looking([1, 2, 4, 2, 2], [2, 3, 1, 4, 3]))
     for name in ("det", "nsubj", "punct"):
         np.testing.assert_array_equal(found[name, "dependent to head"].accuracy, [[1, 0]])
-    assert found["punct", "dependent to head"].count == 2
+    assert found["punct", "dependent to head"].occurrences == 2
     assert found["punct", "dependent to head"].best == (0, 0)
 
 
@@ -138,7 +138,7 @@ def test_a_head_word_may_look_at_any_of_its_dependents() -> None:
     """`punct` twice below word 2 is one question: either answer is right."""
     for target, right in ((3, 1), (4, 1), (1, 0)):
         found = scored(looking([4, 4, target, 4, 0]))["punct", "head to dependent"]
-        assert (found.count, found.right.tolist()) == (1, [[right]])
+        assert (found.occurrences, found.right.tolist()) == (1, [[right]])
 
 
 def test_the_baseline_is_the_best_fixed_distance() -> None:
@@ -187,7 +187,7 @@ def test_every_score_of_a_run_by_hand(encoder: Run, tmp_path: Path) -> None:
         [(dependent, head, _)] = [each for each in names if each[2] == score.relation]
         a, b = (dependent, head) if score.direction == "dependent to head" else (head, dependent)
         np.testing.assert_array_equal(score.right, looked[:, :, a] == b)
-        assert (score.count, score.offset, score.baseline) == (1, b - a, 1.0)
+        assert (score.occurrences, score.offset, score.baseline) == (1, b - a, 1.0)
     assert (found.sentences, found.unread, found.unknown) == (1, 0, 0)
 
 
@@ -196,8 +196,8 @@ def test_unknown_words_and_long_sentences_are_counted(encoder: Run, tmp_path: Pa
     long = "".join(f"{n}\tred\t_\t_\t_\t_\t{n - 1}\tdep\t_\t_\n" for n in range(1, 40))
     found = dependencies(encoder, read_conllu(file_of(tmp_path, f"{strange}\n{long}\n{MARS}")))
     assert (found.sentences, found.unread, found.unknown) == (3, 1, 1)
-    assert {each.count for each in found.scores if each.relation == "amod"} == {1}
-    assert {each.count for each in found.scores if each.relation == "det"} == {2}
+    assert {each.occurrences for each in found.scores if each.relation == "amod"} == {1}
+    assert {each.occurrences for each in found.scores if each.relation == "det"} == {2}
     with pytest.raises(UsageError, match="39 tokens, the model reads at most"):
         dependencies(encoder, read_conllu(file_of(tmp_path, long)))
     with pytest.raises(UsageError, match="knows both words of no relation"):
@@ -247,7 +247,7 @@ def test_dependencies_on_the_command_line(tmp_path: Path) -> None:
     file = file_of(tmp_path, f"{MARS}\n{MARS}")
     said = command("look", "dependencies", run_folder(), file, "--least", "2", "--json").json
     assert said["sentences"] == 2
-    assert {each["count"] for each in said["scores"]} == {2}
+    assert {each["occurrences"] for each in said["scores"]} == {2}
     assert np.shape(said["scores"][0]["right"]) == (2, 3)
     shown = command("look", "dependencies", run_folder(), file, "--least", "1", "--limit", "1", "--relation", "det")
     assert (shown.code, shown.err) == (0, "")

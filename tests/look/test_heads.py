@@ -26,7 +26,7 @@ from glassformer.look.heads import (
 )
 from glassformer.predict import Run, load
 
-TOKENS = ["[CLS]", "a", "b", "a", "c", "[SEP]"]
+TOKENS = ["[CLS]", "a", "b", "a", "b", "[SEP]"]
 N = len(TOKENS)
 
 
@@ -40,7 +40,7 @@ BEFORE = [-1, 0, 1, 2, 3, 4]
 AFTER = [1, 2, 3, 4, 5, -1]
 FIRST = [-1, 0, 0, 0, 0, 0]
 SEPARATOR = [5, 5, 5, 5, 5, 5]
-SAME = [-1, 3, -1, 1, -1, -1]
+SAME = [-1, 3, 4, 1, 2, -1]
 ITSELF = [0, 1, 2, 3, 4, 5]
 HEADS = {"previous": BEFORE, "next": AFTER, "first": FIRST, "separator": SEPARATOR, "same": SAME, "itself": ITSELF}
 HEADS |= {"broad": UNIFORM}
@@ -91,8 +91,10 @@ def test_a_pattern_names_a_head_from_a_quarter_of_the_way_on(weight: float, name
 
 
 def test_rows_that_cannot_follow_a_pattern_do_not_count() -> None:
-    """`same`: only the two a. Special tokens are not the same word, also where they stand twice."""
-    assert score(describe(heads_of([0, 3, 0, 1, 0, 0]), TOKENS), "same", 0) == 1
+    """`same`: only a and b. Special tokens are not the same word, also where they stand twice."""
+    found = describe(heads_of([0, 3, 4, 1, 2, 0]), TOKENS)
+    assert score(found, "same", 0) == 1
+    assert found.counts.tolist() == [5, 5, 5, 6, 4, 6, 6]
     twice = ["[SEP]", "[MASK]", "[UNK]", "[MASK]", "[UNK]", "[SEP]"]
     assert "same" not in describe(heads_of(UNIFORM), twice).patterns
 
@@ -108,7 +110,7 @@ def test_a_causal_row_is_compared_with_the_keys_up_to_it() -> None:
     assert found.uniform[0] == pytest.approx(expected)
     assert score(found, "broad", 0) == pytest.approx(1.0)
     assert score(found, "previous", 1) == 1.0
-    assert score(found, "same", 0) == pytest.approx(1 / 4)  # the second a sees the first
+    assert score(found, "same", 0) == pytest.approx((1 / 4 + 1 / 5) / 2)  # the second a and b see the first
     assert found.rows == N - 1
 
 
@@ -129,7 +131,10 @@ def test_of_cross_attention_only_what_means_something() -> None:
     weights = heads_of([2, 0, 1], [0, 0, 0], [3, 3, 3], [-1] * 3, keys=4)
     found = describe(weights, ["b", "x", "[SEP]"], ["x", "y", "b", "[SEP]"])
     assert found.patterns == ("first", "separator", "same", "broad")
-    assert found.best == [["same", "first", "separator", "broad"]]
+    assert found.best == [["other", "other", "other", "broad"]]  # three rows are too few for a name
+    assert found.counts.tolist() == [3, 3, 2, 3]
+    twice = describe(np.concatenate([weights] * 4, 2), ["b", "x", "[SEP]"] * 4, ["x", "y", "b", "[SEP]"])
+    assert twice.best == [["same", "first", "separator", "broad"]]
     assert np.isnan(found.distance).all()
     assert found.uniform == pytest.approx([1 / 4, 1 / 4, 1 / 4, 1])
 

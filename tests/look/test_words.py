@@ -244,7 +244,7 @@ def test_pictures_say_what_the_numbers_are(encoder: Run, decoder: Run, tmp_path:
     left, right = picture.axes
     np.testing.assert_allclose(np.asarray(left.images[0].get_array())[:6, 0], probe.to[:, :, 0].ravel())
     np.testing.assert_allclose(np.asarray(right.images[0].get_array())[-1, 1], probe.uniform_back[1])
-    assert {"the looks at", "Mars", "mean", "layer 1 head 2", "–"} <= set(drawn_words(picture).split(" | "))
+    assert {"“the” looks at", "Mars", "mean", "layer 1 head 2", "–"} <= set(drawn_words(picture).split(" | "))
     two = apart(encoder, "red", TEXT, "red $x$ star")
     lines = apart_view.figure(two)
     assert "b  red $x$ star" in drawn_words(lines)

@@ -112,16 +112,16 @@ def rows(found: Apart) -> list[dict[str, Any]]:
 def figure(found: Apart) -> Figure:
     """The two lines, from the embedding upwards through the blocks."""
     many = len(found.places)
-    width, height = max(4.6, 0.55 * many + 2.2), 3.5
+    width, height = max(4.6, 0.55 * many + 2.2), 3.3
     page = new_figure(width, height)
-    axes = page.add_axes((0.75 / width, 0.55 / height, (width - 2.1) / width, (height - 1.65) / height))
-    word, steps = visible(found.word, 16), np.arange(many)
+    axes = page.add_axes((0.75 / width, 0.55 / height, (width - 2.1) / width, (height - 1.35) / height))
+    word, steps = f"“{visible(found.word, 16)}”", np.arange(many)
     for values, colour, name, style in (
         (found.cosine, "validation", f"{word} in both", "-"),
         (found.baseline, "muted", "two different words", "--"),
     ):
         axes.plot(steps, values, style, color=COLOURS[colour], marker="o", markersize=3.5, linewidth=1.6)
-        where = {"textcoords": "offset points", "va": "center", "fontsize": 8, "parse_math": False}
+        where: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 8, "parse_math": False}
         axes.annotate(name, (steps[-1], values[-1]), (7, 0), color=COLOURS[colour], **where)
     axes.set_xticks(steps, [place.removeprefix("block ") for place in found.places])
     low = min(0.0, float(min(found.cosine.min(), found.baseline.min())) - 0.05)

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -55,7 +55,7 @@ class Scores(NamedTuple):
 
     relation: str
     direction: Direction
-    count: int
+    occurrences: int
     """Words that could look at the right one: known to the model and, where it is causal, behind it."""
     right: Int[np.ndarray, "layers heads"]
     """Of these, how many looked at it most; a head with several such dependents at any of them."""
@@ -66,8 +66,8 @@ class Scores(NamedTuple):
 
     @property
     def accuracy(self) -> Float[np.ndarray, "layers heads"]:
-        """Share of `count`, of each head."""
-        return self.right / self.count
+        """Share of the occurrences, of each head."""
+        return self.right / self.occurrences
 
     @property
     def best(self) -> tuple[int, int]:
@@ -263,7 +263,7 @@ def dependencies(run: Run, sentences: Iterable[Sentence]) -> Dependencies:
     scores = [count.scores(*key) for key, count in counts.items() if count.number]
     if not scores:
         raise UsageError("the model knows both words of no relation", "give sentences in the language of its texts")
-    scores.sort(key=lambda each: (-each.count, each.relation, each.direction))
+    scores.sort(key=lambda each: (-each.occurrences, each.relation, each.direction))
     return Dependencies(scores, number, unread, unknown)
 
 
@@ -273,16 +273,16 @@ def frequent(found: Dependencies, least: int = LEAST, relation: str | None = Non
     if not named:
         there = ", ".join(dict.fromkeys(each.relation for each in found.scores))
         raise UsageError(f"no two known words are related by {relation!r}", f"the relations are: {there}")
-    kept = [each for each in named if each.count >= least]
+    kept = [each for each in named if each.occurrences >= least]
     if not kept:
         raise UsageError(
-            f"no relation has {least} occurrences; the most frequent has {named[0].count}",
+            f"no relation has {least} occurrences; the most frequent has {named[0].occurrences}",
             "lower --least, or more text",
         )
     return kept
 
 
-def rows(scores: Iterable[Scores]) -> list[dict[str, object]]:
+def rows(scores: Iterable[Scores]) -> list[dict[str, Any]]:
     """The best head of each relation, as a table has it."""
     return [
         {
@@ -293,13 +293,13 @@ def rows(scores: Iterable[Scores]) -> list[dict[str, object]]:
             "accuracy": float(each.accuracy.max()),
             "baseline_accuracy": each.baseline,
             "offset": each.offset,
-            "count": each.count,
+            "occurrences": each.occurrences,
         }
         for each in scores
     ]
 
 
-def all_rows(scores: Iterable[Scores]) -> list[dict[str, object]]:
+def all_rows(scores: Iterable[Scores]) -> list[dict[str, Any]]:
     """The same with a row for every head."""
     return [
         row | {"layer": layer, "head": head, "accuracy": float(each.accuracy[layer, head])}
@@ -320,16 +320,20 @@ def figure(scores: list[Scores]) -> Figure:
     panels = [(d, [each for each in scores if each.direction == d]) for d in DIRECTIONS]
     panels = [panel for panel in panels if panel[1]]
     most = max(len(each) for _, each in panels)
-    width, height = 4.9 * len(panels), 0.24 * most + 1.25
+    panel, high = 5.75, 0.24 * most
+    width, height = panel * len(panels), high + 1.2
     page = new_figure(width, height)
     for column, (direction, part) in enumerate(panels):
-        box = ((1.35 + 4.9 * column) / width, 0.45 / height, 2.5 / width, 0.24 * most / height)
+        box = ((1.35 + panel * column) / width, 0.4 / height, 2.4 / width, high / height)
         axes = page.add_axes(box)
         axes.set(xlim=(0, 1), ylim=(most - 0.5, -0.5))
         places = np.arange(len(part))
         axes.barh(places, [each.accuracy.max() for each in part], height=0.66, color=COLOURS["second"])
-        axes.vlines([each.baseline for each in part], places - 0.42, places + 0.42, color=COLOURS["ink"], linewidth=1.6)
-        axes.set_yticks(places, [f"{visible(each.relation, 14)} ({each.count})" for each in part], parse_math=False)
+        line: dict[str, Any] = {"color": COLOURS["ink"], "linewidth": 1.6, "clip_on": False}
+        axes.vlines([each.baseline for each in part], places - 0.42, places + 0.42, **line)
+        axes.set_yticks(
+            places, [f"{visible(each.relation, 14)} ({each.occurrences})" for each in part], parse_math=False
+        )
         axes.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
         axes.tick_params(length=0, labelsize=8)
         axes.tick_params(axis="y", labelcolor=COLOURS["ink"])
@@ -337,7 +341,7 @@ def figure(scores: list[Scores]) -> Figure:
         for place, each in enumerate(part):
             layer, head = each.best
             said = f"{each.accuracy.max():.0%}  layer {layer} head {head}  ({each.baseline:.0%} at {each.offset:+d})"
-            axes.text(1.02, place, said, va="center", fontsize=7, color=COLOURS["muted"])
+            axes.text(1.03, place, said, va="center", fontsize=7, color=COLOURS["muted"])
     what = "The best head of each relation (bar), and the best fixed distance between words (line)"
     page.text(0.15 / width, 1 - 0.3 / height, what, fontsize=10 if len(panels) > 1 else 8)
     return page

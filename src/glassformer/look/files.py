@@ -35,7 +35,8 @@ def write(found: Any, output: Path, draw: Callable[[], Figure]) -> None:
         _write(json.dumps(plain(found)).encode(), output)
     elif suffix == ".npz":
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **{name: np.asarray(array) for name, array in found._asdict().items()})
+        arrays: dict[str, Any] = {name: np.asarray(array) for name, array in found._asdict().items()}
+        np.savez_compressed(buffer, **arrays)
         _write(buffer.getvalue(), output)
     else:
         save(draw(), output)

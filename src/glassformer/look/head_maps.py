@@ -1,6 +1,7 @@
 """All heads of a model as small maps in a chosen order, each with the pattern that fits it and its score."""
 
 import math
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -44,7 +45,7 @@ def head_maps(text: Seen, found: HeadFacts, order: Int[np.ndarray, "flat"], by: 
         (0.56, 8.5, "pattern and score of each head, and the score of one that looks at all alike", "muted"),
         (0.77, 8.5, " ".join(text.queries), "muted"),
     ):
-        how = {"fontsize": size, "color": COLOURS[colour], "parse_math": False}
+        how: dict[str, Any] = {"fontsize": size, "color": COLOURS[colour], "parse_math": False}
         figure.text(left / width, 1 - y / height, fitted(said, size, room), **how)
     for place, number in enumerate(order):
         row, column = divmod(place, columns)

@@ -33,6 +33,8 @@ NO_WORDS = (*SEPARATORS, *PADDING, "[UNK]", "[MASK]", "<unk>", "<mask>")
 """Two of these are not the same word."""
 FITS = 0.25
 """A pattern names a head that has come this far from a uniform one (0) to a perfect one (1)."""
+FEW = 4
+"""No pattern names a head that fewer rows could follow: two full stops would make many heads look for the same word."""
 BROAD = 0.75
 """A head that no pattern fits is called broad from this share of the greatest entropy on, else other."""
 
@@ -86,6 +88,8 @@ class HeadFacts(NamedTuple):
     scores: Float[np.ndarray, "patterns layers heads"]
     uniform: Float[np.ndarray, "patterns"]
     """What a uniform head scores."""
+    counts: Int[np.ndarray, "patterns"]
+    """How many rows could follow each."""
     best: list[list[str]]
     """The pattern that fits each head, layers x heads; `broad` or `other` where none does (see `names`)."""
     score: PerHead
@@ -138,7 +142,7 @@ def facts(texts: Sequence[Seen]) -> HeadFacts:
     can = np.flatnonzero(total.counts)
     patterns = tuple(PATTERNS[n] for n in can)
     scores, uniform = total.scores[can] / total.counts[can, None, None], total.uniform[can] / total.counts[can]
-    best, score, baseline = names(patterns, scores, uniform)
+    best, score, baseline = names(patterns, scores, uniform, total.counts[can])
     alike = 1 - total.divergence / total.rows
     return HeadFacts(
         rows=total.rows,
@@ -150,6 +154,7 @@ def facts(texts: Sequence[Seen]) -> HeadFacts:
         patterns=patterns,
         scores=scores,
         uniform=uniform,
+        counts=total.counts[can],
         best=best,
         score=score,
         baseline=baseline,
@@ -162,13 +167,15 @@ def names(
     patterns: tuple[str, ...],
     scores: Float[np.ndarray, "patterns layers heads"],
     uniform: Float[np.ndarray, "patterns"],
+    counts: Int[np.ndarray, "patterns"],
 ) -> tuple[list[list[str]], PerHead, PerHead]:
     """The name of each head, its score, and a uniform head's: the pattern with the greatest gain, (score - uniform) /
-    (1 - uniform), if that is at least FITS; otherwise `broad` where that score is at least BROAD, or else `other`."""
+    (1 - uniform), of those that at least FEW rows could follow, if it is at least FITS; otherwise `broad` where that
+    score is at least BROAD, or else `other`."""
     room = 1 - uniform[:, None, None]
     gain = np.divide(scores - uniform[:, None, None], room, out=np.full_like(scores, -np.inf), where=room > 1e-9)
     broad = patterns.index("broad")
-    gain[broad] = -np.inf
+    gain[(counts < FEW) | (np.arange(len(patterns)) == broad)] = -np.inf
     chosen = np.where(gain.max(0) >= FITS, gain.argmax(0), broad)
     other = (chosen == broad) & (scores[broad] < BROAD)
     score = np.where(other, np.nan, np.take_along_axis(scores, chosen[None], 0)[0])
@@ -290,7 +297,7 @@ def ordered(found: HeadFacts, by: Sort) -> Int[np.ndarray, "flat"]:
 
 
 def rows(found: HeadFacts, order: Int[np.ndarray, "flat"]) -> list[dict[str, Any]]:
-    """A line for each head, for a table: its pattern, the score, and what a uniform head scores and has."""
+    """A line for each head, for a table: its pattern, the score, and a uniform head's; that one has the last line."""
     lines = []
     for layer, head in (divmod(int(n), found.entropy.shape[1]) for n in order):
         score, baseline = (
@@ -303,7 +310,9 @@ def rows(found: HeadFacts, order: Int[np.ndarray, "flat"]) -> list[dict[str, Any
         )
         distance = found.distance[layer, head]
         lines.append(line | {"distance": None if np.isnan(distance) else float(distance)})
-    return lines
+    even = {"layer": None, "head": None, "pattern": "(a uniform head)", "score": None, "uniform": None}
+    even |= {"entropy": found.uniform_entropy, "entropy_share": 1.0}
+    return [*lines, even | {"distance": None if np.isnan(found.uniform_distance) else found.uniform_distance}]
 
 
 # --------------------------------------------------------------------------------------------------------- a run
