@@ -54,6 +54,11 @@ def test_heads_of_own_texts_and_of_a_file(tmp_path: Path) -> None:
     assert command("look", "heads", run_folder(), "--sort", "pattern", "--output", picture).code == 0
 
 
+def test_words_that_the_model_does_not_know_are_said() -> None:
+    said = command("look", "pronoun", run_folder(), "the zzz is red", "--word", "is")
+    assert (said.code, said.err) == (0, "note: the model does not know: zzz\n")
+
+
 def test_what_is_wrong_is_one_line_with_the_mend(tmp_path: Path) -> None:
     run = run_folder()
     assert "its words are: Mars, is" in refused("look", "pronoun", run, TEXT, "--word", "it")

@@ -146,6 +146,7 @@ def test_without_candidates_all_other_words_in_order(encoder: Run) -> None:
     assert found.candidates == ["the (1)", "red", "planet (1)", "the (2)", "planet (2)"]
     twice = pronoun(encoder, "the red planet is the planet", "is", ["planet"])
     assert twice.candidates == ["planet (1)", "planet (2)"]
+    assert pronoun(encoder, "the red planet is the planet", "planet", ["red"], 2).word == "planet (2)"
     np.testing.assert_array_equal(twice.to, found.to[:, :, [2, 4]])
 
 

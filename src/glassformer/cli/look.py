@@ -135,7 +135,11 @@ def pronoun(
     from glassformer.predict import load
 
     files.check_suffix(output, files.ARRAYS)
-    found = view.pronoun(load(run), text, word, [*(candidates or []), *(more or [])], nth)
+    trained = load(run)
+    unknown = trained.unknown_words(text)
+    if unknown:
+        print(printable(f"note: the model does not know: {', '.join(unknown)}"), file=sys.stderr)
+    found = view.pronoun(trained, text, word, [*(candidates or []), *(more or [])], nth)
     if output is not None:
         files.write(found, output, lambda: view.figure(found))
     answer(found, output, view.rows(found), as_json)

@@ -310,7 +310,7 @@ def rows(found: HeadFacts, order: Int[np.ndarray, "flat"]) -> list[dict[str, Any
         )
         distance = found.distance[layer, head]
         lines.append(line | {"distance": None if np.isnan(distance) else float(distance)})
-    even = {"layer": None, "head": None, "pattern": "(a uniform head)", "score": None, "uniform": None}
+    even: dict[str, Any] = {"layer": None, "head": None, "pattern": "(a uniform head)", "score": None, "uniform": None}
     even |= {"entropy": found.uniform_entropy, "entropy_share": 1.0}
     return [*lines, even | {"distance": None if np.isnan(found.uniform_distance) else found.uniform_distance}]
 

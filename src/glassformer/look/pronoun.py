@@ -19,6 +19,7 @@ class Pronoun(NamedTuple):
 
     text: str
     word: str
+    """With its number, where one was asked for."""
     candidates: list[str]
     """As they stand in the text; one that stands there several times is numbered."""
     to: Float[np.ndarray, "layers heads candidates"]
@@ -52,7 +53,7 @@ def pronoun(run: Run, text: str, word: str, candidates: Sequence[str] = (), nth:
     weights, even = attention_between(run, read, tokens)
     return Pronoun(
         text=text,
-        word=text[slice(*span)],
+        word=text[slice(*span)] + (f" ({nth})" if nth else ""),
         candidates=[name for _, name in named],
         to=weights[:, :, 0, 1:],
         back=weights[:, :, 1:, 0],
