@@ -24,6 +24,7 @@ COMMANDS = [
     *("train", "fill", "generate", "score", "evaluate", "attention", "compare", "preview", "doctor", "demo"),
     *("export", "import", "recipes", "runs", "info", "look"),
 ]
+VIEWS = ["heads", "dependencies", "pronoun", "word"]
 DOCUMENT = Path(__file__).parent.parent / "docs" / "json.md"
 
 
@@ -96,8 +97,8 @@ def test_help_has_types_and_defaults(name: str, words: list[str]) -> None:
 
 
 def test_every_option_is_explained() -> None:
-    for name in COMMANDS:
-        for line in help_of(name).out.partition("Options:")[2].splitlines():
+    for names in [*([name] for name in COMMANDS), *(["look", view] for view in VIEWS)]:
+        for line in help_of(*names).out.partition("Options:")[2].partition("Commands:")[0].splitlines():
             option = re.match(r"  (--\S+)( / --\S+)?( <.*>)?( {2,}\S+|$)", line)
             assert line.startswith("   ") or not line or option, line
 

@@ -198,6 +198,8 @@ def test_unknown_words_and_long_sentences_are_counted(encoder: Run, tmp_path: Pa
     assert (found.sentences, found.unread, found.unknown) == (3, 1, 1)
     assert {each.occurrences for each in found.scores if each.relation == "amod"} == {1}
     assert {each.occurrences for each in found.scores if each.relation == "det"} == {2}
+    head = dependencies(encoder, read_conllu(file_of(tmp_path, MARS.replace("planet", "zzz"))))
+    assert head.unknown == 3  # below it the and red, above it called
     with pytest.raises(UsageError, match="39 tokens, the model reads at most"):
         dependencies(encoder, read_conllu(file_of(tmp_path, long)))
     with pytest.raises(UsageError, match="knows both words of no relation"):

@@ -56,7 +56,7 @@ def test_heads_of_own_texts_and_of_a_file(tmp_path: Path) -> None:
 
 def test_words_that_the_model_does_not_know_are_said() -> None:
     said = command("look", "pronoun", run_folder(), "the zzz is red", "--word", "is")
-    assert (said.code, said.err) == (0, "note: the model does not know: zzz\n")
+    assert (said.code, said.err) == (0, "not in the vocabulary, read as unknown: zzz\n")
 
 
 def test_what_is_wrong_is_one_line_with_the_mend(tmp_path: Path) -> None:

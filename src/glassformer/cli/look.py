@@ -138,7 +138,7 @@ def pronoun(
     trained = load(run)
     unknown = trained.unknown_words(text)
     if unknown:
-        print(printable(f"note: the model does not know: {', '.join(unknown)}"), file=sys.stderr)
+        print(printable(f"not in the vocabulary, read as unknown: {', '.join(unknown)}"), file=sys.stderr)
     found = view.pronoun(trained, text, word, [*(candidates or []), *(more or [])], nth)
     if output is not None:
         files.write(found, output, lambda: view.figure(found))
