@@ -25,6 +25,10 @@ COMMANDS = [
     *("train", "fill", "generate", "score", "evaluate", "ablate", "attention", "compare", "preview", "doctor"),
     *("demo", "export", "import", "recipes", "runs", "info", "look"),
 ]
+VIEWS = [
+    *("mask", "generation", "steps", "shapes", "positions", "masks", "schedule", "honest", "layers", "heads"),
+    *("dependencies", "pronoun", "word"),
+]
 DOCUMENT = Path(__file__).parent.parent / "docs" / "json.md"
 
 
@@ -97,9 +101,9 @@ def test_help_has_types_and_defaults(name: str, words: list[str]) -> None:
 
 
 def test_every_option_is_explained() -> None:
-    for name in COMMANDS:
-        for line in help_of(name).out.partition("Options:")[2].partition("Commands:")[0].splitlines():
-            option = re.match(r"  (--\S+)( / --\S+)?( <.*>)?( {2,}\S+|$)", line)
+    for names in [*([name] for name in COMMANDS), *(["look", view] for view in VIEWS)]:
+        for line in help_of(*names).out.partition("Options:")[2].partition("Commands:")[0].splitlines():
+            option = re.match(r"  (--\S+)( / --\S+)?( <.*>(\.\.\.)?)?( {2,}\S+|$)", line)
             assert line.startswith("   ") or not line or option, line
 
 

@@ -1,0 +1,303 @@
+"""Descriptions of heads against numbers computed by hand. Each score is seen at both ends: 1 for a head that follows
+the pattern, the baseline for a uniform one."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_recipe
+from trained import generator_folder, run_folder
+
+from glassformer.data.batch import Stream
+from glassformer.errors import UsageError
+from glassformer.look.heads import (
+    Seen,
+    chain,
+    describe,
+    divergence,
+    entropy,
+    facts,
+    facts_of,
+    ordered,
+    seen,
+    seen_of,
+    visible_pairs,
+)
+from glassformer.predict import Run, load
+
+TOKENS = ["[CLS]", "a", "b", "a", "b", "[SEP]"]
+N = len(TOKENS)
+
+
+def heads_of(*rows: list[int], keys: int = N) -> np.ndarray:
+    """One layer; each head looks from each query at one key only, -1: at all alike."""
+    return np.array([[[np.eye(keys)[key] if key >= 0 else np.full(keys, 1 / keys) for key in head] for head in rows]])
+
+
+UNIFORM = [-1] * N
+BEFORE = [-1, 0, 1, 2, 3, 4]
+AFTER = [1, 2, 3, 4, 5, -1]
+FIRST = [-1, 0, 0, 0, 0, 0]
+SEPARATOR = [5, 5, 5, 5, 5, 5]
+SAME = [-1, 3, 4, 1, 2, -1]
+ITSELF = [0, 1, 2, 3, 4, 5]
+HEADS = {"previous": BEFORE, "next": AFTER, "first": FIRST, "separator": SEPARATOR, "same": SAME, "itself": ITSELF}
+HEADS |= {"broad": UNIFORM}
+UNIFORM_SCORES = dict.fromkeys(HEADS, 1 / N) | {"broad": 1.0}
+
+
+def score(found: Any, pattern: str, head: int) -> float:
+    return float(found.scores[found.patterns.index(pattern), 0, head])
+
+
+# ------------------------------------------------------------------------------------------------- the patterns
+
+
+@pytest.mark.parametrize("pattern", HEADS)
+def test_a_perfect_head_scores_1_and_a_uniform_one_its_baseline(pattern: str) -> None:
+    found = describe(heads_of(HEADS[pattern], UNIFORM), TOKENS)
+    assert score(found, pattern, 0) == pytest.approx(1.0)
+    assert score(found, pattern, 1) == pytest.approx(UNIFORM_SCORES[pattern])
+    assert found.uniform[found.patterns.index(pattern)] == pytest.approx(UNIFORM_SCORES[pattern])
+
+
+def test_a_perfect_head_of_one_pattern_scores_little_on_the_others() -> None:
+    found = describe(heads_of(*HEADS.values()), TOKENS)
+    assert found.patterns == tuple(HEADS)
+    own = np.eye(len(HEADS), dtype=bool)
+    own[:, list(HEADS).index("same")] = True  # it is uniform where there is no other such word: also broad
+    assert (found.scores[:, 0][~own] <= 0.5).all()
+
+
+def test_the_name_of_each_head_is_its_pattern() -> None:
+    heads = {name: rows for name, rows in HEADS.items() if name != "broad"}
+    found = describe(heads_of(*heads.values(), UNIFORM, [3, 4, 5, 0, 1, 2]), TOKENS)
+    assert found.best == [[*heads, "broad", "other"]]
+    assert found.score[0, :-1] == pytest.approx(1.0)
+    assert found.baseline[0, :-1] == pytest.approx([1 / N] * 6 + [1.0])
+    assert math.isnan(found.score[0, -1])
+
+
+def test_a_half_perfect_head_is_half_way_from_the_baseline() -> None:
+    found = describe((heads_of(BEFORE) + heads_of(UNIFORM)) / 2, TOKENS)
+    assert score(found, "previous", 0) == pytest.approx((1 + 1 / N) / 2)
+
+
+@pytest.mark.parametrize(("weight", "name"), [(0.24, "broad"), (0.26, "previous")])
+def test_a_pattern_names_a_head_from_a_quarter_of_the_way_on(weight: float, name: str) -> None:
+    tokens = [f"w{n}" for n in range(N)]
+    assert describe(weight * heads_of(BEFORE) + (1 - weight) * heads_of(UNIFORM), tokens).best == [[name]]
+
+
+def test_rows_that_cannot_follow_a_pattern_do_not_count() -> None:
+    """`same`: only a and b. Special tokens are not the same word, also where they stand twice."""
+    found = describe(heads_of([0, 3, 4, 1, 2, 0]), TOKENS)
+    assert score(found, "same", 0) == 1
+    assert found.counts.tolist() == [5, 5, 5, 6, 4, 6, 6]
+    twice = ["[SEP]", "[MASK]", "[UNK]", "[MASK]", "[UNK]", "[SEP]"]
+    assert "same" not in describe(heads_of(UNIFORM), twice).patterns
+
+
+def test_a_causal_row_is_compared_with_the_keys_up_to_it() -> None:
+    """Uniform over the past: 1/2, 1/3, ... The first row has no choice, and nothing comes next."""
+    past = np.tril(np.ones((N, N)))
+    uniform = (past / past.sum(1, keepdims=True))[None, None]
+    found = describe(np.concatenate([uniform, heads_of([0, 0, 1, 2, 3, 4])], 1), TOKENS, causal=True)
+    assert found.patterns == ("previous", "first", "separator", "same", "itself", "broad")
+    expected = np.mean([1 / 2, 1 / 3, 1 / 4, 1 / 5, 1 / 6])
+    assert score(found, "previous", 0) == pytest.approx(expected)
+    assert found.uniform[0] == pytest.approx(expected)
+    assert score(found, "broad", 0) == pytest.approx(1.0)
+    assert score(found, "previous", 1) == 1.0
+    assert score(found, "same", 0) == pytest.approx((1 / 4 + 1 / 5) / 2)  # the second a and b see the first
+    assert found.rows == N - 1
+
+
+def test_padding_changes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    weights = rng.dirichlet(np.ones(N), size=(2, 3, N))
+    padded = np.concatenate([weights, np.zeros((2, 3, N, 2))], 3)
+    garbage = rng.dirichlet(np.ones(N + 2), size=(2, 3, 2))
+    padded = np.concatenate([padded, garbage], 2)
+    for one, other in zip(describe(weights, TOKENS), describe(padded, [*TOKENS, "[PAD]", "[PAD]"]), strict=True):
+        if isinstance(one, np.ndarray):
+            np.testing.assert_allclose(one, other)
+        else:
+            assert one == pytest.approx(other) if isinstance(one, float) else one == other
+
+
+def test_of_cross_attention_only_what_means_something() -> None:
+    weights = heads_of([2, 0, 1], [0, 0, 0], [3, 3, 3], [-1] * 3, keys=4)
+    found = describe(weights, ["b", "x", "[SEP]"], ["x", "y", "b", "[SEP]"])
+    assert found.patterns == ("first", "separator", "same", "broad")
+    assert found.best == [["other", "other", "other", "broad"]]  # three rows are too few for a name
+    assert found.counts.tolist() == [3, 3, 2, 3]
+    twice = describe(np.concatenate([weights] * 4, 2), ["b", "x", "[SEP]"] * 4, ["x", "y", "b", "[SEP]"])
+    assert twice.best == [["same", "first", "separator", "broad"]]
+    assert np.isnan(found.distance).all()
+    assert found.uniform == pytest.approx([1 / 4, 1 / 4, 1 / 4, 1])
+
+
+# ------------------------------------------------------------------------------------------ entropy and distance
+
+
+def test_entropy_in_nats_and_as_a_share() -> None:
+    found = describe(heads_of(ITSELF, UNIFORM), TOKENS)
+    np.testing.assert_allclose(found.entropy, [[0, math.log(N)]])
+    np.testing.assert_allclose(found.entropy_share, [[0, 1]])
+    assert found.uniform_entropy == pytest.approx(math.log(N))
+    two = np.array([[[[0.5, 0.5, 0.0]] * 3]])
+    assert describe(two, ["x", "y", "z"]).entropy_share[0, 0] == pytest.approx(math.log(2) / math.log(3))
+    np.testing.assert_allclose(entropy(np.array([[0.25, 0.75]])), [0.25 * math.log(4) + 0.75 * math.log(4 / 3)])
+
+
+def test_distance_is_weighted_by_attention() -> None:
+    found = describe(heads_of([0, 1, 2], [2, 2, 0], [-1] * 3, keys=3), ["x", "y", "z"])
+    np.testing.assert_allclose(found.distance, [[0, 5 / 3, 8 / 9]])
+    assert found.uniform_distance == pytest.approx(8 / 9)
+
+
+# -------------------------------------------------------------------------------------------------- similarity
+
+
+def test_similarity_of_heads() -> None:
+    weights = np.array([[[[1.0, 0.0]] * 2, [[0.0, 1.0]] * 2, [[0.5, 0.5]] * 2, [[1.0, 0.0], [0.0, 1.0]]]])
+    found = describe(weights, ["x", "y"]).similarity
+    half = 1 - (entropy(np.array([[0.75, 0.25]]))[0] / math.log(2) - 0.5)
+    expected = [[1, 0, half, 0.5], [0, 1, half, 0.5], [half, half, 1, half], [0.5, 0.5, half, 1]]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_divergence_equals_its_definition() -> None:
+    """JSD(p, q) = KL(p | m) / 2 + KL(q | m) / 2, m their mean, in bits."""
+    p = np.random.default_rng(1).dirichlet(np.ones(7), size=(2, 2, 5))
+    flat = p.reshape(4, 5, 7)
+
+    def kl(a: np.ndarray, b: np.ndarray) -> float:
+        return float((a * np.log2(a / b)).sum())
+
+    naive = [[(kl(a, (a + b) / 2) + kl(b, (a + b) / 2)) / 2 for b in flat] for a in flat]
+    np.testing.assert_allclose(divergence(p), naive, atol=1e-12)
+
+
+def test_similar_heads_stand_together() -> None:
+    """0 and 2 are nearest; 3 is nearest to 0, 1 to 3."""
+    similarity = np.array([[1, 0.1, 0.9, 0.6], [0.1, 1, 0.2, 0.5], [0.9, 0.2, 1, 0.3], [0.6, 0.5, 0.3, 1]])
+    assert chain(similarity).tolist() == [1, 3, 0, 2]
+    assert chain(np.ones((1, 1))).tolist() == [0]
+    assert sorted(chain(np.random.default_rng(2).random((7, 7)))) == list(range(7))
+
+
+def test_orders() -> None:
+    weights = heads_of(UNIFORM, BEFORE, SEPARATOR, ITSELF).reshape(2, 2, N, N)
+    found = describe(weights, TOKENS)
+    assert ordered(found, "layer").tolist() == [0, 1, 2, 3]
+    assert ordered(found, "entropy").tolist() == [2, 3, 1, 0]
+    assert ordered(found, "distance").tolist() == [3, 1, 0, 2]
+    assert ordered(found, "pattern").tolist() == [1, 2, 3, 0]
+    assert sorted(ordered(found, "similarity")) == [0, 1, 2, 3]
+
+
+# ---------------------------------------------------------------------------------------------- several texts
+
+
+def test_several_texts_are_one_sum_and_one_count() -> None:
+    """Three rows that follow and seven that do not make 0.3, not a mean of means."""
+    short, long = ["x", "y", "z", "w"], ["x", *"abcdefg"]
+    texts = [
+        seen(heads_of([-1, 0, 1, 2], keys=4), short),
+        seen(heads_of([0, 1, 2, 3, 4, 5, 6, 7], keys=8), long),
+    ]
+    found = facts(texts)
+    assert score(found, "previous", 0) == pytest.approx(3 / 10)
+    assert found.uniform[0] == pytest.approx((3 / 4 + 7 / 8) / 10)
+    assert found.rows == 12
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(1, 1, 6, 6\) and 5 queries, 5 keys"):
+        describe(heads_of(UNIFORM), TOKENS[:-1])
+    with pytest.raises(UsageError, match="no token of the texts has a choice"):
+        describe(np.ones((1, 1, 1, 1)), ["x"])
+
+
+# ------------------------------------------------------------------------------------------------------- runs
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """One of each family, and one that reads in any order."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLASSFORMER_CACHE", str(folder / "cache"))
+        text = tiny_recipe.text_file(folder)
+        found = {"encoder": load(run_folder()), "decoder": load(generator_folder())}
+        short = {"steps": 2, "evaluate_every": 2, "checkpoint_every": 2}
+        order = tiny_recipe.recipe(text, objective={"name": "permutation_lm", "asked_share": 0.6}, training=short)
+        found["any order"] = tiny_recipe.train(order, folder / "order")
+        pairs = folder / "pairs.tsv"
+        pairs.write_text("".join(f"{line}\t{line[::-1]}\n" for line in tiny_recipe.sentences()))
+        wanted = tiny_recipe.recipe(pairs, objective={"name": "seq2seq"}, training=short)
+        found["encoder-decoder"] = tiny_recipe.train(wanted, folder / "pairs")
+        return found
+
+
+FAMILIES = ["encoder", "decoder", "any order", "encoder-decoder"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_own_units_are_seen_as_the_model_sees_them(runs: dict[str, Run], family: str) -> None:
+    """Weights lie where the mask allows, and nowhere else."""
+    for text in seen_of(runs[family], number=3):
+        assert (text.weights[:, :, ~text.allowed] == 0).all()
+        assert (text.weights[:, :, text.allowed] > 0).all()
+        np.testing.assert_allclose(text.weights.sum(-1)[:, :, text.allowed.any(1)], 1, atol=1e-5)
+    found = facts_of(runs[family], number=3)
+    assert found.entropy.shape == found.score.shape == (2, 3)
+    assert ("next" in found.patterns) == (family != "decoder")
+    assert ((found.scores >= 0) & (found.scores <= 1 + 1e-6)).all()
+
+
+def test_rows_of_queries_are_compared_by_place(runs: dict[str, Run]) -> None:
+    """A permutation model's queries stand behind the text, and belong into it: they never see their own word."""
+    [text] = seen_of(runs["any order"], number=1)
+    assert text.positions is not None
+    assert len(text.queries) > len(text.keys)
+    assert (np.diff(text.positions[0]) >= 0).all()
+    masks = [n for n, token in enumerate(text.queries) if token == "[MASK]"]
+    assert masks
+    assert not text.allowed[masks, text.positions[0][masks]].any()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_texts_are_those_of_the_attention_command(runs: dict[str, Run], family: str) -> None:
+    run, text = runs[family], "sun moon sun red"
+    seen_here, shown = next(iter(seen_of(run, [text]))), run.attention(text)
+    assert isinstance(seen_here, Seen)
+    assert seen_here.queries == shown.tokens
+    np.testing.assert_array_equal(seen_here.weights, shown.weights)
+    alone = describe(shown.weights, shown.tokens, causal=family == "decoder")
+    np.testing.assert_allclose(facts_of(run, [text]).scores, alone.scores)
+
+
+def test_both_stacks_of_an_encoder_decoder(runs: dict[str, Run]) -> None:
+    run = runs["encoder-decoder"]
+    assert next(iter(seen_of(run, number=1))).queries[-1] == "[SEP]"
+    assert next(iter(seen_of(run, kind="decoder", number=1))).queries[0] == "[CLS]"
+    assert "next" not in facts_of(run, kind="decoder").patterns
+    across = facts_of(run, ["sun moon"], kind="cross")
+    assert set(across.patterns) <= {"first", "separator", "same", "broad"}
+    with pytest.raises(UsageError, match="described on texts"):
+        facts_of(run, kind="cross")
+    with pytest.raises(UsageError, match="it is one stack"):
+        facts_of(runs["encoder"], kind="decoder")
+
+
+def test_pairs_that_a_stream_allows() -> None:
+    ids = np.arange(3)
+    assert visible_pairs(Stream(ids)).all()
+    np.testing.assert_array_equal(visible_pairs(Stream(ids, causal=True)), np.tril(np.ones((3, 3), bool)))
+    own = np.array([[True, False], [True, True], [False, True]])
+    np.testing.assert_array_equal(visible_pairs(Stream(ids, queries=1, pair_mask=own)), own)
+    assert not visible_pairs(Stream(ids, positions=np.array([1, 0, 2]), causal=True))[1, 0]
