@@ -254,12 +254,12 @@ def test_dependencies_on_the_command_line(tmp_path: Path) -> None:
     shown = command("look", "dependencies", run_folder(), file, "--least", "1", "--limit", "1", "--relation", "det")
     assert (shown.code, shown.err) == (0, "")
     assert len(shown.out.splitlines()) == 3
-    for name in ("a.png", "a.csv", "a.json"):
+    for name in ("a.png", "a.csv", "a.json", "a.html"):
         said = command("look", "dependencies", run_folder(), file, "--least", "1", "--output", tmp_path / name)
         assert (said.code, said.out) == (0, f"{tmp_path / name}\n")
     table = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
     assert len(table) == 10 * 6
     assert json.loads((tmp_path / "a.json").read_text())["unread"] == 0
-    wrong = refused("look", "dependencies", run_folder(), file, "--output", tmp_path / "a.npz")
-    assert "cannot write '.npz'" in wrong
+    wrong = refused("look", "dependencies", run_folder(), file, "--output", tmp_path / "a.doc")
+    assert "cannot write a view as '.doc'" in wrong
     assert "cannot be read" in refused("look", "dependencies", run_folder(), tmp_path / "none.conllu")

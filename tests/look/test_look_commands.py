@@ -24,7 +24,7 @@ def arguments(view: str) -> list[str]:
 def test_numbers_are_the_same_everywhere(view: str, tmp_path: Path) -> None:
     """--json, .json and .npz."""
     said = command(*arguments(view), "--json").json
-    for name in ("a.json", "a.npz", "a.png", "a.svg"):
+    for name in ("a.json", "a.npz", "a.png", "a.svg", "a.html"):
         written = command(*arguments(view), "--output", tmp_path / name)
         assert (written.code, written.out, written.err) == (0, f"{tmp_path / name}\n", "")
     assert json.loads((tmp_path / "a.json").read_text()) == said
@@ -64,5 +64,5 @@ def test_what_is_wrong_is_one_line_with_the_mend(tmp_path: Path) -> None:
     assert "its words are: Mars, is" in refused("look", "pronoun", run, TEXT, "--word", "it")
     assert "say which: --nth 1 to 2" in refused("look", "pronoun", run, "red red", "--word", "red")
     assert "does not know 'zzz'" in refused("look", "word", run, "zzz", "zzz red", "zzz")
-    assert "cannot write '.html'" in refused("look", "heads", run, TEXT, "--output", tmp_path / "a.html")
+    assert "cannot write a view as '.doc'" in refused("look", "heads", run, TEXT, "--output", tmp_path / "a.doc")
     assert "it is one stack" in refused("look", "heads", run, "--kind", "cross")

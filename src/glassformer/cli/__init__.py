@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from glassformer.cli.look import look
+from glassformer.cli.look import Output, give, look, possible
 from glassformer.cli.terminal import (
     HEADINGS,
     AsJson,
@@ -300,9 +300,7 @@ def ablate(
     seeds: Annotated[
         int, typer.Option(min=1, help="hide other words in each text so many times; 1: the questions of `evaluate`")
     ] = 1,
-    output: Annotated[
-        Path | None, typer.Option(help="FILE.png, .svg or .pdf for a picture, .csv or .json for the numbers")
-    ] = None,
+    output: Output = None,
     as_json: AsJson = False,
 ) -> None:
     """Say how much worse a model is without each part.
@@ -315,11 +313,9 @@ def ablate(
     """
     from glassformer.ablation import chosen_parts
     from glassformer.look import worth
-    from glassformer.look.output import check_output, write_bytes, write_view
     from glassformer.predict import load
 
-    if output is not None:
-        check_output(output, (".csv", ".json"))
+    possible(output)
     trained = load(run)
 
     def say(done: int, of: int) -> None:
@@ -327,16 +323,7 @@ def ablate(
         print(f"{done} of {of} parts", end=end, file=sys.stderr, flush=True)
 
     found = worth.ablate(trained, chosen_parts(trained.model, parts), units, seeds, say)
-    if output is not None and output.suffix.lower() == ".csv":
-        write_bytes(output, worth.as_csv(found))
-    elif output is not None:
-        write_view(output, lambda: worth.picture(found), found.record())
-    if as_json:
-        show(found.record())
-        return
-    table(worth.in_words(found))
-    if output is not None:
-        print(printable(str(output)))
+    give(worth.view_of(trained, found), output, as_json, worth.in_words(found))
 
 
 @app.command()

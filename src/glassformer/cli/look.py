@@ -1,7 +1,6 @@
 """`glassformer look VIEW RUN ...`: each view as one page that opens anywhere, as a picture, or as numbers."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,8 +11,6 @@ from glassformer.errors import UsageError
 from glassformer.wording import percent
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from glassformer.look.page import View
 
 look = typer.Typer(
@@ -24,35 +21,33 @@ look = typer.Typer(
 
 Output = Annotated[
     Path | None,
-    typer.Option(help="FILE.html for a page that opens anywhere, .png, .svg, .pdf for a picture, .json, .npz: numbers"),
+    typer.Option(help="FILE.html for a page that opens anywhere, .png, .svg, .pdf for a picture, .json, .npz, .csv"),
 ]
 AskingText = Annotated[str, typer.Argument(metavar="TEXT", help="a text with [MASK], or one to go on with")]
 
 
-def give(view: "View", draw: "Callable[[], Figure]", output: Path | None, as_json: bool) -> None:
-    """A view as what was asked for."""
+def give(view: "View", output: Path | None, as_json: bool, rows: list[dict[str, Any]] | None = None) -> None:
+    """A view as what was asked for: a file, JSON, or, where it can be one, a table (`rows`, or the view's own)."""
     from glassformer.look import page
 
-    if output is None and not as_json:
-        raise UsageError("where should it go?", "name a file with --output page.html, or print the numbers with --json")
     if output is not None:
-        page.write(view, draw, output)
+        page.write(view, output)
     if as_json:
-        show(page.numbers(view))
-    else:
-        print(printable(str(output)))
-
-
-def answer(found: Any, output: Path | None, rows: list[dict[str, Any]], as_json: bool) -> None:
-    """What was found: as JSON, as the name of the file that was written, or as a table."""
-    from glassformer.look.files import plain
-
-    if as_json:
-        show(plain(found))
+        show(page.plain(view.numbers))
     elif output is not None:
         print(printable(str(output)))
+    elif rows or view.rows:
+        table(rows or view.rows or [])
     else:
-        table(rows)
+        raise UsageError("where should it go?", "name a file with --output page.html, or print the numbers with --json")
+
+
+def possible(output: Path | None) -> None:
+    """Raises UsageError for a file that no view can be, before anything is computed."""
+    from glassformer.look.page import check_output
+
+    if output is not None:
+        check_output(output)
 
 
 @look.command()
@@ -67,11 +62,11 @@ def mask(
     \b
     glassformer look mask runs/mlm-demo "Mars is called the [MASK] planet" --output mars.html
     """
-    from glassformer.look.mask import mask_figure, mask_view
+    from glassformer.look.mask import mask_view
     from glassformer.predict import load
 
-    trained = load(run)
-    give(mask_view(trained, text), lambda: mask_figure(trained, text), output, as_json)
+    possible(output)
+    give(mask_view(load(run), text), output, as_json)
 
 
 @look.command()
@@ -89,11 +84,11 @@ def generation(
     \b
     glassformer look generation runs/seq2seq-demo "I love dogs" --output dogs.html
     """
-    from glassformer.look.generation import generation_figure, generation_view
+    from glassformer.look.generation import generation_view
     from glassformer.predict import load
 
-    view = generation_view(load(run), text, target, max_tokens=max_tokens, beam=beam)
-    give(view, lambda: generation_figure(view), output, as_json)
+    possible(output)
+    give(generation_view(load(run), text, target, max_tokens=max_tokens, beam=beam), output, as_json)
 
 
 @look.command()
@@ -113,11 +108,11 @@ def steps(
     \b
     glassformer look steps runs/mlm-demo "Mars is called the red planet" --layer 1 --token red --output red.html
     """
-    from glassformer.look.steps import steps_figure, steps_view
+    from glassformer.look.steps import steps_view
     from glassformer.predict import load
 
-    view = steps_view(load(run), text, layer, head, token)
-    give(view, lambda: steps_figure(view), output, as_json)
+    possible(output)
+    give(steps_view(load(run), text, layer, head, token), output, as_json)
 
 
 @look.command()
@@ -128,21 +123,21 @@ def shapes(
     as_json: AsJson = False,
 ) -> None:
     """Every part of a model: the shape of what comes out, its parameters, its arithmetic."""
-    from glassformer.look.shapes import shapes_figure, shapes_view
+    from glassformer.look.shapes import shapes_view
     from glassformer.predict import load
 
-    view = shapes_view(load(run), text)
-    give(view, lambda: shapes_figure(view), output, as_json)
+    possible(output)
+    give(shapes_view(load(run), text), output, as_json)
 
 
 @look.command()
 def positions(run: RunPath, output: Output = None, as_json: AsJson = False) -> None:
     """How a model tells places apart: vectors, turns, or numbers that are added to the scores."""
-    from glassformer.look.standing import panels_figure, positions_view
+    from glassformer.look.standing import positions_view
     from glassformer.predict import load
 
-    view = positions_view(load(run))
-    give(view, lambda: panels_figure(view), output, as_json)
+    possible(output)
+    give(positions_view(load(run)), output, as_json)
 
 
 @look.command()
@@ -153,21 +148,21 @@ def masks(
     as_json: AsJson = False,
 ) -> None:
     """Who may see whom when a model reads these texts: padding, order, borders of texts."""
-    from glassformer.look.standing import masks_view, panels_figure
+    from glassformer.look.standing import masks_view
     from glassformer.predict import load
 
-    view = masks_view(load(run), texts)
-    give(view, lambda: panels_figure(view), output, as_json)
+    possible(output)
+    give(masks_view(load(run), texts), output, as_json)
 
 
 @look.command()
 def schedule(run: RunPath, output: Output = None, as_json: AsJson = False) -> None:
     """The learning rate over the steps of a run."""
-    from glassformer.look.standing import panels_figure, schedule_view
+    from glassformer.look.standing import schedule_view
     from glassformer.predict import load
 
-    view = schedule_view(load(run))
-    give(view, lambda: panels_figure(view), output, as_json)
+    possible(output)
+    give(schedule_view(load(run)), output, as_json)
 
 
 @look.command()
@@ -175,9 +170,7 @@ def honest(
     run: RunPath,
     text: AskingText,
     blank: Annotated[int, typer.Option(min=1, help="which [MASK], counted from 1")] = 1,
-    output: Annotated[
-        Path | None, typer.Option(help="FILE.png, .svg or .pdf for a picture, .json or .npz for the numbers")
-    ] = None,
+    output: Output = None,
     as_json: AsJson = False,
 ) -> None:
     """Hold what attention says against what hiding each token does.
@@ -189,23 +182,16 @@ def honest(
     glassformer look honest runs/mlm-demo "Mars is called the [MASK] planet" --output honest.png
     """
     from glassformer.look import honest as views
-    from glassformer.look.output import check_output, write_view
     from glassformer.predict import load
 
-    if output is not None:
-        check_output(output)
-    found = views.views(load(run), text, blank - 1)
-    if output is not None:
-        write_view(output, lambda: views.picture(found), found.record(), views.arrays_of(found))
-    if as_json:
-        show(found.record())
-        return
-    print(printable(f"{found.candidate.token} {percent(found.candidate.probability)}, asked at {found.position}"))
-    table(views.in_words(found))
-    for warning in found.warnings:
-        print(printable(warning))
-    if output is not None:
-        print(printable(str(output)))
+    possible(output)
+    trained = load(run)
+    found = views.views(trained, text, blank - 1)
+    give(views.view_of(trained, found), output, as_json)
+    if output is None and not as_json:
+        print(printable(f"{found.candidate.token} {percent(found.candidate.probability)}, asked at {found.position}"))
+        for warning in found.warnings:
+            print(printable(warning))
 
 
 @look.command()
@@ -213,9 +199,7 @@ def layers(
     run: RunPath,
     text: AskingText,
     top: Annotated[int, typer.Option(min=1, help="candidates after each layer")] = 5,
-    output: Annotated[
-        Path | None, typer.Option(help="FILE.png, .svg or .pdf for a picture, .json for the numbers")
-    ] = None,
+    output: Output = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what the model would answer if it stopped after each layer.
@@ -224,23 +208,11 @@ def layers(
     glassformer look layers runs/mlm-demo "Mars is called the [MASK] planet" --output layers.png
     """
     from glassformer.look import lens
-    from glassformer.look.output import check_output, write_view
     from glassformer.predict import load
 
-    if output is not None:
-        check_output(output, (".json",))
-    found = lens.layerwise(load(run), text, top)
-    if output is not None:
-        write_view(output, lambda: lens.picture(found), found.record())
-    if as_json:
-        show(found.record())
-        return
-    for number, blanks in enumerate(found.layers):
-        for blank in blanks:
-            said = "   ".join(f"{c.token} {percent(c.probability)}" for c in blank.candidates)
-            print(printable(f"layer {number}, asked at {blank.position}:  {said}"))
-    if output is not None:
-        print(printable(str(output)))
+    possible(output)
+    trained = load(run)
+    give(lens.view_of(trained, lens.layerwise(trained, text, top)), output, as_json)
 
 
 @look.command()
@@ -258,9 +230,7 @@ def heads(
     ] = "self",
     file: Annotated[Path | None, typer.Option(help="a file with one text in each line")] = None,
     number: Annotated[int, typer.Option(min=1, help="how many validation units, where no text is given")] = 16,
-    output: Annotated[
-        Path | None, typer.Option(help="FILE.png, .svg or .pdf: a map of the first text for each head; .json or .npz")
-    ] = None,
+    output: Output = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what each head does: how broadly and how far it looks, and which known pattern fits it.
@@ -271,19 +241,15 @@ def heads(
     \b
     glassformer look heads runs/mlm-demo --sort pattern --output heads.png
     """
-    from glassformer.look import files
     from glassformer.look import heads as view
-    from glassformer.look.head_maps import head_maps
+    from glassformer.look.head_maps import view_of
     from glassformer.predict import load
 
-    files.check_suffix(output, files.ARRAYS)
+    possible(output)
+    trained = load(run)
     asked = list(texts or []) + ([] if file is None else texts_in(file))
-    seen = list(view.seen_of(load(run), asked, kind, number))
-    found = view.facts(seen)
-    order = view.ordered(found, sort)
-    if output is not None:
-        files.write(found, output, lambda: head_maps(seen[0], found, order, sort))
-    answer(found, output, view.rows(found, order), as_json)
+    seen = list(view.seen_of(trained, asked, kind, number))
+    give(view_of(trained, seen[0], view.facts(seen), sort), output, as_json)
 
 
 @look.command()
@@ -293,9 +259,7 @@ def dependencies(
     limit: Annotated[int | None, typer.Option(min=1, help="only the first so many sentences")] = None,
     relation: Annotated[str | None, typer.Option(help="one relation, such as nsubj")] = None,
     least: Annotated[int, typer.Option(min=1, help="leave out relations with fewer occurrences")] = 20,
-    output: Annotated[
-        Path | None, typer.Option(help="FILE.png, .svg or .pdf for a picture, .json or .csv for all heads")
-    ] = None,
+    output: Output = None,
     as_json: AsJson = False,
 ) -> None:
     """Say which head follows which syntactic relation, from a treebank in CoNLL-U.
@@ -309,17 +273,13 @@ def dependencies(
     from itertools import islice
 
     from glassformer.look import dependencies as view
-    from glassformer.look import files
     from glassformer.predict import load
 
-    files.check_suffix(output, files.ROWS)
-    found = view.dependencies(load(run), islice(view.read_conllu(file), limit))
+    possible(output)
+    trained = load(run)
+    found = view.dependencies(trained, islice(view.read_conllu(file), limit))
     found = found._replace(scores=view.frequent(found, least, relation))
-    if output is not None and output.suffix.lower() == ".csv":
-        files.write_rows(view.all_rows(found.scores), output)
-    elif output is not None:
-        files.write(found, output, lambda: view.figure(found.scores))
-    answer(found, output, view.rows(found.scores), as_json)
+    give(view.view_of(trained, found), output, as_json, view.rows(found.scores))
     if found.unread or found.unknown:
         left = f"{found.unread} of {found.sentences} sentences cannot be read, "
         print(f"note: {left}{found.unknown:,} relations have an unknown word", file=sys.stderr)
@@ -337,7 +297,7 @@ def pronoun(
         list[str] | None, typer.Option(help="what it may refer to; without any, all other words", show_default=False)
     ] = None,
     nth: Annotated[int | None, typer.Option(min=1, help="which, where the word stands there more than once")] = None,
-    output: Annotated[Path | None, typer.Option(help="FILE.png, .svg, .pdf, .json or .npz: all heads")] = None,
+    output: Output = None,
     as_json: AsJson = False,
 ) -> None:
     """Say how much each head attends from a pronoun to what it may refer to, and back.
@@ -345,19 +305,19 @@ def pronoun(
     \b
     glassformer look pronoun runs/my "The cat sat on the mat because it was tired" --word it --candidates cat mat
     """
-    from glassformer.look import files
     from glassformer.look import pronoun as view
     from glassformer.predict import load
 
-    files.check_suffix(output, files.ARRAYS)
+    possible(output)
     trained = load(run)
     unknown = trained.unknown_words(text)
     if unknown:
         print(printable(f"not in the vocabulary, read as unknown: {', '.join(unknown)}"), file=sys.stderr)
-    found = view.pronoun(trained, text, word, [*(candidates or []), *(more or [])], nth)
-    if output is not None:
-        files.write(found, output, lambda: view.figure(found))
-    answer(found, output, view.rows(found), as_json)
+    give(
+        view.view_of(trained, view.pronoun(trained, text, word, [*(candidates or []), *(more or [])], nth)),
+        output,
+        as_json,
+    )
 
 
 @look.command("word")
@@ -369,7 +329,7 @@ def word_in_two_texts(
     nth: Annotated[
         tuple[int, int] | None, typer.Option(help="which one in each text, where the word stands there more than once")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="FILE.png, .svg, .pdf, .json or .npz")] = None,
+    output: Output = None,
     as_json: AsJson = False,
 ) -> None:
     """Follow one word through the layers in two texts: how alike its vectors are.
@@ -380,11 +340,8 @@ def word_in_two_texts(
     glassformer look word runs/my bank "We sat on the river bank" "The bank lends money" --output bank.png
     """
     from glassformer.look import apart as view
-    from glassformer.look import files
     from glassformer.predict import load
 
-    files.check_suffix(output, files.ARRAYS)
-    found = view.apart(load(run), word, text_a, text_b, nth or (None, None))
-    if output is not None:
-        files.write(found, output, lambda: view.figure(found))
-    answer(found, output, view.rows(found), as_json)
+    possible(output)
+    trained = load(run)
+    give(view.view_of(trained, view.apart(trained, word, text_a, text_b, nth or (None, None))), output, as_json)

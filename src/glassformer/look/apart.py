@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from glassformer.data.batch import collate
 from glassformer.errors import UsageError
 from glassformer.look.figures import COLOURS, fitted, new_figure, styled, visible
+from glassformer.look.page import View
+from glassformer.look.standing import lines
 from glassformer.look.words import Reading, find, reading, words_in
 from glassformer.predict import Run
 from glassformer.record import record
@@ -106,6 +108,15 @@ def rows(found: Apart) -> list[dict[str, Any]]:
     """A line for each place, for a table."""
     lines = zip(found.places, found.cosine.tolist(), found.baseline.tolist(), strict=True)
     return [{"place": place, "cosine": cosine, "different_words": baseline} for place, cosine, baseline in lines]
+
+
+def view_of(run: Run, found: Apart) -> View:
+    """The same as a view."""
+    series = {f"{found.word} in both": found.cosine, "two different words": found.baseline}
+    note = "0 is the embedding, n what has been added up behind block n - 1; 1 is the same direction"
+    panel = lines("Cosine of the two vectors", list(range(len(found.places))), series, note, "block")
+    data = {"subtitle": f"{found.texts[0]}  |  {found.texts[1]}  ({run.path.name})", "panels": [panel]}
+    return View("panels", f"{found.word} in two texts", data, {}, lambda: figure(found), found._asdict(), rows(found))
 
 
 @styled

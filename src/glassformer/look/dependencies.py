@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from glassformer.data.sources import read_lines
 from glassformer.errors import UsageError
 from glassformer.look.figures import COLOURS, new_figure, styled, visible
+from glassformer.look.page import View
 from glassformer.look.words import Span, attention_between, reading
 from glassformer.predict import Run
 
@@ -306,6 +307,18 @@ def all_rows(scores: Iterable[Scores]) -> list[dict[str, Any]]:
         for each, row in ((each, rows([each])[0]) for each in scores)
         for layer, head in np.ndindex(each.right.shape)
     ]
+
+
+def view_of(run: Run, found: Dependencies) -> View:
+    """The same as a view."""
+    unread = f"{found.unread} of {found.sentences} sentences could not be read"
+    every = all_rows(found.scores)
+    data = {
+        "subtitle": f"{run.path.name}: {unread}, {found.unknown:,} relations have an unknown word",
+        "best": rows(found.scores),
+        "every": every,
+    }
+    return View("dependencies", "Heads and syntax", data, {}, lambda: figure(found.scores), found._asdict(), every)
 
 
 # ------------------------------------------------------------------------------------------------------- picture

@@ -58,7 +58,7 @@ def generation_view(run: Run, text: str, target: str | None = None, **settings: 
         "finished": written.finished,
         "layers": [f"Layer {n}" for n in range(len(own))],
     }
-    return View("generation", text, data, arrays)
+    return View("generation", text, data, arrays, lambda: picture(text, data, arrays))
 
 
 def whole(run: Run, written: Written) -> tuple[Example, list[int]]:
@@ -73,13 +73,13 @@ def whole(run: Run, written: Written) -> tuple[Example, list[int]]:
     return Example(read.streams, {head: Asked(positions, np.array(targets), asked.stream)}), targets
 
 
-def generation_figure(view: View) -> Figure:
+def picture(title: str, data: dict[str, Any], arrays: dict[str, np.ndarray]) -> Figure:
     """The alignment of what was written with the source, or with what was read: the mean of all layers and heads."""
-    written = [step["token"] for step in view.data["steps"]]
-    if not {"own", "cross"} & view.arrays.keys():
+    written = [step["token"] for step in data["steps"]]
+    if not {"own", "cross"} & arrays.keys():
         raise UsageError("this text is too long for a picture", "write a page: --output generation.html")
-    if view.data["source"] is not None:
-        weights, keys = view.arrays["cross"], view.data["source"]
+    if data["source"] is not None:
+        weights, keys = arrays["cross"], data["source"]
     else:
-        weights, keys = view.arrays["own"][:, :, [step["reads"] for step in view.data["steps"]]], view.data["read"]
-    return heatmap(weights.mean(0, keepdims=True), written, keys, layer=0, head="mean", title=view.title)
+        weights, keys = arrays["own"][:, :, [step["reads"] for step in data["steps"]]], data["read"]
+    return heatmap(weights.mean(0, keepdims=True), written, keys, layer=0, head="mean", title=title)

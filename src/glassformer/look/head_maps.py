@@ -8,7 +8,9 @@ from jaxtyping import Int
 from matplotlib.figure import Figure
 
 from glassformer.look.figures import COLOURS, DPI, GLASS, fitted, new_figure, styled
-from glassformer.look.heads import HeadFacts, Seen, Sort
+from glassformer.look.heads import HeadFacts, Seen, Sort, ordered, per_head, rows
+from glassformer.look.page import View
+from glassformer.predict import Run
 
 ORDERS: dict[Sort, str] = {
     "layer": "by layer",
@@ -17,6 +19,26 @@ ORDERS: dict[Sort, str] = {
     "similarity": "similar ones side by side",
     "pattern": "by pattern, the highest score first",
 }
+
+
+def view_of(run: Run, text: Seen, found: HeadFacts, by: Sort) -> View:
+    """All heads as a view: the maps of one text, and the facts of all."""
+    layers, heads = text.weights.shape[:2]
+    order = ordered(found, by)
+    data = {
+        "subtitle": f"{run.path.name}: {layers} layers × {heads} heads",
+        "tokens": text.queries,
+        "keys": None if text.queries == text.keys else text.keys,
+        "layers": [f"Layer {n}" for n in range(layers)],
+        "facts": per_head(found),
+        "similar": [divmod(int(n), heads) for n in found.order],
+        "sort": by,
+    }
+    arrays = {"weights": text.weights}
+    title = " ".join(text.queries)
+    return View(
+        "heads", title, data, arrays, lambda: head_maps(text, found, order, by), found._asdict(), rows(found, order)
+    )
 
 
 def in_words(found: HeadFacts, layer: int, head: int) -> tuple[str, str]:

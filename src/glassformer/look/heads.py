@@ -315,6 +315,13 @@ def rows(found: HeadFacts, order: Int[np.ndarray, "flat"]) -> list[dict[str, Any
     return [*lines, even | {"distance": None if np.isnan(found.uniform_distance) else found.uniform_distance}]
 
 
+def per_head(found: HeadFacts) -> list[list[dict[str, Any]]]:
+    """What is written below each map, layers x heads."""
+    lines = rows(found, np.arange(found.entropy.size))[:-1]
+    heads = found.entropy.shape[1]
+    return [lines[n : n + heads] for n in range(0, len(lines), heads)]
+
+
 # --------------------------------------------------------------------------------------------------------- a run
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from glassformer.data.batch import Example, collate
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.look.figures import visible
+from glassformer.look.page import View
 from glassformer.look.tables import Row, relevance_table
 from glassformer.model.attention import Mechanism, spread
 from glassformer.model.layers import MultiHeadAttention
@@ -165,14 +166,6 @@ class Honest(NamedTuple):
     along itself passes by on the residual stream, whatever is hidden. None where a method says the same of all."""
     warnings: list[str]
 
-    def record(self) -> dict[str, Any]:
-        """The shape of `look honest --json`."""
-        return self._asdict() | {
-            "candidate": self.candidate._asdict(),
-            "nats": self.nats.tolist(),
-            "relevance": {name: values.tolist() for name, values in self.relevance.items()},
-        }
-
 
 def views(run: Run, text: str, blank: int = 0) -> Honest:
     """What mattered for the model's first candidate at a blank of a text (counted from 0), or for the token after it.
@@ -318,10 +311,9 @@ def picture(found: Honest) -> Figure:
     )
 
 
-def arrays_of(found: Honest) -> dict[str, np.ndarray]:
-    """The numbers as arrays, each method's by its name."""
-    return {
-        "tokens": np.array(found.tokens),
-        "position": np.array(found.position),
-        "nats": found.nats,
-    } | found.relevance
+def view_of(run: Run, found: Honest) -> View:
+    """The same as a view."""
+    data = {"subtitle": run.path.name, "methods": METHODS, "effect": EFFECT, **found._asdict()}
+    return View(
+        "honest", f"What mattered: {found.text}", data, {}, lambda: picture(found), found._asdict(), in_words(found)
+    )

@@ -10,6 +10,7 @@ from glassformer.data.batch import collate
 from glassformer.errors import UsageError
 from glassformer.look.figures import visible
 from glassformer.look.honest import asked_by
+from glassformer.look.page import View
 from glassformer.look.tables import candidate_table
 from glassformer.model.transformer import Stack, Transformer
 from glassformer.objectives import Blank
@@ -65,6 +66,18 @@ def layerwise(run: Run, text: str, top: int = 5) -> Layerwise:
         for position in asked.positions
     ]
     return Layerwise(text, prompt.tokens, places_asked, found)
+
+
+def view_of(run: Run, found: Layerwise) -> View:
+    """The same as a view."""
+    rows = [
+        {"layer": number, "position": blank.position, "token": c.token, "probability": c.probability}
+        for number, blanks in enumerate(found.layers)
+        for blank in blanks
+        for c in blank.candidates
+    ]
+    data = {"subtitle": run.path.name, **found.record()}
+    return View("layers", f"Layer by layer: {found.text}", data, {}, lambda: picture(found), found.record(), rows)
 
 
 def picture(found: Layerwise) -> Figure:

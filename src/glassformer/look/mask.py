@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
 
 from glassformer.ablation import Part, without
 from glassformer.data.batch import collate
@@ -48,12 +47,7 @@ def mask_view(run: Run, text: str) -> View:
         "layers": [f"Layer {n}" for n in range(layers)],
         "without": without_head,
     }
-    return View("mask", text, data, arrays)
-
-
-def mask_figure(run: Run, text: str) -> Figure:
-    """The overlay picture of the first blank."""
-    return overlay_of(attention_of(run, text))
+    return View("mask", text, data, arrays, lambda: overlay_of(attention_of(run, text)))
 
 
 @torch.no_grad()

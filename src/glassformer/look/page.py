@@ -5,10 +5,12 @@ its hash (a content-security policy without exceptions). The script builds every
 """
 
 import base64
+import csv
 import hashlib
 import html
 import io
 import json
+import math
 import zlib
 from collections.abc import Callable
 from functools import cache
@@ -26,12 +28,26 @@ PRECISION = "Numbers on this page are rounded to one of 256 steps: they are off 
 
 
 class View(NamedTuple):
-    """What a page shows: words and numbers, and arrays by name. `name` is the script that shows them."""
+    """One look at a model, in every form that a person may want it in."""
 
     name: str
+    """The script that shows it."""
     title: str
     data: dict[str, Any]
+    """Words and numbers of the page."""
     arrays: dict[str, np.ndarray]
+    """Its large arrays, which it gets rounded."""
+    draw: Callable[[], Figure]
+    """Makes its picture."""
+    found: dict[str, Any] | None = None
+    """The exact numbers for another program, where these are not title, data and arrays."""
+    rows: list[dict[str, Any]] | None = None
+    """The same as a table, where it can be one."""
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """What is written as .json and .npz."""
+        return {"title": self.title, **self.data, **self.arrays} if self.found is None else self.found
 
 
 def packed(array: np.ndarray) -> dict[str, Any]:
@@ -60,7 +76,7 @@ def content(view: View) -> dict[str, Any]:
         "title": view.title,
         "precision": PRECISION.format(error=error) if rounded else "",
         "colours": np.round(GLASS(np.arange(256))[:, :3] * 255).astype(int).tolist(),
-        **view.data,
+        **plain(view.data),
         "arrays": {name: packed(array) for name, array in view.arrays.items()},
     }
 
@@ -115,25 +131,36 @@ PAGE = """<!doctype html>
 """
 
 
-def write(view: View, draw: Callable[[], Figure], output: Path) -> None:
-    """A view as a page (.html), as the picture that `draw` makes, or as numbers (.json; .npz: its arrays, and its words
-    as JSON in `data`).
+# ------------------------------------------------------------------------------------------------------- files
 
-    Raises UsageError for another suffix, GlassformerError when the file cannot be written.
-    """
-    suffix = output.suffix.lower()
-    if suffix in FORMATS:
-        save(draw(), output)
-        return
-    writers = {".html": _html, ".json": _json, ".npz": _npz}
-    if suffix not in writers:
+
+def forms(view: View | None = None) -> tuple[str, ...]:
+    """The suffixes that a view can be written with; without one, those that some view can."""
+    table = (".csv",) if view is None or view.rows is not None else ()
+    return (".html", *FORMATS, ".json", ".npz", *table)
+
+
+def check_output(output: Path, view: View | None = None) -> None:
+    """Raises UsageError for a file that a view cannot be written as; better before it is computed than after."""
+    if output.suffix.lower() not in forms(view):
         raise UsageError(
             f"cannot write a view as {output.suffix or output.name!r}",
-            f"a page ends in .html; a picture in {', '.join(FORMATS)}; the numbers in .json, .npz",
+            f"a page ends in .html, a picture in {', '.join(FORMATS)}, the numbers in {', '.join(forms(view)[4:])}",
         )
+
+
+def write(view: View, output: Path) -> None:
+    """A view as a page (.html), as a picture, as numbers (.json, .npz), or as a table (.csv). Raises UsageError for
+    another suffix, GlassformerError when the file cannot be written."""
+    check_output(output, view)
+    suffix = output.suffix.lower()
+    if suffix in FORMATS:
+        save(view.draw(), output)
+        return
+    makers = {".html": _html, ".json": _json, ".npz": _npz, ".csv": _csv}
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(writers[suffix](view))
+        output.write_bytes(makers[suffix](view))
     except OSError as error:
         raise GlassformerError(f"cannot write {output}: {error.strerror or error}", "choose another --output") from None
 
@@ -143,17 +170,45 @@ def _html(view: View) -> bytes:
 
 
 def _json(view: View) -> bytes:
-    return json.dumps(numbers(view)).encode("ascii")
+    return (json.dumps(plain(view.numbers)) + "\n").encode("ascii")
 
 
 def _npz(view: View) -> bytes:
+    """Every entry as an array; one that is none, a tree of words and numbers, as JSON."""
+    arrays: dict[str, Any] = {}
+    for name, value in view.numbers.items():
+        if isinstance(value, dict) and value and all(isinstance(part, np.ndarray) for part in value.values()):
+            arrays |= {f"{name}.{key}": part for key, part in value.items()}
+            continue
+        try:
+            array = np.asarray(value)
+        except ValueError:  # lists of unequal length
+            array = np.asarray(None)
+        arrays[name] = np.array(json.dumps(plain(value))) if array.dtype == object else array
     file = io.BytesIO()
-    arrays: dict[str, Any] = {"data": np.array(json.dumps({"title": view.title, **view.data})), **view.arrays}
     np.savez_compressed(file, **arrays)
     return file.getvalue()
 
 
-def numbers(view: View) -> dict[str, Any]:
-    """Everything that a view shows, for another program."""
-    arrays = {name: np.asarray(array, dtype=np.float64).round(6).tolist() for name, array in view.arrays.items()}
-    return {"title": view.title, **view.data, **arrays}
+def _csv(view: View) -> bytes:
+    rows = view.rows or []
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def plain(value: Any) -> Any:
+    """Arrays and named tuples as lists and dictionaries for JSON: six decimals, null for what is not a number."""
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    return value

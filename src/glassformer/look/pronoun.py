@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from glassformer.errors import UsageError
 from glassformer.look.figures import COLOURS, GLASS, fitted, ink_on, new_figure, styled, text_width, visible
+from glassformer.look.page import View
 from glassformer.look.words import Span, attention_between, find, find_all, reading, words_in
 from glassformer.predict import Run
 
@@ -89,6 +90,12 @@ def rows(found: Pronoun) -> list[dict[str, Any]]:
                 line[f"{way}_uniform"] = float(even[n])
         lines.append(line)
     return lines
+
+
+def view_of(run: Run, found: Pronoun) -> View:
+    """The same as a view."""
+    data = {"subtitle": run.path.name, **found._asdict()}
+    return View("pronoun", found.text, data, {}, lambda: figure(found), found._asdict(), rows(found))
 
 
 @styled

@@ -56,7 +56,7 @@ def shapes_view(run: Run, text: str) -> View:
         "parameters": count_parameters(model),
         "flops": int(counter.get_total_flops()),
     }
-    return View("shapes", f"Shapes: {text}", data, {})
+    return View("shapes", f"Shapes: {text}", data, {}, lambda: picture(f"Shapes: {text}", data), rows=rows)
 
 
 def shape_of(tape: Tape, path: str) -> str:
@@ -71,20 +71,20 @@ def shape_of(tape: Tape, path: str) -> str:
 
 
 @styled
-def shapes_figure(view: View) -> Figure:
+def picture(title: str, data: dict[str, Any]) -> Figure:
     """The table as a picture."""
     rows = [("place", "kind", "weights", "output", "parameters", "FLOPs")]
-    for row in view.data["rows"]:
+    for row in data["rows"]:
         numbers = (f"{row['parameters']:,}" if row["parameters"] else "", f"{row['flops']:,}" if row["flops"] else "")
         rows.append((row["place"], row["kind"], row["weights"], row["output"], *numbers))
-    rows.append(("whole model", "", "", "", f"{view.data['parameters']:,}", f"{view.data['flops']:,}"))
+    rows.append(("whole model", "", "", "", f"{data['parameters']:,}", f"{data['flops']:,}"))
     starts, pitch = (0.3, 3.9, 5.7, 7.6, 10.4, 11.9), 0.2
     width, height = 12.2, pitch * len(rows) + 0.9
     figure = new_figure(width, height)
     page = figure.add_axes((0, 0, 1, 1))
     page.set_axis_off()
     page.set(xlim=(0, width), ylim=(height, 0))
-    page.text(0.3, 0.3, fitted(visible(view.title, 80), 11.0, width - 0.6), fontsize=11, va="center")
+    page.text(0.3, 0.3, fitted(visible(title, 80), 11.0, width - 0.6), fontsize=11, va="center")
     for n, row in enumerate(rows):
         y = 0.7 + n * pitch
         for column, (x, text) in enumerate(zip(starts, row, strict=True)):

@@ -72,7 +72,7 @@ def positions_view(run: Run) -> View:
             f"this model has no positions (model.positions={config.positions})", "train with model.positions=rotary"
         )
     data = {"subtitle": f"{run.path.name}: {config.positions} positions", "panels": panels}
-    return View("panels", f"Positions of {run.path.name}", data, {})
+    return of_panels(f"Positions of {run.path.name}", data)
 
 
 def masks_view(run: Run, texts: list[str]) -> View:
@@ -92,7 +92,7 @@ def masks_view(run: Run, texts: list[str]) -> View:
                 note = "1 where the token of a row may attend to that of a column"
                 panels.append(squares(title, mask[row], note, queries[row], keys[row]))
     data = {"subtitle": f"{run.path.name}: {run.recipe.description or run.path}", "panels": panels, "square": True}
-    return View("panels", f"Masks of {run.path.name}", data, {})
+    return of_panels(f"Masks of {run.path.name}", data)
 
 
 def masks_of(run: Run, batch: Batch) -> list[tuple[str, np.ndarray, list[list[str]], list[list[str]]]]:
@@ -135,17 +135,21 @@ def schedule_view(run: Run) -> View:
     if recipe.optimizer.name == "muon":
         series["Muon"] = factors * recipe.optimizer.muon_learning_rate
     panel = lines("Learning rate", x, series, f"{recipe.schedule.name}, {steps:,} steps", "step")
-    return View("panels", f"Learning rate of {run.path.name}", {"subtitle": recipe.description, "panels": [panel]}, {})
+    return of_panels(f"Learning rate of {run.path.name}", {"subtitle": recipe.description, "panels": [panel]})
+
+
+def of_panels(title: str, data: dict[str, Any]) -> View:
+    """Panels as a view."""
+    return View("panels", title, data, {}, lambda: picture(title, data["panels"]))
 
 
 @styled
-def panels_figure(view: View) -> Figure:
+def picture(title: str, panels: list[dict[str, Any]]) -> Figure:
     """All panels of a view, one below the other."""
-    panels = view.data["panels"]
     heights = [3.0 if p["kind"] == "lines" else min(6.0, 0.16 * len(p["values"]) + 1.2) + 0.6 for p in panels]
     figure = new_figure(9.0, sum(heights) + 0.5)
     whole = sum(heights) + 0.5
-    figure.text(0.03, 1 - 0.3 / whole, fitted(visible(view.title, 80), 11.0, 8.0), fontsize=11, va="center")
+    figure.text(0.03, 1 - 0.3 / whole, fitted(visible(title, 80), 11.0, 8.0), fontsize=11, va="center")
     top = 0.5
     for panel, height in zip(panels, heights, strict=True):
         axes = figure.add_axes((0.16, 1 - (top + height - 0.55) / whole, 0.8, (height - 1.0) / whole))

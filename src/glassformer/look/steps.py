@@ -60,7 +60,7 @@ def steps_view(run: Run, text: str, layer: int = 0, head: int = 0, token: str | 
         "steps": steps,
         "candidates": [c._asdict() for c in said[0].candidates] if said and last else [],
     }
-    return View("steps", text, data, {})
+    return View("steps", text, data, {}, lambda: picture(text, data))
 
 
 def place_of(token: str | None, tokens: list[str], tokenizer: Tokenizer) -> int:
@@ -101,17 +101,17 @@ def softmax_gradient(weights: Float[Tensor, "K"]) -> float:
 
 
 @styled
-def steps_figure(view: View) -> Figure:
+def picture(title: str, data: dict[str, Any]) -> Figure:
     """The same as one long picture: name and formula on the left, the numbers as coloured squares."""
-    steps, tokens = view.data["steps"], view.data["tokens"]
+    steps, tokens = data["steps"], data["tokens"]
     heights = [0.5 if step["kind"] == "vector" else 0.22 * len(tokens) + 0.3 for step in steps]
     width, left, right = 11.0, 3.6, 10.7
     figure = new_figure(width, sum(heights) + 0.9)
     page = figure.add_axes((0, 0, 1, 1))
     page.set_axis_off()
     page.set(xlim=(0, width), ylim=(sum(heights) + 0.9, 0))
-    title = f"{view.title}: {view.data['subtitle']}"
-    page.text(0.3, 0.35, fitted(title, 11.0, width - 0.6), fontsize=11, va="center")
+    heading = f"{title}: {data['subtitle']}"
+    page.text(0.3, 0.35, fitted(heading, 11.0, width - 0.6), fontsize=11, va="center")
     top = 0.75
     for step, height in zip(steps, heights, strict=True):
         page.text(0.3, top + 0.1, step["name"], fontsize=9, va="center")

@@ -3,8 +3,6 @@
 A part that attends to everything may be worth nothing: others do the same (Michel et al. 2019, section 3).
 """
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -17,6 +15,7 @@ from torch import nn
 
 from glassformer.ablation import Part, without
 from glassformer.data.batch import Batch
+from glassformer.look.page import View
 from glassformer.look.tables import Bar, bars
 from glassformer.objectives import Objective
 from glassformer.predict import Run
@@ -172,15 +171,15 @@ def picture(found: Ablation, metric: str = "loss") -> Figure:
     return bars(drawn, f"change of the {metric}; lines: 95% of {RESAMPLES} resamplings of {found.units} units", title)
 
 
-def as_csv(found: Ablation) -> bytes:
-    """A line for each part, the worst loss first."""
+def view_of(run: Run, found: Ablation) -> View:
+    """The same as a view."""
+    record = found.record()
     rows = [
         {"part": row["part"]}
         | {f"{metric}_{key}": value for metric in found.whole for key, value in row[metric].items()}
-        for row in found.record()["parts"]
+        for row in record["parts"]
     ]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
+    whole = ", ".join(f"{metric} {value:.4f}" for metric, value in found.whole.items())
+    subtitle = f"{run.path.name}: {whole} whole; intervals: 95% of {RESAMPLES} resamplings of {found.units} units"
+    data = {"subtitle": subtitle, "metrics": list(found.whole), **record}
+    return View("ablation", "What each part is worth", data, {}, lambda: picture(found), record, rows)
