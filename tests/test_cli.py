@@ -23,7 +23,7 @@ from glassformer.recipe import to_yaml
 
 COMMANDS = [
     *("train", "fill", "generate", "score", "evaluate", "ablate", "attention", "compare", "preview", "doctor"),
-    *("demo", "export", "import", "recipes", "runs", "info", "look"),
+    *("demo", "export", "import", "recipes", "runs", "info", "studio", "look"),
 ]
 VIEWS = [
     *("mask", "generation", "steps", "shapes", "positions", "masks", "schedule", "honest", "layers", "heads"),

@@ -205,7 +205,8 @@ def test_hostile_tokens_are_shown_and_do_nothing(chromium: Any, tmp_path: Path, 
     # Compared inside the page: half a surrogate pair does not survive the way out.
     shown = seen.page.evaluate(
         """expected => {
-               const texts = new Set(), walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+               const texts = new Set(), main = document.querySelector("main");
+               const walker = document.createTreeWalker(main, NodeFilter.SHOW_TEXT);
                while (walker.nextNode()) texts.add(walker.currentNode.data);
                return expected.map((token) => texts.has(JSON.parse(token)));
            }""",

@@ -587,4 +587,23 @@ def info(run: RunPath, as_json: AsJson = False) -> None:
             print(f"{'' if number else key:<14} {HEADINGS.get(name, name):<14} {readable(entry, name)}")
 
 
+@app.command()
+def studio(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="the run directories, one after another")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="where to listen; 0: a free port")] = 0,
+    host: Annotated[str, typer.Option(help="the address to listen on; others than this machine's can then ask")] = (
+        "127.0.0.1"
+    ),
+    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="open the page in a browser")] = True,
+) -> None:
+    """Start a local page on which you look inside runs: type, mask words, switch heads off, compare.
+
+    \b
+    glassformer studio runs/mlm-demo runs/seq2seq-demo
+    """
+    from glassformer.studio.serve import serve
+
+    serve(runs, host, port, open_browser)
+
+
 app.add_typer(look, name="look")

@@ -10,6 +10,7 @@ from glassformer.decoding import DecodingConfig, Generated, precise
 from glassformer.decoding.sampling import choose
 from glassformer.errors import UsageError
 from glassformer.objectives import Objective, Prompt
+from glassformer.stopping import go_on
 
 
 @torch.no_grad()
@@ -35,6 +36,7 @@ def fill_in(
     special = torch.tensor(sorted(objective.tokenizer.special_ids))
     sums = [0.0] * len(texts)
     while open_ones := [n for n, prompt in enumerate(texts) if blanks_of(prompt)]:
+        go_on()
         [logits] = model(collate([[texts[n].example] for n in open_ones], objective.tokenizer.pad_id)).values()
         ordinary = precise(logits).index_fill(1, special.to(logits.device), float("-inf"))
         own = ordinary.split([blanks_of(texts[n]) for n in open_ones])

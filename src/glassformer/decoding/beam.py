@@ -8,6 +8,7 @@ from torch import Tensor
 from glassformer.decoding import DecodingConfig, Generated, Prompts, begin, precise
 from glassformer.decoding.sampling import repeated_less
 from glassformer.model.transformer import Transformer
+from glassformer.stopping import go_on
 
 
 class Beam(NamedTuple):
@@ -78,6 +79,7 @@ def beam_search(model: Transformer, prompts: Prompts, config: DecodingConfig) ->
     ]
     going_on = list(searches)
     while going_on:
+        go_on()
         scores = log_probabilities_of(logits, going_on, config)
         rows: list[int] = []
         first = 0

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from glassformer.decoding import DecodingConfig, Generated, Prompts, begin, precise
 from glassformer.model.transformer import Transformer
+from glassformer.stopping import go_on
 
 
 class Token(NamedTuple):
@@ -36,6 +37,7 @@ def stream(
     room = [min(config.max_tokens, prompts.room(int(row))) for row in rows]
     alive = list(range(len(rows)))
     while alive:
+        go_on()
         logits = repeated_less(precise(logits), [seen[n] for n in alive], config.repetition_penalty)
         chosen = choose(logits, config, draw)
         log_probabilities = logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0].tolist()

@@ -26,6 +26,7 @@ from glassformer.model.layers import MultiHeadAttention
 from glassformer.objectives import Candidate, Prompt
 from glassformer.predict import BATCH, Run
 from glassformer.record import attention_places, hooked
+from glassformer.stopping import go_on
 from glassformer.wording import percent
 
 METHODS = {
@@ -132,6 +133,7 @@ def log_probabilities(
     everybody (None: nothing). Tokens keep their places; nobody attends to the hidden one, not even itself."""
     found = []
     for start in range(0, len(hidden), BATCH):
+        go_on()
         rows = hidden[start : start + BATCH]
         batch = collate([[example]] * len(rows), pad_id)
         name = next(iter(batch.streams))  # the encoder, where there are two

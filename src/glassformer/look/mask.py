@@ -1,6 +1,7 @@
 """The mask view: a sentence with blanks, what the model says there, every head's map, and what each head changes."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from glassformer.look.tiles import weights_for_page
 from glassformer.objectives import Blank, Prompt
 from glassformer.predict import Run
 from glassformer.record import attention_places, record
+from glassformer.stopping import go_on
 
 SHOWN = 8
 """Candidates for each blank."""
@@ -45,6 +47,7 @@ def mask_view(run: Run, text: str) -> View:
         "tokens": prompt.tokens,
         "blanks": whole,
         "layers": [f"Layer {n}" for n in range(layers)],
+        "places": places,
         "without": without_head,
     }
     return View("mask", text, data, arrays, lambda: overlay_of(attention_of(run, text)))
@@ -63,12 +66,27 @@ def answers(run: Run, prompt: Prompt, heads: int) -> tuple[list[dict[str, Any]],
     at_a_time = max(1, TOKENS_AT_A_TIME // len(prompt.tokens))
     found = []
     for start in range(0, len(parts), at_a_time):
+        go_on()
         for logits in _logits(run, prompt, parts[start : start + at_a_time]):
             first = logits.float().softmax(-1)[torch.arange(blanks), best].tolist()
             said = objective.answer(example, {name: logits}, SHOWN)
             found.append([{"first": p, **_record(blank)} for p, blank in zip(first, said, strict=True)])
     by_layer = [found[n : n + heads] for n in range(0, len(found), heads)]
     return [_record(blank) for blank in objective.answer(example, {name: whole}, SHOWN)], by_layer
+
+
+@torch.no_grad()
+def answers_without(run: Run, text: str, parts: Sequence[Part], top: int = SHOWN) -> list[dict[str, Any]]:
+    """What the model says at each blank of a text with several parts switched off together. Raises what `Run.fill`
+    raises."""
+    run.fill(text, 1)
+    prompt = run.objective.prompt_for("fill", text)
+    objective = run.objective.of(prompt.example)
+    with ExitStack() as off:
+        for part in dict.fromkeys(parts):
+            off.enter_context(without(run.model, part))
+        logits = run.model(collate([[prompt.example]], run.tokenizer.pad_id))
+    return [_record(blank) for blank in objective.answer(prompt.example, logits, top)]
 
 
 def _logits(run: Run, prompt: Prompt, parts: Sequence[Part | None]) -> torch.Tensor:

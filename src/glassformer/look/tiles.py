@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 
 from glassformer.record import RecordedAttention
+from glassformer.stopping import go_on
 
 WHOLE_UP_TO = 512
 """Tokens up to which every weight is kept."""
@@ -50,6 +51,7 @@ def tiled(
     tiles = np.zeros((n_rows, n_columns), dtype=np.float32)
     strongest, values = [], []
     for start in range(0, len(queries), ROWS_AT_A_TIME):
+        go_on()
         rows = queries[start : start + ROWS_AT_A_TIME]
         weights = recorded.weights(heads=[head], rows=rows)[0, 0].float()
         best = weights.topk(min(LINKS, keys), dim=-1)

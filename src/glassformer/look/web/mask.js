@@ -2,17 +2,31 @@
 
 
 VIEWS.mask = (page, main) => {
-  const { blanks, without } = page;
-  const state = { blank: 0, off: null };
+  const { blanks, without, live } = page;
+  const state = { blank: 0, off: [], answers: null };
   const answers = el("div");
   const switches = page.layers.map((_, l) => without[l].map((_, h) => ({
     facts: el("span", { className: "facts" }),
-    button: el("button", { type: "button", className: "switch", onclick: () => {
-      state.off = isOff(l, h) ? null : [l, h];
-      showAnswers();
-    } }),
+    button: el("button", { type: "button", className: "switch", onclick: () => toggle(l, h) }),
   })));
-  const isOff = (l, h) => state.off !== null && state.off[0] === l && state.off[1] === h;
+  const isOff = (l, h) => state.off.some(([layer, head]) => layer === l && head === h);
+
+  /** A page holds each head switched off alone; where somebody answers (`live`), several can be off together. */
+  async function toggle(l, h) {
+    const others = live ? state.off.filter(([layer, head]) => layer !== l || head !== h) : [];
+    state.off = isOff(l, h) ? others : [...others, [l, h]];
+    state.answers = null;
+    showAnswers();
+    if (state.off.length < 2) return;
+    const asked = state.off;
+    try {
+      const answers = await live(asked.map(([layer, head]) => `${page.places[layer]}:${head}`));
+      if (asked === state.off) state.answers = answers;
+    } catch (error) {
+      state.answers = { error: error.error ?? String(error) };
+    }
+    if (asked === state.off) showAnswers();
+  }
 
   const view = new AttentionView({
     ...page,
@@ -44,17 +58,25 @@ VIEWS.mask = (page, main) => {
       view.cells[l][h].open.classList.toggle("off", isOff(l, h));
     }));
     const blank = blanks[state.blank];
-    const [l, h] = state.off ?? [];
-    const before = state.off && new Map(blank.candidates.map((c) => [c.token, c.probability]));
+    const before = state.off.length > 0 ? new Map(blank.candidates.map((c) => [c.token, c.probability])) : null;
     fill(answers,
       el("h2", {}, blanks.length > 1 ? `What stands at blank ${state.blank + 1} of ${blanks.length}?` : "What stands at the blank?"),
       blanks.length > 1 && el("p", { className: "row" }, blanks.map((_, n) => el("button", {
         type: "button", "aria-pressed": n === state.blank, onclick: () => { state.blank = n; showAnswers(); },
       }, `blank ${n + 1}`))),
-      bars(state.off ? without[l][h][state.blank].candidates : blank.candidates, before),
-      el("p", { className: "note" }, state.off
-        ? `Without ${page.layers[l]}, head ${h}: a real forward pass in which this head adds nothing. The marks show what it was.`
-        : "The model's own probabilities."));
+      shown(blank, before),
+      el("p", { className: "note" }, state.off.length > 0
+        ? `Without ${state.off.map(([l, h]) => `${page.layers[l]}, head ${h}`).join("; ")}: a real forward pass in which ` +
+          "this adds nothing. The marks show what it was."
+        : "The model's own probabilities." + (live ? " Switch off several heads below to see what becomes of them." : "")));
+  }
+
+  function shown(blank, before) {
+    if (state.off.length === 0) return bars(blank.candidates);
+    if (state.off.length === 1) return bars(without[state.off[0][0]][state.off[0][1]][state.blank].candidates, before);
+    if (state.answers === null) return el("p", { className: "muted" }, "Asking ...");
+    if (state.answers.error) return el("p", { className: "warning" }, state.answers.error);
+    return bars(state.answers[state.blank].candidates, before);
   }
 
   fill(main,

@@ -1,0 +1,1 @@
+"""The studio: a local page on which people look inside their runs, and the HTTP API behind it."""

@@ -1,0 +1,47 @@
+"""Start the studio on this machine."""
+
+import socket
+import threading
+import webbrowser
+from pathlib import Path
+
+import uvicorn
+
+from glassformer.errors import UsageError
+from glassformer.studio.app import studio
+from glassformer.studio.guard import LOCAL
+
+HOST = "127.0.0.1"
+
+
+def serve(folders: list[Path], host: str = HOST, port: int = 0, open_browser: bool = True) -> None:
+    """Serve these runs until Ctrl-C; port 0 is a free one. Prints the address first.
+
+    Raises UsageError for a port that is taken, GlassformerError for a folder that is no run.
+    """
+    hosts = LOCAL | {host}
+    app = studio(folders, hosts=hosts)
+    with _bound(host, port) as bound:
+        name = f"[{host}]" if ":" in host else host
+        address = f"http://{name}:{bound.getsockname()[1]}/"
+        print(f"the studio is at {address} (Ctrl-C ends it)", flush=True)
+        if host not in LOCAL:
+            print(f"warning: whoever reaches {host} can ask these runs", flush=True)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
+        if open_browser:
+            threading.Timer(0.5, webbrowser.open, [address]).start()
+        server.run(sockets=[bound])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        bound = socket.socket(family)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.listen(128)
+        return bound
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {host} port {port}: {error.strerror or error}", "without --port a free one is taken"
+        ) from None
