@@ -22,7 +22,7 @@ from glassformer.recipe import to_yaml
 
 COMMANDS = [
     *("train", "fill", "generate", "score", "evaluate", "attention", "compare", "preview", "doctor", "demo"),
-    *("export", "import", "recipes", "runs", "info"),
+    *("export", "import", "recipes", "runs", "info", "look"),
 ]
 DOCUMENT = Path(__file__).parent.parent / "docs" / "json.md"
 
@@ -187,7 +187,7 @@ def test_answers_are_as_documented(case: Documented, recipe_file: Path, tmp_path
 
 
 def test_every_json_command_is_documented() -> None:
-    with_json = {name for name in COMMANDS if "--json" in help_of(name).out} | {"attention"}
+    with_json = {name for name in COMMANDS if "--json" in help_of(name).out} | {"attention", "look"}
     assert {case.arguments[0] for case in CASES} == with_json
 
 

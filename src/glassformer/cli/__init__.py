@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from glassformer.cli.look import look
 from glassformer.cli.terminal import (
     HEADINGS,
     AsJson,
@@ -538,3 +539,6 @@ def info(run: RunPath, as_json: AsJson = False) -> None:
             continue
         for number, (name, entry) in enumerate(value.items()):
             print(f"{'' if number else key:<14} {HEADINGS.get(name, name):<14} {readable(entry, name)}")
+
+
+app.add_typer(look, name="look")
