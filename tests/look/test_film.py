@@ -43,7 +43,7 @@ def head(*first: float) -> np.ndarray:
     ("first", "half", "most"),
     [
         ((1.0, 0.8, 0.4, 0.0), 20, 30),  # 1, 0.8, 0.4 and 0 away from the last
-        ((1.0, 0.5, 0.1, 0.0), 10, 20),  # exactly half, exactly a tenth
+        ((1.0, 0.5, 0.05, 0.0), 10, 20),  # exactly half
         ((1.0, 0.2, 0.9, 0.0), 30, 30),  # half of it at 10, and lost again
         ((0.0, 0.0, 0.0, 1.0), 30, 30),
         ((0.4, 0.0, 0.0, 0.0), 10, 10),  # all at once
@@ -303,7 +303,7 @@ def test_the_numbers_are_those_of_the_film(tmp_path: Path) -> None:
     ("arguments", "why"),
     [
         ((), "where should it go"),
-        (("--output", "a.gif"), "cannot write a film as .gif"),
+        (("--output", "a.gif"), "cannot write a film as '.gif'"),
         (("--layer", "1", "--json"), "--layer and --head"),
         (("--head", "1", "--json"), "--layer and --head"),
         (("--layer", "2", "--head", "0", "--json"), "layers 0 to 1"),

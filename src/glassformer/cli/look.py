@@ -11,6 +11,7 @@ from glassformer.errors import UsageError
 look = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
+    short_help="Look inside a run: heads, words, relations.",
     help="Look inside a run: attention, predictions, single steps, as a page, a picture or numbers.",
 )
 
@@ -31,10 +32,10 @@ def film(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the numbers as JSON")] = False,
 ) -> None:
-    """Show how a run learned: answers, attention and the size of each component's steps.
+    """Show how a run learned, from its first step to its last.
 
-    Of a run that was trained with probes, texts that were asked again and again. With --layer and --head the map of one
-    head at a few steps; without them the curves.
+    Of a run that was trained with probes, texts that were asked again and again: their answers, the entropy of every
+    head, the gradient and the update of every component. With --layer and --head the map of one head at a few steps.
 
     \b
     glassformer look film runs/mlm-demo --output film.png

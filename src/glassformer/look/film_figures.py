@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter, StrMethodFormatter
 
 from glassformer.errors import UsageError
 from glassformer.look.figures import COLOURS, FORMATS, fitted, new_figure, save, styled, visible
@@ -135,12 +135,14 @@ def _write(figure: Figure, x: float, y: float, text: str, muted: bool = False, *
 def _draw_candidates(axes: Axes, film: Film, probe: FilmedProbe, blank: int) -> None:
     """A line for each candidate, named at its end; where it was not among the ten best there is none."""
     tokens, probabilities = candidates(probe, blank)
-    places = _apart([float(p) if math.isfinite(p) else 0.0 for p in probabilities[-1]], 0.1)
+    found = probabilities[np.isfinite(probabilities)]
+    top = min(1.0, max(0.1, 1.1 * float(found.max(initial=0.0))))
+    places = _apart([float(p) if math.isfinite(p) else 0.0 for p in probabilities[-1]], 0.1 * top)
     for colour, token, line, place in zip(CANDIDATE_COLOURS, tokens, probabilities.T, places, strict=False):
         axes.plot(film.steps, line, color=colour, linewidth=1.6, marker="o", markersize=2.5)
         name = f"{visible(token, 14)}  {percent(float(line[-1])) if math.isfinite(line[-1]) else '-'}"
         _name_line(axes, place, name, colour)
-    axes.set_ylim(0, 1.02)
+    axes.set_ylim(0, 1.02 * top)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_ylabel("probability", fontsize=8.5)
 
@@ -153,7 +155,7 @@ def _name_line(axes: Axes, place: float, name: str, colour: Any) -> None:
 
 
 def _apart(values: Sequence[float], least: float) -> list[float]:
-    """Places for labels of values between 0 and 1: as near to them as a distance of `least` allows."""
+    """Places for the labels of values from 0 up: as near to them as a distance of `least` allows."""
     order = sorted(range(len(values)), key=lambda n: values[n])
     placed, floor = [0.0] * len(values), least / 4
     for n in order:
@@ -175,7 +177,7 @@ def _draw_entropies(axes: Axes, film: Film, entropies: np.ndarray, shaped: np.nd
                 half = np.flatnonzero(film.steps == shaped[layer, head])[0]
                 axes.plot(film.steps[half], line[half], "o", color=colour, markersize=4, markeredgecolor="white")
     axes.set_ylim(0, 1.05)
-    axes.set_ylabel("entropy of each head", fontsize=8.5)
+    axes.set_ylabel("entropy of each head\n(1: it looks everywhere alike)", fontsize=8.5)
     axes.set_xlabel("step", fontsize=8.5)
     _explain_colours(axes, colours)
 
@@ -270,6 +272,7 @@ def _scale(axes: Axes, norms: np.ndarray) -> None:
     axes.set_yscale("log")
     axes.set_ylim(low / 1.5, high * 1.5)
     axes.yaxis.set_major_locator(LogLocator(numticks=5))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
 
 

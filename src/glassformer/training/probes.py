@@ -13,6 +13,7 @@ import io
 import json
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -299,11 +300,16 @@ def _said(one: Look) -> dict[str, Any]:
 def read_probe_step(file: Path) -> ProbeStep:
     """What write_probe_step wrote. Raises GlassformerError where the file is damaged."""
     try:
-        with np.load(file, allow_pickle=False) as found:
+        content = io.BytesIO(file.read_bytes())
+        with zipfile.ZipFile(content) as archive:
+            if (changed := archive.testzip()) is not None:  # numpy alone does not look at the checksums
+                raise zipfile.BadZipFile(f"{changed} was changed after it was written")
+        content.seek(0)
+        with np.load(content, allow_pickle=False) as found:
             said = json.loads(found["probes.json"])
             looks = [_look(found, number, one) for number, one in enumerate(said["probes"])]
             norms = [found[name] for name in ("gradients", "updates", "weights")]
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise GlassformerError(f"{file} is damaged: {error}", "put it back as it was, or remove it") from None
     return ProbeStep(looks, said["components"], *norms)
 
