@@ -18,6 +18,7 @@ from glassformer.errors import GlassformerError, UsageError
 from glassformer.recipe import read, to_yaml
 from glassformer.run import RunDirectory
 from glassformer.snapshot import read_snapshot
+from glassformer.training import trainer
 from glassformer.training.checkpoints import checkpoint_steps
 from glassformer.training.trainer import Trainer
 
@@ -404,6 +405,23 @@ def test_a_cut_run_has_the_same_probes(step: int, text: Path, tmp_path: Path) ->
     (run / "probes" / "step-0000011.npz").write_bytes(b"of another training")
     train(None, run, resume=True)
     assert_same_run(tmp_path / "whole", run)
+
+
+def test_cut_right_behind_a_checkpoint_its_probe_is_there(text: Path, tmp_path: Path) -> None:
+    """Step 6 is a probe step and a checkpoint: resumed behind it, nobody would ask step 6 again."""
+    train(recipe(text, **PROBED), tmp_path / "whole")
+    save = trainer.save_checkpoint
+
+    def then_cut(run: RunDirectory, step: int, *rest: Any) -> None:
+        save(run, step, *rest)
+        if step == 6:
+            raise Cut
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Cut):
+        patch.setattr(trainer, "save_checkpoint", then_cut)
+        train(recipe(text, **PROBED), tmp_path / "run")
+    train(None, tmp_path / "run", resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
 
 
 def test_other_probes_are_refused_on_a_resume(text: Path, tmp_path: Path) -> None:

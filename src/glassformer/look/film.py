@@ -165,7 +165,13 @@ def numbers(
         for blanks in one.answers
     ]
     shaped = {name: took_shape(seen.weights, film.steps, share) for name, share in (("half", 0.5), ("most", 0.9))}
-    found = {"text": one.text, "kind": kind, "queries": seen.queries, "keys": seen.keys, "steps": film.steps}
+    found: dict[str, Any] = {
+        "text": one.text,
+        "kind": kind,
+        "queries": seen.queries,
+        "keys": seen.keys,
+        "steps": film.steps,
+    }
     found |= {"answers": answers, "entropies": seen.entropies, "took_shape": shaped}
     found |= {"layer": layer, "head": head, "weights": maps, "components": film.components}
     found |= {"gradients": film.gradients, "updates": film.updates, "norms": film.weights}

@@ -128,7 +128,7 @@ def _axes(figure: Figure, box: tuple[float, float, float, float], steps: np.ndar
 
 
 def _write(figure: Figure, x: float, y: float, text: str, muted: bool = False, **how: Any) -> None:
-    settings = {"fontsize": 9, "color": COLOURS["muted" if muted else "ink"], "parse_math": False} | how
+    settings: dict[str, Any] = {"fontsize": 9, "color": COLOURS["muted" if muted else "ink"], "parse_math": False} | how
     figure.text(x / WIDTH, 1 - y / HEIGHT, text, **settings)
 
 

@@ -14,7 +14,7 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -173,7 +173,7 @@ def quantised(weights: Float[Tensor, "layers heads Q K"]) -> UInt8[np.ndarray, "
 
 
 @torch.no_grad()
-def component_norms(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, float]:
+def component_norms(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, float]:
     """The Euclidean norm of each component, its weights and biases taken together, where `tensors` has something by the
     names of the model's parameters: weights, gradients, updates. A parameter of several names counts at its first.
 
