@@ -62,7 +62,7 @@ def film_figure(film: Film, probe: int = 0, kind: str = "self", blank: int = 0) 
     middle = _axes(figure, (LEFT, 3.6, WIDTH - LEFT - RIGHT, 2.0), film.steps)
     _draw_entropies(middle, film, seen.entropies, took_shape(seen.weights, film.steps), _stack_of(kind, film))
     _draw_components(figure, film)
-    title = fitted(one.text.replace("\t", " → "), 12.0, WIDTH - 1.0)
+    title = fitted(_title(one), 12.0, WIDTH - 1.0)
     _write(figure, LEFT, 0.4, title, fontsize=12)
     _write(figure, LEFT, 0.66, f"{_position_in_words(one, blank)} · {len(film.steps)} probe steps", muted=True)
     return figure
@@ -76,13 +76,13 @@ def frames(film: Film, probe: int, layer: int, head: int, kind: str = "self", nu
     maps = head_of(seen, layer, head)
     picked = np.unique(np.linspace(0, len(maps) - 1, min(number, len(maps))).round().astype(int))
     step = took_shape(seen.weights, film.steps)[layer, head]
-    what = f"layer {layer}, head {head}" + (
+    what = f"{'' if kind == 'self' else f'{kind} attention, '}layer {layer}, head {head}" + (
         "" if math.isnan(step) else f" · half of its change made by step {step:,.0f}"
     )
     names = [f"step {film.steps[n]:,}" for n in picked]
     marked = [n for n, token in enumerate(seen.queries) if token == "[MASK]"]
     return draw_sheet(
-        Sheet(maps[picked], names, min(3, len(picked)), [], what), seen.queries, seen.keys, one.text, marked
+        Sheet(maps[picked], names, min(3, len(picked)), [], what), seen.queries, seen.keys, _title(one), marked
     )
 
 
@@ -232,7 +232,9 @@ def _draw_components(figure: Figure, film: Film) -> None:
             if row == 0:
                 axes.set_title(title, fontsize=8.5, color=COLOURS["ink"], loc="left", pad=4)
             else:
-                _write(figure, LEFT + column * (width + gap), 9.38, _parts_in_words(parts), muted=True, fontsize=7.5)
+                _write(
+                    figure, LEFT + column * (width + gap), 9.38, _parts_in_words(parts, film), muted=True, fontsize=7.5
+                )
         if first is not None:
             first.set_ylabel(f"{name} (norm)", fontsize=8.5)
 
@@ -260,9 +262,15 @@ def _part_of(component: str) -> str:
     return name if name in known else known[0]
 
 
-def _parts_in_words(parts: tuple[str, ...]) -> str:
-    marks = ("—", "- -", "···")
-    return "   ".join(f"{mark} {PART_NAMES.get(part, part)}" for mark, part in zip(marks, parts, strict=False))
+def _parts_in_words(parts: tuple[str, ...], film: Film) -> str:
+    """Which line is which part, of those that the model has."""
+    marks, there = ("—", "- -", "···"), set(map(_part_of, film.components))
+    named = zip(marks, parts, strict=False)
+    return "   ".join(f"{mark} {PART_NAMES.get(part, part)}" for mark, part in named if part in there)
+
+
+def _title(probe: FilmedProbe) -> str:
+    return probe.text.replace("\t", " → ")
 
 
 def _scale(axes: Axes, norms: np.ndarray) -> None:
