@@ -27,7 +27,7 @@ COMMANDS = [
 ]
 VIEWS = [
     *("mask", "generation", "steps", "shapes", "positions", "masks", "schedule", "honest", "layers", "heads"),
-    *("dependencies", "pronoun", "word"),
+    *("dependencies", "pronoun", "word", "film"),
 ]
 DOCUMENT = Path(__file__).parent.parent / "docs" / "json.md"
 
@@ -192,7 +192,7 @@ def test_answers_are_as_documented(case: Documented, recipe_file: Path, tmp_path
 
 
 def test_every_json_command_is_documented() -> None:
-    with_json = {name for name in COMMANDS if "--json" in help_of(name).out} | {"attention"}
+    with_json = {name for name in COMMANDS if "--json" in help_of(name).out} | {"attention", "look"}
     assert {case.arguments[0] for case in CASES} == with_json
 
 

@@ -18,6 +18,7 @@ from glassformer.errors import GlassformerError, UsageError
 from glassformer.recipe import read, to_yaml
 from glassformer.run import RunDirectory
 from glassformer.snapshot import read_snapshot
+from glassformer.training import trainer
 from glassformer.training.checkpoints import checkpoint_steps
 from glassformer.training.trainer import Trainer
 
@@ -377,3 +378,53 @@ def test_a_streak_of_skipped_updates_is_remembered(text: Path, tmp_path: Path, m
 def test_the_recorded_recipe_can_be_read(whole: Path) -> None:
     """The recorded recipe can be read as a recipe file by anybody."""
     assert read(str(whole / "recipe.yaml")).training.steps == 12
+
+
+# ----------------------------------------------------------------------------------------------------------- probes
+
+PROBED = {"training": {"probes": ["sun [MASK] star", "[MASK] moon red old"], "probe_every": 2}}
+
+
+def test_a_killed_run_has_the_same_probes(tmp_path: Path) -> None:
+    """Killed at any moment, while a probe is written too: resumed, every file has the same bytes, and no other is
+    there."""
+    work = tmp_path / "work"
+    report = kill_and_resume(work, 8, **PROBED)
+    check_kills(work, report, 8)
+    names = [file.name for file in sorted((work / "never-killed" / "probes").iterdir())]
+    assert names == [f"step-{step:07d}.npz" for step in range(0, 13, 2)]
+
+
+@pytest.mark.parametrize("step", [1, 3, 5, 9, 11, 12])
+def test_a_cut_run_has_the_same_probes(step: int, text: Path, tmp_path: Path) -> None:
+    """Cut before or behind a checkpoint (3, 6, 9), with probes that are newer than it. A file of a step that the
+    resumed run does not come to is not left either."""
+    train(recipe(text, **PROBED), tmp_path / "whole")
+    run = cut_at(step, text, tmp_path / "run", **PROBED)
+    (run / "probes").mkdir(exist_ok=True)
+    (run / "probes" / "step-0000011.npz").write_bytes(b"of another training")
+    train(None, run, resume=True)
+    assert_same_run(tmp_path / "whole", run)
+
+
+def test_cut_right_behind_a_checkpoint_its_probe_is_there(text: Path, tmp_path: Path) -> None:
+    """Step 6 is a probe step and a checkpoint: resumed behind it, nobody would ask step 6 again."""
+    train(recipe(text, **PROBED), tmp_path / "whole")
+    save = trainer.save_checkpoint
+
+    def then_cut(run: RunDirectory, step: int, *rest: Any) -> None:
+        save(run, step, *rest)
+        if step == 6:
+            raise Cut
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Cut):
+        patch.setattr(trainer, "save_checkpoint", then_cut)
+        train(recipe(text, **PROBED), tmp_path / "run")
+    train(None, tmp_path / "run", resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+def test_other_probes_are_refused_on_a_resume(text: Path, tmp_path: Path) -> None:
+    run = cut_at(5, text, tmp_path / "run", **PROBED)
+    with pytest.raises(UsageError, match=r"training\.probes was"):
+        train(None, run, resume=True, changes=("training.probes=[sun]",))

@@ -109,9 +109,9 @@ def spoil_losses(patch: pytest.MonkeyPatch, steps: Container[int], factor: float
     update, loss = Engine.update, Objective.loss
     at = [0]
 
-    def spoiled_update(self: Engine, batches: Any, peak: float, randomness: Any) -> Any:
+    def spoiled_update(self: Engine, batches: Any, peak: float, randomness: Any, watch: Any) -> Any:
         at[0] = randomness[1]
-        return update(self, batches, peak, randomness)
+        return update(self, batches, peak, randomness, watch)
 
     def spoiled_loss(self: Objective, logits: Any, batch: Any) -> dict[str, Loss]:
         losses = loss(self, logits, batch)
@@ -152,7 +152,7 @@ def timeless(value: Any) -> Any:
 
 def contents(run: Path) -> dict[str, Any]:
     """All that two runs must have in common, bit for bit: the newest checkpoint's weights, optimiser and state, the
-    best weights, the metrics and samples, without the times."""
+    best weights, the metrics, samples and probes, without the times."""
     directory = RunDirectory.open(run)
     newest = checkpoint_steps(directory)[-1]
     checkpoint = read_snapshot(directory.checkpoints / f"step-{newest}")
@@ -166,6 +166,7 @@ def contents(run: Path) -> dict[str, Any]:
         found |= {f"{part}/{name}": bits(tensor) for name, tensor in tensors.items()}
     found["metrics"] = timeless(directory.metrics())
     found["samples"] = {file.name: file.read_text() for file in sorted(directory.samples.iterdir())}
+    found["probes"] = {file.name: file.read_bytes() for file in sorted(directory.probes.glob("*"))}
     return found
 
 

@@ -26,7 +26,7 @@ TEXT = "Mars is called the [MASK] planet"
 
 @functools.lru_cache
 def run_folder() -> Path:
-    """A run of 24 steps on 41 built-in facts, with test data. Not to be changed: copy it."""
+    """A run of 24 steps on 41 built-in facts, with test data and a probe. Not to be changed: copy it."""
     folder = Path(tempfile.mkdtemp(prefix="glassformer-tests-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     facts = list(sentences("facts", "train"))
@@ -38,7 +38,7 @@ def run_folder() -> Path:
         data={"validation": str(validation), "test": str(test)},
         tokenizer={"lowercase": True, "vocab_size": 300},
         optimizer={"learning_rate": 0.01},
-        training={"steps": 24, "evaluate_every": 6, "checkpoint_every": 12},
+        training={"steps": 24, "evaluate_every": 6, "checkpoint_every": 12, "probes": [TEXT]},
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLASSFORMER_CACHE", str(folder / "cache"))

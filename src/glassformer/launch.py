@@ -26,7 +26,8 @@ from glassformer.training.checkpoints import checkpoint_steps
 from glassformer.training.display import TerminalDisplay
 from glassformer.training.engine import threads
 from glassformer.training.evaluation import FixedQuestions, evaluate
-from glassformer.training.observers import AttentionEntropy, Observer, Samples, Verdict
+from glassformer.training.observers import AttentionEntropy, Observer, Samples, Verdict, Watcher
+from glassformer.training.probes import Probes
 from glassformer.training.trainer import Display, Trainer
 
 
@@ -142,6 +143,7 @@ def _trainer(directory: RunDirectory, parts: Parts, display: Display) -> Trainer
         recipe.schedule,
         recipe.seed,
         observers=observers,
+        watchers=_watchers(directory, parts),
         listeners=[_tensorboard(directory)] if recipe.training.tensorboard else [],
         display=display,
     )
@@ -157,6 +159,21 @@ def _observers(directory: RunDirectory, parts: Parts, questions: FixedQuestions)
     if parts.recipe.training.samples:
         observers.append(Samples(directory, parts.objective, questions, parts.recipe.training.samples))
     return observers
+
+
+def _watchers(directory: RunDirectory, parts: Parts) -> list[Watcher]:
+    """Raises UsageError for a text that cannot be a probe."""
+    training = parts.recipe.training
+    if not training.probes:
+        return []
+    if parts.recipe.model.implementation != "glassformer":
+        raise UsageError(
+            f"model.implementation={parts.recipe.model.implementation} has no attention that probes could record",
+            "leave out training.probes, or train with model.implementation=glassformer",
+        )
+    assert training.evaluate_every and training.steps
+    every = training.probe_every or training.evaluate_every
+    return [Probes(directory, parts.objective, training.probes, every, training.steps)]
 
 
 def _tensorboard(directory: RunDirectory) -> Callable[[dict[str, Any]], None]:

@@ -8,6 +8,7 @@ runs/mlm-demo/
   checkpoints/step-N/ snapshots (snapshot.py) to resume from: model and optimizer
   best/  last/        snapshots of the weights alone
   plots/  samples/
+  probes/step-N.npz   where the recipe names probes: what training/probes.py saw at each probe step
 """
 
 import importlib.metadata
@@ -105,6 +106,10 @@ class RunDirectory:
     @property
     def samples(self) -> Path:
         return self.path / "samples"
+
+    @property
+    def probes(self) -> Path:
+        return self.path / "probes"
 
     def save_tokenizers(self, tokenizers: Tokenizers) -> None:
         """Writes tokenizer.json, and that of the targets where there is one."""

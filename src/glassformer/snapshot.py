@@ -47,17 +47,22 @@ def fsync_file(path: Path) -> None:
 def write_text_durably(path: Path, text: str) -> None:
     """Replaces `path` in one step: a reader, or a power failure, sees the old text or the new one, whole.
     Raises GlassformerError when it cannot be written; the old text is then intact."""
+    write_bytes_durably(path, text.encode())
+
+
+def write_bytes_durably(path: Path, content: bytes) -> None:
+    """The same for any content."""
     aside = _aside(path)
     with errors_in_words(path), _removed_on_failure(aside):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_and_fsync(aside, text)
+        _write_and_fsync(aside, content)
         os.replace(aside, path)
         fsync_folder(path.parent)
 
 
-def _write_and_fsync(path: Path, text: str) -> None:
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
+def _write_and_fsync(path: Path, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
@@ -126,7 +131,7 @@ def write_snapshot(folder: Path, parts: dict[str, dict[str, Tensor]], state: dic
     """
 
     def fill(aside: Path) -> None:
-        _write_and_fsync(aside / "state.json", json.dumps(state, indent=1))
+        _write_and_fsync(aside / "state.json", json.dumps(state, indent=1).encode())
         aliases = {part: _write_part(aside, part, tensors) for part, tensors in parts.items()}
         _write_manifest(aside, aliases)
 
@@ -302,7 +307,7 @@ def _write_manifest(folder: Path, aliases: dict[str, dict[str, str]]) -> None:
         "parts": {part: {"aliases": names} for part, names in aliases.items()},
     }
     manifest["sha256"] = _hash_of(manifest)
-    _write_and_fsync(folder / "manifest.json", json.dumps(manifest, indent=1))
+    _write_and_fsync(folder / "manifest.json", json.dumps(manifest, indent=1).encode())
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -345,3 +345,37 @@ def word_in_two_texts(
     possible(output)
     trained = load(run)
     give(view.view_of(trained, view.apart(trained, word, text_a, text_b, nth or (None, None))), output, as_json)
+
+
+@look.command()
+def film(
+    run: RunPath,
+    probe: Annotated[int, typer.Option(min=1, help="which of training.probes, counted from 1")] = 1,
+    layer: Annotated[int | None, typer.Option(help="with --head: the maps of one head, counted from 0")] = None,
+    head: Annotated[int | None, typer.Option(help="with --layer: the maps of one head, counted from 0")] = None,
+    kind: Annotated[
+        Literal["self", "cross", "decoder"],
+        typer.Option(help="self: of the text; of an encoder-decoder also: from target to source, or of the target"),
+    ] = "self",
+    place: Annotated[int, typer.Option(min=1, help="which asked place of the probe, counted from 1")] = 1,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how a run learned, from its first step to its last.
+
+    Of a run that was trained with probes, texts that were asked again and again: their answers, the entropy of every
+    head, the gradient and the update of every component. With --layer and --head the map of one head at a few steps.
+
+    \b
+    glassformer look film runs/mlm-demo --output film.html
+    glassformer look film runs/mlm-demo --layer 1 --head 2 --output head.png
+    """
+    from glassformer.look.film import film_of
+    from glassformer.look.film_figures import view_of
+    from glassformer.predict import load
+
+    possible(output)
+    if (layer is None) != (head is None):
+        raise UsageError("one head is named by --layer and --head", "give both, or none")
+    trained = load(run)
+    give(view_of(trained, film_of(trained), probe - 1, kind, layer, head, place - 1), output, as_json)

@@ -112,7 +112,14 @@ def heatmap(
     Raises UsageError on a layer or head that does not exist, ValueError where weights do not fit the tokens.
     """
     _check(weights, query_tokens, key_tokens, marked)
-    sheet = _sheet(weights, layer, head)
+    return draw_sheet(_sheet(weights, layer, head), query_tokens, key_tokens, title, marked)
+
+
+@styled
+def draw_sheet(
+    sheet: Sheet, query_tokens: list[str], key_tokens: list[str], title: str = "", marked: Sequence[int] = ()
+) -> Figure:
+    """Draws chosen maps under names of one's own, in the manner of `heatmap`."""
     size = _size(sheet)
     blanks = frozenset(marked)
     asked = blanks if key_tokens == query_tokens else frozenset()

@@ -43,10 +43,12 @@ class View(NamedTuple):
     """The exact numbers for another program, where these are not title, data and arrays."""
     rows: list[dict[str, Any]] | None = None
     """The same as a table, where it can be one."""
+    exact: dict[str, Any] | None = None
+    """What is written as .npz, where that is more than `found`."""
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """What is written as .json and .npz."""
+        """What is written as .json, and as .npz where `exact` does not say."""
         return {"title": self.title, **self.data, **self.arrays} if self.found is None else self.found
 
 
@@ -176,7 +178,7 @@ def _json(view: View) -> bytes:
 def _npz(view: View) -> bytes:
     """Every entry as an array; one that is none, a tree of words and numbers, as JSON."""
     arrays: dict[str, Any] = {}
-    for name, value in view.numbers.items():
+    for name, value in (view.exact or view.numbers).items():
         if isinstance(value, dict) and value and all(isinstance(part, np.ndarray) for part in value.values()):
             arrays |= {f"{name}.{key}": part for key, part in value.items()}
             continue
@@ -200,7 +202,7 @@ def _csv(view: View) -> bytes:
 
 
 def plain(value: Any) -> Any:
-    """Arrays and named tuples as lists and dictionaries for JSON: six decimals, null for what is not a number."""
+    """Arrays and named tuples as lists and dictionaries for JSON: six digits, null for what is not a number."""
     if isinstance(value, np.ndarray | np.generic):
         return plain(value.tolist())
     if hasattr(value, "_asdict"):
@@ -210,5 +212,5 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, float):
-        return round(value, 6) if math.isfinite(value) else None
+        return float(f"{value:.6g}") if math.isfinite(value) else None
     return value

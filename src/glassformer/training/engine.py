@@ -5,7 +5,7 @@ import math
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -64,14 +64,20 @@ class Engine:
             callable_model: Any = compiled_by_shape(model) if compiled else model
             self.forward, *self.wrapped_optimizers = self.fabric.setup(callable_model, *self.optimizers)
 
-    def update(self, batches: Sequence[Batch], factor: float, randomness: tuple[int, int]) -> Update:
+    def update(
+        self,
+        batches: Sequence[Batch],
+        factor: float,
+        randomness: tuple[int, int],
+        watch: Callable[[nn.Module], None] = lambda model: None,
+    ) -> Update:
         """One optimiser step on several micro-batches, exactly as on one big batch of them.
 
         The loss of each head is its sum over all micro-batches divided by its count over all micro-batches, which is
         known beforehand: a mean of means would weigh short micro-batches too much. Heads are added by their weights,
         and in a mixture by the share of the micro-batches that each is asked in.
         `factor` multiplies every peak learning rate; `randomness` (seed, step) seeds dropout, each micro-batch
-        otherwise.
+        otherwise. `watch` is shown the model once its gradients are there, before they are clipped and applied.
         """
         counts, times = Counter[str](), Counter[str]()
         for batch in batches:
@@ -89,6 +95,7 @@ class Engine:
                 loss = torch.stack(means).sum()
                 self.fabric.backward(loss)
             total += loss.detach()
+        watch(self.model)
         return self._step(float(total), factor, sum(counts.values()))
 
     def _step(self, loss: float, factor: float, asked: int) -> Update:

@@ -37,6 +37,20 @@ class Observer(Protocol):
     def __call__(self, moment: Moment) -> dict[str, Any]: ...
 
 
+@runtime_checkable
+class Watcher(Protocol):
+    """Told of every step, not only of evaluations, and free to let most of them pass."""
+
+    def begin(self, step: int) -> None:
+        """Training begins, or goes on, behind this step: what was seen later is to be forgotten."""
+
+    def before_update(self, step: int, model: nn.Module) -> None:
+        """The gradients of this step are in the model, not yet clipped; the weights are those of the step before."""
+
+    def after_step(self, step: int, model: nn.Module, last: bool) -> None:
+        """The step is taken, and not yet saved; the first call is for step 0, before any training."""
+
+
 @torch.no_grad()
 def answer_examples(model: nn.Module, objective: Objective, questions: FixedQuestions, indices: list[int]) -> list:
     """The model's answers to some examples with fixed corruption: [(example, [Blank, ...]), ...]."""

@@ -12,7 +12,8 @@ from types import FrameType
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
+from torch import nn
 
 from glassformer.config import Config
 from glassformer.errors import GlassformerError
@@ -29,7 +30,7 @@ from glassformer.training.checkpoints import (
 )
 from glassformer.training.engine import Engine, Update
 from glassformer.training.evaluation import FixedQuestions, evaluate
-from glassformer.training.observers import Moment, Observer
+from glassformer.training.observers import Moment, Observer, Watcher
 from glassformer.training.order import TrainingOrder
 from glassformer.training.schedules import ScheduleConfig, learning_rate_factor
 
@@ -59,12 +60,23 @@ class TrainingConfig(Config):
         "best", description="which weights the run answers with: those of the lowest validation loss, or the newest"
     )
     samples: int = Field(6, ge=0, description="fixed validation texts whose guesses are logged at each evaluation")
+    probes: tuple[str, ...] = Field(
+        (),
+        description="texts that are asked again and again while the model learns; with how every component changes "
+        "they become the film of a run (glassformer look film). A pair: source, tab, target",
+    )
+    probe_every: int | None = Field(None, ge=1, description="steps between probes; none: at every evaluation")
     nonfinite: Literal["skip", "stop"] = Field("skip", description="what a loss or gradient that is NaN does")
     device: Auto | Literal["cpu", "cuda", "mps"] = Field("auto", description="where to train")
     precision: Auto | Literal["32-true", "bf16-mixed", "bf16-true"] = Field("auto", description="number format")
     compile: Auto | bool = Field("auto", description="compile the model (long runs only, when it was seen to pay)")
     threads: Auto | Annotated[int, Field(ge=1)] = Field("auto", description="CPU threads")
     tensorboard: bool = Field(False, description="write TensorBoard files too (needs the extra `tensorboard`)")
+
+    @field_validator("probes", mode="before")
+    @classmethod
+    def _one_text_is_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
 
 class Interrupted(GlassformerError):
@@ -130,6 +142,7 @@ class Trainer:
         schedule: ScheduleConfig,
         seed: int,
         observers: Sequence[Observer] = (),
+        watchers: Sequence[Watcher] = (),
         listeners: Sequence[Callable[[dict[str, Any]], None]] = (),
         display: Display | None = None,
     ) -> None:
@@ -143,6 +156,7 @@ class Trainer:
         self.seed = seed
         self.steps: int = config.steps
         self.observers = observers
+        self.watchers = watchers
         self.listeners = listeners
         self.display = display or Quiet()
         self.state = State()
@@ -155,6 +169,8 @@ class Trainer:
         Raises Interrupted on Ctrl-C or SIGTERM (after saving), GlassformerError when training cannot go on.
         """
         self._restore()
+        for watcher in self.watchers:
+            watcher.begin(self.state.step)
         self.display.start(self.state.step, self.steps)
         try:
             with deferred_interrupts() as interrupted:
@@ -166,6 +182,7 @@ class Trainer:
     def _train(self, interrupted: Callable[[], bool]) -> None:
         if self.state.step == 0:
             self._evaluate()
+            self._show_step(last=False)
         clock = time.perf_counter()
         for epoch, rows in self.order.steps(self.state.step):
             if self.state.step >= self.steps or self._out_of_patience():
@@ -189,7 +206,7 @@ class Trainer:
         batches = [self.order.batch(epoch, micro_batch) for micro_batch in rows]
         step = self.state.step + 1
         factor = learning_rate_factor(step, self.steps, self.schedule)
-        update = self.engine.update(batches, factor, (self.seed, step))
+        update = self.engine.update(batches, factor, (self.seed, step), self._show_gradients)
         self.state.step = step
         tokens = sum(batch.tokens for batch in batches)
         self.state.tokens_seen += tokens
@@ -198,6 +215,14 @@ class Trainer:
             self.state.skipped_in_a_row = 0
         else:
             self._skip(update.loss, update.gradient_norm)
+
+    def _show_gradients(self, model: nn.Module) -> None:
+        for watcher in self.watchers:
+            watcher.before_update(self.state.step + 1, model)
+
+    def _show_step(self, last: bool) -> None:
+        for watcher in self.watchers:
+            watcher.after_step(self.state.step, self.engine.model, last)
 
     def _skip(self, loss: float, norm: float) -> None:
         """An update that is not finite is left out; too many of them, or `nonfinite=stop`, end the run."""
@@ -223,6 +248,7 @@ class Trainer:
             self._append(record)
         if step % config.evaluate_every == 0 or step == self.steps:
             self._evaluate()
+        self._show_step(last=step == self.steps or self._out_of_patience())
         if step % config.checkpoint_every == 0 and step != self.steps:
             self._save()
 

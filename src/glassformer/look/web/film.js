@@ -1,8 +1,8 @@
 // The film of a training: a text at every snapshot, its answers, its maps, and how each part of the model learned.
 
 VIEWS.film = (page, main) => {
-  const { steps, probes, layers, colours, components, norms } = page;
-  const state = { frame: steps.length - 1, probe: 0, layer: null, head: null };
+  const { steps, probes, layers, colours, norms } = page;
+  const state = { frame: steps.length - 1, probe: page.probe };
   const body = el("div");
   const slider = el("input", { type: "range", min: 0, max: steps.length - 1, value: state.frame, "aria-label": "step" });
   const at = el("b");
@@ -64,14 +64,10 @@ VIEWS.film = (page, main) => {
   }
 
   const charts = [["gradients", "Size of the gradient"], ["updates", "Size of the update"], ["weights", "Size of the weights"]].map(([kind, name]) => {
-    const chart = lines({ x: norms.steps, log: kind !== "weights", yName: name, pointed: (i) => go(steps.indexOf(norms.steps[i])),
-      series: components.map((component, c) => ({ name: component, values: norms[kind].map((row) => row[c]) })) });
-    return { name, chart };
+    const series = Object.entries(norms[kind]).map(([part, values]) => ({ name: part, values }));
+    return { name, chart: lines({ x: steps, log: kind !== "weights", yName: name, pointed: go, series }) };
   });
-  const moveNorms = (frame) => {
-    const here = norms.steps.indexOf(steps[frame]);
-    if (here >= 0) charts.forEach(({ chart }) => chart.move(here));
-  };
+  const moveNorms = (frame) => charts.forEach(({ chart }) => chart.move(frame));
   fill(main,
     el("h1", {}, page.title),
     el("p", { className: "note" }, page.subtitle),
@@ -82,5 +78,5 @@ VIEWS.film = (page, main) => {
     el("h2", {}, "How each part learns"),
     charts.map(({ name, chart }) => el("section", {}, el("p", { className: "muted" }, name), chart.element)),
     el("p", { className: "note" }, page.precision));
-  open(0);
+  open(page.probe);
 };
