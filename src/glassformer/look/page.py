@@ -202,7 +202,7 @@ def _csv(view: View) -> bytes:
 
 
 def plain(value: Any) -> Any:
-    """Arrays and named tuples as lists and dictionaries for JSON: six digits, null for what is not a number."""
+    """Arrays and named tuples as lists and dictionaries for JSON: seven digits, null for what is not a number."""
     if isinstance(value, np.ndarray | np.generic):
         return plain(value.tolist())
     if hasattr(value, "_asdict"):
@@ -212,5 +212,5 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
+        return float(f"{value:.7g}") if math.isfinite(value) else None
     return value

@@ -1,0 +1,319 @@
+"""The studio: what its API answers, what it refuses, and its page in a browser."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from browser import browser
+from trained import TEXT, generator_folder, refused, run_folder
+
+from glassformer.look.page import content
+from glassformer.predict import load
+from glassformer.stopping import Stopped, go_on, stoppable
+from glassformer.studio import app as studio_app
+from glassformer.studio.app import Worker, studio
+from glassformer.studio.guard import LARGEST_BODY
+from glassformer.studio.serve import _bound
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A studio with two runs, on a free port."""
+    with _bound("127.0.0.1", 0) as bound:
+        server = uvicorn.Server(uvicorn.Config(studio([run_folder(), generator_folder()]), log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def ask(address: str) -> Any:
+    def post(path: str, **body: Any) -> httpx.Response:
+        return httpx.post(f"{address}{path}", json=body, timeout=60)
+
+    return post
+
+
+# ------------------------------------------------------------------------------------------------------- answers
+
+
+def test_the_runs(address: str) -> None:
+    runs = httpx.get(f"{address}/api/runs").json()
+    assert [run["name"] for run in runs] == ["tiny", "generator"]
+    assert (runs[0]["fills"], runs[0]["generates"]) == (True, False)
+    assert (runs[1]["fills"], runs[1]["generates"]) == (False, True)
+    assert runs[0]["heads"] == 3 and runs[0]["layers"] == {"encoder": 2}
+
+
+def test_the_api_says_what_python_says(ask: Any) -> None:
+    run = load(run_folder())
+    assert ask("/api/fill", run="tiny", text=TEXT, top=3).json() == run.fill(TEXT, 3).record()
+    assert ask("/api/predict", run="tiny", text=TEXT).json() == {"kind": "fill", **run.fill(TEXT).record()}
+    other = load(generator_folder())
+    said = ask("/api/generate", run="generator", text="Mars is", max_tokens=5, beam=2).json()
+    assert said["outputs"][0]["text"] == other.generate("Mars is", max_tokens=5, beam=2).outputs[0].text
+    assert ask("/api/predict", run="generator", text="Mars is").json()["kind"] == "generate"
+    weights = ask("/api/attention", run="tiny", text=TEXT, layer=1, head=2, rows=[5]).json()
+    seen = run.attention(TEXT)
+    assert weights["tokens"] == seen.tokens
+    assert weights["weights"][0][0][0] == pytest.approx(seen.weights[1, 2, 5].tolist(), abs=1e-6)
+
+
+def test_heads_are_switched_off_together(ask: Any) -> None:
+    whole = ask("/api/fill", run="tiny", text=TEXT).json()
+    heads = [f"encoder.blocks.{layer}.self_attention:{head}" for layer in range(2) for head in range(3)]
+    none = ask("/api/fill", run="tiny", text=TEXT, off=heads).json()
+    same = ask(
+        "/api/fill", run="tiny", text=TEXT, off=[name.split(":")[0] + f":{n % 3}" for n, name in enumerate(heads)]
+    )
+    assert none["blanks"] == same.json()["blanks"] != whole["blanks"]
+    assert "no part" in ask("/api/fill", run="tiny", text=TEXT, off=["encoder.nothing"]).json()["error"]
+
+
+@pytest.mark.parametrize(
+    "view", ["mask", "heads", "honest", "layers", "steps", "shapes", "masks", "positions", "schedule"]
+)
+def test_every_view(ask: Any, view: str) -> None:
+    said = ask("/api/view", run="tiny", text=TEXT, view=view)
+    assert said.status_code == 200
+    assert said.json()["view"] in studio_app.PAGES
+    if view == "mask":
+        from glassformer.look.mask import mask_view
+
+        assert said.json() == json.loads(json.dumps(content(mask_view(load(run_folder()), TEXT))))
+
+
+# ------------------------------------------------------------------------------------------------------ refusals
+
+
+def error_of(answer: httpx.Response, status: int) -> str:
+    assert answer.status_code == status, answer.text
+    assert set(answer.json()) == {"error", "mend"}
+    assert "Traceback" not in answer.text
+    return str(answer.json()["error"])
+
+
+def test_wrong_use_is_said(ask: Any, address: str) -> None:
+    assert "no run 'x'" in error_of(ask("/api/fill", run="x", text=TEXT), 422)
+    assert "no blank" in error_of(ask("/api/fill", run="tiny", text="mars"), 422)
+    assert "top" in error_of(ask("/api/fill", run="tiny", text=TEXT, top=1000), 422)
+    assert "beam" in error_of(ask("/api/generate", run="generator", text="Mars", beam=99), 422)
+    assert "max_tokens" in error_of(ask("/api/generate", run="generator", text="Mars", max_tokens=10**9), 422)
+    assert "text" in error_of(ask("/api/fill", run="tiny", text="a" * 30_000), 422)
+    assert "fills no blanks" in error_of(ask("/api/fill", run="generator", text=TEXT), 422)
+    assert "heads 0 to 2" in ask("/api/attention", run="tiny", text=TEXT, head=7).json()["mend"]
+    assert "rows 0 to 7" in ask("/api/attention", run="tiny", text=TEXT, rows=[8]).json()["mend"]
+    assert "nothing" in error_of(ask("/api/fill", run="tiny", text=TEXT, nothing=1), 422)
+    answer = httpx.post(f"{address}/api/fill", content=b"{", headers={"content-type": "application/json"})
+    error_of(answer, 422)
+    error_of(httpx.get(f"{address}/nowhere"), 404)
+    error_of(httpx.get(f"{address}/web/..%2fapp.py"), 404)
+    error_of(httpx.get(f"{address}/api/fill"), 405)
+
+
+def test_a_large_body_is_refused_unread(address: str) -> None:
+    error_of(httpx.post(f"{address}/api/fill", content=b"x" * (LARGEST_BODY + 1)), 413)
+
+    def endless() -> Iterator[bytes]:
+        for _ in range(LARGEST_BODY // 1024 + 2):
+            yield b"x" * 1024
+
+    error_of(httpx.post(f"{address}/api/fill", content=endless()), 413)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "evil.example"}, 403),
+        ({"host": "127.0.0.1.evil.example"}, 403),
+        ({"host": "[bad"}, 403),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://127.0.0.1:1"}, 403),
+        ({}, 200),
+        ({"origin": "own"}, 200),
+    ],
+)
+def test_only_the_studio_itself_is_answered(address: str, headers: dict[str, str], status: int) -> None:
+    headers = {name: address if value == "own" else value for name, value in headers.items()}
+    answer = httpx.post(f"{address}/api/fill", json={"run": "tiny", "text": TEXT}, headers=headers)
+    assert answer.status_code == status
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_fifty_clients_at_once_are_answered(address: str) -> None:
+    async def all_of_them() -> list[httpx.Response]:
+        async with httpx.AsyncClient(timeout=120) as client:
+            body = {"run": "tiny", "text": TEXT}
+            return list(await asyncio.gather(*(client.post(f"{address}/api/fill", json=body) for _ in range(50))))
+
+    answers = asyncio.run(all_of_them())
+    assert [answer.status_code for answer in answers] == [200] * 50
+    assert all(answer.json() == answers[0].json() for answer in answers)
+
+
+# ------------------------------------------------------------------------------------------------------ the worker
+
+
+class Client:
+    """What the worker asks of a request."""
+
+    def __init__(self, leaves: bool = False) -> None:
+        self.leaves = leaves
+
+    async def is_disconnected(self) -> bool:
+        return self.leaves
+
+
+def endless(steps: list[int]) -> None:
+    while True:
+        go_on()
+        steps.append(1)
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("client", "seconds"), [(Client(leaves=True), 60.0), (Client(), 0.3)], ids=["left", "too long"]
+)
+def test_work_that_nobody_waits_for_stops(client: Client, seconds: float) -> None:
+    steps: list[int] = []
+    worker = Worker(seconds=seconds)
+    with pytest.raises(Stopped):
+        asyncio.run(worker(client, lambda: endless(steps)))  # type: ignore[arg-type]
+    before = len(steps)
+    time.sleep(0.1)
+    assert len(steps) == before > 0
+    assert worker.waiting == 0
+
+
+def test_the_next_one_is_told_to_come_again() -> None:
+    worker = Worker(waiting=1)
+
+    async def two() -> None:
+        first = asyncio.create_task(worker(Client(), lambda: time.sleep(0.3)))  # type: ignore[arg-type]
+        await asyncio.sleep(0.05)
+        with pytest.raises(studio_app.Busy):
+            await worker(Client(), lambda: None)  # type: ignore[arg-type]
+        await first
+        assert await worker(Client(), lambda: 7) == 7  # type: ignore[arg-type]
+
+    asyncio.run(two())
+
+
+def test_generation_asks_whether_it_may_go_on() -> None:
+    run, calls = load(generator_folder()), []
+
+    def check() -> None:
+        calls.append(1)
+        if len(calls) > 2:
+            raise Stopped
+
+    for settings in ({}, {"beam": 3}):
+        calls.clear()
+        with pytest.raises(Stopped), stoppable(check):
+            run.generate("Mars is", max_tokens=20, **settings)
+        assert len(calls) == 3
+    go_on()  # and without it nothing happens
+
+
+# -------------------------------------------------------------------------------------------------- in a browser
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser() as started:
+        yield started
+
+
+class Page:
+    """The studio in a browser."""
+
+    def __init__(self, chromium: Any, url: str, **settings: Any) -> None:
+        self.page = chromium.new_page(**settings)
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.goto(url)
+        self.ready()
+
+    def ready(self) -> None:
+        self.page.wait_for_selector("body[data-ready]")
+
+    def texts(self, selector: str) -> list[str]:
+        return list(self.page.locator(selector).all_text_contents())
+
+
+def test_masking_a_word_by_a_click(chromium: Any, address: str) -> None:
+    studio = Page(chromium, f"{address}/#text=Mars+is+called+the+red+planet&view=heads")
+    studio.page.get_by_role("button", name="red", exact=True).first.click()
+    studio.page.wait_for_function("document.querySelector('#text').value.includes('[MASK]')")
+    studio.page.get_by_role("button", name="Blanks", exact=True).click()
+    studio.page.wait_for_selector("main .token.blank")
+    studio.ready()
+    assert studio.page.input_value("#text") == TEXT
+    run = load(run_folder())
+    assert studio.texts(".bars .name")[:5] == [c.token for c in run.fill(TEXT).blanks[0].candidates]
+    assert all(url.startswith(address) for url in studio.requests)
+    assert studio.complaints == []
+
+
+def test_two_heads_off_at_once(chromium: Any, address: str) -> None:
+    studio = Page(chromium, f"{address}/#text={TEXT.replace(' ', '+')}&view=mask")
+    for n in (0, 4):
+        studio.page.locator(".switch").nth(n).click()
+    studio.page.wait_for_function("!document.body.innerText.includes('Asking ...')")
+    off = ["encoder.blocks.0.self_attention:0", "encoder.blocks.1.self_attention:1"]
+    expected = httpx.post(f"{address}/api/fill", json={"run": "tiny", "text": TEXT, "off": off, "top": 8}).json()
+    assert studio.texts(".bars .name") == [c["token"] for c in expected["blanks"][0]["candidates"]]
+
+
+def test_a_link_leads_to_the_same_view_and_two_runs_stand_side_by_side(chromium: Any, address: str) -> None:
+    url = f"{address}/#run=tiny&beside=generator&view=heads&text=Mars+is"
+    studio = Page(chromium, url)
+    assert studio.page.locator("#columns > main").count() == 2
+    assert studio.page.url == url.replace("#run", "#run")
+    assert "beside=generator" in studio.page.url
+    assert len(studio.texts("main h1")) == 2
+
+
+def test_empty_error_and_phone(chromium: Any, address: str) -> None:
+    phone = Page(chromium, f"{address}/#text=", viewport={"width": 380, "height": 700})
+    assert "Type a text" in phone.page.inner_text("#columns")
+    assert phone.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    phone.page.fill("#text", "no blank here")
+    phone.page.locator("button[type=submit]").click()
+    phone.page.wait_for_selector(".state.error")
+    assert "no blank" in phone.page.inner_text(".state.error")
+
+
+def test_the_page_of_the_api(chromium: Any, address: str) -> None:
+    page = Page(chromium, f"{address}/api")
+    shown = page.page.inner_text("main")
+    described = httpx.get(f"{address}/openapi.json").json()
+    assert all(path in shown for path in described["paths"])
+    assert {"/api/fill", "/api/generate", "/api/attention", "/api/predict", "/api/runs"} <= set(described["paths"])
+    assert page.complaints == []
+
+
+# ------------------------------------------------------------------------------------------------- the command
+
+
+def test_bad_input(tmp_path: Path) -> None:
+    assert "run" in refused("studio", tmp_path, "--no-open", code=1)
+    with _bound("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        assert f"port {port}" in refused("studio", run_folder(), "--port", str(port), "--no-open")
