@@ -42,6 +42,17 @@ def give(view: "View", output: Path | None, as_json: bool, rows: list[dict[str, 
         raise UsageError("where should it go?", "name a file with --output page.html, or print the numbers with --json")
 
 
+def numbers_in(rows: str | None) -> list[int]:
+    """`5,100-120` as numbers. Raises UsageError for anything else."""
+    found: list[int] = []
+    for part in (rows or "").split(",") if rows else []:
+        first, _, last = part.strip().partition("-")
+        if not first.isdecimal() or (last and not last.isdecimal()):
+            raise UsageError(f"--rows {rows!r} are no numbers", "write them as 5,100-120")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
 def possible(output: Path | None) -> None:
     """Raises UsageError for a file that no view can be, before anything is computed."""
     from glassformer.look.page import check_output
@@ -54,6 +65,9 @@ def possible(output: Path | None) -> None:
 def mask(
     run: RunPath,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="a text with [MASK]")],
+    rows: Annotated[
+        str | None, typer.Option(help="of a text over 512 tokens: keep every weight of these, such as 5,100-120")
+    ] = None,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
@@ -66,7 +80,7 @@ def mask(
     from glassformer.predict import load
 
     possible(output)
-    give(mask_view(load(run), text), output, as_json)
+    give(mask_view(load(run), text, numbers_in(rows)), output, as_json)
 
 
 @look.command()

@@ -23,8 +23,8 @@ TOKENS_AT_A_TIME = 8192
 """Tokens that go through the model at a time, while heads are switched off."""
 
 
-def mask_view(run: Run, text: str) -> View:
-    """The view of a text with blanks. Raises UsageError for a text without one, for a model that fills none, and for
+def mask_view(run: Run, text: str, rows: Sequence[int] = ()) -> View:
+    """The view of a text with blanks; of a long one with every weight of the queries in `rows`. Raises UsageError for a text without one, for a model that fills none, and for
     one whose attention cannot be recorded."""
     run.fill(text)  # whatever is wrong with the text is said here
     prompt = run.objective.prompt_for("fill", text)
@@ -39,7 +39,7 @@ def mask_view(run: Run, text: str) -> View:
     with record(run.model) as tape, torch.no_grad():
         run.model(collate([[prompt.example]], run.tokenizer.pad_id))
     layers, heads = len(places), tape[places[0]].q.shape[1]
-    arrays = weights_for_page("weights", [tape[place] for place in places])
+    arrays = weights_for_page("weights", [tape[place] for place in places], exact=rows)
     whole, without_head = answers(run, prompt, heads)
     data = {
         "subtitle": f"{run.path.name}: {layers} layers × {heads} heads; {run.recipe.description or run.path}",
@@ -48,6 +48,7 @@ def mask_view(run: Run, text: str) -> View:
         "blanks": whole,
         "layers": [f"Layer {n}" for n in range(layers)],
         "places": places,
+        "exact": list(rows),
         "without": without_head,
     }
     return View("mask", text, data, arrays, lambda: overlay_of(attention_of(run, text)))

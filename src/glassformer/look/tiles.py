@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from glassformer.errors import UsageError
 from glassformer.record import RecordedAttention
 from glassformer.stopping import go_on
 
@@ -19,25 +20,38 @@ ROWS_AT_A_TIME = 256
 
 
 def weights_for_page(
-    name: str, recorded: Sequence[RecordedAttention], rows: Sequence[int] | None = None
+    name: str,
+    recorded: Sequence[RecordedAttention],
+    rows: Sequence[int] | None = None,
+    exact: Sequence[int] = (),
 ) -> dict[str, np.ndarray]:
     """The weights of all layers and heads of one text: NAME (layers x heads x query x key); or, of a long one,
     NAME_tiles (the largest weight in each of 256 x 256 tiles), NAME_link_keys (two bytes of a key's place, the high one
     first) and NAME_link_weights (layers x heads x query x 8, the strongest first).
 
     One head and some rows are computed at a time: memory never holds layers x heads x length squared. `rows` are the
-    queries that are wanted, where not all are.
+    queries that are wanted, where not all are. Of the queries in `exact` a long text's page holds every weight too:
+    NAME_rows (layers x heads x rows x key).
+
+    Raises UsageError for a query in `exact` that is not there.
     """
     queries = list(range(recorded[0].q.shape[2])) if rows is None else list(rows)
     keys = recorded[0].k.shape[2]
     heads = recorded[0].q.shape[1]
+    wrong = [row for row in exact if not 0 <= row < len(queries)]
+    if wrong:
+        raise UsageError(f"there is no row {wrong[0]}", f"the text has rows 0 to {len(queries) - 1}")
     if max(len(queries), keys) <= WHOLE_UP_TO:
         chosen = None if rows is None else queries
         return {name: torch.stack([one.weights(rows=chosen)[0] for one in recorded]).float().numpy()}
     parts = [[tiled(one, head, queries) for head in range(heads)] for one in recorded]
     tiles, link_keys, link_weights = (np.stack([np.stack([p[n] for p in layer]) for layer in parts]) for n in range(3))
     high_and_low = np.stack([link_keys // 256, link_keys % 256], axis=-1).astype(np.uint8)
-    return {f"{name}_tiles": tiles, f"{name}_link_keys": high_and_low, f"{name}_link_weights": link_weights}
+    found = {f"{name}_tiles": tiles, f"{name}_link_keys": high_and_low, f"{name}_link_weights": link_weights}
+    if exact:
+        chosen = [queries[row] for row in exact]
+        found[f"{name}_rows"] = torch.stack([one.weights(rows=chosen)[0] for one in recorded]).float().numpy()
+    return found
 
 
 def tiled(

@@ -104,6 +104,21 @@ class Look(Asked):
     blank: int = Field(0, ge=0)
 
 
+class Refused(BaseModel):
+    """An answer that is none."""
+
+    error: str = Field(description="what is wrong")
+    mend: str = Field(description="what to do about it")
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    403: {"model": Refused, "description": "Not the studio's own page"},
+    413: {"model": Refused, "description": "The request is too large"},
+    422: {"model": Refused, "description": "This cannot be done"},
+    503: {"model": Refused, "description": "Too many are waiting, or it takes too long"},
+}
+
+
 class Busy(Exception):
     """Too many are waiting."""
 
@@ -159,6 +174,7 @@ def studio(folders: list[Path], worker: Worker | None = None, hosts: frozenset[s
         description="Ask the runs that were given on the command line. Everything stays on this machine.",
         docs_url=None,
         redoc_url=None,
+        responses=REFUSALS,
     )
 
     def run_of(name: str) -> Run:

@@ -26,11 +26,12 @@ class Weights {
 
 /** Of a long text only tiles (the largest weight in each), and the strongest links of every query, are in the page. */
 class Tiles {
-  constructor({ tiles, linkKeys, linkWeights }, nKeys) {
-    Object.assign(this, { tiles, linkKeys, linkWeights, nKeys });
+  constructor({ tiles, linkKeys, linkWeights, rows, exact }, nKeys) {
+    Object.assign(this, { tiles, linkKeys, linkWeights, nKeys, rows, exact: exact ?? [] });
     [this.nLayers, this.nHeads] = tiles.shape;
     [, , this.nQueries, this.many] = linkWeights.shape;
-    this.note = `Of this long text each map shows tiles, the largest weight in each, and each token its ${this.many} strongest links in each head.`;
+    this.note = `Of this long text each map shows tiles, the largest weight in each, and each token its ${this.many} strongest links in each head` +
+      (this.exact.length > 0 ? `; every weight of the rows ${this.exact.join(", ")}.` : ".");
   }
   key(offset) {
     return 256 * this.linkKeys.bytes[2 * offset] + this.linkKeys.bytes[2 * offset + 1];
@@ -39,6 +40,8 @@ class Tiles {
     return this.row(l, h, q)[k];
   }
   row(l, h, q) {
+    const chosen = this.exact.indexOf(q);
+    if (chosen >= 0) return Float64Array.from({ length: this.nKeys }, (_, k) => this.rows.at(l, h, chosen, k));
     const found = new Float64Array(this.nKeys), first = this.linkWeights.offset(l, h, q, 0);
     for (let n = first; n < first + this.many; n++) found[this.key(n)] = (this.linkWeights.bytes[n] / 255) * this.linkWeights.largest;
     return found;
@@ -296,5 +299,5 @@ class AttentionView {
 function weightsOf(page, name, nKeys) {
   if (page.arrays[name]) return new Weights(page.arrays[name]);
   const of = (part) => page.arrays[`${name}_${part}`];
-  return new Tiles({ tiles: of("tiles"), linkKeys: of("link_keys"), linkWeights: of("link_weights") }, nKeys);
+  return new Tiles({ tiles: of("tiles"), linkKeys: of("link_keys"), linkWeights: of("link_weights"), rows: of("rows"), exact: page.exact }, nKeys);
 }
