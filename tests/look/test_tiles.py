@@ -1,6 +1,5 @@
 """Long attention in pieces, against the whole of it."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -49,14 +48,14 @@ def test_a_short_text_is_whole() -> None:
 
 
 def test_no_more_than_a_few_rows_of_one_head_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    one, asked = recorded(1000, 700), list[Any]()
+    one, asked, weights = recorded(1000, 700), list[Any](), RecordedAttention.weights
 
-    def watched(heads: Any = None, rows: Any = None) -> torch.Tensor:
+    def watched(self: RecordedAttention, heads: Any = None, rows: Any = None) -> torch.Tensor:
         asked.append((heads, len(rows)))
-        return RecordedAttention.weights(one, heads, rows)
+        return weights(self, heads, rows)
 
-    watching = SimpleNamespace(q=one.q, k=one.k, weights=watched)
-    tiles.weights_for_page("w", [watching])  # type: ignore[list-item]
+    monkeypatch.setattr(RecordedAttention, "weights", watched)
+    tiles.weights_for_page("w", [one])
     assert all(len(heads) == 1 and rows <= tiles.ROWS_AT_A_TIME for heads, rows in asked)
     assert sum(rows for _, rows in asked) == 2 * 1000
 

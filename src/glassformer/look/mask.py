@@ -24,8 +24,11 @@ TOKENS_AT_A_TIME = 8192
 
 
 def mask_view(run: Run, text: str, rows: Sequence[int] = ()) -> View:
-    """The view of a text with blanks; of a long one with every weight of the queries in `rows`. Raises UsageError for a text without one, for a model that fills none, and for
-    one whose attention cannot be recorded."""
+    """The view of a text with blanks; of a long one with every weight of the queries in `rows`.
+
+    Raises UsageError for a text without a blank, for a model that fills none, and for one whose attention cannot be
+    recorded.
+    """
     run.fill(text)  # whatever is wrong with the text is said here
     prompt = run.objective.prompt_for("fill", text)
     objective = run.objective.of(prompt.example)
