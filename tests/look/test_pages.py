@@ -92,7 +92,7 @@ def steps_of(tokens: list[str]) -> View:
 
 
 def heads_of(tokens: list[str]) -> View:
-    fact = {"pattern": "next", "score": 0.5, "entropy": 1.0, "entropy_share": 0.5, "distance": None}
+    fact = {"pattern": "next", "score": 0.5, "uniform": 0.1, "entropy_share": 0.5, "distance": None}
     data = {
         "subtitle": tokens[-1],
         "tokens": tokens,

@@ -263,7 +263,7 @@ def heads(
     trained = load(run)
     asked = list(texts or []) + ([] if file is None else texts_in(file))
     seen = list(view.seen_of(trained, asked, kind, number))
-    give(view_of(trained, seen[0], view.facts(seen), sort), output, as_json)
+    give(view_of(seen[0], view.facts(seen), sort, trained.path.name), output, as_json)
 
 
 @look.command()

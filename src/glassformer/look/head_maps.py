@@ -8,9 +8,8 @@ from jaxtyping import Int
 from matplotlib.figure import Figure
 
 from glassformer.look.figures import COLOURS, DPI, GLASS, fitted, new_figure, styled
-from glassformer.look.heads import HeadFacts, Seen, Sort, ordered, per_head, rows
+from glassformer.look.heads import HeadFacts, Seen, Sort, Weights, facts, ordered, per_head, rows, seen
 from glassformer.look.page import View
-from glassformer.predict import Run
 
 ORDERS: dict[Sort, str] = {
     "layer": "by layer",
@@ -21,12 +20,12 @@ ORDERS: dict[Sort, str] = {
 }
 
 
-def view_of(run: Run, text: Seen, found: HeadFacts, by: Sort) -> View:
+def view_of(text: Seen, found: HeadFacts, by: Sort = "layer", subtitle: str = "") -> View:
     """All heads as a view: the maps of one text, and the facts of all."""
     layers, heads = text.weights.shape[:2]
     order = ordered(found, by)
     data = {
-        "subtitle": f"{run.path.name}: {layers} layers × {heads} heads",
+        "subtitle": f"{subtitle}{': ' if subtitle else ''}{layers} layers × {heads} heads",
         "tokens": text.queries,
         "keys": None if text.queries == text.keys else text.keys,
         "layers": [f"Layer {n}" for n in range(layers)],
@@ -39,6 +38,14 @@ def view_of(run: Run, text: Seen, found: HeadFacts, by: Sort) -> View:
     return View(
         "heads", title, data, arrays, lambda: head_maps(text, found, order, by), found._asdict(), rows(found, order)
     )
+
+
+def view_of_arrays(
+    weights: Weights, tokens: list[str], keys: list[str] | None = None, *, causal: bool = False, by: Sort = "layer"
+) -> View:
+    """The view of anybody's attention weights: those of any other model too. The arguments are those of `describe`."""
+    text = seen(weights, tokens, keys, causal=causal)
+    return view_of(text, facts([text]), by)
 
 
 def in_words(found: HeadFacts, layer: int, head: int) -> tuple[str, str]:

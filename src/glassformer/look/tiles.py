@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from glassformer.errors import UsageError
 from glassformer.record import RecordedAttention
@@ -56,7 +56,7 @@ def weights_for_page(
 
 def tiled(
     recorded: RecordedAttention, head: int, queries: Sequence[int]
-) -> tuple[Float[np.ndarray, "tiles tiles"], np.ndarray, Float[np.ndarray, "Q links"]]:
+) -> tuple[Float[np.ndarray, "rows columns"], Int[np.ndarray, "Q links"], Float[np.ndarray, "Q links"]]:
     """The tiles of one head, and for each query its strongest keys and their weights."""
     keys = recorded.k.shape[2]
     n_rows, n_columns = min(TILES, len(queries)), min(TILES, keys)

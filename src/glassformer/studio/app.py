@@ -357,4 +357,4 @@ def view_of(run: Run, asked: Look) -> View:
 def heads_of(run: Run, text: str) -> View:
     """All heads on one text."""
     seen = list(seen_of(run, [text]))
-    return heads_page(run, seen[0], facts(seen), "layer")
+    return heads_page(seen[0], facts(seen), subtitle=run.path.name)

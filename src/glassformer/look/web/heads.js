@@ -3,9 +3,10 @@
 VIEWS.heads = (page, main) => {
   const { tokens, keys, layers, facts, similar } = page;
   const described = (l, h) => {
-    const { pattern, score, entropy, distance } = facts[l][h];
-    return el("span", { className: "facts" }, el("b", {}, pattern), ` ${score.toFixed(2)}`, el("br"),
-      `entropy ${percent(entropy)}`, el("br"), distance === null ? "" : `distance ${distance.toFixed(1)}`);
+    const { pattern, score, uniform, entropy_share, distance } = facts[l][h];
+    return el("span", { className: "facts" }, el("b", {}, pattern),
+      score === null ? "" : ` ${score.toFixed(2)} (uniform ${uniform.toFixed(2)})`, el("br"),
+      `entropy ${percent(entropy_share)}`, el("br"), distance === null ? "" : `distance ${distance.toFixed(1)}`);
   };
   const view = new AttentionView({ ...page, keys: keys ?? null, blanks: page.blanks ?? [],
     weights: weightsOf(page, "weights", (keys ?? tokens).length), extra: described });
@@ -13,9 +14,9 @@ VIEWS.heads = (page, main) => {
   const by = (of) => [...all].sort((a, b) => of(facts[b[0]][b[1]]) - of(facts[a[0]][a[1]]));
   const orders = {
     layer: () => view.inLayers(),
-    entropy: () => view.inOrder(by((f) => -f.entropy)),
+    entropy: () => view.inOrder(by((f) => -f.entropy_share)),
     distance: () => view.inOrder(by((f) => f.distance ?? 0)),
-    pattern: () => view.inOrder([...by((f) => f.score)].sort((a, b) => facts[a[0]][a[1]].pattern.localeCompare(facts[b[0]][b[1]].pattern))),
+    pattern: () => view.inOrder([...by((f) => f.score ?? 0)].sort((a, b) => facts[a[0]][a[1]].pattern.localeCompare(facts[b[0]][b[1]].pattern))),
     similarity: () => view.inOrder(similar),
   };
   const names = { layer: "layer", entropy: "entropy, sharp first", distance: "distance, far first", pattern: "pattern", similarity: "similarity" };
@@ -32,7 +33,7 @@ VIEWS.heads = (page, main) => {
     view.readout,
     el("h2", {}, "All heads"),
     choose,
-    el("p", { className: "note" }, "Below each map: the pattern that fits best and its score from 0 to 1; the entropy of its weights as a share of the largest possible; how far away it looks."),
+    el("p", { className: "note" }, "Below each map: the pattern that fits best, its score from 0 to 1, and that of a head that looks at all tokens alike; the entropy of its weights as a share of the largest possible; how far away it looks."),
     view.grid,
     view.large,
     el("p", { className: "note" }, page.precision));
