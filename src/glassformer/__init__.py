@@ -27,10 +27,12 @@ _HOMES = {
     "UsageError": "glassformer.errors",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__", "views", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "views":
+        return importlib.import_module("glassformer.look.views")
     if name not in _HOMES:
         raise AttributeError(f"module 'glassformer' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

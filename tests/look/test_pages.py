@@ -160,7 +160,9 @@ def dependencies_of(tokens: list[str]) -> View:
         | {"baseline_accuracy": 0.2, "offset": 1, "occurrences": 3}
         for token in tokens
     ]
-    return View("dependencies", tokens[0], {"subtitle": tokens[-1], "best": rows, "every": rows}, {}, Figure)
+    return View(
+        "dependencies", tokens[0], {"subtitle": tokens[-1], "left_out": "", "best": rows, "every": rows}, {}, Figure
+    )
 
 
 HOSTILE_VIEWS = {

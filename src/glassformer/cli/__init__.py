@@ -311,19 +311,17 @@ def ablate(
     \b
     glassformer ablate runs/mlm-demo --parts heads --output heads.png
     """
-    from glassformer.ablation import chosen_parts
-    from glassformer.look import worth
+    from glassformer.look import views
     from glassformer.predict import load
 
     possible(output)
-    trained = load(run)
 
     def say(done: int, of: int) -> None:
         end = "\r" if sys.stderr.isatty() and done < of else "\n"
         print(f"{done} of {of} parts", end=end, file=sys.stderr, flush=True)
 
-    found = worth.ablate(trained, chosen_parts(trained.model, parts), units, seeds, say)
-    give(worth.view_of(trained, found), output, as_json, worth.in_words(found))
+    view = views.ablation(load(run), parts, units, seeds, say)
+    give(view, output, as_json, view.data["in_words"])
 
 
 @app.command()

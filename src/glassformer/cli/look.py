@@ -76,11 +76,11 @@ def mask(
     \b
     glassformer look mask runs/mlm-demo "Mars is called the [MASK] planet" --output mars.html
     """
-    from glassformer.look.mask import mask_view
+    from glassformer.look import views
     from glassformer.predict import load
 
     possible(output)
-    give(mask_view(load(run), text, numbers_in(rows)), output, as_json)
+    give(views.mask(load(run), text, numbers_in(rows)), output, as_json)
 
 
 @look.command()
@@ -98,11 +98,11 @@ def generation(
     \b
     glassformer look generation runs/seq2seq-demo "I love dogs" --output dogs.html
     """
-    from glassformer.look.generation import generation_view
+    from glassformer.look import views
     from glassformer.predict import load
 
     possible(output)
-    give(generation_view(load(run), text, target, max_tokens=max_tokens, beam=beam), output, as_json)
+    give(views.generation(load(run), text, target, max_tokens=max_tokens, beam=beam), output, as_json)
 
 
 @look.command()
@@ -122,11 +122,11 @@ def steps(
     \b
     glassformer look steps runs/mlm-demo "Mars is called the red planet" --layer 1 --token red --output red.html
     """
-    from glassformer.look.steps import steps_view
+    from glassformer.look import views
     from glassformer.predict import load
 
     possible(output)
-    give(steps_view(load(run), text, layer, head, token), output, as_json)
+    give(views.steps(load(run), text, layer, head, token), output, as_json)
 
 
 @look.command()
@@ -137,21 +137,21 @@ def shapes(
     as_json: AsJson = False,
 ) -> None:
     """Every part of a model: the shape of what comes out, its parameters, its arithmetic."""
-    from glassformer.look.shapes import shapes_view
+    from glassformer.look import views
     from glassformer.predict import load
 
     possible(output)
-    give(shapes_view(load(run), text), output, as_json)
+    give(views.shapes(load(run), text), output, as_json)
 
 
 @look.command()
 def positions(run: RunPath, output: Output = None, as_json: AsJson = False) -> None:
     """How a model tells places apart: vectors, turns, or numbers that are added to the scores."""
-    from glassformer.look.standing import positions_view
+    from glassformer.look import views
     from glassformer.predict import load
 
     possible(output)
-    give(positions_view(load(run)), output, as_json)
+    give(views.positions(load(run)), output, as_json)
 
 
 @look.command()
@@ -162,21 +162,21 @@ def masks(
     as_json: AsJson = False,
 ) -> None:
     """Who may see whom when a model reads these texts: padding, order, borders of texts."""
-    from glassformer.look.standing import masks_view
+    from glassformer.look import views
     from glassformer.predict import load
 
     possible(output)
-    give(masks_view(load(run), texts), output, as_json)
+    give(views.masks(load(run), texts), output, as_json)
 
 
 @look.command()
 def schedule(run: RunPath, output: Output = None, as_json: AsJson = False) -> None:
     """The learning rate over the steps of a run."""
-    from glassformer.look.standing import schedule_view
+    from glassformer.look import views
     from glassformer.predict import load
 
     possible(output)
-    give(schedule_view(load(run)), output, as_json)
+    give(views.schedule(load(run)), output, as_json)
 
 
 @look.command()
@@ -195,16 +195,16 @@ def honest(
     \b
     glassformer look honest runs/mlm-demo "Mars is called the [MASK] planet" --output honest.png
     """
-    from glassformer.look import honest as views
+    from glassformer.look import views
     from glassformer.predict import load
 
     possible(output)
-    trained = load(run)
-    found = views.views(trained, text, blank - 1)
-    give(views.view_of(trained, found), output, as_json)
+    view = views.mattered(load(run), text, blank - 1)
+    give(view, output, as_json)
     if output is None and not as_json:
-        print(printable(f"{found.candidate.token} {percent(found.candidate.probability)}, asked at {found.position}"))
-        for warning in found.warnings:
+        candidate, position = view.data["candidate"], view.data["position"]
+        print(printable(f"{candidate.token} {percent(candidate.probability)}, asked at {position}"))
+        for warning in view.data["warnings"]:
             print(printable(warning))
 
 
@@ -221,12 +221,11 @@ def layers(
     \b
     glassformer look layers runs/mlm-demo "Mars is called the [MASK] planet" --output layers.png
     """
-    from glassformer.look import lens
+    from glassformer.look import views
     from glassformer.predict import load
 
     possible(output)
-    trained = load(run)
-    give(lens.view_of(trained, lens.layerwise(trained, text, top)), output, as_json)
+    give(views.layers(load(run), text, top), output, as_json)
 
 
 @look.command()
@@ -255,15 +254,12 @@ def heads(
     \b
     glassformer look heads runs/mlm-demo --sort pattern --output heads.png
     """
-    from glassformer.look import heads as view
-    from glassformer.look.head_maps import view_of
+    from glassformer.look import views
     from glassformer.predict import load
 
     possible(output)
-    trained = load(run)
     asked = list(texts or []) + ([] if file is None else texts_in(file))
-    seen = list(view.seen_of(trained, asked, kind, number))
-    give(view_of(seen[0], view.facts(seen), sort, trained.path.name), output, as_json)
+    give(views.heads_of(load(run), asked, kind, number, sort), output, as_json)
 
 
 @look.command()
@@ -284,19 +280,14 @@ def dependencies(
     \b
     glassformer look dependencies runs/my treebank.conllu --relation nsubj
     """
-    from itertools import islice
-
-    from glassformer.look import dependencies as view
+    from glassformer.look import views
     from glassformer.predict import load
 
     possible(output)
-    trained = load(run)
-    found = view.dependencies(trained, islice(view.read_conllu(file), limit))
-    found = found._replace(scores=view.frequent(found, least, relation))
-    give(view.view_of(trained, found), output, as_json, view.rows(found.scores))
-    if found.unread or found.unknown:
-        left = f"{found.unread} of {found.sentences} sentences cannot be read, "
-        print(f"note: {left}{found.unknown:,} relations have an unknown word", file=sys.stderr)
+    view = views.syntax(load(run), file, limit, relation, least)
+    give(view, output, as_json, view.data["best"])
+    if view.data["left_out"]:
+        print(f"note: {view.data['left_out']}", file=sys.stderr)
 
 
 @look.command()
@@ -319,7 +310,7 @@ def pronoun(
     \b
     glassformer look pronoun runs/my "The cat sat on the mat because it was tired" --word it --candidates cat mat
     """
-    from glassformer.look import pronoun as view
+    from glassformer.look import views
     from glassformer.predict import load
 
     possible(output)
@@ -327,11 +318,7 @@ def pronoun(
     unknown = trained.unknown_words(text)
     if unknown:
         print(printable(f"not in the vocabulary, read as unknown: {', '.join(unknown)}"), file=sys.stderr)
-    give(
-        view.view_of(trained, view.pronoun(trained, text, word, [*(candidates or []), *(more or [])], nth)),
-        output,
-        as_json,
-    )
+    give(views.pronoun(trained, text, word, [*(candidates or []), *(more or [])], nth), output, as_json)
 
 
 @look.command("word")
@@ -353,12 +340,11 @@ def word_in_two_texts(
     \b
     glassformer look word runs/my bank "We sat on the river bank" "The bank lends money" --output bank.png
     """
-    from glassformer.look import apart as view
+    from glassformer.look import views
     from glassformer.predict import load
 
     possible(output)
-    trained = load(run)
-    give(view.view_of(trained, view.apart(trained, word, text_a, text_b, nth or (None, None))), output, as_json)
+    give(views.word(load(run), word, text_a, text_b, nth or (None, None)), output, as_json)
 
 
 @look.command()
@@ -384,12 +370,10 @@ def film(
     glassformer look film runs/mlm-demo --output film.html
     glassformer look film runs/mlm-demo --layer 1 --head 2 --output head.png
     """
-    from glassformer.look.film import film_of
-    from glassformer.look.film_figures import view_of
+    from glassformer.look import views
     from glassformer.predict import load
 
     possible(output)
     if (layer is None) != (head is None):
         raise UsageError("one head is named by --layer and --head", "give both, or none")
-    trained = load(run)
-    give(view_of(trained, film_of(trained), probe - 1, kind, layer, head, place - 1), output, as_json)
+    give(views.learning(load(run), probe - 1, kind, layer, head, place - 1), output, as_json)

@@ -311,13 +311,10 @@ def all_rows(scores: Iterable[Scores]) -> list[dict[str, Any]]:
 
 def view_of(run: Run, found: Dependencies) -> View:
     """The same as a view."""
-    unread = f"{found.unread} of {found.sentences} sentences could not be read"
+    unread = f"{found.unread} of {found.sentences} sentences cannot be read"
+    left_out = f"{unread}, {found.unknown:,} relations have an unknown word" if found.unread or found.unknown else ""
     every = all_rows(found.scores)
-    data = {
-        "subtitle": f"{run.path.name}: {unread}, {found.unknown:,} relations have an unknown word",
-        "best": rows(found.scores),
-        "every": every,
-    }
+    data = {"subtitle": run.path.name, "left_out": left_out, "best": rows(found.scores), "every": every}
     return View("dependencies", "Heads and syntax", data, {}, lambda: figure(found.scores), found._asdict(), every)
 
 

@@ -51,6 +51,18 @@ class View(NamedTuple):
         """What is written as .json, and as .npz where `exact` does not say."""
         return {"title": self.title, **self.data, **self.arrays} if self.found is None else self.found
 
+    def save(self, output: str | Path) -> Path:
+        """Write it in the form that the name asks for. Raises what `write` raises."""
+        write(self, Path(output))
+        return Path(output)
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the page, shut up in a frame of its own."""
+        source = html.escape(page(self))
+        return (
+            f'<iframe sandbox="allow-scripts" srcdoc="{source}" style="width: 100%; height: 40rem; border: 0"></iframe>'
+        )
+
 
 def packed(array: np.ndarray) -> dict[str, Any]:
     """Numbers from 0 upwards as one byte each, compressed: the nearest of 256 even steps up to the largest, or to 1.

@@ -181,5 +181,5 @@ def view_of(run: Run, found: Ablation) -> View:
     ]
     whole = ", ".join(f"{metric} {value:.4f}" for metric, value in found.whole.items())
     subtitle = f"{run.path.name}: {whole} whole; intervals: 95% of {RESAMPLES} resamplings of {found.units} units"
-    data = {"subtitle": subtitle, "metrics": list(found.whole), **record}
+    data = {"subtitle": subtitle, "metrics": list(found.whole), "in_words": in_words(found), **record}
     return View("ablation", "What each part is worth", data, {}, lambda: picture(found), record, rows)

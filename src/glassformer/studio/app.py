@@ -18,21 +18,13 @@ from starlette.exceptions import HTTPException
 from glassformer import __version__
 from glassformer.ablation import part_in
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.look.generation import generation_view
-from glassformer.look.head_maps import view_of as heads_page
-from glassformer.look.heads import facts, seen_of
-from glassformer.look.honest import view_of as honest_page
-from glassformer.look.honest import views as honest
-from glassformer.look.lens import layerwise
-from glassformer.look.lens import view_of as layers_page
-from glassformer.look.mask import answers_without, mask_view
+from glassformer.look import views
+from glassformer.look.mask import answers_without
 from glassformer.look.page import View, content, plain, web_file
-from glassformer.look.shapes import shapes_view
-from glassformer.look.standing import masks_view, positions_view, schedule_view
-from glassformer.look.steps import steps_view
 from glassformer.predict import Run, load
 from glassformer.stopping import Stopped, stoppable
 from glassformer.studio.guard import Guard
+from glassformer.training.probes import probe_steps
 
 SECONDS = 60.0
 """How long one request may work."""
@@ -93,7 +85,8 @@ class Look(Asked):
     """One of the views."""
 
     view: Literal[
-        "mask", "generation", "steps", "heads", "honest", "layers", "shapes", "positions", "masks", "schedule"
+        *("mask", "generation", "steps", "heads", "honest", "layers", "shapes", "positions", "masks", "schedule"),
+        *("film", "pronoun"),
     ]
     target: str | None = Field(None, max_length=TEXT)
     max_tokens: int = Field(64, ge=1, le=1024)
@@ -102,6 +95,7 @@ class Look(Asked):
     head: int = Field(0, ge=0)
     token: str | None = Field(None, max_length=500)
     blank: int = Field(0, ge=0)
+    word: str = Field("it", max_length=500)
 
 
 class Refused(BaseModel):
@@ -266,7 +260,10 @@ def studio(folders: list[Path], worker: Worker | None = None, hosts: frozenset[s
     return Guard(app) if hosts is None else Guard(app, hosts)
 
 
-PAGES = ("page", "charts", "attention", "mask", "generation", "steps", "heads", "honest", "layers", "shapes", "panels")
+PAGES = (
+    *("page", "charts", "attention", "mask", "generation", "steps", "heads", "honest", "layers", "shapes", "panels"),
+    *("film", "pronoun"),
+)
 
 
 def studio_file(name: str) -> str:
@@ -312,6 +309,7 @@ def describe(name: str, run: Run) -> dict[str, Any]:
         "max_length": config.max_length,
         "fills": run.objective.fills,
         "generates": run.objective.generates and not run.objective.any_order,
+        "film": bool(probe_steps(run.directory)),
     }
 
 
@@ -338,23 +336,19 @@ def attention_of(run: Run, asked: Attend) -> dict[str, Any]:
 
 def view_of(run: Run, asked: Look) -> View:
     """The view that was asked for."""
-    text = asked.text
+    text, lines = asked.text, [line for line in asked.text.splitlines() if line.strip()]
     makers: dict[str, Callable[[], View]] = {
-        "mask": lambda: mask_view(run, text),
-        "generation": lambda: generation_view(run, text, asked.target, max_tokens=asked.max_tokens, beam=asked.beam),
-        "steps": lambda: steps_view(run, text, asked.layer, asked.head, asked.token),
-        "heads": lambda: heads_of(run, text),
-        "honest": lambda: honest_page(run, honest(run, text, asked.blank)),
-        "layers": lambda: layers_page(run, layerwise(run, text)),
-        "shapes": lambda: shapes_view(run, text),
-        "positions": lambda: positions_view(run),
-        "masks": lambda: masks_view(run, [line for line in text.splitlines() if line.strip()] or [text]),
-        "schedule": lambda: schedule_view(run),
+        "mask": lambda: views.mask(run, text),
+        "generation": lambda: views.generation(run, text, asked.target, max_tokens=asked.max_tokens, beam=asked.beam),
+        "steps": lambda: views.steps(run, text, asked.layer, asked.head, asked.token),
+        "heads": lambda: views.heads_of(run, [text]),
+        "honest": lambda: views.mattered(run, text, asked.blank),
+        "layers": lambda: views.layers(run, text),
+        "shapes": lambda: views.shapes(run, text),
+        "positions": lambda: views.positions(run),
+        "masks": lambda: views.masks(run, lines or [text]),
+        "schedule": lambda: views.schedule(run),
+        "film": lambda: views.learning(run),
+        "pronoun": lambda: views.pronoun(run, text, asked.word),
     }
     return makers[asked.view]()
-
-
-def heads_of(run: Run, text: str) -> View:
-    """All heads on one text."""
-    seen = list(seen_of(run, [text]))
-    return heads_page(seen[0], facts(seen), subtitle=run.path.name)

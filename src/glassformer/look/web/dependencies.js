@@ -16,6 +16,7 @@ VIEWS.dependencies = (page, main) => {
   fill(main,
     el("h1", {}, page.title),
     el("p", { className: "note" }, page.subtitle),
+    page.left_out && el("p", { className: "note" }, page.left_out),
     sortable([
       { name: "relation", value: (row) => row.relation, shown: (row) => el("button", { type: "button", onclick: () => open(row) }, row.relation) },
       { name: "direction", value: (row) => row.direction },

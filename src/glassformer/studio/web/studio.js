@@ -6,9 +6,9 @@
   const [runMenu, besideMenu, text, words, viewMenu, more, columns, link] =
     ["run", "beside", "text", "words", "views", "more", "columns", "link"].map(byId);
   const NAMES = { mask: "Blanks", generation: "Generation", heads: "Heads", honest: "What mattered", layers: "Layer by layer",
-    steps: "Step by step", masks: "Masks", shapes: "Shapes", positions: "Positions", schedule: "Learning rate" };
-  const WITHOUT_TEXT = ["positions", "schedule"];
-  const state = { run: "", beside: "", view: "", text: "", layer: 0, head: 0, token: "" };
+    steps: "Step by step", masks: "Masks", shapes: "Shapes", positions: "Positions", schedule: "Learning rate", film: "Film", pronoun: "Reference" };
+  const WITHOUT_TEXT = ["positions", "schedule", "film"];
+  const state = { run: "", beside: "", view: "", text: "", layer: 0, head: 0, token: "", word: "" };
   let asking = null; // the request under way, which the next one ends
 
   /** Ask the API. Errors come as { error, mend }. */
@@ -37,7 +37,7 @@
   fill(runMenu, runs.map((run) => el("option", { value: run.name }, `${run.name} (${run.objective})`)));
   fill(besideMenu, el("option", { value: "" }, "nothing"), runs.map((run) => el("option", { value: run.name }, `${run.name} (${run.objective})`)));
 
-  const possible = (run) => Object.keys(NAMES).filter((view) => (view !== "mask" || run.fills) && (view !== "generation" || run.generates));
+  const possible = (run) => Object.keys(NAMES).filter((view) => (view !== "mask" || run.fills) && (view !== "generation" || run.generates) && (view !== "film" || run.film));
   const example = (run) => (run.fills ? "Mars is called the [MASK] planet" : "I love dogs");
 
   function failure({ error, mend }) {
@@ -91,8 +91,10 @@
     const number = (key, name, most) => el("label", {}, name, el("input", { type: "number", min: 0, max: most, value: state[key],
       onchange: (event) => { state[key] = Number(event.target.value) || 0; look(); } }));
     const layers = Math.max(...Object.values(run.layers)) - 1;
-    fill(more, state.view === "steps" && [number("layer", "layer", layers), number("head", "head", run.heads - 1),
-      el("label", {}, "token", el("input", { type: "text", value: state.token, onchange: (event) => { state.token = event.target.value; look(); } }))]);
+    const written_ = (key, usual) => el("label", {}, key, el("input", { type: "text", value: state[key], placeholder: usual,
+      onchange: (event) => { state[key] = event.target.value; look(); } }));
+    fill(more, state.view === "steps" && [number("layer", "layer", layers), number("head", "head", run.heads - 1), written_("token", "the blank")],
+      state.view === "pronoun" && written_("word", "it"));
   }
 
   async function look() {
@@ -116,6 +118,7 @@
 
   async function one(name, main, signal) {
     const asked = { run: name, text: state.text, view: state.view };
+    if (state.view === "pronoun") asked.word = state.word || "it";
     if (state.view === "steps") Object.assign(asked, { layer: state.layer, head: state.head, token: state.token || null });
     try {
       const page = await ask("/api/view", asked, signal);
