@@ -85,8 +85,18 @@ class Look(Asked):
     """One of the views."""
 
     view: Literal[
-        *("mask", "generation", "steps", "heads", "honest", "layers", "shapes", "positions", "masks", "schedule"),
-        *("film", "pronoun"),
+        "mask",
+        "generation",
+        "steps",
+        "heads",
+        "honest",
+        "layers",
+        "shapes",
+        "positions",
+        "masks",
+        "schedule",
+        "film",
+        "pronoun",
     ]
     target: str | None = Field(None, max_length=TEXT)
     max_tokens: int = Field(64, ge=1, le=1024)
