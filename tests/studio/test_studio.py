@@ -20,7 +20,7 @@ from glassformer.stopping import Stopped, go_on, stoppable
 from glassformer.studio import app as studio_app
 from glassformer.studio.app import Worker, studio
 from glassformer.studio.guard import LARGEST_BODY
-from glassformer.studio.serve import _bound
+from glassformer.studio.serve import _bound, names_of
 
 
 @pytest.fixture(scope="module")
@@ -317,3 +317,10 @@ def test_bad_input(tmp_path: Path) -> None:
     with _bound("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         assert f"port {port}" in refused("studio", run_folder(), "--port", str(port), "--no-open")
+
+
+def test_the_names_that_a_page_answers_to() -> None:
+    assert names_of("127.0.0.1") == {"127.0.0.1", "localhost", "::1"}
+    assert "192.0.2.7" in names_of("192.0.2.7")
+    assert names_of("0.0.0.0") > names_of("127.0.0.1")
+    assert "evil.example" not in names_of("0.0.0.0")

@@ -5,6 +5,7 @@ import threading
 import webbrowser
 from pathlib import Path
 
+import psutil
 import uvicorn
 
 from glassformer.errors import UsageError
@@ -19,8 +20,7 @@ def serve(folders: list[Path], host: str = HOST, port: int = 0, open_browser: bo
 
     Raises UsageError for a port that is taken, GlassformerError for a folder that is no run.
     """
-    hosts = LOCAL | {host}
-    app = studio(folders, hosts=hosts)
+    app = studio(folders, hosts=names_of(host))
     with _bound(host, port) as bound:
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{bound.getsockname()[1]}/"
@@ -31,6 +31,15 @@ def serve(folders: list[Path], host: str = HOST, port: int = 0, open_browser: bo
         if open_browser:
             threading.Timer(0.5, webbrowser.open, [address]).start()
         server.run(sockets=[bound])
+
+
+def names_of(host: str) -> frozenset[str]:
+    """By which names a page may be asked for that listens there; of 0.0.0.0 and ::, every address of this machine."""
+    names = LOCAL | {host.lower()}
+    if host in ("0.0.0.0", "::"):
+        addresses = (each.address.partition("%")[0] for found in psutil.net_if_addrs().values() for each in found)
+        names |= {socket.gethostname().lower(), *addresses}
+    return frozenset(names)
 
 
 def _bound(host: str, port: int) -> socket.socket:
