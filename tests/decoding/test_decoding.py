@@ -206,6 +206,13 @@ def test_the_rules_of_sampling_keep_what_they_should():
     assert math.exp(-1) > 0.3 > math.exp(-2)
 
 
+@pytest.mark.parametrize("setting", [{"top_p": 5e-324}, {"temperature": 1e-320}, {"min_p": 1.0}])
+def test_the_smallest_choice_is_the_likeliest_token(setting):
+    config = DecodingConfig(sample=True, **setting)
+    drawn = choose(LOGITS, config, torch.Generator().manual_seed(1))
+    assert drawn.tolist() == LOGITS.argmax(-1).tolist()
+
+
 def test_repeated_tokens_lose():
     """A positive score is divided, a negative one multiplied; others stay, and other rows too."""
     changed = repeated_less(LOGITS, [[0, 3, 0], []], 2.0)

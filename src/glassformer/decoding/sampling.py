@@ -77,7 +77,9 @@ def choose(logits: Float[Tensor, "N V"], config: DecodingConfig, draw: torch.Gen
     """The likeliest token of each row, or one drawn."""
     if not config.sample:
         return logits.argmax(-1)
-    kept = min_p(top_p(top_k(logits / config.temperature, config.top_k), config.top_p), config.min_p)
+    temperature = max(config.temperature, torch.finfo(logits.dtype).tiny)  # a smaller one would be 0 in this precision
+    scaled = (logits - logits.amax(-1, keepdim=True)) / temperature  # the largest is 0: nothing overflows
+    kept = min_p(top_p(top_k(scaled, config.top_k), config.top_p), config.min_p)
     return torch.multinomial(kept.softmax(-1), 1, generator=draw)[:, 0]
 
 
@@ -95,7 +97,9 @@ def top_p(logits: Float[Tensor, "N V"], p: float) -> Float[Tensor, "N V"]:
     ordered, order = logits.sort(-1, descending=True)
     probabilities = ordered.softmax(-1)
     before = probabilities.cumsum(-1) - probabilities
-    dropped = (before >= p).scatter(1, order, before >= p)
+    beyond = before >= p
+    beyond[:, 0] = False  # a p that is 0 in this precision
+    dropped = beyond.scatter(1, order, beyond)
     return logits.masked_fill(dropped, float("-inf"))
 
 

@@ -43,14 +43,14 @@ def names_of(host: str) -> frozenset[str]:
 
 
 def _bound(host: str, port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        bound = socket.socket(family)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
         bound.listen(128)
-        return bound
     except OSError as error:
+        bound.close()
         raise UsageError(
             f"cannot listen on {host} port {port}: {error.strerror or error}", "without --port a free one is taken"
         ) from None
+    return bound
