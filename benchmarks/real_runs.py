@@ -49,6 +49,8 @@ class Case:
     changes: Callable[[Path, Path], list[str]]
     report: Callable[[Run], tuple[dict[str, Any], str]]
     """Numbers, and a page of samples."""
+    source: str = ""
+    """Whose texts the samples quote."""
 
 
 def wikitext(data: Path, made: Path) -> list[str]:
@@ -243,6 +245,10 @@ def translation(source: str, answer: str, target: str, score: float) -> list[str
     ]
 
 
+WIKIPEDIA = "The texts are excerpts of Wikipedia (WikiText-2, CC BY-SA 4.0)."
+MULTI30K = "The sources and references are from Multi30k (test_2016_flickr), for research and teaching."
+
+
 def input_txt(data: Path, made: Path) -> list[str]:
     """Tiny Shakespeare."""
     return [f"data.train={data}/tinyshakespeare/input.txt"]
@@ -252,10 +258,10 @@ CASES = {
     "shakespeare-quick": Case("clm-shakespeare-quick", input_txt, of_characters),
     "shakespeare": Case("clm-shakespeare", input_txt, of_characters),
     "wikitext2-causal": Case("clm-wikitext2-word", wikitext_as_one, of_words),
-    "multi30k": Case("seq2seq-multi30k", multi30k, of_translation),
-    "wikitext2-permutation": Case("plm-wikitext2", wikitext, of_pretraining),
-    "wikitext2-denoising": Case("denoise-wikitext2", wikitext, of_pretraining),
-    "wikitext2-spans": Case("span-wikitext2", wikitext, of_pretraining),
+    "multi30k": Case("seq2seq-multi30k", multi30k, of_translation, MULTI30K),
+    "wikitext2-permutation": Case("plm-wikitext2", wikitext, of_pretraining, WIKIPEDIA),
+    "wikitext2-denoising": Case("denoise-wikitext2", wikitext, of_pretraining, WIKIPEDIA),
+    "wikitext2-spans": Case("span-wikitext2", wikitext, of_pretraining, WIKIPEDIA),
 }
 
 
@@ -302,7 +308,10 @@ def main() -> None:
             **numbers,
         }
         write_text_durably(FILE, json.dumps(stored() | {name: record}, indent=1) + "\n")
-        write_text_durably(RESULTS / f"{name}-samples.md", f"# {name}\n\n{page}\n")
+        write_text_durably(
+            RESULTS / f"{name}-samples.md",
+            f"# {name}\n\n{case.source}\n\n{page}\n" if case.source else f"# {name}\n\n{page}\n",
+        )
         print(json.dumps({key: value for key, value in record.items() if key != "machine"}, indent=1), flush=True)
 
 
