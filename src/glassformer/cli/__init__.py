@@ -594,7 +594,9 @@ def studio(
     ),
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="open the page in a browser")] = True,
 ) -> None:
-    """Start a local page on which you look inside runs: type, mask words, switch heads off, compare.
+    """Look inside runs on a local page.
+
+    Type, mask words by a click, switch heads off, compare two runs. It listens on this machine only.
 
     \b
     glassformer studio runs/mlm-demo runs/seq2seq-demo
