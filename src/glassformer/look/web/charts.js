@@ -35,7 +35,7 @@ const SERIES = ["#0072b2", "#e69f00", "#00815e", "#c25e00", "#56b4e9", "#8a5fbf"
 /** Lines over x. `series` is [{name, values}], null where there is nothing; `marked` an x with a rule; `log` for the
  * vertical axis; `pointed(index)` hears of the mouse. */
 function lines({ x, series, xName = "step", yName = "", log = false, marked = null, pointed = () => {} }) {
-  const [width, height, left, bottom, top, right] = [640, 260, 56, 34, 10, 12];
+  const [width, height, left, bottom, top, right] = [640, 260, 56, 34, 10, 24];
   const every = series.flatMap((one) => one.values).filter((v) => v !== null && Number.isFinite(v) && (!log || v > 0));
   const scaled = log ? Math.log10 : (v) => v;
   let [low, high] = [Math.min(...every.map(scaled)), Math.max(...every.map(scaled))];
