@@ -313,6 +313,16 @@ def test_what_was_written_is_what_generation_writes_step_by_step() -> None:
     assert (own[..., np.triu_indices(own.shape[-1], 1)[0], np.triu_indices(own.shape[-1], 1)[1]] == 0).all()
 
 
+def test_the_picture_of_generation_is_what_it_says() -> None:
+    view = generation_view(load(generator_folder()), "Mars is", "called the red planet")
+    figure = view.draw()
+    [drawn] = [image.get_array() for axes in figure.axes for image in axes.images if image.get_array().shape[0] > 1]
+    rows = [step["reads"] for step in view.data["steps"]]
+    np.testing.assert_allclose(drawn, view.arrays["own"][-1][:, rows].mean(0), atol=1e-6)
+    words = [text.get_text() for text in figure.texts]
+    assert any(f"Layer {len(view.arrays['own']) - 1}" in text for text in words), words
+
+
 def test_steps_add_up() -> None:
     view = steps_view(load(run_folder()), TEXT, layer=1, head=1)
     steps = {step["name"]: np.array(step["values"]) for step in view.data["steps"]}

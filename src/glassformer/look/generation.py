@@ -74,7 +74,7 @@ def whole(run: Run, written: Written) -> tuple[Example, list[int]]:
 
 
 def picture(title: str, data: dict[str, Any], arrays: dict[str, np.ndarray]) -> Figure:
-    """The alignment of what was written with the source, or with what was read: the mean of all layers and heads."""
+    """The alignment of what was written with the source, or with what was read: the mean of the last layer's heads."""
     written = [step["token"] for step in data["steps"]]
     if not {"own", "cross"} & arrays.keys():
         raise UsageError("this text is too long for a picture", "write a page: --output generation.html")
@@ -82,4 +82,4 @@ def picture(title: str, data: dict[str, Any], arrays: dict[str, np.ndarray]) -> 
         weights, keys = arrays["cross"], data["source"]
     else:
         weights, keys = arrays["own"][:, :, [step["reads"] for step in data["steps"]]], data["read"]
-    return heatmap(weights.mean(0, keepdims=True), written, keys, layer=0, head="mean", title=title)
+    return heatmap(weights, written, keys, layer=len(weights) - 1, head="mean", title=title)

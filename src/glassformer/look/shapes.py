@@ -9,8 +9,9 @@ from torch.utils import _pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from glassformer.data.batch import collate
-from glassformer.look.figures import COLOURS, fitted, new_figure, styled, visible
+from glassformer.look.figures import COLOURS, fitted, styled, visible
 from glassformer.look.page import View
+from glassformer.look.tables import sheet
 from glassformer.model.transformer import count_parameters
 from glassformer.predict import Run
 from glassformer.record import RecordedAttention, Tape, record
@@ -80,17 +81,14 @@ def picture(title: str, data: dict[str, Any]) -> Figure:
     rows.append(("whole model", "", "", "", f"{data['parameters']:,}", f"{data['flops']:,}"))
     starts, pitch = (0.3, 3.9, 5.7, 7.6, 10.4, 11.9), 0.2
     width, height = 12.2, pitch * len(rows) + 0.9
-    figure = new_figure(width, height)
-    page = figure.add_axes((0, 0, 1, 1))
-    page.set_axis_off()
-    page.set(xlim=(0, width), ylim=(height, 0))
+    figure, page = sheet(width, height)
     page.text(0.3, 0.3, fitted(visible(title, 80), 11.0, width - 0.6), fontsize=11, va="center")
     for n, row in enumerate(rows):
         y = 0.7 + n * pitch
         for column, (x, text) in enumerate(zip(starts, row, strict=True)):
             right = column >= 4
             room = (starts[column + 1] if column < 3 else 10.3) - x
-            shown = text if right else fitted(text, 7.5, room - 0.1)
+            shown = text if right or not text else fitted(text, 7.5, room - 0.1)
             colour = COLOURS["muted"] if n == 0 else COLOURS["ink"]
             page.text(x, y, shown, fontsize=7.5, va="center", ha="right" if right else "left", color=colour)
     return figure

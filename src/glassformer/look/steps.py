@@ -12,9 +12,10 @@ from torch import Tensor
 from glassformer.data.batch import collate
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
-from glassformer.look.figures import COLOURS, SIGNED, fitted, new_figure, styled, visible
+from glassformer.look.figures import COLOURS, SIGNED, fitted, styled, visible
 from glassformer.look.page import View
 from glassformer.look.report import as_token
+from glassformer.look.tables import sheet
 from glassformer.model.layers import Block
 from glassformer.predict import Run
 from glassformer.record import RecordedAttention, Tape, record
@@ -106,10 +107,7 @@ def picture(title: str, data: dict[str, Any]) -> Figure:
     steps, tokens = data["steps"], data["tokens"]
     heights = [0.5 if step["kind"] == "vector" else 0.22 * len(tokens) + 0.3 for step in steps]
     width, left, right = 11.0, 3.6, 10.7
-    figure = new_figure(width, sum(heights) + 0.9)
-    page = figure.add_axes((0, 0, 1, 1))
-    page.set_axis_off()
-    page.set(xlim=(0, width), ylim=(sum(heights) + 0.9, 0))
+    figure, page = sheet(width, sum(heights) + 0.9)
     heading = f"{title}: {data['subtitle']}"
     page.text(0.3, 0.35, fitted(heading, 11.0, width - 0.6), fontsize=11, va="center")
     top = 0.75

@@ -16,7 +16,7 @@ LINE = 0.34  # inches from row to row
 NUMBERED = 0.32  # inches; narrower cells hold no number
 
 
-def _page(width: float, height: float) -> tuple[Figure, Axes]:
+def sheet(width: float, height: float) -> tuple[Figure, Axes]:
     """A figure and its one pair of axes, in inches from the top left corner."""
     figure = new_figure(width, height)
     axes = figure.add_axes((0, 0, 1, 1))
@@ -74,7 +74,7 @@ def relevance_table(
     lines = _wrapped(notes or [], width - 2 * MARGIN)
     top = MARGIN + (0.42 if title else 0.0) + head
     below = top + LINE * len(rows) + 0.12
-    figure, axes = _page(width, below + (0.2 + 0.2 * len(lines) if lines else 0.0) + MARGIN)
+    figure, axes = sheet(width, below + (0.2 + 0.2 * len(lines) if lines else 0.0) + MARGIN)
     if title:
         _write(axes, MARGIN, MARGIN + 0.05, fitted(title, 11.0, width - 2 * MARGIN), fontsize=11)
     _write(axes, end + 0.12, top - 0.13, remarks, fontsize=8, color=COLOURS["muted"])
@@ -129,7 +129,7 @@ def candidate_table(places: list[tuple[str, list[list[tuple[str, float]]]]], tit
     width = max(left + cell * columns + MARGIN, 4.0)
     heights = [0.55 + LINE * len(layers) for _, layers in places]
     top = MARGIN + (0.4 if title else 0.0)
-    figure, axes = _page(width, top + sum(heights) + MARGIN)
+    figure, axes = sheet(width, top + sum(heights) + MARGIN)
     if title:
         _write(axes, MARGIN, MARGIN + 0.05, fitted(title, 11.0, width - 2 * MARGIN), fontsize=11)
     for (name, layers), height in zip(places, heights, strict=True):

@@ -139,7 +139,7 @@ class Worker:
         """The result of `work`. Raises Busy, and Stopped where it takes too long or the client has left."""
         if self.waiting >= self.most:
             raise Busy
-        gone, begun = threading.Event(), threading.Event()
+        gone = threading.Event()
         until = float("inf")
 
         def check() -> None:
@@ -149,7 +149,6 @@ class Worker:
         def working() -> T:
             nonlocal until
             until = time.monotonic() + self.seconds
-            begun.set()
             check()
             with stoppable(check):
                 return work()
