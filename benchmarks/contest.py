@@ -52,11 +52,16 @@ class Contestant:
         self.log.close()
 
 
+def environment_of(side: str) -> dict[str, str]:
+    """A peer runs as people run it: without the large pages that importing glassformer asks for."""
+    return {} if side in ("ours", "glassformer") else {"THP_MEM_ALLOC_ENABLE": "0"}
+
+
 def speed(tasks: dict[str, dict[str, Any]], rounds: int, steps: int, flops_per_token: float) -> dict[str, Any]:
     """Rounds in which each contestant trains a few steps in turn; medians and quartiles of tokens per second."""
     contestants: dict[str, Contestant] = {}
     for name, task in tasks.items():  # one after another: what is measured at the start must be alone
-        contestants[name] = Contestant(name, task)
+        contestants[name] = Contestant(name, task, **environment_of(task["side"]))
         contestants[name].ask({"steps": 3})  # compiling and first allocations do not count
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     matmuls: dict[str, list[float]] = {"32": [], "bf16": []}

@@ -76,10 +76,9 @@ class Ours:
         import torch
 
         from glassformer import exchange
-        from glassformer.decoding import laid_out
 
         self.format = format
-        self.model = laid_out(exchange.read(folder, "tokens").model().to(getattr(torch, dtype)))
+        self.model = exchange.read(folder, "tokens").model().to(getattr(torch, dtype))
 
     def begun(self, texts: list[list[int]], end: int | None) -> Any:
         """What generation begins with."""

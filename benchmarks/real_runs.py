@@ -187,7 +187,7 @@ def filled_examples(run: Run) -> str:
 def answered(run: Run, example: Example) -> str:
     """What the model writes for the source of an example."""
     source = example.streams["encoder"].ids
-    special = run.tokenizer.special_ids - {run.tokenizer.mask_id}
+    special = run.tokenizer.special_ids - {run.tokenizer.mask_id, *run.tokenizer.sentinel_ids}
     text = run.tokenizer.decode([int(i) for i in source if i not in special])
     return run.generate(re.sub(r"\[S\d+\]", "[MASK]", text), max_tokens=120).outputs[0].text
 

@@ -20,7 +20,7 @@ from glassformer.data.batch import Batch, collate
 from glassformer.data.builtin import Cloze
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer, Tokenizers
-from glassformer.decoding import DecodingConfig, Prompts, check_decoding, laid_out
+from glassformer.decoding import DecodingConfig, Prompts, check_decoding
 from glassformer.decoding.any_order import fill_in
 from glassformer.decoding.beam import beam_search
 from glassformer.decoding.sampling import sample, stream
@@ -334,7 +334,7 @@ class Run:
     def _generating(self) -> Transformer:
         if not isinstance(self.model, Transformer) or self.recipe.model.implementation != "glassformer":
             raise UsageError("PyTorch's blocks keep no state to generate with", "train with glassformer's own")
-        return laid_out(self.model)
+        return self.model
 
     def _begun(self, objective: Objective, asked: Sequence[Prompt]) -> Prompts:
         """What generation begins with. Raises UsageError for an objective that does not generate."""

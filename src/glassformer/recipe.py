@@ -253,7 +253,7 @@ def apply_changes(tree: dict[str, Any], changes: Sequence[str]) -> dict[str, Any
             if not isinstance(section, dict):
                 raise UsageError(f"there is no key {key!r}; {nearest(key, (k.name for k in keys(tree)))}")
         section[leaf] = _value(value, change)
-        if key in ("training.epochs", "training.minutes", "training.steps"):
+        if key in ("training.epochs", "training.minutes", "training.steps") and section[leaf] is not None:
             _replace_length(section, leaf)
     return changed
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream, collate
-from glassformer.decoding import DecodingConfig, Generated, Prompts, check_decoding, laid_out
+from glassformer.decoding import DecodingConfig, Generated, Prompts, check_decoding
 from glassformer.decoding.beam import beam_search
 from glassformer.decoding.sampling import choose, min_p, repeated_less, sample, stream, top_k, top_p
 from glassformer.errors import UsageError
@@ -275,23 +275,3 @@ def test_a_prompt_without_room_is_refused(beam):
     assert len(text.ids) == 1
     with pytest.raises(UsageError, match="a prompt of 14 tokens leaves no room: the model reads 13"):
         search(model, prompts_of(model, [1] * 14), DecodingConfig(beam=beam))
-
-
-@pytest.mark.parametrize("tied", [True, False])
-def test_another_layout_is_the_same_model(tied: bool):
-    """The layers that widen lie inputs x outputs; names, values and ties are as before, and so is what is generated."""
-    config = ModelConfig(family="encoder_decoder", n_layers=2, d_model=12, n_heads=2, d_ff=17, max_length=13, tied=tied)
-    torch.manual_seed(3)
-    model = Transformer(config, 23, [HeadSpec("tokens", 23, tied=True)]).double().eval()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    prompts = prompts_of(model, [1, 2], [3])
-    plain = beam_search(model, prompts, DecodingConfig(beam=3, max_tokens=5))
-    assert laid_out(laid_out(model)) is model
-    after = model.state_dict()
-    assert after.keys() == before.keys() and all(torch.equal(after[name], before[name]) for name in before)
-    turned = {name for name, tensor in after.items() if not tensor.is_contiguous()}
-    assert turned >= {"decoder.blocks.1.feed_forward.expand.weight", "heads.tokens.output.weight"}
-    assert "decoder.blocks.1.feed_forward.contract.weight" not in turned
-    assert (model.heads["tokens"].output.weight is model.decoder.embeddings.token.weight) == tied
-    again = beam_search(model, prompts, DecodingConfig(beam=3, max_tokens=5))
-    assert [[text.ids for text in texts] for texts in again] == [[text.ids for text in texts] for texts in plain]

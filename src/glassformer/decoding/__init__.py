@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from glassformer.config import Config
 from glassformer.data.batch import Batch
@@ -127,19 +127,6 @@ def begin(model: Transformer, prompts: Prompts, max_tokens: int) -> tuple[Tensor
     room = max(prompts.room(row) for row in range(len(prompts.lengths)))
     state = model.new_state(prompts.batch, prompts.input_ids.shape[1] + min(max_tokens, room))
     return model.step(prompts.input_ids, prompts.real, state, prompts.head), state
-
-
-@torch.no_grad()
-def laid_out(model: Transformer) -> Transformer:
-    """The same model, with the weights of the layers that widen lying inputs x outputs in memory.
-
-    A token at a time is a product of a few rows with each matrix, which takes as long as the matrix takes to be read;
-    on a CPU such a layout halves that. Shapes, values and names stay.
-    """
-    for layer in model.modules():
-        if isinstance(layer, nn.Linear) and layer.out_features > layer.in_features and layer.weight.is_contiguous():
-            layer.weight.data = layer.weight.t().contiguous().t()
-    return model
 
 
 def precise(logits: Float[Tensor, "N V"]) -> Float[Tensor, "N V"]:

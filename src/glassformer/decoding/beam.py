@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from glassformer.decoding import DecodingConfig, Generated, Prompts, begin, precise
+from glassformer.decoding.packed import packed
 from glassformer.decoding.sampling import repeated_less
 from glassformer.model.transformer import Transformer
 from glassformer.stopping import go_on
@@ -72,6 +73,11 @@ class Search:
 @torch.inference_mode()
 def beam_search(model: Transformer, prompts: Prompts, config: DecodingConfig) -> list[list[Generated]]:
     """The `config.number` best texts of each prompt, best first. A prompt whose search is over leaves the batch."""
+    with packed(model):
+        return _beam_search(model, prompts, config)
+
+
+def _beam_search(model: Transformer, prompts: Prompts, config: DecodingConfig) -> list[list[Generated]]:
     logits, state = begin(model, prompts, config.max_tokens)
     searches = [
         Search(prompts.tokens(n), min(config.max_tokens, prompts.room(n)), config, prompts.ends)

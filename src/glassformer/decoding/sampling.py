@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from glassformer.decoding import DecodingConfig, Generated, Prompts, begin, precise
+from glassformer.decoding.packed import packed
 from glassformer.model.transformer import Transformer
 from glassformer.stopping import go_on
 
@@ -26,6 +27,13 @@ def stream(
 ) -> Iterator[list[Token]]:
     """The newest token of every text that is not finished, step by step; text n is of prompt n // config.number.
     Without `draw`, which several calls may share, `config.seed` is drawn by."""
+    with packed(model):
+        yield from _stream(model, prompts, config, draw)
+
+
+def _stream(
+    model: Transformer, prompts: Prompts, config: DecodingConfig, draw: torch.Generator | None
+) -> Iterator[list[Token]]:
     logits, state = begin(model, prompts, config.max_tokens)
     rows = prompts.repeated(config.number)
     if config.number > 1:

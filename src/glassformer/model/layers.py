@@ -47,6 +47,18 @@ class LayerState:
         self.memory: tuple[Tensor, Tensor] | None = None
 
 
+class PartialLinear(nn.Linear):
+    """A linear layer of which some of the outputs can be asked for alone."""
+
+    def forward(
+        self, x: Float[Tensor, "*batch D"], first: int = 0, last: int | None = None
+    ) -> Float[Tensor, "*batch _"]:
+        """The outputs from `first` to before `last`."""
+        if first == 0 and last is None:
+            return super().forward(x)
+        return F.linear(x, self.weight[first:last], None if self.bias is None else self.bias[first:last])
+
+
 class MultiHeadAttention(nn.Module):
     """Project to queries, keys and values, split into heads, let a mechanism mix, join, project
     (Vaswani et al. 2017, section 3.2.2).
@@ -61,7 +73,7 @@ class MultiHeadAttention(nn.Module):
         kv_heads = config.n_kv_heads or config.n_heads
         self.heads = [config.n_heads, kv_heads, kv_heads]
         self.widths = [heads * config.d_head for heads in self.heads]
-        self.query_key_value = nn.Linear(config.d_model, sum(self.widths), bias=config.bias)
+        self.query_key_value = PartialLinear(config.d_model, sum(self.widths), bias=config.bias)
         self.mechanism = find_mechanism(config.attention)(config.d_head, config.attention_scale)
         self.output = nn.Linear(config.d_model, config.d_model, bias=config.bias)
 
@@ -100,13 +112,12 @@ class CrossAttention(MultiHeadAttention):
     ) -> Float[Tensor, "B T D"]:
         """Every token asks the memory."""
         assert around.memory is not None
-        weight, bias, width = self.query_key_value.weight, self.query_key_value.bias, self.widths[0]
-        q = self.split(F.linear(x, weight[:width], None if bias is None else bias[:width]))
+        width = self.widths[0]
+        q = self.split(self.query_key_value(x, 0, width))
         if state is not None and state.memory is not None:
             k, v = state.memory
         else:
-            both = F.linear(around.memory, weight[width:], None if bias is None else bias[width:])
-            k, v = self.split(both).split(self.heads[1:], dim=1)
+            k, v = self.split(self.query_key_value(around.memory, width)).split(self.heads[1:], dim=1)
             if state is not None:
                 k, v = state.memory = (k.contiguous(), v.contiguous())  # read at every token
         p = self.attention_dropout if self.training else 0.0

@@ -137,17 +137,18 @@ class DecodingState:
 
     def advance(self, real: Bool[Tensor, "B T"]) -> tuple[Int[Tensor, "#B T"], Int[Tensor, "#B K"], AttentionMask]:
         """Make room for the newest tokens: their positions, those of all K tokens so far, and what they may see."""
-        no_padding = bool(real.all())
-        self.whole = self.whole and no_padding
         start, end = self.length, self.length + real.shape[1]
-        positions = (self.next[:, None] + real.long().cumsum(1) - 1).clamp(min=0)
+        one = end - start == 1  # a real token in every row
+        no_padding = one or bool(real.all())
+        self.whole = self.whole and no_padding
+        positions = self.next[:, None] if one else (self.next[:, None] + real.long().cumsum(1) - 1).clamp(min=0)
         self.real[:, start:end], self.positions[:, start:end] = real, positions
-        self.next, self.length = self.next + real.sum(1), end
+        self.next, self.length = self.next + (1 if one else real.sum(1)), end
         keys = self.positions[:, :end]
         if self.whole:  # all rows alike
             positions, keys = positions[:1], keys[:1]
         hidden = None if self.whole else self.real[:, :end]
-        if end - start == 1:  # one token, the newest: it sees every real one, itself among them
+        if one:  # the newest: it sees every real one, itself among them
             return positions, keys, AttentionMask(hidden, no_empty_rows=no_padding)
         aligned = self.whole and start == 0
         mask = AttentionMask(

@@ -11,12 +11,12 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, TypeV
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from pydantic import BeforeValidator, Field, SerializeAsAny
 from torch import Tensor
 
 from glassformer.config import Config
+from glassformer.cross_entropy import cross_entropy
 from glassformer.data.batch import NOT_ASKED, Asked, Batch, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
 from glassformer.data.sources import DataConfig
@@ -236,7 +236,7 @@ class Objective(ABC, Generic[C]):
         """Cross-entropy in nats, summed over the asked positions of each head."""
         return {
             name: Loss(
-                F.cross_entropy(scores.float(), batch.asked[name].targets, ignore_index=NOT_ASKED, reduction="sum"),
+                cross_entropy(scores, batch.asked[name].targets, NOT_ASKED),
                 batch.asked[name].number,
             )
             for name, scores in logits.items()

@@ -11,12 +11,12 @@ The decoder reads the true target while it learns (teacher forcing), and its own
 from typing import Literal
 
 import numpy as np
-import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from pydantic import Field
 from torch import Tensor
 
 from glassformer.config import Config
+from glassformer.cross_entropy import cross_entropy
 from glassformer.data.batch import NOT_ASKED, Asked, Batch, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer
@@ -112,14 +112,8 @@ class Seq2Seq(Objective[Seq2SeqConfig]):
     def loss(self, logits: dict[str, Float[Tensor, "_ _"]], batch: Batch) -> dict[str, Loss]:
         """Cross-entropy, with label smoothing against a mixture of the target and all tokens alike
         (Szegedy et al. 2016, section 7)."""
-        scores, asked = logits[HEAD].float(), batch.asked[HEAD]
-        total = F.cross_entropy(
-            scores,
-            asked.targets,
-            ignore_index=NOT_ASKED,
-            reduction="sum",
-            label_smoothing=self.config.label_smoothing,
-        )
+        asked = batch.asked[HEAD]
+        total = cross_entropy(logits[HEAD], asked.targets, NOT_ASKED, self.config.label_smoothing)
         return {HEAD: Loss(total, asked.number)}
 
 

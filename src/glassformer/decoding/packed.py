@@ -1,0 +1,63 @@
+"""Products with a few rows, as generation has them, at the speed of reading the weights."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from glassformer.model.layers import PartialLinear
+
+ROWS = 32
+"""Rows that the weights are laid out for; others are multiplied as correctly, and nearly as fast."""
+
+
+@contextmanager
+def packed(model: nn.Module) -> Iterator[None]:
+    """While open, the linear layers of a model multiply with a copy of their weights that is laid out in blocks.
+
+    A token at a time is a product of a few rows with each matrix, which takes as long as the matrix takes to be read;
+    on a CPU in float32 oneDNN reads such blocks about twice as fast as rows. Modules, names, weights and hooks stay as
+    they are, and whoever asks for gradients gets the layers as they were. Elsewhere nothing is changed.
+    """
+    patched = []
+    for layer in {id(part): part for part in model.modules() if isinstance(part, nn.Linear)}.values():
+        weight = layer.weight
+        if can_pack(weight) and "forward" not in vars(layer):
+            layer.forward = _product(layer)  # type: ignore[method-assign]
+            patched.append(layer)
+    try:
+        yield
+    finally:
+        for layer in patched:
+            del layer.forward
+
+
+def can_pack(weight: Tensor) -> bool:
+    """Whether there is a kernel for it. Its operators are those of torch's compiler, which may rename them."""
+    return (
+        weight.device.type == "cpu"
+        and weight.dtype == torch.float32
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    )
+
+
+def _product(layer: nn.Linear) -> Any:
+    """What the layer does, with packed weights; those of each part of its outputs when they are first asked for."""
+    whole = layer.forward
+    multiply, pack = torch.ops.mkldnn._linear_pointwise, torch.ops.mkldnn._reorder_linear_weight
+    parts: dict[tuple[int, int | None], tuple[Tensor, Tensor | None]] = {}
+
+    def forward(x: Tensor, first: int = 0, last: int | None = None) -> Tensor:
+        if torch.is_grad_enabled():
+            return whole(x, first, last) if isinstance(layer, PartialLinear) else whole(x)
+        if (first, last) not in parts:
+            weight, bias = layer.weight.detach()[first:last], layer.bias
+            parts[first, last] = (pack(weight.contiguous(), ROWS), None if bias is None else bias.detach()[first:last])
+        weight, bias = parts[first, last]
+        return multiply(x, weight, bias, "none", [], "")
+
+    return forward
