@@ -196,6 +196,15 @@ def test_every_json_command_is_documented() -> None:
     assert {case.arguments[0] for case in CASES} == with_json
 
 
+def test_the_numbers_of_every_view_are_documented() -> None:
+    """Executed above, or named where the document describes the others."""
+    others = DOCUMENT.read_text(encoding="utf-8").partition("### The other views")[2].partition("###")[0]
+    named = {name for name in VIEWS if re.search(rf"`(?:look\s)?{name}`", others)}
+    executed = {case.arguments[1] for case in CASES if case.arguments[0] == "look"}
+    assert not named & executed
+    assert named | executed == set(VIEWS)
+
+
 def test_the_arrays_of_npz_are_as_documented(tmp_path: Path) -> None:
     [table] = re.findall(r"\| array \|.*\n\|[-|]+\|\n((?:\|.*\n?)+)", DOCUMENT.read_text(encoding="utf-8"))
     rows = [[cell.strip(" `") for cell in row.strip("|").split("|")] for row in table.strip().splitlines()]

@@ -6,6 +6,7 @@ import functools
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from trained import command, generator_folder, refused, run_folder
 
 from glassformer.errors import UsageError
 from glassformer.objectives import Objective
-from glassformer.predict import Run, load
+from glassformer.predict import Chosen, Run, load
 
 PAIRS = [(" ".join(words), " ".join(reversed(words))) for words in (s.split() for s in tiny_recipe.dozen())]
 
@@ -67,6 +68,8 @@ def looks_inside(run: Run, tmp_path: Path) -> None:
     np.testing.assert_allclose(cross.weights.sum(-1), 1, atol=1e-5)
     again = run.attention(source, kind="cross", target=target)  # its own answer, given to it
     assert np.array_equal(again.weights, cross.weights)
+    some = run.attention(source, kind="cross", target=target, only=Chosen(1, 0, [3]))
+    assert some.weights == pytest.approx(cross.weights[1:, :1, [3]], abs=1e-6)
     decoder = run.attention(source, kind="decoder", target=" ".join(words[:3]))
     assert decoder.tokens == ["[CLS]", *words[:3]] and decoder.keys is None
     assert (np.triu(decoder.weights, 1) == 0).all() and (decoder.weights[..., 1:, 0] > 0).all()
@@ -325,6 +328,38 @@ def test_a_single_stack_has_one_kind_of_attention(kind: str) -> None:
 def test_a_causal_models_attention_looks_back_only() -> None:
     seen = load(generator_folder()).attention("Mars is called")
     assert seen.tokens[0] == "[SEP]" and (np.triu(seen.weights, 1) == 0).all() and seen.filled is None
+
+
+@pytest.mark.parametrize("folder", [run_folder, generator_folder, permuting_folder])
+def test_chosen_weights_are_the_same_numbers(folder: Callable[[], Path]) -> None:
+    """One layer, one head, some rows in any order, all of a permutation model's in their places: as cut from all."""
+    run, text = load(folder()), "sun moon" if folder is generator_folder else "sun [MASK] moon"
+    whole = run.attention(text).weights
+    rows = [2, 0]
+    chosen = {
+        Chosen(): whole,
+        Chosen(layer=1): whole[1:2],
+        Chosen(head=2): whole[:, 2:3],
+        Chosen(layer=0, head=1, most=whole[0, 1].size): whole[:1, 1:2],
+    }
+    for only, wanted in chosen.items():
+        assert run.attention(text, only=only).weights == pytest.approx(wanted, abs=1e-6)
+    assert run.attention(text, only=Chosen(1, 2, rows)).weights == pytest.approx(whole[1:2, 2:3, rows], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "only, message",
+    [
+        (Chosen(layer=2), "there is no layer 2"),
+        (Chosen(head=-1), "there is no head -1"),
+        (Chosen(rows=[0, 5]), "there is no row 5\n  the text has rows 0 to 4"),
+        (Chosen(layer=0, rows=[1], most=14), "these are 15 weights\n  at most 14"),
+    ],
+    ids=["layer", "head", "row", "too many"],
+)
+def test_weights_that_are_not_there_or_too_many_are_refused(only: Chosen, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load(run_folder()).attention("sun [MASK] moon", only=only)
 
 
 def test_a_setting_that_there_is_not_names_the_nearest() -> None:

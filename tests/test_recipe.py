@@ -142,6 +142,8 @@ def test_a_length_on_the_command_line_replaces_the_recipes() -> None:
     """In whatever unit that was."""
     recipe = changed("training.minutes=2", tree=BASE | {"training": {"steps": 500}})
     assert (recipe.training.minutes, recipe.training.steps, recipe.training.epochs) == (2, None, None)
+    recipe = changed("training.steps=5", "training.minutes=null", tree=BASE | {"training": {"minutes": 2}})
+    assert (recipe.training.minutes, recipe.training.steps, recipe.training.epochs) == (None, 5, None)
 
 
 def test_data_is_needed() -> None:

@@ -106,6 +106,33 @@ class Attention(NamedTuple):
     """The tokens that are looked at, where they are not the same."""
 
 
+class Chosen(NamedTuple):
+    """Which attention weights are computed; without a word all of them."""
+
+    layer: int | None = None
+    head: int | None = None
+    rows: Sequence[int] | None = None
+    """Queries, by their place in the text."""
+    most: int | None = None
+    """More numbers than this are refused before they are computed."""
+
+    def check(self, layers: int, heads: int, rows: int, keys: int) -> None:
+        """Raises UsageError for what is not there, naming the range, and for too much."""
+        for what, number, there in (("layer", self.layer, layers), ("head", self.head, heads)):
+            if number is not None and not 0 <= number < there:
+                raise UsageError(f"there is no {what} {number}", f"this model has {what}s 0 to {there - 1}")
+        wrong = [row for row in self.rows or () if not 0 <= row < rows]
+        if wrong:
+            raise UsageError(f"there is no row {wrong[0]}", f"the text has rows 0 to {rows - 1}")
+        size = keys * (rows if self.rows is None else len(self.rows))
+        size *= (layers if self.layer is None else 1) * (heads if self.head is None else 1)
+        if self.most is not None and size > self.most:
+            raise UsageError(f"these are {size:,} weights", f"at most {self.most:,}: choose a layer, a head, or rows")
+
+
+ALL = Chosen()
+
+
 class Written(NamedTuple):
     """A prompt and the tokens that follow it, without the one that ends them."""
 
@@ -408,49 +435,51 @@ class Run:
             )
         return answers
 
-    def attention(self, text: str, kind: Kind = "self", target: str | None = None) -> Attention:
-        """The attention weights of every layer and head on a text, with or without blanks.
+    def attention(self, text: str, kind: Kind = "self", target: str | None = None, only: Chosen = ALL) -> Attention:
+        """The attention weights of every layer and head on a text, with or without blanks; or `only` some.
 
         `kind` "self" is the self-attention of the stack that reads the text. Of an encoder-decoder there are "decoder",
         the self-attention of the decoder on the `target`, and "cross", from each token of the target (the row of the
         state that writes it) to the source. Without a `target` it is what the model itself answers. Both come from one
         pass over all tokens.
 
-        Raises UsageError when a text is longer than the model reads, for a kind that it has not, and when its mechanism
-        has no weights.
+        Raises UsageError when a text is longer than the model reads, for a kind that it has not, when its mechanism
+        has no weights, and for a layer, head or row that is not there.
         """
         prompt = self.objective.prompt(text)
         if kind == "self":
             if target is not None:
                 raise UsageError("a target is read by the decoder", "add kind=cross or kind=decoder (--kind cross)")
-            return self.attention_of(prompt)
+            return self.attention_of(prompt, only)
         if len(self.recipe.model.stacks) < 2:
             raise UsageError(f"this model has no attention of the kind {kind}: it is one stack", "draw kind self")
-        return self._attention_on_target(prompt, kind, target)
+        return self._attention_on_target(prompt, kind, target, only)
 
     @torch.no_grad()
-    def attention_of(self, prompt: Prompt) -> Attention:
+    def attention_of(self, prompt: Prompt, only: Chosen = ALL) -> Attention:
         """The self-attention weights on a prompt, see `attention`."""
         stacks = self.recipe.model.stacks
-        weights, logits = self._weights(prompt, prompt.stream if prompt.stream in stacks else stacks[0], "self")
+        stream = prompt.example.streams[prompt.stream]
+        order = None  # queries of a permutation stand behind the text: back to their places
+        if stream.positions is not None:
+            order = np.argsort(stream.positions, kind="stable").tolist()
+        stack = prompt.stream if prompt.stream in stacks else stacks[0]
+        weights, logits = self._weights(prompt, stack, "self", only, order)
         objective = self.objective.of(prompt.example)
         blanks = objective.answer(prompt.example, logits) if objective.fills else []
         filled = Filled(prompt.text, blanks) if blanks else None
-        stream = prompt.example.streams[prompt.stream]
-        if stream.positions is None:
+        if order is None:
             return Attention(prompt.tokens, weights, filled)
-        order = np.argsort(stream.positions, kind="stable")  # queries stand behind the text: back to their places
-        tokens = [prompt.tokens[row] for row in order]
-        return Attention(tokens, weights[:, :, order], filled, prompt.tokens[: stream.content])
+        return Attention([prompt.tokens[row] for row in order], weights, filled, prompt.tokens[: stream.content])
 
     @torch.no_grad()
-    def _attention_on_target(self, prompt: Prompt, kind: Kind, target: str | None) -> Attention:
+    def _attention_on_target(self, prompt: Prompt, kind: Kind, target: str | None, only: Chosen) -> Attention:
         """Teacher-forced: the decoder reads the target, whole."""
         objective = self.objective.of(prompt.example)
         written = self._written(objective, prompt, target, DecodingConfig())
         ids, whole = written.ids, objective.continued(prompt, written.ids)
         read = whole.example.streams["decoder"].ids
-        weights, _ = self._weights(whole, "decoder", "cross" if kind == "cross" else "self")
+        weights, _ = self._weights(whole, "decoder", "cross" if kind == "cross" else "self", only)
         name = objective.target_tokenizer.token
         if kind == "decoder":
             return Attention([name(int(id)) for id in read], weights)
@@ -483,9 +512,9 @@ class Run:
         return Written(prompt, ids, True)
 
     def _weights(
-        self, prompt: Prompt, stack: str, which: str
+        self, prompt: Prompt, stack: str, which: str, only: Chosen, order: Sequence[int] | None = None
     ) -> tuple[Float[np.ndarray, "layers heads query key"], dict[str, torch.Tensor]]:
-        """The weights of one stack's layers on a prompt, and the logits."""
+        """The weights of one stack's layers on a prompt, its rows in an order, and the logits."""
         pattern = re.compile(rf"{stack}\..*{which}_attention$")
         places = [place for place in attention_places(self.model) if pattern.match(place)]
         if not places:
@@ -495,7 +524,12 @@ class Run:
             )
         with record(self.model, *places) as tape:
             logits = self.model(self._collate([prompt]))
-        return torch.stack([tape[place].weights()[0] for place in places]).float().numpy(), logits
+        seen = tape[places[0]]
+        only.check(len(places), seen.q.shape[1], seen.q.shape[2], seen.k.shape[2])
+        rows = only.rows if order is None else [order[row] for row in only.rows or range(len(order))]
+        heads = None if only.head is None else [only.head]
+        chosen = places if only.layer is None else [places[only.layer]]
+        return torch.stack([tape[place].weights(heads, rows)[0] for place in chosen]).float().numpy(), logits
 
 
 def decoding_config(settings: dict[str, Any]) -> DecodingConfig:

@@ -11,6 +11,7 @@ from trained import generator_folder, run_folder
 
 from glassformer.data.batch import Stream
 from glassformer.errors import UsageError
+from glassformer.look import heads, views
 from glassformer.look.heads import (
     Seen,
     chain,
@@ -279,6 +280,25 @@ def test_texts_are_those_of_the_attention_command(runs: dict[str, Run], family: 
     np.testing.assert_array_equal(seen_here.weights, shown.weights)
     alone = describe(shown.weights, shown.tokens, causal=family == "decoder")
     np.testing.assert_allclose(facts_of(run, [text]).scores, alone.scores)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_of_a_long_text_some_tokens_look(runs: dict[str, Run], family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evenly spread, the first and the last among them; their rows are those of the whole."""
+    run, text = runs[family], "sun moon sun red sun"
+    whole = next(iter(seen_of(run, [text])))
+    monkeypatch.setattr(heads, "PAIRS", 3 * len(whole.keys))
+    some = next(iter(seen_of(run, [text])))
+    assert whole.sampled is None and some.sampled is not None and len(some.sampled) == 3
+    assert some.sampled[0] == 0 and some.sampled[-1] == len(whole.queries) - 1
+    assert some.queries == [whole.queries[row] for row in some.sampled] and some.keys == whole.keys
+    np.testing.assert_allclose(some.weights, whole.weights[:, :, some.sampled], atol=1e-6)
+    np.testing.assert_array_equal(some.allowed, whole.allowed[some.sampled])
+    assert some.positions is not None and whole.positions is not None
+    np.testing.assert_array_equal(some.positions[0], whole.positions[0][some.sampled])
+    assert facts([some]).rows == 3
+    view = views.heads_of(run, [text])
+    assert "of this long text 3 tokens look" in view.data["subtitle"]
 
 
 def test_both_stacks_of_an_encoder_decoder(runs: dict[str, Run]) -> None:

@@ -248,6 +248,9 @@ def test_what_cannot_be_viewed(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
         honest.views(run, "Mars is red")
     with pytest.raises(UsageError, match="no blank 2\nthe text has 1"):
         honest.views(run, TEXT, 1)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UsageError, match="would be hidden once: at most 3"):
+        patch.setattr(honest, "LONGEST", 3)
+        honest.views(run, TEXT)
     with pytest.raises(UsageError, match="is empty"):
         honest.views(run, " ")
 

@@ -82,7 +82,7 @@ def test_heads_are_switched_off_together(ask: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "view", ["mask", "heads", "honest", "layers", "steps", "shapes", "masks", "positions", "schedule"]
+    "view", ["mask", "heads", "honest", "layers", "steps", "shapes", "masks", "positions", "schedule", "ablation"]
 )
 def test_every_view(ask: Any, view: str) -> None:
     said = ask("/api/view", run="tiny", text=TEXT, view=view)
@@ -92,6 +92,14 @@ def test_every_view(ask: Any, view: str) -> None:
         from glassformer.look.mask import mask_view
 
         assert said.json() == json.loads(json.dumps(content(mask_view(load(run_folder()), TEXT))))
+
+
+def test_a_word_in_the_two_texts_of_two_lines(ask: Any) -> None:
+    two = "Mars is called the red planet\nthe planet Mars"
+    said = ask("/api/view", run="tiny", text=two, view="word", word="planet")
+    assert said.status_code == 200 and said.json()["title"] == "planet in two texts"
+    one = ask("/api/view", run="tiny", text=TEXT, view="word", word="planet")
+    assert "in two texts, and there are 1" in error_of(one, 422)
 
 
 # ------------------------------------------------------------------------------------------------------ refusals

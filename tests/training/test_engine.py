@@ -256,6 +256,14 @@ def test_a_step_in_bf16_keeps_master_weights_in_float32() -> None:
     assert {t.dtype for t in tensors.values()} == {torch.float32}
 
 
+def test_mixed_precision_leaves_the_logits_as_they_are() -> None:
+    """In float32 they would be written out a second time; sums of losses are in float32 all the same."""
+    engine, batch = engine_of("bf16-mixed"), batch_of([0, 1])
+    logits = engine.forward(batch)
+    assert {values.dtype for values in logits.values()} == {torch.bfloat16}
+    assert {loss.total.dtype for loss in engine.objective.loss(logits, batch).values()} == {torch.float32}
+
+
 def test_dropout_is_a_function_of_seed_and_step() -> None:
     """The same (seed, step) gives the same loss to the bit, whatever was drawn before; another seed, step or
     micro-batch gives another one."""

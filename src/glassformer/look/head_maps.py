@@ -24,8 +24,9 @@ def view_of(text: Seen, found: HeadFacts, by: Sort = "layer", subtitle: str = ""
     """All heads as a view: the maps of one text, and the facts of all."""
     layers, heads = text.weights.shape[:2]
     order = ordered(found, by)
+    some = "" if text.sampled is None else f"; of this long text {len(text.sampled)} tokens look, evenly spread"
     data = {
-        "subtitle": f"{subtitle}{': ' if subtitle else ''}{layers} layers × {heads} heads",
+        "subtitle": f"{subtitle}{': ' if subtitle else ''}{layers} layers × {heads} heads{some}",
         "tokens": text.queries,
         "keys": None if text.queries == text.keys else text.keys,
         "layers": [f"Layer {n}" for n in range(layers)],

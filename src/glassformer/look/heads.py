@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Int
 from glassformer.data.batch import Stream
 from glassformer.errors import UsageError
 from glassformer.objectives import Prompt
-from glassformer.predict import Kind, Run
+from glassformer.predict import Chosen, Kind, Run
 
 PATTERNS = ("previous", "next", "first", "separator", "same", "itself", "broad")
 ACROSS = ("first", "separator", "same", "broad")
@@ -35,6 +35,8 @@ FITS = 0.25
 """A pattern names a head that has come this far from a uniform one (0) to a perfect one (1)."""
 FEW = 4
 """No pattern names a head that fewer rows could follow: two full stops would make many heads look for the same word."""
+PAIRS = 512 * 512
+"""Pairs of query and key of one text that are counted; of a longer text some queries, evenly spread."""
 BROAD = 0.75
 """A head that no pattern fits is called broad from this share of the greatest entropy on, else other."""
 
@@ -53,6 +55,8 @@ class Seen(NamedTuple):
     """Which keys each query may see; a query that is padding sees none."""
     positions: tuple[Int[np.ndarray, "query"], Int[np.ndarray, "key"]] | None
     """Where queries and keys stand in their text; None where they are of different texts."""
+    sampled: list[int] | None = None
+    """Of a long text: which of its tokens the queries are. None: all."""
 
 
 class Tally(NamedTuple):
@@ -369,11 +373,22 @@ def _read(run: Run, prompt: Prompt) -> Prompt:
 
 def seen_in(run: Run, prompt: Prompt) -> Seen:
     """The self-attention on a prompt, with who may see whom and where each token stands."""
-    found, stream = run.attention_of(prompt), prompt.example.streams[prompt.stream]
+    stream = prompt.example.streams[prompt.stream]
     stands = np.arange(len(stream.ids)) if stream.positions is None else stream.positions
     order = np.argsort(stands, kind="stable")  # as `attention_of` lays the rows
+    rows = evenly(len(order), stream.content)
+    found = run.attention_of(prompt, Chosen(rows=rows))
+    queries = found.tokens if rows is None else [found.tokens[row] for row in rows]
+    order = order if rows is None else order[rows]
     positions = (stands[order], stands[: stream.content])
-    return Seen(found.weights, found.tokens, found.keys or found.tokens, visible_pairs(stream)[order], positions)
+    return Seen(found.weights, queries, found.keys or found.tokens, visible_pairs(stream)[order], positions, rows)
+
+
+def evenly(queries: int, keys: int) -> list[int] | None:
+    """Queries that stand for a long text, the first and the last among them; None: all."""
+    if queries * keys <= PAIRS:
+        return None
+    return sorted({round(place) for place in np.linspace(0, queries - 1, max(2, PAIRS // keys))})
 
 
 def visible_pairs(stream: Stream) -> Bool[np.ndarray, "query key"]:

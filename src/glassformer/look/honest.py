@@ -36,6 +36,8 @@ METHODS = {
     "gradient": "gradient × weights",
 }
 """What reads attention, and how it is called in pictures."""
+LONGEST = 512
+"""Tokens of a text: one pass for each, and weights and gradients of all layers and heads are held."""
 EFFECT = "effect"
 AGREES = 0.5
 """Rank correlation with the effect from which a method is believed."""
@@ -173,12 +175,18 @@ def views(run: Run, text: str, blank: int = 0) -> Honest:
     """What mattered for the model's first candidate at a blank of a text (counted from 0), or for the token after it.
 
     `attention` and `value_norms` are of the last layer, means over its heads; `rollout` and `gradient` of all layers.
-    Raises UsageError for a blank that is not there, and for a model whose attention is not from a text to itself.
+    Raises UsageError for a blank that is not there, for a model whose attention is not from a text to itself, and for a
+    text over 512 tokens.
     """
     prompt = asked_by(run, text)
     objective = run.objective.of(prompt.example)
     example, position = one_place(prompt, blank)
     _refuse_others(prompt)
+    if len(prompt.tokens) > LONGEST:
+        raise UsageError(
+            f"the text has {len(prompt.tokens)} tokens, and each would be hidden once: at most {LONGEST}",
+            "ask about a part of it; where it looks, `look mask` shows for any length",
+        )
     [head] = example.asked
     hidden = [None, *range(len(prompt.tokens))]
     said = log_probabilities(run.model, example, hidden, run.tokenizer.pad_id)

@@ -106,15 +106,17 @@ def figure(found: Pronoun) -> Figure:
     cell, tall = 0.42, max(0.15, min(0.24, 9.0 / (len(names) + 2)))
     columns = [visible(candidate, 14) for candidate in found.candidates]
     deep = max(text_width(name, 8.5) for name in columns) + 0.25
-    left, gap, top = 1.25, 0.3, 0.95
-    wide, high = cell * many, tall * (len(names) + 2)
-    width, height = max(left + 2 * wide + gap + 0.3, 4.6), top + high + deep + 0.15
-    page = new_figure(width, height)
     word = f"“{visible(found.word, 14)}”"
+    looks, looked = f"{word} looks at", f"{word} is looked at by"
+    left, top, wide, high = 1.25, 0.95, cell * many, tall * (len(names) + 2)
+    gap = max(0.3, text_width(looks, 9.0) + 0.2 - wide)
+    right = max(wide, text_width(looked, 9.0))
+    width, height = max(left + wide + gap + right + 0.3, 4.6), top + high + deep + 0.15
+    page = new_figure(width, height)
     page.text(0.2 / width, 1 - 0.32 / height, fitted(found.text, 10.0, width - 0.4), fontsize=10, parse_math=False)
     parts = (
-        (f"{word} looks at", found.to, found.uniform_to),
-        (f"{word} is looked at by", found.back, found.uniform_back),
+        (looks, found.to, found.uniform_to),
+        (looked, found.back, found.uniform_back),
     )
     most = max(float(np.nanmax(part, initial=1e-9)) for _, part, _ in parts)
     for number, (title, weights, even) in enumerate(parts):

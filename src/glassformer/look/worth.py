@@ -19,6 +19,7 @@ from glassformer.look.page import View
 from glassformer.look.tables import Bar, bars
 from glassformer.objectives import Objective
 from glassformer.predict import Run
+from glassformer.stopping import go_on
 from glassformer.training.evaluation import EVALUATION_SEED, FixedQuestions
 
 RESAMPLES = 2000
@@ -112,6 +113,7 @@ def sums_of(model: nn.Module, asked: Sequence[FixedQuestions]) -> Sums:
     for questions in asked:
         objective, unit = questions.objective, 0
         for batch in questions:
+            go_on()
             for row, logits in rows_of(batch, model(batch)):
                 losses = {f"{name}/loss": loss for name, loss in objective.loss(logits, row).items()}
                 for name, found in (losses | objective.scores(logits, row)).items():

@@ -97,10 +97,14 @@ class MultiHeadAttention(nn.Module):
 
     def split(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B H T E"]:
         """Cut the features into heads."""
+        if x.shape[1] == 1:  # a token at a time: the same numbers in the same order
+            return x.view(len(x), -1, 1, self.d_head)
         return x.view(*x.shape[:2], -1, self.d_head).transpose(1, 2)
 
     def join(self, x: Float[Tensor, "B H T E"]) -> Float[Tensor, "B T D"]:
         """Lay the heads side by side again."""
+        if x.shape[2] == 1:
+            return x.reshape(len(x), 1, -1)
         return x.transpose(1, 2).flatten(2)
 
 
@@ -179,9 +183,9 @@ class Block(nn.Module):
 
     def residual(self, x: Float[Tensor, "B T D"], norm: nn.Module, part: nn.Module, *more: Any) -> Tensor:
         """Add what a part makes of the residual stream, the norm before it or after the sum."""
-        if self.pre_norm:
-            return x + self.dropout(part(norm(x), *more))
-        return norm(x + self.dropout(part(x, *more)))
+        added = part(norm(x) if self.pre_norm else x, *more)
+        x = x + (self.dropout(added) if self.training else added)
+        return x if self.pre_norm else norm(x)
 
 
 def initialise(module: nn.Module) -> None:

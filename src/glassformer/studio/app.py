@@ -21,7 +21,7 @@ from glassformer.errors import GlassformerError, UsageError
 from glassformer.look import views
 from glassformer.look.mask import answers_without
 from glassformer.look.page import View, content, plain, web_file
-from glassformer.predict import Run, load
+from glassformer.predict import Chosen, Run, load
 from glassformer.stopping import Stopped, stoppable
 from glassformer.studio.guard import Guard
 from glassformer.training.probes import probe_steps
@@ -32,6 +32,8 @@ WAITING = 64
 """How many may wait; the next is told to come again."""
 NUMBERS = 2_000_000
 """Attention weights in one answer at most."""
+UNITS = 64
+"""Validation units that an ablation asks."""
 TEXT = 20_000
 """Characters of a text."""
 
@@ -97,6 +99,8 @@ class Look(Asked):
         "schedule",
         "film",
         "pronoun",
+        "word",
+        "ablation",
     ]
     target: str | None = Field(None, max_length=TEXT)
     max_tokens: int = Field(64, ge=1, le=1024)
@@ -106,6 +110,7 @@ class Look(Asked):
     token: str | None = Field(None, max_length=500)
     blank: int = Field(0, ge=0)
     word: str = Field("it", max_length=500)
+    parts: str = Field("heads", max_length=500, description="of an ablation: kinds of parts, or single ones")
 
 
 class Refused(BaseModel):
@@ -271,7 +276,7 @@ def studio(folders: list[Path], worker: Worker | None = None, hosts: frozenset[s
 
 PAGES = (
     *("page", "charts", "attention", "mask", "generation", "steps", "heads", "honest", "layers", "shapes", "panels"),
-    *("film", "pronoun"),
+    *("film", "pronoun", "ablation"),
 )
 
 
@@ -324,23 +329,9 @@ def describe(name: str, run: Run) -> dict[str, Any]:
 
 def attention_of(run: Run, asked: Attend) -> dict[str, Any]:
     """The chosen weights. Raises UsageError where they are too many, or not there."""
-    seen = run.attention(asked.text, asked.kind, asked.target)
-    weights = seen.weights
-    for axis, what, number in ((0, "layer", asked.layer), (1, "head", asked.head)):
-        if number is not None:
-            if number >= weights.shape[axis]:
-                raise UsageError(
-                    f"there is no {what} {number}", f"this model has {what}s 0 to {weights.shape[axis] - 1}"
-                )
-            weights = weights[number : number + 1] if axis == 0 else weights[:, number : number + 1]
-    if asked.rows is not None:
-        wrong = [row for row in asked.rows if row >= weights.shape[2]]
-        if wrong:
-            raise UsageError(f"there is no row {wrong[0]}", f"the text has rows 0 to {weights.shape[2] - 1}")
-        weights = weights[:, :, asked.rows]
-    if weights.size > NUMBERS:
-        raise UsageError(f"these are {weights.size:,} weights", f"at most {NUMBERS:,}: choose a layer, a head, or rows")
-    return {"tokens": seen.tokens, "keys": seen.keys or seen.tokens, "rows": asked.rows, "weights": plain(weights)}
+    only = Chosen(asked.layer, asked.head, asked.rows, most=NUMBERS)
+    seen = run.attention(asked.text, asked.kind, asked.target, only)
+    return {"tokens": seen.tokens, "keys": seen.keys or seen.tokens, "rows": asked.rows, "weights": plain(seen.weights)}
 
 
 def view_of(run: Run, asked: Look) -> View:
@@ -359,5 +350,14 @@ def view_of(run: Run, asked: Look) -> View:
         "schedule": lambda: views.schedule(run),
         "film": lambda: views.learning(run),
         "pronoun": lambda: views.pronoun(run, text, asked.word),
+        "word": lambda: views.word(run, asked.word, *two(lines)),
+        "ablation": lambda: views.ablation(run, asked.parts, units=UNITS),
     }
     return makers[asked.view]()
+
+
+def two(lines: list[str]) -> list[str]:
+    """Two texts. Raises UsageError for another number."""
+    if len(lines) != 2:
+        raise UsageError(f"a word is seen in two texts, and there are {len(lines)}", "write two lines, a text in each")
+    return lines

@@ -94,10 +94,11 @@ class KeyValueCache:
         self, k: Float[Tensor, "B G Q E"], v: Float[Tensor, "B G Q E"]
     ) -> tuple[Float[Tensor, "B G K E"], Float[Tensor, "B G K E"]]:
         """Add the newest; all keys and all values, as views."""
-        start, self.length = self.length, self.length + k.shape[2]
-        self.keys[:, :, start : self.length] = k
-        self.values[:, :, start : self.length] = v
-        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+        start, newest = self.length, k.shape[2]
+        self.length = start + newest
+        self.keys.narrow(2, start, newest).copy_(k)
+        self.values.narrow(2, start, newest).copy_(v)
+        return self.keys.narrow(2, 0, self.length), self.values.narrow(2, 0, self.length)
 
     def keep_rows(self, rows: Int[Tensor, "rows"]) -> None:
         """Keep these rows, in this order; a row may be taken several times (beams) or not at all (finished)."""

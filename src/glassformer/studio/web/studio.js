@@ -6,9 +6,11 @@
   const [runMenu, besideMenu, text, words, viewMenu, more, columns, link] =
     ["run", "beside", "text", "words", "views", "more", "columns", "link"].map(byId);
   const NAMES = { mask: "Blanks", generation: "Generation", heads: "Heads", honest: "What mattered", layers: "Layer by layer",
-    steps: "Step by step", masks: "Masks", shapes: "Shapes", positions: "Positions", schedule: "Learning rate", film: "Film", pronoun: "Reference" };
-  const WITHOUT_TEXT = ["positions", "schedule", "film"];
-  const state = { run: "", beside: "", view: "", text: "", layer: 0, head: 0, token: "", word: "" };
+    steps: "Step by step", masks: "Masks", shapes: "Shapes", positions: "Positions", schedule: "Learning rate", film: "Film", pronoun: "Reference",
+    word: "One word in two texts", ablation: "Without each part" };
+  const WITHOUT_TEXT = ["positions", "schedule", "film", "ablation"];
+  const PARTS = ["heads", "attention", "feed-forward", "layers", "positions", "all"];
+  const state = { run: "", beside: "", view: "", text: "", layer: 0, head: 0, token: "", word: "", parts: "" };
   let asking = null; // the request under way, which the next one ends
 
   /** Ask the API. Errors come as { error, mend }. */
@@ -94,7 +96,11 @@
     const written_ = (key, usual) => el("label", {}, key, el("input", { type: "text", value: state[key], placeholder: usual,
       onchange: (event) => { state[key] = event.target.value; look(); } }));
     fill(more, state.view === "steps" && [number("layer", "layer", layers), number("head", "head", run.heads - 1), written_("token", "the blank")],
-      state.view === "pronoun" && written_("word", "it"));
+      state.view === "pronoun" && written_("word", "it"),
+      state.view === "word" && [written_("word", "a word of both"), el("span", { className: "muted" }, "Write two lines, a text in each.")],
+      state.view === "ablation" && el("label", {}, "parts", el("select", { value: state.parts || "heads",
+        onchange: (event) => { state.parts = event.target.value; look(); } },
+      PARTS.map((parts) => el("option", { value: parts, selected: parts === (state.parts || "heads") }, parts)))));
   }
 
   async function look() {
@@ -118,7 +124,8 @@
 
   async function one(name, main, signal) {
     const asked = { run: name, text: state.text, view: state.view };
-    if (state.view === "pronoun") asked.word = state.word || "it";
+    if (["pronoun", "word"].includes(state.view)) asked.word = state.word || "it";
+    if (state.view === "ablation") asked.parts = state.parts || "heads";
     if (state.view === "steps") Object.assign(asked, { layer: state.layer, head: state.head, token: state.token || null });
     try {
       const page = await ask("/api/view", asked, signal);
