@@ -165,10 +165,31 @@ def dependencies_of(tokens: list[str]) -> View:
     )
 
 
+def film_of(tokens: list[str]) -> View:
+    frame = [{"candidates": candidates(tokens)}]
+    probe = {"text": tokens[0], "tokens": tokens, "answers": [frame, frame], "asked": [1]}
+    sizes = {token: [0.1, 0.2] for token in tokens[:3]}
+    data = {
+        "subtitle": tokens[-1],
+        "steps": [0, 10],
+        "probes": [probe, probe],
+        "probe": 0,
+        "layers": ["Layer 0"],
+        "norms": dict.fromkeys(("gradients", "updates", "weights"), sizes),
+    }
+    shape = (2, 1, 2, len(tokens), len(tokens))
+    maps = RNG.integers(0, 256, shape).astype(np.uint8)
+    arrays = {f"weights_{n}": maps for n in range(2)} | {f"entropies_{n}": np.full(shape[:3], 0.5) for n in range(2)}
+    return View("film", tokens[0], data, arrays, Figure)
+
+
 HOSTILE_VIEWS = {
     make.__name__.removesuffix("_of"): make
-    for make in (mask_of, generation_of, steps_of, heads_of, honest_of, layers_of, shapes_of, panels_of, pronoun_of)
-} | {"dependencies": dependencies_of}
+    for make in (
+        *(mask_of, generation_of, steps_of, heads_of, honest_of, layers_of, shapes_of, panels_of, pronoun_of),
+        *(dependencies_of, film_of),
+    )
+}
 
 
 # ------------------------------------------------------------------------------------------------ what is in a page

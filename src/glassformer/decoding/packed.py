@@ -48,7 +48,7 @@ def can_pack(weight: Tensor) -> bool:
 def _product(layer: nn.Linear) -> Any:
     """What the layer does, with packed weights; those of each part of its outputs when they are first asked for."""
     whole = layer.forward
-    multiply, pack = torch.ops.mkldnn._linear_pointwise, torch.ops.mkldnn._reorder_linear_weight
+    multiply, pack = torch.ops.mkldnn._linear_pointwise.default, torch.ops.mkldnn._reorder_linear_weight.default
     parts: dict[tuple[int, int | None], tuple[Tensor, Tensor | None]] = {}
 
     def forward(x: Tensor, first: int = 0, last: int | None = None) -> Tensor:

@@ -155,10 +155,9 @@ def picture(title: str, panels: list[dict[str, Any]]) -> Figure:
         axes = figure.add_axes((0.16, 1 - (top + height - 0.55) / whole, 0.8, (height - 1.0) / whole))
         axes.set_title(visible(panel["title"], 90), fontsize=9, loc="left")
         if panel["kind"] == "lines":
-            for one in panel["series"]:
-                axes.plot(panel["x"], one["values"], label=one["name"])
-            axes.set_xlabel(panel["x_name"])
-            axes.legend(fontsize=7)
+            drawn = [axes.plot(panel["x"], one["values"])[0] for one in panel["series"]]
+            axes.set_xlabel(visible(panel["x_name"], 40))
+            axes.legend(drawn, [visible(one["name"], 40) for one in panel["series"]], fontsize=7)
         else:
             values = np.array(panel["values"])
             largest = float(np.abs(values).max()) or 1.0
@@ -170,7 +169,7 @@ def picture(title: str, panels: list[dict[str, Any]]) -> Figure:
                 if len(names) == count and count <= 40:
                     axis.set_ticks(range(count), [visible(name, 14) for name in names], fontsize=7)
                 else:
-                    axis.set_label_text(names[0])
+                    axis.set_label_text(visible(names[0], 40))
             if len(panel["columns"]) == values.shape[1]:
                 axes.tick_params("x", rotation=90)
         top += height
