@@ -289,7 +289,8 @@ def compared(exact: Ours, texts: list[list[int]], a: list[list[int]], b: list[li
 def contestant(side: str, format: str, folder: Path, threads: int) -> contest.Contestant:
     """A process that generates when told so."""
     task = {"side": side, "format": format, "folder": str(folder)}
-    return contest.Contestant(f"{side}, {format}", task, OMP_NUM_THREADS=str(threads))
+    environment = {"OMP_NUM_THREADS": str(threads), **contest.environment_of(side)}
+    return contest.Contestant(f"{side}, {format}", task, **environment)
 
 
 def worker(task: dict[str, Any]) -> None:

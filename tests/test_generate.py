@@ -1,11 +1,7 @@
 """From recipe to generated text: the two families that generate, trained through the one trainer, from Python and from
 the command line."""
 
-import atexit
-import functools
 import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +9,7 @@ import numpy as np
 import pytest
 import tiny_recipe
 import torch
-from trained import command, generator_folder, refused, run_folder
+from trained import command, generator_folder, permuting_folder, refused, run_folder
 
 from glassformer.errors import UsageError
 from glassformer.objectives import Objective
@@ -269,17 +265,6 @@ def test_the_command_says_what_python_says() -> None:
 )
 def test_bad_input_is_one_line_and_the_mend(arguments: list[str], message: str) -> None:
     assert message in refused("generate", generator_folder(), *arguments)
-
-
-@functools.lru_cache
-def permuting_folder() -> Path:
-    """A run of a few steps of a permutation model. Not to be changed."""
-    folder = Path(tempfile.mkdtemp(prefix="glassformer-tests-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GLASSFORMER_CACHE", str(folder / "cache"))
-        wanted = tiny_recipe.recipe(tiny_recipe.text_file(folder), objective={"name": "permutation_lm"})
-        return tiny_recipe.train(wanted, folder / "run").path
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,30 @@ def generator_folder() -> Path:
     return folder / "runs" / "generator"
 
 
+@functools.lru_cache
+def permuting_folder() -> Path:
+    """A run of two steps of a permutation model. Not to be changed: copy it."""
+    return _short({"name": "permutation_lm", "asked_share": 0.6}, tiny_recipe.sentences())
+
+
+@functools.lru_cache
+def answering_folder() -> Path:
+    """A run of two steps of an encoder-decoder that answers each sentence with its letters turned round. Not to be
+    changed: copy it."""
+    return _short({"name": "seq2seq"}, [f"{line}\t{line[::-1]}" for line in tiny_recipe.sentences()], "pairs.tsv")
+
+
+def _short(objective: dict[str, Any], lines: list[str], name: str = "texts.txt") -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="glassformer-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / name).write_text("".join(f"{line}\n" for line in lines))
+    short = {"steps": 2, "evaluate_every": 2, "checkpoint_every": 2}
+    recipe = tiny_recipe.recipe(folder / name, objective=objective, training=short)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLASSFORMER_CACHE", str(folder / "cache"))
+        return tiny_recipe.train(recipe, folder / "run").path
+
+
 def copy_of_run(folder: Path, name: str = "copy") -> Path:
     """A copy that a test may damage."""
     return Path(shutil.copytree(run_folder(), folder / name))

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_recipe
-from trained import generator_folder, run_folder
+from trained import answering_folder, generator_folder, permuting_folder, run_folder
 
 from glassformer.data.batch import Stream
 from glassformer.errors import UsageError
@@ -227,21 +226,10 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+def runs() -> dict[str, Run]:
     """One of each family, and one that reads in any order."""
-    folder = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GLASSFORMER_CACHE", str(folder / "cache"))
-        text = tiny_recipe.text_file(folder)
-        found = {"encoder": load(run_folder()), "decoder": load(generator_folder())}
-        short = {"steps": 2, "evaluate_every": 2, "checkpoint_every": 2}
-        order = tiny_recipe.recipe(text, objective={"name": "permutation_lm", "asked_share": 0.6}, training=short)
-        found["any order"] = tiny_recipe.train(order, folder / "order")
-        pairs = folder / "pairs.tsv"
-        pairs.write_text("".join(f"{line}\t{line[::-1]}\n" for line in tiny_recipe.sentences()))
-        wanted = tiny_recipe.recipe(pairs, objective={"name": "seq2seq"}, training=short)
-        found["encoder-decoder"] = tiny_recipe.train(wanted, folder / "pairs")
-        return found
+    folders = (run_folder(), generator_folder(), permuting_folder(), answering_folder())
+    return dict(zip(FAMILIES, map(load, folders), strict=True))
 
 
 FAMILIES = ["encoder", "decoder", "any order", "encoder-decoder"]

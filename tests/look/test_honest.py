@@ -2,17 +2,16 @@
 another word in its place."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
-from trained import TEXT, generator_folder, run_folder
+from trained import TEXT, answering_folder, generator_folder, permuting_folder, run_folder
 
 from glassformer.data.batch import collate
 from glassformer.errors import UsageError
 from glassformer.look import honest
-from glassformer.look.honest import EFFECT, METHODS, Honest, asked_by, explicit, log_probabilities, one_place
+from glassformer.look.honest import EFFECT, METHODS, Honest, Places, asked_by, explicit, log_probabilities, one_place
 from glassformer.model.attention.full import FullAttention
 from glassformer.objectives import Candidate
 from glassformer.predict import Run, load
@@ -29,6 +28,24 @@ def run() -> Run:
 @pytest.fixture(scope="module")
 def generator() -> Run:
     return load(generator_folder())
+
+
+@pytest.fixture(scope="module")
+def permuting() -> Run:
+    return load(permuting_folder())
+
+
+@pytest.fixture(scope="module")
+def answering() -> Run:
+    return load(answering_folder())
+
+
+ASKED = {
+    "run": TEXT,
+    "generator": "Mars is called the red",
+    "permuting": "sun [MASK] red moon",
+    "answering": "sun moon red",
+}
 
 
 @pytest.fixture
@@ -112,11 +129,11 @@ def test_normalised_keeps_signs_and_zeros() -> None:
 # ------------------------------------------------------------------------------------------------------ of a model
 
 
-@pytest.mark.parametrize("which", ["run", "generator"])
+@pytest.mark.parametrize("which", ASKED)
 def test_explicit_attention_says_the_same(which: str, request: pytest.FixtureRequest) -> None:
     """The same logits, the weights that `record` sees, and no hook afterwards."""
     run = request.getfixturevalue(which)
-    example, _ = one_place(asked_by(run, TEXT if which == "run" else "Mars is called"), 0)
+    example, _ = one_place(asked_by(run, ASKED[which]), 0)
     batch, model = collate([[example]], run.tokenizer.pad_id), run.model
     with record(model) as tape:
         [plain] = model(batch).values()
@@ -156,27 +173,40 @@ def test_gradients_are_finite_differences(run: Run) -> None:
         assert gradient.abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("which", ["run", "generator"])
+@pytest.mark.parametrize("which", ASKED)
 def test_a_hidden_token_has_no_say(which: str, request: pytest.FixtureRequest) -> None:
     """Another word in its place changes nothing, whatever else is seen; unhidden it does. The places stay. Of a causal
-    model the last token is its own question: that it reads past attention."""
+    model the last token is its own question: that it reads past attention; and no query of a permutation sees the word
+    of its own place, nor is it seen."""
     run = request.getfixturevalue(which)
-    example, position = one_place(asked_by(run, TEXT if which == "run" else "Mars is called the red"), 0)
-    [(name, stream)] = example.streams.items()
-    length = len(stream.ids)
-    pad = run.tokenizer.pad_id
-    hidden = log_probabilities(run.model, example, [None, *range(length)], pad)
+    example, position = one_place(asked_by(run, ASKED[which]), 0)
+    [asked] = example.asked.values()
+    places, pad = Places.of(example), run.tokenizer.pad_id
+    asked_at = places.first[asked.stream] + position
+    hidden = log_probabilities(run.model, example, [None, *range(places.number)], pad)
     plain = run.model(collate([[example]], pad))
     torch.testing.assert_close(hidden[0], next(iter(plain.values()))[0].log_softmax(-1).detach())
-    for token in range(length):
+    free = 0
+    for place in range(places.number):
+        where = places.hidden(place)
+        if where is None:
+            assert which == "permuting" and torch.equal(hidden[place + 1], hidden[0])
+            continue
+        name, number = where
+        stream, size = example.streams[name], run.objective.tokenizer_of(name).vocab_size
         ids = stream.ids.copy()
-        ids[token] = (ids[token] + 11) % run.tokenizer.vocab_size
-        other = example._replace(streams={name: stream._replace(ids=ids)})
-        after = log_probabilities(run.model, other, [None, token], pad)
+        ids[number] = (ids[number] + 11) % size
+        other = example._replace(streams=example.streams | {name: stream._replace(ids=ids)})
+        after = log_probabilities(run.model, other, [None, place], pad)
+        if which == "permuting" and stream.positions[number] == stream.positions[position]:
+            torch.testing.assert_close(after[0], hidden[0], atol=1e-5, rtol=1e-5)
+            continue
         assert (after[0] - hidden[0]).abs().max() > 1e-3
-        if token != position:
-            torch.testing.assert_close(after[1], hidden[token + 1], atol=1e-5, rtol=1e-5)
-            assert (hidden[token + 1] - hidden[0]).abs().max() > 1e-4
+        if place != asked_at:
+            torch.testing.assert_close(after[1], hidden[place + 1], atol=1e-5, rtol=1e-5)
+            assert (hidden[place + 1] - hidden[0]).abs().max() > 1e-4
+            free += 1
+    assert free >= 3
 
 
 def test_many_tokens_are_hidden_in_several_batches(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,6 +242,42 @@ def test_the_views_are_of_the_answer_at_the_blank(run: Run) -> None:
             )
 
 
+@pytest.mark.parametrize("which", ["permuting", "answering"])
+def test_other_families_are_asked_too(which: str, request: pytest.FixtureRequest) -> None:
+    """A permutation model at its blank, which stands in its place; an encoder-decoder for the first token of its
+    answer, with the source before what the decoder reads. Attention is the last layer's row."""
+    run = request.getfixturevalue(which)
+    found, seen = honest.views(run, ASKED[which]), run.attention(ASKED[which])
+    if which == "permuting":
+        assert found.tokens == seen.tokens and found.tokens[found.position] == "[MASK]"
+        expected = np.zeros(len(found.tokens))
+        there = [n for n in range(len(found.tokens)) if n != found.position]
+        expected[there] = seen.weights[-1].mean(0)[found.position][: len(there)]
+        assert found.nats[found.position] == 0
+    else:
+        cross = run.attention(ASKED[which], kind="cross", target="")
+        assert found.tokens == [*seen.tokens, "[CLS]"] and found.position == len(seen.tokens)
+        expected = np.append(cross.weights[-1].mean(0)[0], 0.0)
+    np.testing.assert_allclose(found.relevance["attention"], expected, atol=1e-6)
+    for name, values in found.relevance.items():
+        assert np.abs(values).sum() == pytest.approx(1), name
+    others = [n for n in range(len(found.tokens)) if n != found.position]
+    assert all((found.relevance[name][others] > 0).any() for name in METHODS)
+
+
+def test_rollout_through_two_stacks(answering: Run) -> None:
+    """By hand: what reaches the decoder's token past its own attention comes through cross-attention from what reaches
+    the source tokens, a half of each layer passing by."""
+    text = ASKED["answering"]
+    found = honest.views(answering, text)
+    source = honest.rollout(answering.attention(text).weights)
+    cross = answering.attention(text, kind="cross", target="").weights.mean(1)[:, 0]
+    arrived = np.zeros(len(source))
+    for layer in cross:  # one token: its self-attention is all on itself
+        arrived = (arrived + layer @ source) / 2
+    np.testing.assert_allclose(found.relevance["rollout"][:-1], arrived, atol=1e-6)
+
+
 def test_of_a_causal_model_the_next_token_is_asked(generator: Run) -> None:
     found = honest.views(generator, "Mars is called the")
     assert found.position == len(found.tokens) - 1
@@ -243,7 +309,7 @@ def test_warnings_name_what_is_wrong() -> None:
     assert "little to explain" in case([0.2, 0.5, 0.0, 0.1], [0.01, 0.0, 3.0, 0.0])[0]
 
 
-def test_what_cannot_be_viewed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_viewed(run: Run) -> None:
     with pytest.raises(UsageError, match="no blank in"):
         honest.views(run, "Mars is red")
     with pytest.raises(UsageError, match="no blank 2\nthe text has 1"):
@@ -253,15 +319,6 @@ def test_what_cannot_be_viewed(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
         honest.views(run, TEXT)
     with pytest.raises(UsageError, match="is empty"):
         honest.views(run, " ")
-
-    @dataclass
-    class Stack:
-        queries: int = 0
-
-    two = asked_by(run, TEXT)
-    for streams in ({"encoder": Stack(), "decoder": Stack()}, {"encoder": Stack(queries=1)}):
-        with pytest.raises(UsageError, match=r"from a text to itself, and this model has (two stacks|queries)"):
-            honest._refuse_others(two._replace(example=two.example._replace(streams=streams)))
 
 
 def test_a_mechanism_that_does_not_do_what_it_says(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,9 @@
 Attention weights say where a layer looks, not what the answer depends on (Jain and Wallace 2019). The effect is
 measured: one token after another is hidden from everybody, and the log-probability of the answer is read again.
 
-T tokens, L layers, H heads, E features of a head, D of the residual stream; rows are queries, columns keys.
+T tokens, L layers, H heads, E features of a head, D of the residual stream; rows are queries, columns keys. Of an
+encoder-decoder the tokens are those of both, the encoder's first, and every attention, cross-attention too, is a layer
+of its own in which the tokens that do not ask see nothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +25,7 @@ from glassformer.look.page import View
 from glassformer.look.tables import Row, relevance_table
 from glassformer.model.attention import Mechanism, spread
 from glassformer.model.layers import MultiHeadAttention
-from glassformer.objectives import Candidate, Prompt
+from glassformer.objectives import Candidate, Objective, Prompt
 from glassformer.predict import BATCH, Run
 from glassformer.record import attention_places, hooked
 from glassformer.stopping import go_on
@@ -127,26 +129,49 @@ def explicit(model: nn.Module, places: Sequence[str]) -> Iterator[dict[str, Expl
         yield found
 
 
+class Places(NamedTuple):
+    """All tokens of an example, one stream behind the other: place n is token n - first[stream] of its stream."""
+
+    first: dict[str, int]
+    content: dict[str, int]
+    """How many of each stream can be attended to; behind them stand queries."""
+    number: int
+
+    @classmethod
+    def of(cls, example: Example) -> "Places":
+        """Those of an example."""
+        first, number = {}, 0
+        for name, stream in example.streams.items():
+            first[name], number = number, number + len(stream.ids)
+        return cls(first, {name: stream.content for name, stream in example.streams.items()}, number)
+
+    def hidden(self, place: int) -> tuple[str, int] | None:
+        """Stream and number of a token that can be hidden; None for a query, to which nobody attends."""
+        name = [name for name, first in self.first.items() if first <= place][-1]
+        return (name, place - self.first[name]) if place - self.first[name] < self.content[name] else None
+
+
 @torch.no_grad()
 def log_probabilities(
     model: nn.Module, example: Example, hidden: Sequence[int | None], pad_id: int
 ) -> Float[Tensor, "rows classes"]:
-    """What a model says at the one place that an example asks, for each of `hidden` with that token hidden from
-    everybody (None: nothing). Tokens keep their places; nobody attends to the hidden one, not even itself."""
-    found = []
+    """What a model says at the one place that an example asks, for each of `hidden` (see Places) with that token hidden
+    from everybody (None: nothing). Tokens keep their places; nobody attends to the hidden one, not even itself."""
+    places, found = Places.of(example), []
     for start in range(0, len(hidden), BATCH):
         go_on()
         rows = hidden[start : start + BATCH]
         batch = collate([[example]] * len(rows), pad_id)
-        name = next(iter(batch.streams))  # the encoder, where there are two
-        stream = batch.streams[name]
-        seen = torch.ones(len(rows), stream.content or stream.input_ids.shape[1], dtype=torch.bool)
-        for row, token in enumerate(rows):
-            if token is not None:
-                seen[row, token] = False
+        seen = {name: torch.ones(len(rows), number, dtype=torch.bool) for name, number in places.content.items()}
+        for row, place in enumerate(rows):
+            where = None if place is None else places.hidden(place)
+            if where is not None:
+                seen[where[0]][row, where[1]] = False
         # Not padding at the end any more, which a causal mask would cover.
-        mask = stream.mask._replace(key_mask=seen, aligned=False, no_empty_rows=False)
-        streams = batch.streams | {name: stream._replace(mask=mask)}
+        streams = {
+            name: stream._replace(mask=stream.mask._replace(key_mask=seen[name], aligned=False, no_empty_rows=False))
+            for name, stream in batch.streams.items()
+        }
         [logits] = model(batch._replace(streams=streams)).values()
         found.append(torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), -1))
     return torch.cat(found)
@@ -172,41 +197,64 @@ class Honest(NamedTuple):
 
 
 def views(run: Run, text: str, blank: int = 0) -> Honest:
-    """What mattered for the model's first candidate at a blank of a text (counted from 0), or for the token after it.
+    """What mattered for the model's first candidate at a blank of a text (counted from 0), for the token after it, or,
+    of an encoder-decoder, for the first token of its answer.
 
-    `attention` and `value_norms` are of the last layer, means over its heads; `rollout` and `gradient` of all layers.
-    Raises UsageError for a blank that is not there, for a model whose attention is not from a text to itself, and for a
-    text over 512 tokens.
+    `attention` and `value_norms` are of the last attention (cross-attention, where there is such), means over its
+    heads; `rollout` and `gradient` of all. Raises UsageError for a blank that is not there, and for a text over 512
+    tokens.
     """
     prompt = asked_by(run, text)
     objective = run.objective.of(prompt.example)
     example, position = one_place(prompt, blank)
-    _refuse_others(prompt)
-    if len(prompt.tokens) > LONGEST:
+    places, [(head, asked)] = Places.of(example), example.asked.items()
+    asked_at = places.first[asked.stream] + position
+    shown = shown_places(example, places, asked_at)
+    if len(shown) > LONGEST:
         raise UsageError(
-            f"the text has {len(prompt.tokens)} tokens, and each would be hidden once: at most {LONGEST}",
+            f"the text has {len(shown)} tokens, and each would be hidden once: at most {LONGEST}",
             "ask about a part of it; where it looks, `look mask` shows for any length",
         )
-    [head] = example.asked
-    hidden = [None, *range(len(prompt.tokens))]
-    said = log_probabilities(run.model, example, hidden, run.tokenizer.pad_id)
+    said = log_probabilities(run.model, example, [None, *shown], run.tokenizer.pad_id)
     best = int(said[0].argmax())
     nats = (said[0, best] - said[1:, best]).double().numpy()
     weights, gradients, norms = _through_weights(run.model, example, best, float(said[0, best]), run.tokenizer.pad_id)
     relevance = {
-        "attention": weights[-1].mean(0)[position],
-        "value_norms": norms.mean(0)[position],
-        "rollout": rollout(weights)[position],
-        "gradient": gradient_relevance(weights, gradients)[position],
+        "attention": weights[-1].mean(0)[asked_at, shown],
+        "value_norms": norms.mean(0)[asked_at, shown],
+        "rollout": rollout(weights)[asked_at, shown],
+        "gradient": gradient_relevance(weights, gradients)[asked_at, shown],
         EFFECT: nats,
     }
     relevance = {name: normalised(values) for name, values in relevance.items()}
+    position = shown.index(asked_at)
     others = np.delete(np.arange(len(nats)), position)
     size = np.abs(nats)[others]
     correlations = {name: spearman(relevance[name][others], size) for name in METHODS}
     candidate = Candidate(objective.class_name(head, best), float(said[0, best].exp()))
-    found = Honest(text, prompt.tokens, position, candidate, nats, relevance, correlations, [])
+    tokens = all_tokens(objective, prompt)
+    found = Honest(text, [tokens[n] for n in shown], position, candidate, nats, relevance, correlations, [])
     return found._replace(warnings=warnings_of(found))
+
+
+def shown_places(example: Example, places: Places, asked_at: int) -> list[int]:
+    """Every token that can be hidden, and the place that is asked where that is a query, in the order of the text."""
+    shown: list[int] = []
+    for name, stream in example.streams.items():
+        own = [n for n in range(len(stream.ids)) if n < stream.content or places.first[name] + n == asked_at]
+        if stream.positions is not None:
+            own.sort(key=lambda n: (stream.positions[n], n))
+        shown += [places.first[name] + n for n in own]
+    return shown
+
+
+def all_tokens(objective: Objective, prompt: Prompt) -> list[str]:
+    """What stands at each of the Places of a prompt."""
+    found: list[str] = []
+    for name, stream in prompt.example.streams.items():
+        own = objective.tokenizer_of(name).token
+        found += prompt.tokens if name == prompt.stream else [own(int(id)) for id in stream.ids]
+    return found
 
 
 def asked_by(run: Run, text: str) -> Prompt:
@@ -230,36 +278,39 @@ def one_place(prompt: Prompt, blank: int) -> tuple[Example, int]:
     return prompt.example._replace(asked={head: alone}), int(asked.positions[n])
 
 
-def _refuse_others(prompt: Prompt) -> None:
-    streams = list(prompt.example.streams.values())
-    if len(streams) > 1 or streams[0].queries:
-        has = "two stacks" if len(streams) > 1 else "queries beside the text"
-        raise UsageError(
-            f"the honest views are of attention from a text to itself, and this model has {has}",
-            "ask a model trained with masked_lm or causal_lm; of any other, `glassformer ablate` says what it needs",
-        )
-
-
 def _through_weights(
     model: nn.Module, example: Example, best: int, expected: float, pad_id: int
 ) -> tuple[Float[np.ndarray, "L H T T"], Float[np.ndarray, "L H T T"], Float[np.ndarray, "H T T"]]:
-    """Weights of all layers, the gradients of the log-probability of class `best` by them, and the last layer's value
+    """Weights of all layers, the gradients of the log-probability of class `best` by them, and the last one's value
     norms. Raises GlassformerError where the weights do not lead to the same answer."""
-    places = attention_places(model)
-    if not places:
+    names = attention_places(model)
+    if not names:
         raise UsageError("this model has no attention that can be recorded", "train with glassformer's own blocks")
-    with explicit(model, places) as layers:
+    with explicit(model, names) as layers:
         [logits] = model(collate([[example]], pad_id)).values()
         score = torch.log_softmax(logits, -1)[0, best]
         gradients = torch.autograd.grad(score, [layer.weights for layer in layers.values()])
     if abs(float(score.detach()) - expected) > 1e-3:
         raise GlassformerError("this attention does not do what its weights say", "its gradients cannot be trusted")
-    weights, last = [layer.weights[0].detach() for layer in layers.values()], layers[places[-1]]
-    attention = model.get_submodule(places[-1])
+    places, last = Places.of(example), layers[names[-1]]
+    attention = model.get_submodule(names[-1])
     assert isinstance(attention, MultiHeadAttention)
-    parts = (weights[-1], last.values[0].detach(), attention.output.weight.detach())
+    parts = (last.weights[0].detach(), last.values[0].detach(), attention.output.weight.detach())
     norms = value_norms(*(part.double().numpy() for part in parts))
-    return torch.stack(weights).double().numpy(), torch.cat(gradients).double().numpy(), norms
+    weights = [among_all(places, name, layer.weights[0].detach().double().numpy()) for name, layer in layers.items()]
+    by = [among_all(places, name, g[0].double().numpy()) for name, g in zip(layers, gradients, strict=True)]
+    return np.stack(weights), np.stack(by), among_all(places, names[-1], norms)
+
+
+def among_all(places: Places, name: str, layer: Float[np.ndarray, "H Q K"]) -> Float[np.ndarray, "H T T"]:
+    """One attention's numbers among all tokens; zero for those that do not ask there, or are not seen."""
+    rows = columns = places.first.get(name.partition(".")[0], 0) if len(places.first) > 1 else 0
+    if name.endswith("cross_attention"):
+        columns = places.first["encoder"]
+    heads, queries, keys = layer.shape
+    whole = np.zeros((heads, places.number, places.number))
+    whole[:, rows : rows + queries, columns : columns + keys] = layer
+    return whole
 
 
 def warnings_of(found: Honest) -> list[str]:
