@@ -47,7 +47,7 @@ def can_pack(weight: Tensor) -> bool:
 
 def _product(layer: nn.Linear) -> Any:
     """What the layer does, with packed weights; those of each part of its outputs when they are first asked for."""
-    whole = layer.forward
+    whole: Any = layer.forward
     multiply, pack = torch.ops.mkldnn._linear_pointwise.default, torch.ops.mkldnn._reorder_linear_weight.default
     parts: dict[tuple[int, int | None], tuple[Tensor, Tensor | None]] = {}
 
@@ -55,9 +55,8 @@ def _product(layer: nn.Linear) -> Any:
         if torch.is_grad_enabled():
             return whole(x, first, last) if isinstance(layer, PartialLinear) else whole(x)
         if (first, last) not in parts:
-            weight, bias = layer.weight.detach()[first:last], layer.bias
-            parts[first, last] = (pack(weight.contiguous(), ROWS), None if bias is None else bias.detach()[first:last])
-        weight, bias = parts[first, last]
-        return multiply(x, weight, bias, "none", [], "")
+            bias = None if layer.bias is None else layer.bias.detach()[first:last]
+            parts[first, last] = (pack(layer.weight.detach()[first:last].contiguous(), ROWS), bias)
+        return multiply(x, *parts[first, last], "none", [], "")
 
     return forward

@@ -242,8 +242,9 @@ def shown_places(example: Example, places: Places, asked_at: int) -> list[int]:
     shown: list[int] = []
     for name, stream in example.streams.items():
         own = [n for n in range(len(stream.ids)) if n < stream.content or places.first[name] + n == asked_at]
-        if stream.positions is not None:
-            own.sort(key=lambda n: (stream.positions[n], n))
+        stands = stream.positions
+        if stands is not None:
+            own = [own[n] for n in np.argsort(stands[own], kind="stable")]
         shown += [places.first[name] + n for n in own]
     return shown
 

@@ -356,8 +356,8 @@ def view_of(run: Run, asked: Look) -> View:
     return makers[asked.view]()
 
 
-def two(lines: list[str]) -> list[str]:
+def two(lines: list[str]) -> tuple[str, str]:
     """Two texts. Raises UsageError for another number."""
     if len(lines) != 2:
         raise UsageError(f"a word is seen in two texts, and there are {len(lines)}", "write two lines, a text in each")
-    return lines
+    return lines[0], lines[1]

@@ -70,7 +70,7 @@ class Engine:
         keep_freed_memory()
         how: Any = {"precision": precision}
         if precision == "bf16-mixed":
-            how = {"plugins": LogitsAsTheyAre(precision, device)}
+            how = {"plugins": LogitsAsTheyAre("bf16-mixed", device)}
         self.fabric = Fabric(accelerator=device, devices=1, **how)
         self.objective = objective
         self.weights = objective.weights()
