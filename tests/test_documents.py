@@ -188,7 +188,7 @@ def test_the_notebook_is_stored_with_its_outputs() -> None:
     outputs = [output for cell in cells for output in cell.outputs]
     assert all(cell.execution_count for cell in cells)
     assert not [output for output in outputs if output.output_type == "error"]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 5
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 4
     assert sum("text/html" in output.get("data", {}) for output in outputs) == 1
     printed = "".join(output.get("text", "") for output in outputs)
     assert "equals the model's output: True" in printed

@@ -337,8 +337,8 @@ def test_chosen_weights_are_the_same_numbers(folder: Callable[[], Path]) -> None
     [
         (Chosen(layer=2), "there is no layer 2"),
         (Chosen(head=-1), "there is no head -1"),
-        (Chosen(rows=[0, 5]), "there is no row 5\n  the text has rows 0 to 4"),
-        (Chosen(layer=0, rows=[1], most=14), "these are 15 weights\n  at most 14"),
+        (Chosen(rows=[0, 5]), "there is no row 5\nthe text has rows 0 to 4"),
+        (Chosen(layer=0, rows=[1], most=14), "these are 15 weights\nat most 14"),
     ],
     ids=["layer", "head", "row", "too many"],
 )

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from glassformer.data.batch import HeadSpec
+from glassformer.decoding import packed as module
 from glassformer.decoding.packed import can_pack, packed
 from glassformer.model.config import ModelConfig
 from glassformer.model.layers import PartialLinear
@@ -57,6 +58,26 @@ def test_the_block_leaves_everything_as_it_was(family):
         assert patched(model) == linear
         raise ZeroDivisionError
     assert patched(model) == set()
+
+
+@needs_kernels
+def test_weights_are_packed_once_and_anew_when_they_change():
+    torch.manual_seed(1)
+    layer, x = PartialLinear(24, 72), torch.randn(3, 24)
+    with torch.no_grad():
+        for change in (lambda: None, lambda: layer.weight.mul_(2), lambda: layer.bias.add_(1)):
+            change()
+            wanted = layer(x)
+            for _ in range(2):
+                with packed(layer):
+                    torch.testing.assert_close(layer(x), wanted)
+                [(weight, _)] = module._PACKED[layer][1].values()
+        with packed(layer):
+            layer(x)
+        assert next(iter(module._PACKED[layer][1].values()))[0] is weight
+        layer.weight = nn.Parameter(torch.randn(72, 24))
+        with packed(layer):
+            torch.testing.assert_close(layer(x), nn.functional.linear(x, layer.weight, layer.bias))
 
 
 @needs_kernels

@@ -284,7 +284,7 @@ def test_of_a_long_text_some_tokens_look(runs: dict[str, Run], family: str, monk
     np.testing.assert_array_equal(some.allowed, whole.allowed[some.sampled])
     assert some.positions is not None and whole.positions is not None
     np.testing.assert_array_equal(some.positions[0], whole.positions[0][some.sampled])
-    assert facts([some]).rows == 3
+    assert facts([some]).rows == 3 - (family == "decoder")  # the first token of a causal model has no choice
     view = views.heads_of(run, [text])
     assert "of this long text 3 tokens look" in view.data["subtitle"]
 

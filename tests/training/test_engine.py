@@ -120,8 +120,9 @@ def test_accumulation_leads_to_the_same_weights(name: str) -> None:
     moved = False
     start = weights(engine_of())
     for parameter, value in weights(big).items():
-        # Muon computes in bfloat16, which lifts rounding errors to a thousandth of an update.
-        tolerance = 2e-5 if name == "adamw" else 2e-3
+        # Muon computes in bfloat16, which lifts rounding errors of the gradients (1e-7, see above) to thousandths: with
+        # ten other learning rates and sums the greatest difference was 0.0003 to 0.0029, whatever made the gradients.
+        tolerance = 2e-5 if name == "adamw" else 4e-3
         torch.testing.assert_close(weights(accumulated)[parameter], value, rtol=1e-4, atol=tolerance)
         moved |= bool((value - start[parameter]).abs().max() > 1e-2)
     assert moved

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from glassformer.model.layers import PartialLinear
 
@@ -45,11 +46,20 @@ def can_pack(weight: Tensor) -> bool:
     )
 
 
+_PACKED = WeakIdKeyDictionary()
+"""By layer: which weights were packed, and what came of them. A short answer takes no longer than packing does."""
+
+
 def _product(layer: nn.Linear) -> Any:
-    """What the layer does, with packed weights; those of each part of its outputs when they are first asked for."""
+    """What the layer does, with packed weights; those of each part of its outputs when they are first asked for, and
+    anew when the weights have changed."""
     whole: Any = layer.forward
+    known = [(t.data_ptr(), None if t.is_inference() else t._version) for t in layer.parameters()]
+    before, parts = _PACKED.get(layer, ([], {}))
+    if before != known:
+        parts = {}
+        _PACKED[layer] = (known, parts)
     multiply, pack = torch.ops.mkldnn._linear_pointwise.default, torch.ops.mkldnn._reorder_linear_weight.default
-    parts: dict[tuple[int, int | None], tuple[Tensor, Tensor | None]] = {}
 
     def forward(x: Tensor, first: int = 0, last: int | None = None) -> Tensor:
         if torch.is_grad_enabled():

@@ -56,6 +56,9 @@ class View(NamedTuple):
         write(self, Path(output))
         return Path(output)
 
+    def __repr__(self) -> str:
+        return f"View({self.name!r}, {self.title!r})"
+
     def _repr_html_(self) -> str:
         """In a notebook: the page, shut up in a frame of its own."""
         source = html.escape(page(self))

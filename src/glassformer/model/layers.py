@@ -183,9 +183,9 @@ class Block(nn.Module):
 
     def residual(self, x: Float[Tensor, "B T D"], norm: nn.Module, part: nn.Module, *more: Any) -> Tensor:
         """Add what a part makes of the residual stream, the norm before it or after the sum."""
-        added = part(norm(x) if self.pre_norm else x, *more)
-        x = x + (self.dropout(added) if self.training else added)
-        return x if self.pre_norm else norm(x)
+        if self.pre_norm:
+            return x + self.dropout(part(norm(x), *more))
+        return norm(x + self.dropout(part(x, *more)))
 
 
 def initialise(module: nn.Module) -> None:
