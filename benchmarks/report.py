@@ -250,7 +250,8 @@ def causal(record: dict[str, Any]) -> str:
         layers of 256; median and quartiles over rounds in which all take turns. `peer-default` is `GPT2LMHeadModel`
         through `Trainer` as it comes ({peer_settings(default)}); `peer-best` has {peer_settings(best)}; `glassformer`
         has {our_settings(ours)}, AdamW and learned positions as the peers; `glassformer-recipe` is the shipped recipe,
-        with Muon and rotary positions."""
+        with Muon and rotary positions. Importing glassformer asks torch for memory in pages of 2 MB; the peers run
+        without them, as by themselves."""
     )
     contestants = rates_of(record)
     end = (
