@@ -329,6 +329,7 @@ def test_chosen_weights_are_the_same_numbers(folder: Callable[[], Path]) -> None
     }
     for only, wanted in chosen.items():
         assert run.attention(text, only=only).weights == pytest.approx(wanted, abs=1e-6)
+    assert run.attention(text, only=Chosen(rows=[])).weights.shape == (2, 3, 0, whole.shape[3])
     assert run.attention(text, only=Chosen(1, 2, rows)).weights == pytest.approx(whole[1:2, 2:3, rows], abs=1e-6)
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-# Large tensors in pages of 2 MB (Linux): with the usual 4 kB a CPU spends up to a third of a training step on getting
-# thousands of them from the system, anew at every step. torch reads this when it makes its first tensor.
+# Large tensors in pages of 2 MB (Linux): thousands of the usual 4 kB, got from the system anew at every step, made a
+# step of training a tenth longer. torch reads this when it makes its first tensor.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 _HOMES = {

@@ -526,7 +526,9 @@ class Run:
             logits = self.model(self._collate([prompt]))
         seen = tape[places[0]]
         only.check(len(places), seen.q.shape[1], seen.q.shape[2], seen.k.shape[2])
-        rows = only.rows if order is None else [order[row] for row in only.rows or range(len(order))]
+        rows = only.rows
+        if order is not None:
+            rows = order if rows is None else [order[row] for row in rows]
         heads = None if only.head is None else [only.head]
         chosen = places if only.layer is None else [places[only.layer]]
         return torch.stack([tape[place].weights(heads, rows)[0] for place in chosen]).float().numpy(), logits

@@ -20,12 +20,12 @@ def packed(model: nn.Module) -> Iterator[None]:
 
     A token at a time is a product of a few rows with each matrix, which takes as long as the matrix takes to be read;
     on a CPU in float32 oneDNN reads such blocks about twice as fast as rows. Modules, names, weights and hooks stay as
-    they are, and whoever asks for gradients gets the layers as they were. Elsewhere nothing is changed.
+    they are, and whoever asks for gradients gets the layers as they were. The copy is kept until the weights change.
+    Elsewhere nothing is done.
     """
     patched = []
-    for layer in {id(part): part for part in model.modules() if isinstance(part, nn.Linear)}.values():
-        weight = layer.weight
-        if can_pack(weight) and "forward" not in vars(layer):
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear) and can_pack(layer.weight) and "forward" not in vars(layer):
             layer.forward = _product(layer)  # type: ignore[method-assign]
             patched.append(layer)
     try:
