@@ -366,10 +366,9 @@ class Run:
     def _begun(self, objective: Objective, asked: Sequence[Prompt]) -> Prompts:
         """What generation begins with. Raises UsageError for an objective that does not generate."""
         ends = objective.ends()
-        batch = self._collate(asked)
-        [(head, where)] = batch.asked.items()
-        lengths = [len(prompt.example.streams[where.stream].ids) for prompt in asked]
-        return Prompts(batch, where.stream, head, lengths, ends, self.recipe.model.max_length)
+        [(head, where)] = asked[0].example.asked.items()
+        examples = [prompt.example for prompt in asked]
+        return Prompts(examples, where.stream, head, ends, self.recipe.model.max_length, self.tokenizer.pad_id)
 
     def evaluate(self, split: Split = "validation") -> dict[str, Any]:
         """Masked loss, perplexity, accuracy and top-5 accuracy on the fixed masks of one part of the run's data."""

@@ -39,15 +39,14 @@ def prompts_of(model: Transformer, *starts: list[int]) -> Prompts:
         streams = {"decoder": Stream(np.array(start), causal=True)}
         if model.config.family == "encoder_decoder":
             streams = {"encoder": Stream(np.array([1, *reversed(start)])), **streams}
-        made.append([Example(streams, asked)])
-    lengths = [len(start) for start in starts]
-    return Prompts(collate(made, 0), "decoder", "tokens", lengths, frozenset({END}), model.config.max_length)
+        made.append(Example(streams, asked))
+    return Prompts(made, "decoder", "tokens", frozenset({END}), model.config.max_length, 0)
 
 
 @torch.no_grad()
 def next_log_probabilities(model: Transformer, prompts: Prompts, row: int, ids: list[int]) -> torch.Tensor:
     """Of the token after a prompt and some more tokens: the slow way, one pass over the whole text for each token."""
-    start = prompts.input_ids[row, : prompts.lengths[row]].tolist()
+    start = prompts.start(row)
     streams = {"decoder": Stream(np.array(start + ids), causal=True)}
     if model.config.family == "encoder_decoder":
         streams = {"encoder": Stream(np.array([1, *reversed(start)])), **streams}
@@ -125,8 +124,9 @@ def test_a_beam_of_one_is_greedy(family, seed):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_prompts_together_are_as_each_alone(family):
-    """Others in the batch, that end sooner or later, change nothing."""
-    model, starts = make(family), [[1], [2, 3, 1], [3, 3], [1, 2]]
+    """Others in the batch, that end sooner or later, change nothing; nor do much longer ones, which are read apart."""
+    model, starts = make(family), [[1], [2, 3, 1, 2, 2, 1, 3, 1], [3, 3], [1, 2], [3, 1, 3, 1, 2, 3, 1]]
+    assert prompts_of(model, *starts).alike() == [[0, 2, 3], [1, 4]]
     for config in (DecodingConfig(beam=3, number=3, max_tokens=7), DecodingConfig(max_tokens=7)):
         search = beam_search if config.beam > 1 else sample
         together = search(model, prompts_of(model, *starts), config)
@@ -152,7 +152,7 @@ def test_greedy_takes_the_likeliest_of_the_slow_way(family):
             assert token == int(scores.argmax())
             total += float(scores[token])
         assert text.log_probability == pytest.approx(total, abs=1e-9)
-        room = min(6, 13 - prompts.lengths[row] + 1)
+        room = min(6, 13 - len(prompts.start(row)) + 1)
         assert text.ids[-1] == END or len(text.ids) == room
         assert text.finished == (text.ids[-1] == END) and END not in text.ids[:-1]
 

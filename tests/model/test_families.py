@@ -2,6 +2,7 @@
 to token changes nothing."""
 
 import itertools
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from torch import nn
 
 from glassformer.baselines.torch_transformer import TorchTransformer, from_glassformer
 from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Stream, collate
+from glassformer.decoding.written_out import written_out
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig, check_sizes
 from glassformer.model.positions import POSITIONS
-from glassformer.model.transformer import Transformer, count_parameters
+from glassformer.model.transformer import DecodingState, Transformer, count_parameters
 
 VOCAB, H, D, F, LENGTH, LAYERS = 23, 2, 12, 13, 17, 2
 HEAD = HeadSpec("tokens", VOCAB, tied=True, bias=False)
@@ -166,26 +168,40 @@ def step_by_step(model: Transformer, batch: Batch, cuts: list[int]) -> list[torc
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("positions", POSITIONS)
 @pytest.mark.parametrize("parts", PARTS, ids=lambda parts: "-".join(map(str, parts)) or "plain")
-def test_what_is_kept_changes_nothing(family, positions, parts):
-    """One token at a time, in pieces, and all at once: the same logits as one pass over the whole text, in double."""
+@pytest.mark.parametrize("way", [nullcontext, written_out])
+def test_what_is_kept_changes_nothing(family, positions, parts, way):
+    """One token at a time, in pieces, and all at once: the same logits as one pass over the whole text, in double;
+    by the modules, and by the blocks as generation writes them out."""
     model = make(family, **({"positions": positions} | parts))
     batch = padded(family, 11, 11)
     whole = model(batch)["tokens"].view(2, 11, VOCAB)
     for cuts in ([*range(1, 12)], [4, 5, 9, 11], [11]):
-        for end, logits in zip(cuts, step_by_step(model, batch, cuts), strict=True):
+        with way(model):
+            pieces = step_by_step(model, batch, cuts)
+        for end, logits in zip(cuts, pieces, strict=True):
             torch.testing.assert_close(logits, whole[:, end - 1], atol=1e-10, rtol=1e-10)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("positions", POSITIONS)
-def test_prompts_of_different_length_go_on_together(family, positions):
-    """A short row, padded, then fed with others: at each token the logits that it has alone."""
+@pytest.mark.parametrize("apart", [False, True])
+def test_prompts_of_different_length_go_on_together(family, positions, apart):
+    """A short row, padded, then fed with others: at each token the logits that it has alone. The same where the rows
+    have begun apart and are joined."""
     model = make(family, positions=positions)
     batch = padded(family, 3, 7, 5)
     more = torch.randint(1, VOCAB, (3, 6), generator=torch.Generator().manual_seed(4))
     ids = batch.streams["decoder"].input_ids
     state = model.new_state(batch, 13)
     logits = [model.step(ids, ids != 0, state, "tokens")]
+    if apart:
+        rows = [[0, 2], [1]]
+        alone = [collate([[examples(family, 3, 7, 5)[row]] for row in some], 0) for some in rows]
+        starts = [each.streams["decoder"].input_ids for each in alone]
+        states = [model.new_state(each, start.shape[1]) for each, start in zip(alone, starts, strict=True)]
+        begun = [model.step(s, s != 0, each, "tokens") for s, each in zip(starts, states, strict=True)]
+        torch.testing.assert_close(torch.cat(begun), logits[0][[0, 2, 1]], atol=1e-10, rtol=1e-10)
+        state = DecodingState.joined(states, rows, 13)
     logits += [model.step(more[:, [n]], torch.ones(3, 1, dtype=torch.bool), state, "tokens") for n in range(6)]
     for row, example in enumerate(examples(family, 3, 7, 5)):
         grown = np.concatenate([example.streams["decoder"].ids, more[row].numpy()])

@@ -3,12 +3,12 @@
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
 from glassformer.config import Config
-from glassformer.data.batch import Batch
+from glassformer.data.batch import Example, collate
 from glassformer.errors import UsageError
 from glassformer.model.transformer import DecodingState, Transformer
 
@@ -64,41 +64,38 @@ def check_decoding(config: DecodingConfig, any_order: bool = False) -> None:
 
 
 class Prompts(NamedTuple):
-    """What generation begins with: a batch of B rows of T tokens whose `stream` grows, and the head that is asked."""
+    """What generation begins with: examples, a row each, whose `stream` grows, and the head that is asked."""
 
-    batch: Batch
+    examples: list[Example]
     stream: str
     head: str
-    lengths: list[int]
-    """Real tokens of each row."""
     ends: frozenset[int]
     """A text is finished where one of these comes."""
     max_length: int
     """Tokens that the model can tell the places of."""
+    pad_id: int
 
-    @property
-    def input_ids(self) -> Int[Tensor, "B T"]:
-        """The tokens that there are already."""
-        return self.batch.streams[self.stream].input_ids
-
-    @property
-    def real(self) -> Bool[Tensor, "B T"]:
-        """False at padding."""
-        ids = self.input_ids
-        return torch.arange(ids.shape[1], device=ids.device) < torch.tensor(self.lengths, device=ids.device)[:, None]
+    def start(self, row: int) -> list[int]:
+        """The tokens of one row that there are already."""
+        return self.examples[row].streams[self.stream].ids.tolist()
 
     def tokens(self, row: int) -> list[int]:
-        """The tokens of one row, without those that only frame a text."""
-        ids = self.input_ids[row, : self.lengths[row]].tolist()
-        return [id for id in ids if id not in self.ends]
+        """The same without those that only frame a text."""
+        return [id for id in self.start(row) if id not in self.ends]
 
     def room(self, row: int) -> int:
         """Tokens that can still be generated."""
-        return self.max_length - self.lengths[row] + 1  # the last one is never read
+        return self.max_length - len(self.start(row)) + 1  # the last one is never read
 
-    def repeated(self, times: int) -> Int[Tensor, "rows"]:
-        """Each row so many times, one after another."""
-        return torch.arange(len(self.lengths), device=self.input_ids.device).repeat_interleave(times)
+    def alike(self) -> list[list[int]]:
+        """The rows in groups of similar length, shorter ones first, so that little of a group is padding."""
+        lengths = [sum(len(stream.ids) for stream in example.streams.values()) for example in self.examples]
+        groups: list[list[int]] = []
+        for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+            if not groups or lengths[row] > 4 + 1.25 * lengths[groups[-1][0]]:
+                groups.append([])
+            groups[-1].append(row)
+        return [sorted(group) for group in groups]
 
 
 class Generated(NamedTuple):
@@ -113,10 +110,10 @@ class Generated(NamedTuple):
 def begin(model: Transformer, prompts: Prompts, max_tokens: int) -> tuple[Tensor, DecodingState]:
     """The logits of the first token of each row, and the state to go on with. Raises UsageError without room, and for
     a mechanism that keeps no state."""
-    for row in range(len(prompts.lengths)):
+    for row in range(len(prompts.examples)):
         if prompts.room(row) < 1:
             raise UsageError(
-                f"a prompt of {prompts.lengths[row]} tokens leaves no room: the model reads {prompts.max_length}",
+                f"a prompt of {len(prompts.start(row))} tokens leaves no room: the model reads {prompts.max_length}",
                 "shorten it, or train with a larger model.max_length",
             )
     if not model.keeps_state:
@@ -124,9 +121,20 @@ def begin(model: Transformer, prompts: Prompts, max_tokens: int) -> tuple[Tensor
             f"model.attention={model.config.attention} keeps no state to generate with",
             "train with model.attention=full",
         )
-    room = max(prompts.room(row) for row in range(len(prompts.lengths)))
-    state = model.new_state(prompts.batch, prompts.input_ids.shape[1] + min(max_tokens, room))
-    return model.step(prompts.input_ids, prompts.real, state, prompts.head), state
+    rows = range(len(prompts.examples))
+    capacity = max(len(prompts.start(row)) for row in rows) + min(max_tokens, max(prompts.room(row) for row in rows))
+    groups = prompts.alike()
+    logits, states = [], []
+    for group in groups:
+        batch = collate([[prompts.examples[row]] for row in group], prompts.pad_id)
+        ids = batch.streams[prompts.stream].input_ids
+        lengths = torch.tensor([len(prompts.start(row)) for row in group], device=ids.device)
+        states.append(model.new_state(batch, ids.shape[1] if len(groups) > 1 else capacity))
+        real = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
+        logits.append(model.step(ids, real, states[-1], prompts.head))
+    order = torch.tensor([row for group in groups for row in group], device=logits[0].device)
+    state = states[0] if len(groups) == 1 else DecodingState.joined(states, groups, capacity)
+    return torch.cat(logits)[order.argsort()], state
 
 
 def precise(logits: Float[Tensor, "N V"]) -> Float[Tensor, "N V"]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from glassformer.decoding import DecodingConfig, Generated, Prompts, begin, precise
 from glassformer.decoding.packed import packed
 from glassformer.decoding.sampling import repeated_less
+from glassformer.decoding.written_out import written_out
 from glassformer.model.transformer import Transformer
 from glassformer.stopping import go_on
 
@@ -73,7 +74,7 @@ class Search:
 @torch.inference_mode()
 def beam_search(model: Transformer, prompts: Prompts, config: DecodingConfig) -> list[list[Generated]]:
     """The `config.number` best texts of each prompt, best first. A prompt whose search is over leaves the batch."""
-    with packed(model):
+    with packed(model), written_out(model):
         return _beam_search(model, prompts, config)
 
 
@@ -81,7 +82,7 @@ def _beam_search(model: Transformer, prompts: Prompts, config: DecodingConfig) -
     logits, state = begin(model, prompts, config.max_tokens)
     searches = [
         Search(prompts.tokens(n), min(config.max_tokens, prompts.room(n)), config, prompts.ends)
-        for n in range(len(prompts.lengths))
+        for n in range(len(prompts.examples))
     ]
     going_on = list(searches)
     while going_on:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from glassformer.decoding import DecodingConfig, Generated, Prompts, begin, precise
 from glassformer.decoding.packed import packed
+from glassformer.decoding.written_out import written_out
 from glassformer.model.transformer import Transformer
 from glassformer.stopping import go_on
 
@@ -27,7 +28,7 @@ def stream(
 ) -> Iterator[list[Token]]:
     """The newest token of every text that is not finished, step by step; text n is of prompt n // config.number.
     Without `draw`, which several calls may share, `config.seed` is drawn by."""
-    with packed(model):
+    with packed(model), written_out(model):
         yield from _stream(model, prompts, config, draw)
 
 
@@ -35,14 +36,15 @@ def _stream(
     model: Transformer, prompts: Prompts, config: DecodingConfig, draw: torch.Generator | None
 ) -> Iterator[list[Token]]:
     logits, state = begin(model, prompts, config.max_tokens)
-    rows = prompts.repeated(config.number)
+    rows = [row for row in range(len(prompts.examples)) for _ in range(config.number)]
     if config.number > 1:
-        state.keep_rows(rows)
-        logits = logits[rows]
+        repeated = torch.tensor(rows, device=logits.device)
+        state.keep_rows(repeated)
+        logits = logits[repeated]
     if draw is None:
         draw = torch.Generator(device=logits.device).manual_seed(config.seed)
-    seen = [prompts.tokens(int(row)) for row in rows]
-    room = [min(config.max_tokens, prompts.room(int(row))) for row in rows]
+    seen = [prompts.tokens(row) for row in rows]
+    room = [min(config.max_tokens, prompts.room(row)) for row in rows]
     alive = list(range(len(rows)))
     while alive:
         go_on()
@@ -70,7 +72,7 @@ def sample(
     model: Transformer, prompts: Prompts, config: DecodingConfig, draw: torch.Generator | None = None
 ) -> list[list[Generated]]:
     """`config.number` texts for each prompt; see `stream`."""
-    texts: list[list[Token]] = [[] for _ in range(len(prompts.lengths) * config.number)]
+    texts: list[list[Token]] = [[] for _ in range(len(prompts.examples) * config.number)]
     for newest in stream(model, prompts, config, draw):
         for token in newest:
             texts[token.row].append(token)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from glassformer.data.batch import Batch, HeadSpec, StreamBatch
 from glassformer.data.masks import AttentionMask, across
-from glassformer.model.attention import Mechanism
+from glassformer.model.attention import Mechanism, laid_together
 from glassformer.model.config import ModelConfig, check_sizes
 from glassformer.model.dropout import Dropout
 from glassformer.model.heads import Head
@@ -124,9 +124,10 @@ class DecodingState:
     ) -> None:
         self.layers = [LayerState() for _ in range(n_layers)]
         self.capacity = capacity
-        self.real = torch.zeros(rows, capacity, dtype=torch.bool, device=device)
-        self.positions = torch.zeros(rows, capacity, dtype=torch.long, device=device)
-        self.next = torch.zeros(rows, dtype=torch.long, device=device)
+        self.real = torch.ones(rows, capacity, dtype=torch.bool, device=device)
+        """False at padding; tokens that are still to come are real."""
+        self.positions = torch.arange(capacity, device=device).repeat(rows, 1)
+        """Of the tokens so far, and of those still to come if none is padding."""
         self.length = 0
         self.whole = True
         """No padding so far, in any row: nothing needs to be hidden from the newest token."""
@@ -138,28 +139,63 @@ class DecodingState:
     def advance(self, real: Bool[Tensor, "B T"]) -> tuple[Int[Tensor, "#B T"], Int[Tensor, "#B K"], AttentionMask]:
         """Make room for the newest tokens: their positions, those of all K tokens so far, and what they may see."""
         start, end = self.length, self.length + real.shape[1]
-        one = end - start == 1  # a real token in every row
-        no_padding = one or bool(real.all())
+        self.length = end
+        if end - start == 1:  # a real token in every row, which sees every real one, itself among them
+            some = slice(0, 1) if self.whole else slice(None)  # all rows alike
+            mask = AttentionMask() if self.whole else AttentionMask(self.real[:, :end], no_empty_rows=True)
+            return self.positions[some, start:end], self.positions[some, :end], mask
+        no_padding = bool(real.all())
         self.whole = self.whole and no_padding
-        positions = self.next[:, None] if one else (self.next[:, None] + real.long().cumsum(1) - 1).clamp(min=0)
-        self.real[:, start:end], self.positions[:, start:end] = real, positions
-        self.next, self.length = self.next + (1 if one else real.sum(1)), end
-        keys = self.positions[:, :end]
-        if self.whole:  # all rows alike
+        if not no_padding:
+            self.real[:, start:end] = real
+            self.positions = (self.real.long().cumsum(1) - 1).clamp(min=0)
+        positions, keys = self.positions[:, start:end], self.positions[:, :end]
+        if self.whole:
             positions, keys = positions[:1], keys[:1]
         hidden = None if self.whole else self.real[:, :end]
-        if one:  # the newest: it sees every real one, itself among them
-            return positions, keys, AttentionMask(hidden, no_empty_rows=no_padding)
         aligned = self.whole and start == 0
         mask = AttentionMask(
             hidden, query_positions=positions, key_positions=keys, aligned=aligned, no_empty_rows=no_padding
         )
         return positions, keys, mask
 
+    @classmethod
+    @torch.inference_mode()
+    def joined(cls, states: list["DecodingState"], rows: list[list[int]], capacity: int) -> "DecodingState":
+        """One state of several, each of which has the given rows of it. They may be of different length."""
+
+        def together(parts: list[Tensor], dim: int = 1, size: int | None = None) -> Tensor:
+            return laid_together(parts, rows, dim, size or max(part.shape[dim] for part in parts))
+
+        memory, mask = None, AttentionMask()
+        if states[0].memory is not None:
+            memory = together([state.memory for state in states if state.memory is not None])
+            seen = [
+                torch.ones(state.memory.shape[:2], dtype=torch.bool, device=memory.device)
+                if state.memory_mask.key_mask is None
+                else state.memory_mask.key_mask
+                for state in states
+                if state.memory is not None
+            ]
+            mask = AttentionMask(together(seen))
+        number = sum(map(len, rows))
+        joined = cls(len(states[0].layers), number, capacity, states[0].real.device, memory, mask)
+        joined.length = max(state.length for state in states)
+        joined.real[:, : joined.length] = together([state.real[:, : state.length] for state in states])
+        joined.whole = bool(joined.real.all())
+        joined.positions = (joined.real.long().cumsum(1) - 1).clamp(min=0)
+        for n, layer in enumerate(joined.layers):
+            layers = [state.layers[n] for state in states]
+            layer.own = type(layers[0].own).joined([part.own for part in layers], rows, capacity)
+            kept = [part.memory for part in layers if part.memory is not None]
+            if kept:
+                layer.memory = (together([k for k, _ in kept], dim=2), together([v for _, v in kept], dim=2))
+        return joined
+
     @torch.inference_mode()
     def keep_rows(self, rows: Int[Tensor, "rows"]) -> None:
         """Keep these rows, in this order; a row may be taken several times (beams) or not at all (finished)."""
-        self.real, self.positions, self.next = self.real[rows], self.positions[rows], self.next[rows]
+        self.real, self.positions = self.real[rows], self.positions[rows]
         for layer in self.layers:
             if layer.own is not None:
                 layer.own.keep_rows(rows)

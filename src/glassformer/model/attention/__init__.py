@@ -46,7 +46,8 @@ class Mechanism(nn.Module, ABC):
 
     def new_state(self, k: Float[Tensor, "B G K E"], capacity: int) -> Any:
         """What the mechanism keeps while a text grows token by token, with room for so many; `k` says rows, heads,
-        type and device. None where it keeps nothing: such a model cannot generate, and says so."""
+        type and device. None where it keeps nothing: such a model cannot generate, and says so. What it keeps has the
+        methods `keep_rows` and `joined` of KeyValueCache in full.py."""
         return None
 
     def step(
@@ -66,6 +67,17 @@ class Mechanism(nn.Module, ABC):
 def spread(k: Float[Tensor, "B G K E"], n_heads: int) -> Float[Tensor, "B H K E"]:
     """Each head of keys or values for the heads of queries that share it."""
     return k if k.shape[1] == n_heads else k.repeat_interleave(n_heads // k.shape[1], dim=1)
+
+
+def laid_together(parts: list[Tensor], rows: list[list[int]], dim: int, size: int) -> Tensor:
+    """The rows of several tensors, each part at its given rows of the whole; along `dim` there is room for `size`,
+    with zeros where a part is shorter."""
+    shape = [sum(map(len, rows)), *parts[0].shape[1:]]
+    shape[dim] = size
+    whole = parts[0].new_zeros(shape)
+    for part, places in zip(parts, rows, strict=True):
+        whole.narrow(dim, 0, part.shape[dim])[places] = part
+    return whole
 
 
 def find_mechanism(name: str) -> type[Mechanism]:

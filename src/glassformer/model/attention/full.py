@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from glassformer.data.masks import AttentionMask
-from glassformer.model.attention import Mechanism, spread
+from glassformer.model.attention import Mechanism, laid_together, spread
 from glassformer.model.dropout import dropout as drop
 
 EXPLICIT_UP_TO = 512
@@ -89,6 +89,15 @@ class KeyValueCache:
         self.spare: Tensor | None = None
         """Where the rows that are kept go; afterwards it is the block that they came from."""
         self.length = 0
+
+    @classmethod
+    def joined(cls, parts: list["KeyValueCache"], rows: list[list[int]], capacity: int) -> "KeyValueCache":
+        """One cache of several, each of which has the given rows of it; zeros where one is shorter than the others."""
+        whole = cls(parts[0].keys, 0)
+        whole.keys = laid_together([part.keys[:, :, : part.length] for part in parts], rows, 2, capacity)
+        whole.values = laid_together([part.values[:, :, : part.length] for part in parts], rows, 2, capacity)
+        whole.length = max(part.length for part in parts)
+        return whole
 
     def append(
         self, k: Float[Tensor, "B G Q E"], v: Float[Tensor, "B G Q E"]
