@@ -74,12 +74,13 @@ class Search:
 @torch.inference_mode()
 def beam_search(model: Transformer, prompts: Prompts, config: DecodingConfig) -> list[list[Generated]]:
     """The `config.number` best texts of each prompt, best first. A prompt whose search is over leaves the batch."""
-    with packed(model), written_out(model):
+    with packed(model):
         return _beam_search(model, prompts, config)
 
 
 def _beam_search(model: Transformer, prompts: Prompts, config: DecodingConfig) -> list[list[Generated]]:
     logits, state = begin(model, prompts, config.max_tokens)
+    step = written_out(model, prompts.head)
     searches = [
         Search(prompts.tokens(n), min(config.max_tokens, prompts.room(n)), config, prompts.ends)
         for n in range(len(prompts.examples))
@@ -103,7 +104,7 @@ def _beam_search(model: Transformer, prompts: Prompts, config: DecodingConfig) -
             newest = torch.tensor(
                 [[beam.ids[-1]] for search in going_on for beam in search.beams], device=logits.device
             )
-            logits = model.step(newest, torch.ones_like(newest, dtype=torch.bool), state, prompts.head)
+            logits = step(newest, state)
     return [[text for _, text in search.finished[: config.number]] for search in searches]
 
 

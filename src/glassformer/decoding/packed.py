@@ -1,10 +1,11 @@
 """Products with a few rows, as generation has them, at the speed of reading the weights."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
@@ -26,7 +27,7 @@ def packed(model: nn.Module) -> Iterator[None]:
     patched = []
     for layer in model.modules():
         if isinstance(layer, nn.Linear) and can_pack(layer.weight) and "forward" not in vars(layer):
-            layer.forward = _product(layer)  # type: ignore[method-assign]
+            layer.forward = _forward(layer)  # type: ignore[method-assign]
             patched.append(layer)
     try:
         yield
@@ -50,23 +51,44 @@ _PACKED = WeakIdKeyDictionary()
 """By layer: which weights were packed, and what came of them. A short answer takes no longer than packing does."""
 
 
-def _product(layer: nn.Linear) -> Any:
-    """What the layer does, with packed weights; those of each part of its outputs when they are first asked for, and
-    anew when the weights have changed."""
-    whole: Any = layer.forward
+def _parts_of(layer: nn.Linear) -> dict[tuple[int, int | None], Any]:
+    """What has been packed of a layer's weights; nothing when they have changed since."""
     known = [(t.data_ptr(), None if t.is_inference() else t._version) for t in layer.parameters()]
     before, parts = _PACKED.get(layer, ([], {}))
     if before != known:
         parts = {}
         _PACKED[layer] = (known, parts)
-    multiply, pack = torch.ops.mkldnn._linear_pointwise.default, torch.ops.mkldnn._reorder_linear_weight.default
+    return parts
+
+
+def product(layer: nn.Linear, last: int | None = None) -> Callable[[Tensor], Tensor]:
+    """The outputs of a layer before `last` (None: all) as a function, for the weights that it has now and without
+    gradients; with packed weights, where they can be."""
+    if not can_pack(layer.weight):
+        weight, bias = layer.weight[:last], None if layer.bias is None else layer.bias[:last]
+        return lambda x: F.linear(x, weight, bias)
+    multiply, (weight, bias) = torch.ops.mkldnn._linear_pointwise.default, _part(layer, _parts_of(layer), 0, last)
+    return lambda x: multiply(x, weight, bias, "none", [], "")
+
+
+def _part(layer: nn.Linear, parts: dict[tuple[int, int | None], Any], first: int, last: int | None) -> Any:
+    """Packed weights and the bias of some of the outputs; packed when they are first asked for."""
+    if (first, last) not in parts:
+        bias = None if layer.bias is None else layer.bias.detach()[first:last]
+        weight = layer.weight.detach()[first:last].contiguous()
+        parts[first, last] = (torch.ops.mkldnn._reorder_linear_weight.default(weight, ROWS), bias)
+    return parts[first, last]
+
+
+def _forward(layer: nn.Linear) -> Any:
+    """What the layer does, with packed weights."""
+    whole: Any = layer.forward
+    parts = _parts_of(layer)
+    multiply = torch.ops.mkldnn._linear_pointwise.default
 
     def forward(x: Tensor, first: int = 0, last: int | None = None) -> Tensor:
         if torch.is_grad_enabled():
             return whole(x, first, last) if isinstance(layer, PartialLinear) else whole(x)
-        if (first, last) not in parts:
-            bias = None if layer.bias is None else layer.bias.detach()[first:last]
-            parts[first, last] = (pack(layer.weight.detach()[first:last].contiguous(), ROWS), bias)
-        return multiply(x, *parts[first, last], "none", [], "")
+        return multiply(x, *_part(layer, parts, first, last), "none", [], "")
 
     return forward

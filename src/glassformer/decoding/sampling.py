@@ -28,7 +28,7 @@ def stream(
 ) -> Iterator[list[Token]]:
     """The newest token of every text that is not finished, step by step; text n is of prompt n // config.number.
     Without `draw`, which several calls may share, `config.seed` is drawn by."""
-    with packed(model), written_out(model):
+    with packed(model):
         yield from _stream(model, prompts, config, draw)
 
 
@@ -36,6 +36,7 @@ def _stream(
     model: Transformer, prompts: Prompts, config: DecodingConfig, draw: torch.Generator | None
 ) -> Iterator[list[Token]]:
     logits, state = begin(model, prompts, config.max_tokens)
+    step = written_out(model, prompts.head)
     rows = [row for row in range(len(prompts.examples)) for _ in range(config.number)]
     if config.number > 1:
         repeated = torch.tensor(rows, device=logits.device)
@@ -63,9 +64,7 @@ def _stream(
             chosen = chosen[kept]
         alive = [alive[n] for n in going_on]
         if alive:
-            logits = model.step(
-                chosen[:, None], torch.ones_like(chosen[:, None], dtype=torch.bool), state, prompts.head
-            )
+            logits = step(chosen[:, None], state)
 
 
 def sample(

@@ -1,81 +1,103 @@
-"""A block for one token at a time, as straight as it can be written."""
+"""One new token for each row, as straight as it can be written."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from glassformer.decoding.packed import product
+from glassformer.model.heads import Head
 from glassformer.model.layers import Block, LayerState, Surroundings
+from glassformer.model.positions import LearnedPositions
+from glassformer.model.transformer import DecodingState, Stack, Transformer
+
+Step = Callable[[Int[Tensor, "B 1"], DecodingState], Float[Tensor, "B size"]]
 
 
-@contextmanager
-def written_out(model: nn.Module) -> Iterator[None]:
-    """While open, the blocks of a model pass single tokens in one function each.
+def written_out(model: Transformer, head: str) -> Step:
+    """A function that does what `model.step` does for one token in each row: the logits of the next one.
 
-    The products of a single token are so short that a step of a small model spends as long between them, in calls of
-    modules within modules. Here the same operations follow one another. Longer pieces, training and whoever wants
-    gradients get the block as it was, and so does a block in which a hook waits to be called.
+    The products of a single token are so short that a small model spends as long between them, in modules that call
+    modules. Here the same operations follow one another, and what they need is looked up once; it is for the weights
+    that the model has now. Where a hook waits to be called, the function is `model.step` itself.
     """
-    changed: list[Any] = []
-    part: Any
-    for part in model.modules():
-        if "forward" in vars(part):
-            continue
-        forward: Any = None
-        if isinstance(part, Block) and not _has_hooks(part):
-            forward = _for_one_token(part)
-        elif isinstance(part, nn.LayerNorm):
-            forward = _applied(part)
-        elif isinstance(part, nn.Embedding):
-            forward = _looked_up(part)
-        if forward is not None:
-            part.forward = forward
-            changed.append(part)
-    try:
-        yield
-    finally:
-        for part in changed:
-            del part.forward
+    if any(part._forward_hooks or part._forward_pre_hooks for part in model.modules()):
+        return lambda newest, state: model.step(newest, torch.ones_like(newest, dtype=torch.bool), state, head)
+    stack: Stack = model.stacks[-1]
+    embed, norm, where = _embedding(stack), _normalised(stack.norm), stack.positions
+    blocks = [_block(block) for block in stack.blocks if isinstance(block, Block)]
+    classifier = model.heads[head]
+    assert isinstance(classifier, Head)
+    transform, classify = classifier.transform, product(classifier.output)
+
+    @torch.inference_mode()
+    def step(newest: Int[Tensor, "B 1"], state: DecodingState) -> Float[Tensor, "B size"]:
+        positions, keys, mask = state.advance_by_one()
+        x = embed(newest, positions)
+        around = Surroundings(
+            mask.prepared(),
+            where.rotation(positions),
+            where.bias(positions, keys),
+            memory_mask=state.memory_mask,
+        )
+        for block, kept in zip(blocks, state.layers, strict=True):
+            x = block(x, around, kept)
+        hidden = norm(x)[:, 0]
+        return classify(hidden if transform is None else transform(hidden))
+
+    return step
 
 
-def _has_hooks(block: nn.Module) -> bool:
-    return any(part._forward_hooks or part._forward_pre_hooks for part in block.modules())
+def _embedding(stack: Stack) -> Callable[[Tensor, Tensor], Tensor]:
+    """From tokens and positions to vectors; see Embeddings."""
+    parts = stack.embeddings
+    table, widen, scale = parts.token.weight, parts.widen, parts.scale
+    segment = None if parts.segment is None else parts.segment.weight[0].detach()
+    norm = None if parts.norm is None else _normalised(parts.norm)
+    learned = stack.positions.table.weight if isinstance(stack.positions, LearnedPositions) else None
+
+    def embed(ids: Int[Tensor, "B 1"], positions: Int[Tensor, "#B 1"]) -> Float[Tensor, "B 1 D"]:
+        x = torch.embedding(table, ids)
+        if widen is not None:
+            x = widen(x)
+        if scale != 1.0:
+            x = x * scale
+        place = stack.positions(positions) if learned is None else torch.embedding(learned, positions)
+        if place is not None:
+            x = x + place
+        if segment is not None:
+            x = x + segment
+        return x if norm is None else norm(x)
+
+    return embed
 
 
-def _for_one_token(block: Block) -> Callable[..., Tensor]:
-    """What the block does; its parts are looked up once."""
-    whole, pre_norm = block.forward, block.pre_norm
-    own, own_norm = block.self_attention, _applied(block.attention_norm)
+def _block(block: Block) -> Callable[[Tensor, Surroundings, LayerState], Tensor]:
+    """One layer; see Block."""
+    pre_norm = block.pre_norm
+    own, own_norm = block.self_attention, _normalised(block.attention_norm)
     heads, d_head, mechanism = own.heads, own.d_head, own.mechanism
-    project, join = own.query_key_value.forward, own.output.forward
+    project, join = product(own.query_key_value), product(own.output)
     cross, cross_norm = block.cross_attention, None
     if cross is not None and block.cross_attention_norm is not None:
-        cross_norm = _applied(block.cross_attention_norm)
-        ask, answer, across = cross.query_key_value.forward, cross.output.forward, cross.mechanism
-        width = cross.widths[0]
-    feed_forward, feed_forward_norm = block.feed_forward, _applied(block.feed_forward_norm)
-    expand, bend, contract = feed_forward.expand.forward, feed_forward.activation, feed_forward.contract.forward
-    gated = feed_forward.gated
+        cross_norm, across = _normalised(block.cross_attention_norm), cross.mechanism
+        ask, answer = product(cross.query_key_value, cross.widths[0]), product(cross.output)
+    feed_forward, feed_forward_norm = block.feed_forward, _normalised(block.feed_forward_norm)
+    expand, contract = product(feed_forward.expand), product(feed_forward.contract)
+    gated, bend = feed_forward.gated, feed_forward.activation
 
-    def forward(
-        x: Float[Tensor, "B T D"], around: Surroundings, state: LayerState | None = None, capacity: int = 0
-    ) -> Float[Tensor, "B T D"]:
-        if x.shape[1] > 1 or state is None or state.own is None or block.training or torch.is_grad_enabled():
-            return whole(x, around, state, capacity)
+    def forward(x: Float[Tensor, "B 1 D"], around: Surroundings, state: LayerState) -> Float[Tensor, "B 1 D"]:
         rows = x.shape[0]
-        y = own_norm(x) if pre_norm else x
-        q, k, v = torch.split_with_sizes(project(y).view(rows, -1, 1, d_head), heads, 1)
+        y = project(own_norm(x) if pre_norm else x)
+        q, k, v = torch.split_with_sizes(y.view(rows, -1, 1, d_head), heads, 1)
         if around.rotation is not None:
             q, k = around.rotation.turn(q), around.rotation.turn(k)
         y = join(mechanism.step(q, k, v, state.own, around.mask, around.bias).reshape(rows, 1, -1))
         x = x + y if pre_norm else own_norm(x + y)
         if cross_norm is not None:
             assert state.memory is not None
-            y = cross_norm(x) if pre_norm else x
-            q = ask(y, 0, width).view(rows, -1, 1, d_head)
+            q = ask(cross_norm(x) if pre_norm else x).view(rows, -1, 1, d_head)
             y = answer(across(q, *state.memory, around.memory_mask).reshape(rows, 1, -1))
             x = x + y if pre_norm else cross_norm(x + y)
         y = expand(feed_forward_norm(x) if pre_norm else x)
@@ -89,15 +111,9 @@ def _for_one_token(block: Block) -> Callable[..., Tensor]:
     return forward
 
 
-def _applied(norm: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The norm as a function."""
+def _normalised(norm: nn.Module) -> Callable[[Tensor], Tensor]:
+    """A norm as a function."""
     if not isinstance(norm, nn.LayerNorm):
         return norm.forward
     shape, weight, bias, eps = norm.normalized_shape, norm.weight, norm.bias, norm.eps
     return lambda x: torch.layer_norm(x, shape, weight, bias, eps)
-
-
-def _looked_up(table: nn.Embedding) -> Callable[[Tensor], Tensor]:
-    """The table as a function."""
-    weight = table.weight
-    return lambda ids: torch.embedding(weight, ids)

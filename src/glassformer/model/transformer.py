@@ -138,12 +138,10 @@ class DecodingState:
 
     def advance(self, real: Bool[Tensor, "B T"]) -> tuple[Int[Tensor, "#B T"], Int[Tensor, "#B K"], AttentionMask]:
         """Make room for the newest tokens: their positions, those of all K tokens so far, and what they may see."""
+        if real.shape[1] == 1:
+            return self.advance_by_one()
         start, end = self.length, self.length + real.shape[1]
         self.length = end
-        if end - start == 1:  # a real token in every row, which sees every real one, itself among them
-            some = slice(0, 1) if self.whole else slice(None)  # all rows alike
-            mask = AttentionMask() if self.whole else AttentionMask(self.real[:, :end], no_empty_rows=True)
-            return self.positions[some, start:end], self.positions[some, :end], mask
         no_padding = bool(real.all())
         self.whole = self.whole and no_padding
         if not no_padding:
@@ -159,29 +157,34 @@ class DecodingState:
         )
         return positions, keys, mask
 
+    def advance_by_one(self) -> tuple[Int[Tensor, "#B 1"], Int[Tensor, "#B K"], AttentionMask]:
+        """The same for a real token in every row, which sees every real one, itself among them."""
+        start = self.length
+        self.length = end = start + 1
+        if self.whole:  # all rows alike
+            return self.positions[:1, start:end], self.positions[:1, :end], AttentionMask()
+        hidden = AttentionMask(self.real[:, :end], no_empty_rows=True)
+        return self.positions[:, start:end], self.positions[:, :end], hidden
+
     @classmethod
     @torch.inference_mode()
     def joined(cls, states: list["DecodingState"], rows: list[list[int]], capacity: int) -> "DecodingState":
         """One state of several, each of which has the given rows of it. They may be of different length."""
-
-        def together(parts: list[Tensor], dim: int = 1, size: int | None = None) -> Tensor:
-            return laid_together(parts, rows, dim, size or max(part.shape[dim] for part in parts))
-
         memory, mask = None, AttentionMask()
-        if states[0].memory is not None:
-            memory = together([state.memory for state in states if state.memory is not None])
+        memories = [state.memory for state in states if state.memory is not None]
+        if memories:
+            memory = laid_together(memories, rows, 1)
             seen = [
-                torch.ones(state.memory.shape[:2], dtype=torch.bool, device=memory.device)
+                torch.ones_like(own[..., 0], dtype=torch.bool)
                 if state.memory_mask.key_mask is None
                 else state.memory_mask.key_mask
-                for state in states
-                if state.memory is not None
+                for state, own in zip(states, memories, strict=True)
             ]
-            mask = AttentionMask(together(seen))
+            mask = AttentionMask(laid_together(seen, rows, 1))
         number = sum(map(len, rows))
         joined = cls(len(states[0].layers), number, capacity, states[0].real.device, memory, mask)
         joined.length = max(state.length for state in states)
-        joined.real[:, : joined.length] = together([state.real[:, : state.length] for state in states])
+        joined.real[:, : joined.length] = laid_together([state.real[:, : state.length] for state in states], rows, 1)
         joined.whole = bool(joined.real.all())
         joined.positions = (joined.real.long().cumsum(1) - 1).clamp(min=0)
         for n, layer in enumerate(joined.layers):
@@ -189,7 +192,10 @@ class DecodingState:
             layer.own = type(layers[0].own).joined([part.own for part in layers], rows, capacity)
             kept = [part.memory for part in layers if part.memory is not None]
             if kept:
-                layer.memory = (together([k for k, _ in kept], dim=2), together([v for _, v in kept], dim=2))
+                layer.memory = (
+                    laid_together([k for k, _ in kept], rows, 2),
+                    laid_together([v for _, v in kept], rows, 2),
+                )
         return joined
 
     @torch.inference_mode()

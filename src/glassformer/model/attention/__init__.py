@@ -69,14 +69,16 @@ def spread(k: Float[Tensor, "B G K E"], n_heads: int) -> Float[Tensor, "B H K E"
     return k if k.shape[1] == n_heads else k.repeat_interleave(n_heads // k.shape[1], dim=1)
 
 
-def laid_together(parts: list[Tensor], rows: list[list[int]], dim: int, size: int) -> Tensor:
-    """The rows of several tensors, each part at its given rows of the whole; along `dim` there is room for `size`,
-    with zeros where a part is shorter."""
+def laid_together(parts: list[Tensor], rows: list[list[int]], dim: int, size: int | None = None) -> Tensor:
+    """The rows of several tensors, each part at its given rows of the whole; along `dim` zeros where a part is shorter
+    than the longest, and room for `size` altogether."""
+    longest = max(part.shape[dim] for part in parts)
     shape = [sum(map(len, rows)), *parts[0].shape[1:]]
-    shape[dim] = size
-    whole = parts[0].new_zeros(shape)
+    shape[dim] = size or longest
+    whole = parts[0].new_empty(shape)
     for part, places in zip(parts, rows, strict=True):
         whole.narrow(dim, 0, part.shape[dim])[places] = part
+        whole.narrow(dim, part.shape[dim], longest - part.shape[dim])[places] = 0
     return whole
 
 
