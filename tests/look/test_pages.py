@@ -277,6 +277,20 @@ def test_pointing_and_switching_off(chromium: Any, tmp_path: Path) -> None:
     assert seen.complaints == []
 
 
+def test_no_link_over_the_words_is_cut_off(chromium: Any, tmp_path: Path) -> None:
+    """The box of the words ends above the highest arc, also where words are far apart."""
+    file = tmp_path / "page.html"
+    file.write_text(page(mask_of([f"word{n}" for n in range(9)])), encoding="utf-8")
+    seen = opened(chromium, file)
+    for place in (0, 1):
+        seen.page.locator(".text .token").nth(place).hover()
+        room = seen.page.evaluate(
+            """() => Math.min(...[...document.querySelectorAll(".links path")].map((path) =>
+                 path.getBoundingClientRect().top)) - document.querySelector(".text").getBoundingClientRect().top"""
+        )
+        assert 0 <= room < 40
+
+
 def test_the_keyboard_moves_through_the_text(chromium: Any, tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     file.write_text(page(mask_of(["one", "two", "three"])), encoding="utf-8")

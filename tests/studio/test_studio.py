@@ -2,20 +2,25 @@
 
 import asyncio
 import json
+import math
+import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import torch
 import uvicorn
 from browser import browser
-from trained import TEXT, generator_folder, refused, run_folder
+from trained import TEXT, copy_of_run, generator_folder, refused, run_folder
 
 from glassformer.look.page import content
 from glassformer.predict import load
+from glassformer.snapshot import read_snapshot, write_snapshot
 from glassformer.stopping import Stopped, go_on, stoppable
 from glassformer.studio import app as studio_app
 from glassformer.studio.app import Worker, studio
@@ -26,8 +31,15 @@ from glassformer.studio.serve import _bound, names_of
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """A studio with two runs, on a free port."""
+    with serving([run_folder(), generator_folder()]) as found:
+        yield found
+
+
+@contextmanager
+def serving(folders: list[Path]) -> Iterator[str]:
+    """A studio's address."""
     with _bound("127.0.0.1", 0) as bound:
-        server = uvicorn.Server(uvicorn.Config(studio([run_folder(), generator_folder()]), log_level="error"))
+        server = uvicorn.Server(uvicorn.Config(studio(folders), log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
         thread.start()
         while not server.started:
@@ -294,6 +306,49 @@ def test_a_link_leads_to_the_same_view_and_two_runs_stand_side_by_side(chromium:
     assert studio.page.url == url.replace("#run", "#run")
     assert "beside=generator" in studio.page.url
     assert len(studio.texts("main h1")) == 2
+
+
+def test_where_two_runs_differ(chromium: Any, tmp_path: Path) -> None:
+    """Against Python by the definitions: the divergence of what two runs say, the attention that lies elsewhere."""
+    other = copy_of_run(tmp_path, "other")
+    kept = read_snapshot(other / "best", ["model"])
+    draw = torch.Generator().manual_seed(1)
+    weights = kept.parts["model"]
+    for name in weights:
+        if ".blocks." in name:
+            weights[name] = weights[name] + 0.5 * torch.randn(weights[name].shape, generator=draw)
+    write_snapshot(other / "best", {"model": weights}, kept.state)
+    runs = [load(run_folder()), load(other)]
+    p, q = ({c.token: c.probability for c in run.fill(TEXT, top=100).blanks[0].candidates} for run in runs)
+    bits = 0.0
+    for token in p.keys() | q.keys():
+        a, b = p.get(token, 0.0), q.get(token, 0.0)
+        bits += sum(x / 2 * math.log2(2 * x / (a + b)) for x in (a, b) if x > 0)
+    one, two = (run.attention(TEXT).weights.mean(1) for run in runs)
+    shares = abs(one - two).sum(-1).mean(-1) / 2
+    with serving([run_folder(), other]) as address:
+        address += f"/#text={TEXT.replace(' ', '+')}&view=mask&run=tiny&beside="
+        apart = Page(chromium, address + "other")
+        assert 0.05 < bits < 0.95
+        assert apart.texts("#differences .apart") == [f"{bits:.2f} of 1 bit apart"]
+        [note] = apart.texts("#differences .note")
+        found = [float(share) / 100 for share in re.findall(r"layer \d ([\d.]+)%", note)]
+        assert found == pytest.approx(shares.tolist(), abs=3e-3)  # a page holds weights of one byte
+        first = apart.texts("#differences tbody tr td")[0]
+        assert first in p.keys() | q.keys()
+        itself = Page(chromium, address + "tiny")
+        assert itself.texts("#differences .apart") == ["0.00 of 1 bit apart"]
+        assert "layer 1 0.0%, layer 2 0.0%" in itself.texts("#differences .note")[0]
+        assert apart.complaints == itself.complaints == []
+
+
+def test_two_generators_part_at_a_token(chromium: Any, address: str) -> None:
+    """The same run writes the same; a view without a comparison says nothing."""
+    same = Page(chromium, f"{address}/#run=generator&beside=generator&view=generation&text=Mars+is")
+    assert re.fullmatch(r"Both write the same \d+ tokens\.", same.texts("#differences p")[0])
+    assert (
+        Page(chromium, f"{address}/#run=generator&beside=generator&view=heads&text=Mars").texts("#differences *") == []
+    )
 
 
 def test_empty_error_and_phone(chromium: Any, address: str) -> None:

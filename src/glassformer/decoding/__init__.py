@@ -16,7 +16,7 @@ from glassformer.model.transformer import DecodingState, Transformer
 class DecodingConfig(Config):
     """How texts are generated: the likeliest token each time (greedy), `sample` or `beam`."""
 
-    beam: int = Field(1, ge=1, description="texts kept at a time, by their probability as a whole (1: greedy)")
+    beam: int = Field(1, ge=1, le=1000, description="texts kept at a time, by their probability as a whole (1: greedy)")
     length_penalty: float = Field(
         1.0,
         ge=-10,
@@ -32,7 +32,7 @@ class DecodingConfig(Config):
         1.0, gt=0, description="scores of tokens that have occurred are divided by this (negative ones multiplied)"
     )
     max_tokens: int = Field(128, ge=1, description="stop after so many tokens, if not at an end before")
-    number: int = Field(1, ge=1, description="texts for each prompt: samples, or the best of the beam")
+    number: int = Field(1, ge=1, le=10_000, description="texts for each prompt: samples, or the best of the beam")
     seed: int = Field(1, ge=0, lt=2**32, description="sample: the same seed gives the same texts")
     order: Literal["surest", "left", "right", "random"] = Field(
         "surest", description="models that fill blanks in any order: which comes next"

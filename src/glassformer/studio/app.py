@@ -288,7 +288,7 @@ def studio_file(name: str) -> str:
 WEB: dict[str, Callable[[str], str]] = {
     "page.css": web_file,
     **{f"{name}.js": web_file for name in PAGES},
-    **dict.fromkeys(("studio.css", "studio.js", "api.js"), studio_file),
+    **dict.fromkeys(("studio.css", "studio.js", "differences.js", "api.js"), studio_file),
 }
 """What the page is made of, and where it lies."""
 

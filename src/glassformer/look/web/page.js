@@ -90,8 +90,10 @@ const VIEWS = {};
 
 async function show(page, main) {
   const arrays = Object.fromEntries(await Promise.all(Object.entries(page.arrays).map(async ([name, box]) => [name, await unpack(box)])));
+  const unpacked = { ...page, arrays };
   fill(main);
-  VIEWS[page.view]({ ...page, arrays }, main);
+  VIEWS[page.view](unpacked, main);
+  return unpacked;
 }
 
 /** The view whose data this file holds. Errors are said on the page. */

@@ -5,6 +5,7 @@
   const byId = (id) => document.getElementById(id);
   const [runMenu, besideMenu, text, words, viewMenu, more, columns, link] =
     ["run", "beside", "text", "words", "views", "more", "columns", "link"].map(byId);
+  const differences = byId("differences");
   const NAMES = { mask: "Blanks", generation: "Generation", heads: "Heads", honest: "What mattered", layers: "Layer by layer",
     steps: "Step by step", masks: "Masks", shapes: "Shapes", positions: "Positions", schedule: "Learning rate", film: "Film", pronoun: "Reference",
     word: "One word in two texts", ablation: "Without each part" };
@@ -113,11 +114,13 @@
     columns.className = names.length > 1 ? "two" : "";
     const mains = names.map(() => el("main", { "aria-busy": "true" }, el("p", { className: "state" }, "Looking ...")));
     fill(columns, mains);
+    fill(differences);
     delete document.body.dataset.ready;
     if (!state.text.trim() && !WITHOUT_TEXT.includes(state.view)) {
       mains.forEach((main) => fill(main, el("p", { className: "state" }, "Type a text above.")));
     } else {
-      await Promise.all(names.map((name, n) => one(name, mains[n], mine.signal)));
+      const pages = await Promise.all(names.map((name, n) => one(name, mains[n], mine.signal)));
+      if (pages.length === 2 && pages.every(Boolean) && DIFFERENCES[state.view]) await compare(pages, names, mine.signal);
     }
     if (!mine.signal.aborted) document.body.dataset.ready = "yes";
   }
@@ -130,12 +133,24 @@
     try {
       const page = await ask("/api/view", asked, signal);
       page.live = async (off) => (await ask("/api/fill", { run: name, text: asked.text, top: 8, off }, null)).blanks;
-      await show(page, main);
+      return await show(page, main);
     } catch (error) {
-      if (error.name === "AbortError") return;
-      fill(main, failure(error));
+      if (error.name !== "AbortError") fill(main, failure(error));
+      return null;
+    } finally {
+      main.removeAttribute("aria-busy");
     }
-    main.removeAttribute("aria-busy");
+  }
+
+  /** What two pages of one view differ in, above them. */
+  async function compare(pages, names, signal) {
+    try {
+      const blanks = state.view !== "mask" ? [] : (await Promise.all(names.map((name) =>
+        ask("/api/fill", { run: name, text: state.text, top: 100 }, signal)))).map((answer) => answer.blanks);
+      fill(differences, el("h2", {}, "Where they differ"), DIFFERENCES[state.view](pages, names, blanks));
+    } catch (error) {
+      if (error.name !== "AbortError") fill(differences, failure(error));
+    }
   }
 
   byId("ask").addEventListener("submit", (event) => {
