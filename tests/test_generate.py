@@ -4,6 +4,7 @@ the command line."""
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ import tiny_recipe
 import torch
 from trained import command, generator_folder, permuting_folder, refused, run_folder
 
+from glassformer.data.batch import Batch
 from glassformer.errors import UsageError
-from glassformer.objectives import Objective
+from glassformer.objectives import Objective, find_objective
 from glassformer.predict import Chosen, Run, load
 
 PAIRS = [(" ".join(words), " ".join(reversed(words))) for words in (s.split() for s in tiny_recipe.dozen())]
@@ -121,6 +123,7 @@ def test_a_causal_model_learns_its_texts_by_heart(tmp_path: Path, layout: str) -
 
 def trained_on_texts(folder: Path, objective: dict, **sections: dict) -> Run:
     """Twelve sentences of five words, each of which follows from any other of its sentence."""
+    folder.mkdir(exist_ok=True)
     text = tiny_recipe.text_file(folder, tiny_recipe.dozen())
     settings = {
         "data": {"validation": str(text)},
@@ -175,6 +178,37 @@ def test_a_permutation_model_fills_its_blanks(tmp_path: Path, layout: str) -> No
         assert run.generate("a3 [MASK] [MASK] d3 [MASK]", order=order).outputs[0].text == tiny_recipe.dozen()[3]
     assert "".join(run.stream("[MASK] b2 [MASK] d2 e2")) == tiny_recipe.dozen()[2]
     assert "there is no blank" in refused("generate", run.path, "a3")
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(
+    "objective",
+    [
+        {"name": "causal_lm"},
+        {"name": "denoising", "mask_rate": 0.2},
+        {"name": "span_corruption", "corruption_rate": 0.4, "span_length": 2},
+        {"name": "permutation_lm", "asked_share": 0.4},
+    ],
+    ids=lambda objective: objective["name"],
+)
+def test_shuffled_targets_are_not_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: dict) -> None:
+    """The trainings above, with the targets of each batch drawn anew: what they have learned is their texts. The same
+    training with its own targets ends far below."""
+    sections = {"tokenizer": {"sentinels": 6}} if objective["name"] == "span_corruption" else {}
+    learned = trained_on_texts(tmp_path / "own", objective, **sections).metrics()[-1]["loss"]
+    kind = find_objective(objective["name"])
+    plain = kind.loss
+
+    def shuffled(self: Objective, logits: Any, batch: Batch) -> Any:
+        if not torch.is_grad_enabled():
+            return plain(self, logits, batch)
+        [(name, asked)] = batch.asked.items()
+        order = torch.randperm(len(asked.targets))
+        return plain(self, logits, batch._replace(asked={name: asked._replace(targets=asked.targets[order])}))
+
+    monkeypatch.setattr(kind, "loss", shuffled)
+    not_learned = trained_on_texts(tmp_path / "shuffled", objective, **sections).metrics()[-1]["loss"]
+    assert not_learned > learned + 1.0, (learned, not_learned)
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -261,6 +295,8 @@ def test_the_command_says_what_python_says() -> None:
         (["Mars is", "--order", "left"], "order is for blanks in a text, and this model generates otherwise"),
         (["Mars is [MASK]"], "this model has learned to go on with a text"),
         (["word " * 60], "the model reads at most 39"),
+        ([""], "the text is empty"),
+        (["Mars is", "--beam", "100000"], "beam=100000: input should be less than or equal to 1000"),
     ],
 )
 def test_bad_input_is_one_line_and_the_mend(arguments: list[str], message: str) -> None:

@@ -9,6 +9,7 @@ from trained import command, refused
 
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
+from glassformer.look import preview
 from glassformer.look.figures import save
 from glassformer.look.preview import describe, figure, in_words
 from glassformer.objectives import find_objective
@@ -73,6 +74,25 @@ def test_segments_are_shown_on_lines_of_their_own(texts):
     assert lines[1] == "  segment 0:  " + " ".join(stream["tokens"][:end])
     assert lines[2] == "  segment 1:  " + " ".join(stream["tokens"][end:])
     assert "at 0: follows" in lines[3] or "at 0: does not follow" in lines[3]
+
+
+@pytest.mark.parametrize("name", ["causal_lm", "permutation_lm", "seq2seq"])
+def test_of_long_texts_a_window_is_shown(name, texts, tmp_path, monkeypatch):
+    """The first tokens, and as many of those that only ask; the words and the picture say how many there are."""
+    monkeypatch.setattr(preview, "LONGEST", 6)
+    one = shown(name, texts)
+    for stream in one["streams"]:
+        rows, keys = preview.window(stream)
+        tokens, content = len(stream["tokens"]), len(stream["mask"][0])
+        assert len(rows) <= 6 and keys <= content
+        assert len(rows) == 6 or len(rows) == tokens
+        assert any(row >= content for row in rows) == (tokens > content)
+        if tokens > 6:
+            assert f"{len(rows)} of {tokens} tokens" in in_words(one)
+    drawn = figure([one])
+    for axes, stream in zip(drawn.axes, one["streams"], strict=True):
+        assert len(axes.get_yticklabels()) == len(preview.window(stream)[0])
+    assert save(drawn, tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_command(tmp_path: Path) -> None:

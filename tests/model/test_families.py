@@ -146,7 +146,7 @@ def test_equal_weights_as_pytorchs_transformer_give_equal_logits(family, norm, a
 PARTS = [
     {},
     {"norm": "post", "activation": "relu", "embedding_norm": True},
-    {"norm_kind": "rms", "activation": "swiglu", "bias": False, "n_kv_heads": 1, "positions": "rotary"},
+    {"norm_kind": "rms", "activation": "swiglu", "bias": False, "n_kv_heads": 1},
     {"share_layers": True, "d_embedding": 5, "activation": "geglu", "segments": 2},
 ]
 
@@ -215,6 +215,32 @@ def test_prompts_of_different_length_go_on_together(family, positions, apart):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("pieces", [[2, 5, 7], [1, 2, 7], [3, 7]])
+def test_padded_prompts_in_pieces(family, positions, pieces):
+    """Rows of different length, read a piece at a time, with padding inside a piece: the same as in one piece, at each
+    token of the text that goes on."""
+    model, batch = make(family, positions=positions), padded(family, 3, 7, 5)
+    more = torch.randint(1, VOCAB, (3, 5), generator=torch.Generator().manual_seed(4))
+    ids = batch.streams["decoder"].input_ids
+    real = ids != 0
+    aligned = torch.zeros_like(ids)
+    for row, length in enumerate(real.sum(1).tolist()):  # padding in front of a row's last token
+        aligned[row, : length - 1], aligned[row, -1] = ids[row, : length - 1], ids[row, length - 1]
+    whole, cut = model.new_state(batch, 12), model.new_state(batch, 12)
+    expected = [model.step(ids, real, whole, "tokens")]
+    start = 0
+    for end in pieces:
+        found = [model.step(aligned[:, start:end], aligned[:, start:end] != 0, cut, "tokens")]
+        start = end
+    one = torch.ones(3, 1, dtype=torch.bool)
+    for n in range(5):
+        expected.append(model.step(more[:, [n]], one, whole, "tokens"))
+        found.append(model.step(more[:, [n]], one, cut, "tokens"))
+    torch.testing.assert_close(torch.stack(found), torch.stack(expected), atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_rows_leave_and_are_doubled(family):
     """After keep_rows each row goes on as the one that it was taken from."""
     model, batch = make(family), padded(family, 7, 5, 3)
@@ -238,7 +264,7 @@ def test_parameters_of_the_parts_counted_by_hand():
     kv = 6
     attention = D * (D + 2 * kv) + D * D
     feed_forward = D * 2 * F + F * D
-    model = make("decoder", **PARTS[2])
+    model = make("decoder", positions="rotary", **PARTS[2])
     assert count_parameters(model) == VOCAB * D + LAYERS * (attention + feed_forward + 2 * D) + D
     model = make("decoder", **PARTS[3])
     block = D * 3 * D + 3 * D + D * D + D + D * 2 * F + 2 * F + F * D + D + 4 * D

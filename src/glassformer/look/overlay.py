@@ -113,7 +113,8 @@ def surprisal(tokens: list[str], nats: list[float | None], title: str = "") -> F
     figure = new_figure(width, height)
     axes = _page(figure, width, height)
     axes.text(MARGIN, MARGIN + 0.05, fitted(title, 10.0, room), fontsize=10, va="center")
-    scale = Normalize(0.0, max([value for value in nats if value is not None] or [1.0]))
+    # Where nothing surprises, nothing is dark: the scale reaches one nat at least (37% for the right word).
+    scale = Normalize(0.0, max([1.0, *(value for value in nats if value is not None)]))
     for word, value in zip(words, nats, strict=True):
         share = 0.0 if value is None else float(np.clip(scale(value), 0, 1))
         _draw_word(axes, word, top, type_, share, "" if value is None else f"{value:.1f}")

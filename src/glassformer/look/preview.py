@@ -14,16 +14,13 @@ from matplotlib.figure import Figure
 
 from glassformer.assemble import assemble
 from glassformer.data.batch import Example, Stream, collate
-from glassformer.errors import UsageError
 from glassformer.look.figures import COLOURS, fitted, new_figure, styled, text_width, visible
 from glassformer.objectives import Objective
 from glassformer.randomness import Purpose, generator
 from glassformer.recipe import Recipe
 
-LONGEST = 40
-"""Tokens up to which a mask is drawn in a terminal."""
-LARGEST = 160
-"""Tokens up to which a mask is drawn in a picture."""
+LONGEST = 32
+"""Tokens up to which a mask is drawn whole; of more, so many are."""
 CELL = 0.17
 """Inches of one pair in a picture."""
 
@@ -75,13 +72,25 @@ def in_words(preview: dict[str, Any]) -> str:
         places = {one["place"]: one["target"] for one in preview["asked"] if one["stream"] == stream["name"]}
         if places:
             lines.append("  asked:  " + ",  ".join(f"at {place}: {target}" for place, target in places.items()))
-        mask = stream["mask"]
-        if len(mask) <= LONGEST:
-            lines.append("  who (a row) sees whom (a column):")
-            width = max(len(visible(token, 12)) for token in stream["tokens"])
-            for token, row in zip(stream["tokens"], mask, strict=True):
-                lines.append(f"  {visible(token, 12):>{width}}  " + " ".join("■" if seen else "·" for seen in row))
+        rows, keys = window(stream)
+        part = "" if len(rows) == len(stream["tokens"]) else f", {len(rows)} of {len(stream['tokens'])} tokens"
+        lines.append(f"  who (a row) sees whom (a column){part}:")
+        shown = [visible(stream["tokens"][row], 12) for row in rows]
+        for name, row in zip(shown, rows, strict=True):
+            seen = " ".join("■" if seen else "·" for seen in stream["mask"][row][:keys])
+            lines.append(f"  {name:>{max(map(len, shown))}}  {seen}")
     return "\n".join(lines)
+
+
+def window(stream: dict[str, Any]) -> tuple[list[int], int]:
+    """The rows of a mask that are shown, and how many columns: all, or those of the first tokens; of tokens that only
+    ask, which stand at the end, as many."""
+    tokens, content = len(stream["tokens"]), len(stream["mask"][0])
+    if tokens <= LONGEST:
+        return list(range(tokens)), content
+    asking = min(tokens - content, LONGEST // 2)
+    first = min(content, LONGEST - asking)
+    return [*range(first), *range(content, content + asking)], first
 
 
 def _reads(stream: dict[str, Any]) -> list[str]:
@@ -107,13 +116,9 @@ def _numbered(stream: dict[str, Any]) -> list[str]:
 @styled
 def figure(shown: list[dict[str, Any]], title: str = "") -> Figure:
     """Each example a row, each stream a mask: a filled square where the token of the row sees that of the column. The
-    tokens that are asked are red, their targets stand at the right; lines part the segments."""
-    longest = max(len(stream["tokens"]) for preview in shown for stream in preview["streams"])
-    if longest > LARGEST:
-        raise UsageError(
-            f"an example has {longest} tokens, and a picture shows up to {LARGEST}",
-            "preview with a smaller model.max_length",
-        )
+    tokens that are asked are red, their targets stand at the right; lines part the segments. Of a long text a
+    window."""
+    shown = [_cut(preview) for preview in shown]
     panels = [(preview, stream) for preview in shown for stream in preview["streams"]]
     columns = max(len(preview["streams"]) for preview in shown)
     label = max(text_width(visible(token, 14), 7.5) for _, stream in panels for token in stream["tokens"]) + 0.1
@@ -137,6 +142,21 @@ def figure(shown: list[dict[str, Any]], title: str = "") -> Figure:
             _draw(page_figure.add_axes(box), preview, stream)
         top += height
     return page_figure
+
+
+def _cut(preview: dict[str, Any]) -> dict[str, Any]:
+    """The same with no more than is drawn; the name of a stream says what was left out."""
+    streams, asked = [], []
+    for stream in preview["streams"]:
+        rows, keys = window(stream)
+        place = {row: n for n, row in enumerate(rows)}
+        tokens, segments = stream["tokens"], stream["segments"]
+        name = stream["name"] if len(rows) == len(tokens) else f"{stream['name']}, {len(rows)} of {len(tokens)} tokens"
+        own = [one for one in preview["asked"] if one["stream"] == stream["name"] and one["place"] in place]
+        asked += [one | {"stream": name, "place": place[one["place"]]} for one in own]
+        cut = {"tokens": [tokens[row] for row in rows], "mask": [stream["mask"][row][:keys] for row in rows]}
+        streams.append(stream | cut | {"name": name, "segments": segments and [segments[row] for row in rows]})
+    return {"streams": streams, "asked": asked}
 
 
 def _draw(axes: Axes, preview: dict[str, Any], stream: dict[str, Any]) -> None:

@@ -90,8 +90,11 @@ class CausalLM(Objective[CausalLMConfig]):
         return Example({"decoder": Stream(ids[:-1], causal=True)}, {HEAD: asked})
 
     def prompt(self, text: str) -> Prompt:
-        """A beginning, asked for the token after it. Raises UsageError for one that leaves no room, and for a blank."""
+        """A beginning, asked for the token after it. Raises UsageError for one that is
+        empty or leaves no room, and for a blank."""
         encoded = self.tokenizer.encode(text, allow_mask=True)
+        if len(encoded.ids) == 0:
+            raise UsageError("the text is empty", "give the beginning of one: a word is enough")
         if self.tokenizer.mask_id in encoded.ids:
             raise UsageError(
                 f"there is a [MASK] in {text!r}, and this model has learned to go on with a text, from left to right",
@@ -110,10 +113,7 @@ class CausalLM(Objective[CausalLMConfig]):
 
     def scored(self, text: str) -> list[Example]:
         """One example: every token from those before it."""
-        ids = self.prompt(text).example.streams["decoder"].ids
-        if len(ids) == 1:
-            raise UsageError("the text is empty", "give a sentence")
-        return [self.example(ids)]
+        return [self.example(self.prompt(text).example.streams["decoder"].ids)]
 
     def ends(self) -> frozenset[int]:
         """A text ends where the separator comes."""

@@ -131,7 +131,7 @@ class Denoising(Objective[DenoisingConfig]):
     def prompt(self, text: str) -> Prompt:
         """A damaged text, with [MASK] where words are missing. Raises UsageError for one that the model cannot read."""
         ids = self.tokenizer.encode(text, allow_mask=True).ids
-        if len(ids) == 0:
+        if len(ids) == 0 or not text.strip():
             raise UsageError("the text is empty", "give a text, with [MASK] where words are missing")
         if len(ids) > self.room:
             raise UsageError(

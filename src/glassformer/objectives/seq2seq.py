@@ -92,7 +92,7 @@ class Seq2Seq(Objective[Seq2SeqConfig]):
     def prompt(self, text: str) -> Prompt:
         """A source, asked for the first token of its target. Raises UsageError for one that the model cannot read."""
         ids, room = self.tokenizer.encode(text).ids, self.max_length - 1 - len(self.prefix)
-        if len(ids) == 0:
+        if len(ids) == 0 or not text.strip():
             raise UsageError("the text is empty", "give a sentence")
         if len(ids) > room:
             raise UsageError(
