@@ -97,7 +97,12 @@ def test_a_pair_that_is_too_long_is_refused_with_the_length_it_needs_or_cut(toke
 
 
 @pytest.mark.parametrize(
-    "text, message", [("", "the text is empty"), (" \t", "the text is empty"), ("mars " * 13, "13 tokens, the model reads at most 12")]
+    "text, message",
+    [
+        ("", "the text is empty"),
+        (" \t", "the text is empty"),
+        ("mars " * 13, "13 tokens, the model reads at most 12"),
+    ],
 )
 def test_a_source_that_cannot_be_read_is_refused(tokenizer, text, message):
     with pytest.raises(UsageError, match=message):
