@@ -2,12 +2,14 @@
 
     python benchmarks/pictures.py --runs runs
 
-The runs are those of `glassformer demo`.
+The runs are those of `glassformer demo`; for the studio the first one is trained once more, for a few steps, and its
+picture is taken in Chromium.
 """
 
 import argparse
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +35,29 @@ def main() -> None:
         placed = [str(runs / a.removeprefix("runs/")) if a.startswith("runs/") else a for a in arguments]
         placed[-1] = str(FOLDER / placed[-1])
         subprocess.run([sys.executable, "-m", "glassformer.cli", *placed], check=True)
+    studio(runs)
+
+
+def studio(runs: Path) -> None:
+    """The studio with two runs side by side."""
+    from playwright.sync_api import sync_playwright
+
+    glassformer, short = [sys.executable, "-m", "glassformer.cli"], runs / "mlm-short"
+    if not short.exists():
+        steps = "training.steps=500"
+        subprocess.run([*glassformer, "train", "mlm-demo", steps, "--run", str(short)], check=True)
+    folders = [str(runs / "mlm-demo"), str(short)]
+    serving = subprocess.Popen([*glassformer, "studio", *folders, "--no-open"], stdout=subprocess.PIPE, text=True)
+    assert serving.stdout is not None
+    address = next(found[0] for line in serving.stdout if (found := re.search(r"http://[\d.:]+\d", line)))
+    view = "/#run=mlm-demo&beside=mlm-short&view=mask&text=Mars+is+called+the+%5BMASK%5D+planet"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = chromium.new_page(viewport={"width": 1200, "height": 1180})
+        page.goto(address + view)
+        page.wait_for_selector("body[data-ready]")
+        page.screenshot(path=FOLDER / "studio.png")
+    serving.kill()
 
 
 if __name__ == "__main__":

@@ -284,7 +284,8 @@ def real_runs(record: dict[str, Any]) -> str:
     for name, run in record.items():
         found = ((label, run[key]) for key, label in MEASURES.items() if key in run)
         came_to = ", ".join(f"{label} {v:.3f}" if isinstance(v, float) else f"{label} {v}" for label, v in found)
-        took = run["seconds_of_process"] or run["seconds_of_training"]
+        whole = run["seconds_of_process"]  # not known of a run that was resumed
+        took = f"{whole / 60:.1f}" if whole else f"{run['seconds_of_training'] / 60:.1f} (training alone)"
         rows.append(
             (
                 f"[{name}]({name}-samples.md)",
@@ -292,7 +293,7 @@ def real_runs(record: dict[str, Any]) -> str:
                 f"{run['parameters'] / 1e6:.1f}M",
                 f"{run['steps']:,}",
                 f"{run['tokens_seen'] / 1e6:.1f}M",
-                f"{took / 60:.1f}",
+                took,
                 came_to,
             )
         )

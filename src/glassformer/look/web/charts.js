@@ -32,6 +32,14 @@ const svg = (tag, attributes, ...children) => {
 
 const SERIES = ["#0072b2", "#e69f00", "#00815e", "#c25e00", "#56b4e9", "#8a5fbf", "#b5507f", "#616e7c"];
 
+/** Round numbers around two: a few steps of 1, 2 or 5 times a power of ten. */
+function roundNumbers(low, high) {
+  const power = 10 ** Math.floor(Math.log10((high - low) / 4));
+  const step = [1, 2, 5, 10].map((times) => times * power).find((one) => one >= (high - low) / 4);
+  const first = Math.floor(low / step + 1e-9), last = Math.ceil(high / step - 1e-9);
+  return Array.from({ length: last - first + 1 }, (_, n) => Number(((first + n) * step).toPrecision(6)));
+}
+
 /** Lines over x. `series` is [{name, values}], null where there is nothing; `marked` an x with a rule; `log` for the
  * vertical axis; `pointed(index)` hears of the mouse. */
 function lines({ x, series, xName = "step", yName = "", log = false, marked = null, pointed = () => {} }) {
@@ -40,11 +48,12 @@ function lines({ x, series, xName = "step", yName = "", log = false, marked = nu
   const scaled = log ? Math.log10 : (v) => v;
   let [low, high] = [Math.min(...every.map(scaled)), Math.max(...every.map(scaled))];
   if (!(high > low)) [low, high] = [low - 1, low + 1];
+  const ticks = log ? [0, 0.25, 0.5, 0.75, 1].map((share) => low + share * (high - low)) : roundNumbers(low, high);
+  [low, high] = [ticks[0], ticks[ticks.length - 1]];
   const across = (v) => left + ((v - x[0]) / (x[x.length - 1] - x[0] || 1)) * (width - left - right);
   const up = (v) => height - bottom - ((scaled(v) - low) / (high - low)) * (height - bottom - top);
   const label = (at, text, more) => svg("text", { class: "axis", ...at, ...more }, text);
-  const short = (v) => (v === 0 ? "0" : Math.abs(v) >= 1000 || Math.abs(v) < 0.01 ? v.toExponential(1) : Number(v.toPrecision(3)).toString());
-  const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => low + share * (high - low));
+  const short = (v) => (v === 0 ? "0" : Math.abs(v) >= 1000 || Math.abs(v) < 0.001 ? v.toExponential(1) : Number(v.toPrecision(3)).toString());
   const drawn = series.map((one, n) => {
     const points = one.values.map((v, i) => (v === null || !Number.isFinite(v) || (log && v <= 0) ? null : `${across(x[i])},${up(v)}`));
     const dashed = n >= SERIES.length ? "6 3" : "none";

@@ -25,5 +25,5 @@ VIEWS.panels = (page, main) => {
     return el("section", { className: "panel" }, el("h2", {}, panel.title), chart, readout);
   });
   fill(main, el("h1", {}, page.title), el("p", { className: "note" }, page.subtitle), drawn,
-    el("p", { className: "note" }, "Blue is above zero, orange below. Point at a chart to read it."));
+    el("p", { className: "note" }, page.panels.some((panel) => panel.kind !== "lines") && "Blue is above zero, orange below. ", "Point at a chart to read it."));
 };
