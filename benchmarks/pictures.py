@@ -49,15 +49,18 @@ def studio(runs: Path) -> None:
     folders = [str(runs / "mlm-demo"), str(short)]
     serving = subprocess.Popen([*glassformer, "studio", *folders, "--no-open"], stdout=subprocess.PIPE, text=True)
     assert serving.stdout is not None
-    address = next(found[0] for line in serving.stdout if (found := re.search(r"http://[\d.:]+\d", line)))
     view = "/#run=mlm-demo&beside=mlm-short&view=mask&text=Mars+is+called+the+%5BMASK%5D+planet"
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = chromium.new_page(viewport={"width": 1200, "height": 1180})
-        page.goto(address + view)
-        page.wait_for_selector("body[data-ready]")
-        page.screenshot(path=FOLDER / "studio.png")
-    serving.kill()
+    try:
+        address = next(found[0] for line in serving.stdout if (found := re.search(r"http://[\d.:]+\d", line)))
+        with sync_playwright() as playwright:
+            chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            page = chromium.new_page(viewport={"width": 1200, "height": 1180})
+            page.goto(address + view)
+            page.wait_for_selector("body[data-ready]")
+            page.screenshot(path=FOLDER / "studio.png")
+    finally:
+        serving.kill()
+        serving.wait()
 
 
 if __name__ == "__main__":

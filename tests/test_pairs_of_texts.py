@@ -15,6 +15,7 @@ import tiny_recipe
 from trained import command, refused
 
 from glassformer.data.builtin import Cloze
+from glassformer.look.mask import mask_view
 from glassformer.look.report import draw_report
 from glassformer.predict import Run, load
 from glassformer.recipe import Recipe, parse
@@ -76,6 +77,26 @@ def test_it_says_what_follows_and_fills_the_blanks() -> None:
         assert place == pytest.approx(-math.log(given[A.split()[n]]), abs=1e-4)
     [answered] = run.cloze([Cloze("a5 b5 [MASK] d5 e5", "c5")])
     assert answered.right
+
+
+def test_the_mask_page_shows_both_answers() -> None:
+    """A blank and the pair, with and without each head; a text alone has its blank only."""
+    run = run_of_pairs()
+    for text in (f"{A} ||| a1 b1 c1 [MASK] e1", "a5 b5 [MASK] d5 e5"):
+        expected = run.fill(text, top=2).blanks
+        view = mask_view(run, text)
+        said = view.data["blanks"]
+        assert [blank["position"] for blank in said] == [blank.position for blank in expected]
+        for blank, wanted_blank in zip(said, expected, strict=True):
+            found = {c["token"]: c["probability"] for c in blank["candidates"]}
+            for candidate in wanted_blank.candidates:
+                assert found[candidate.token] == pytest.approx(candidate.probability, abs=1e-5)
+        for without in (one for layer in view.data["without"] for one in layer):
+            assert len(without) == len(said)
+            for blank, whole in zip(without, said, strict=True):
+                named = {c["token"]: c["probability"] for c in blank["candidates"]}
+                first = whole["candidates"][0]["token"]
+                assert blank["first"] == pytest.approx(named.get(first, blank["first"]), abs=1e-6)
 
 
 def test_each_head_is_measured() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import re
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -16,8 +17,9 @@ import pytest
 import torch
 import uvicorn
 from browser import browser
-from trained import TEXT, copy_of_run, generator_folder, refused, run_folder
+from trained import TEXT, generator_folder, refused, run_folder
 
+from glassformer.look.generation import generation_view
 from glassformer.look.page import content
 from glassformer.predict import load
 from glassformer.snapshot import read_snapshot, write_snapshot
@@ -310,14 +312,7 @@ def test_a_link_leads_to_the_same_view_and_two_runs_stand_side_by_side(chromium:
 
 def test_where_two_runs_differ(chromium: Any, tmp_path: Path) -> None:
     """Against Python by the definitions: the divergence of what two runs say, the attention that lies elsewhere."""
-    other = copy_of_run(tmp_path, "other")
-    kept = read_snapshot(other / "best", ["model"])
-    draw = torch.Generator().manual_seed(1)
-    weights = kept.parts["model"]
-    for name in weights:
-        if ".blocks." in name:
-            weights[name] = weights[name] + 0.5 * torch.randn(weights[name].shape, generator=draw)
-    write_snapshot(other / "best", {"model": weights}, kept.state)
+    other = changed_copy(tmp_path, run_folder(), 0.5)
     runs = [load(run_folder()), load(other)]
     p, q = ({c.token: c.probability for c in run.fill(TEXT, top=100).blanks[0].candidates} for run in runs)
     bits = 0.0
@@ -342,8 +337,32 @@ def test_where_two_runs_differ(chromium: Any, tmp_path: Path) -> None:
         assert apart.complaints == itself.complaints == []
 
 
-def test_two_generators_part_at_a_token(chromium: Any, address: str) -> None:
-    """The same run writes the same; a view without a comparison says nothing."""
+def changed_copy(folder: Path, run: Path, noise: float) -> Path:
+    """A run with other weights in its blocks, the ones that are read."""
+    other = Path(shutil.copytree(run, folder / "other"))
+    for place in [other / "best", *(other / "checkpoints").iterdir()]:
+        kept = read_snapshot(place)
+        draw = torch.Generator().manual_seed(1)
+        weights = kept.parts["model"]
+        for name in weights:
+            if ".blocks." in name:
+                weights[name] = weights[name] + noise * torch.randn(weights[name].shape, generator=draw)
+        write_snapshot(place, kept.parts, kept.state)
+    return other
+
+
+def test_two_generators_part_at_a_token(chromium: Any, address: str, tmp_path: Path) -> None:
+    """Where, and what each says there; the same run writes the same; a view without a comparison says nothing."""
+    folders = [generator_folder(), changed_copy(tmp_path, generator_folder(), 0.5)]
+    one, two = ([step["token"] for step in generation_view(load(f), "Mars is").data["steps"]] for f in folders)
+    place = next(n for n in range(max(len(one), len(two))) if one[n : n + 1] != two[n : n + 1])
+    with serving(folders) as both:
+        apart = Page(chromium, f"{both}/#run=generator&beside=other&view=generation&text=Mars+is")
+        [heading] = apart.texts("#differences p")
+        assert heading.startswith("They part at the first" if place == 0 else f"The same {place} token")
+        for said, tokens in zip(apart.texts("#differences li"), (one, two), strict=True):
+            assert (tokens[place] in said) if place < len(tokens) else ("has ended" in said)
+        assert apart.complaints == []
     same = Page(chromium, f"{address}/#run=generator&beside=generator&view=generation&text=Mars+is")
     assert re.fullmatch(r"Both write the same \d+ tokens\.", same.texts("#differences p")[0])
     assert (

@@ -4,6 +4,7 @@ from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
+from lightning_fabric.utilities import move_data_to_device
 from pydantic import Field
 from torch import Tensor
 
@@ -123,16 +124,18 @@ def begin(model: Transformer, prompts: Prompts, max_tokens: int) -> tuple[Tensor
         )
     rows = range(len(prompts.examples))
     capacity = max(len(prompts.start(row)) for row in rows) + min(max_tokens, max(prompts.room(row) for row in rows))
-    groups = prompts.alike()
+    groups, device = prompts.alike(), next(model.parameters()).device
     logits, states = [], []
     for group in groups:
         batch = collate([[prompts.examples[row]] for row in group], prompts.pad_id)
+        if device.type != "cpu":
+            batch = move_data_to_device(batch, device)
         ids = batch.streams[prompts.stream].input_ids
-        lengths = torch.tensor([len(prompts.start(row)) for row in group], device=ids.device)
+        lengths = torch.tensor([len(prompts.start(row)) for row in group], device=device)
         states.append(model.new_state(batch, ids.shape[1] if len(groups) > 1 else capacity))
-        real = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
+        real = torch.arange(ids.shape[1], device=device) < lengths[:, None]
         logits.append(model.step(ids, real, states[-1], prompts.head))
-    order = torch.tensor([row for group in groups for row in group], device=logits[0].device)
+    order = torch.tensor([row for group in groups for row in group], device=device)
     state = states[0] if len(groups) == 1 else DecodingState.joined(states, groups, capacity)
     return torch.cat(logits)[order.argsort()], state
 

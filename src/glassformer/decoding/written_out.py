@@ -20,9 +20,10 @@ def written_out(model: Transformer, head: str) -> Step:
 
     The products of a single token are so short that a small model spends as long between them, in modules that call
     modules. Here the same operations follow one another, and what they need is looked up once; it is for the weights
-    that the model has now. Where a hook waits to be called, the function is `model.step` itself.
+    that the model has now. While training, and where a hook waits to be called, the function is `model.step` itself;
+    hooks that come later are not seen.
     """
-    if any(part._forward_hooks or part._forward_pre_hooks for part in model.modules()):
+    if model.training or any(part._forward_hooks or part._forward_pre_hooks for part in model.modules()):
         return lambda newest, state: model.step(newest, torch.ones_like(newest, dtype=torch.bool), state, head)
     stack: Stack = model.stacks[-1]
     embed, norm, where = _embedding(stack), _normalised(stack.norm), stack.positions

@@ -62,21 +62,19 @@ def answers(run: Run, prompt: Prompt, heads: int) -> tuple[list[dict[str, Any]],
     """What the model says at each blank; and the same without each head (layers x heads x blanks), each from a forward
     pass in which that head adds nothing. `first` is what is left of the whole model's first candidate."""
     objective, example = run.objective.of(prompt.example), prompt.example
-    [(name, asked)] = example.asked.items()
-    blanks = len(asked.positions)
     [whole] = _logits(run, prompt, [None])
-    best = whole.argmax(-1)
+    best = {head: logits.argmax(-1, keepdim=True) for head, logits in whole.items()}
     parts = [Part(place, head) for place in attention_places(run.model) for head in range(heads)]
     at_a_time = max(1, TOKENS_AT_A_TIME // len(prompt.tokens))
     found = []
     for start in range(0, len(parts), at_a_time):
         go_on()
         for logits in _logits(run, prompt, parts[start : start + at_a_time]):
-            first = logits.float().softmax(-1)[torch.arange(blanks), best].tolist()
-            said = objective.answer(example, {name: logits}, SHOWN)
-            found.append([{"first": p, **_record(blank)} for p, blank in zip(first, said, strict=True)])
+            first = [p for head in example.asked for p in logits[head].float().softmax(-1).gather(-1, best[head])[:, 0]]
+            said = objective.answer(example, logits, SHOWN)
+            found.append([{"first": float(p), **_record(blank)} for p, blank in zip(first, said, strict=True)])
     by_layer = [found[n : n + heads] for n in range(0, len(found), heads)]
-    return [_record(blank) for blank in objective.answer(example, {name: whole}, SHOWN)], by_layer
+    return [_record(blank) for blank in objective.answer(example, whole, SHOWN)], by_layer
 
 
 @torch.no_grad()
@@ -93,12 +91,16 @@ def answers_without(run: Run, text: str, parts: Sequence[Part], top: int = SHOWN
     return [_record(blank) for blank in objective.answer(prompt.example, logits, top)]
 
 
-def _logits(run: Run, prompt: Prompt, parts: Sequence[Part | None]) -> torch.Tensor:
-    """Logits at the blanks of a prompt without each of the parts: parts x blanks x vocabulary."""
+def _logits(run: Run, prompt: Prompt, parts: Sequence[Part | None]) -> list[dict[str, torch.Tensor]]:
+    """What each head of the model says at its places of a prompt (places x classes), without each of the parts."""
     batch = collate([[prompt.example]] * len(parts), run.tokenizer.pad_id)
     with without(run.model, parts):
-        [logits] = run.model(batch).values()
-    return logits.view(len(parts), -1, logits.shape[-1])
+        logits = run.model(batch)
+    by_part = {}
+    for head, asked in prompt.example.asked.items():  # a head that is asked nothing still gives a row
+        places = len(asked.positions)
+        by_part[head] = logits[head][: len(parts) * places].view(len(parts), places, logits[head].shape[-1])
+    return [{head: each[n] for head, each in by_part.items()} for n in range(len(parts))]
 
 
 def _record(blank: Blank) -> dict[str, Any]:

@@ -37,7 +37,7 @@ function roundNumbers(low, high) {
   const power = 10 ** Math.floor(Math.log10((high - low) / 4));
   const step = [1, 2, 5, 10].map((times) => times * power).find((one) => one >= (high - low) / 4);
   const first = Math.floor(low / step + 1e-9), last = Math.ceil(high / step - 1e-9);
-  return Array.from({ length: last - first + 1 }, (_, n) => Number(((first + n) * step).toPrecision(6)));
+  return Array.from({ length: last - first + 1 }, (_, n) => Number(((first + n) * step).toPrecision(15)));
 }
 
 /** Lines over x. `series` is [{name, values}], null where there is nothing; `marked` an x with a rule; `log` for the
@@ -49,7 +49,7 @@ function lines({ x, series, xName = "step", yName = "", log = false, marked = nu
   let [low, high] = [Math.min(...every.map(scaled)), Math.max(...every.map(scaled))];
   if (!(high > low)) [low, high] = [low - 1, low + 1];
   const ticks = log ? [0, 0.25, 0.5, 0.75, 1].map((share) => low + share * (high - low)) : roundNumbers(low, high);
-  [low, high] = [ticks[0], ticks[ticks.length - 1]];
+  if (ticks[ticks.length - 1] > ticks[0]) [low, high] = [ticks[0], ticks[ticks.length - 1]];
   const across = (v) => left + ((v - x[0]) / (x[x.length - 1] - x[0] || 1)) * (width - left - right);
   const up = (v) => height - bottom - ((scaled(v) - low) / (high - low)) * (height - bottom - top);
   const label = (at, text, more) => svg("text", { class: "axis", ...at, ...more }, text);

@@ -16,7 +16,8 @@ function apart(first, second, most = 8) {
 }
 
 /** How much of the attention of a layer lies elsewhere, its heads averaged: half of the sum of the differences, the mean
- * over queries. Layer by layer; null where the runs read different tokens or are built differently. */
+ * over queries. Layer by layer; null where the runs read different tokens or are built differently, and where the text is so
+ * long that a page does not hold every weight. */
 function elsewhere(one, other) {
   const [a, b] = [one, other].map((page) => page.arrays?.weights);
   if (!a || !b || one.tokens.join("\u0000") !== other.tokens.join("\u0000") || a.shape[0] !== b.shape[0]) return null;
@@ -45,14 +46,15 @@ const DIFFERENCES = {
         el("table", {}, el("thead", {}, el("tr", {}, el("th", {}, "word"), names.map((name) => el("th", { className: "number" }, name)),
           el("th", { className: "number" }, "difference"))),
         el("tbody", {}, rows.map((row) => el("tr", {}, el("td", {}, written(row.token)), cell(row.p, row.named[0], 0), cell(row.q, row.named[1], 1),
-          el("td", { className: "number" }, (row.q >= row.p ? "+" : "−") + (100 * Math.abs(row.q - row.p)).toFixed(1) + " points"))))),
+          el("td", { className: "number" }, row.named[0] && row.named[1] ? "" : "about ", (row.q >= row.p ? "+" : "−") + (100 * Math.abs(row.q - row.p)).toFixed(1) + " points"))))),
       ];
     });
     const shares = elsewhere(...pages);
     return [tables, el("p", { className: "note" },
-      "Jensen-Shannon divergence over the hundred likeliest words of each: 0 where both say the same, 1 where they share nothing. ",
+      "Jensen-Shannon divergence over the hundred likeliest words of each, other words counted as 0: 0 where both say the same, " +
+      "1 where they share nothing. ",
       shares ? "Attention that lies elsewhere, heads averaged: " + shares.map((share, l) => `layer ${l + 1} ${percent(share)}`).join(", ") + "."
-        : "Their attention is not compared: they read different tokens, or have different layers.")];
+        : "Their attention is not compared: they read different tokens, have different layers, or the text is too long.")];
   },
   generation: (pages, names) => {
     const [a, b] = pages.map((page) => page.steps.map((step) => step.token));

@@ -120,7 +120,8 @@
       mains.forEach((main) => fill(main, el("p", { className: "state" }, "Type a text above.")));
     } else {
       const pages = await Promise.all(names.map((name, n) => one(name, mains[n], mine.signal)));
-      if (pages.length === 2 && pages.every(Boolean) && DIFFERENCES[state.view]) await compare(pages, names, mine.signal);
+      const view = pages[0]?.view;
+      if (pages.length === 2 && pages.every(Boolean) && DIFFERENCES[view] && !mine.signal.aborted) await compare(view, pages, names, mine.signal);
     }
     if (!mine.signal.aborted) document.body.dataset.ready = "yes";
   }
@@ -143,11 +144,11 @@
   }
 
   /** What two pages of one view differ in, above them. */
-  async function compare(pages, names, signal) {
+  async function compare(view, pages, names, signal) {
     try {
-      const blanks = state.view !== "mask" ? [] : (await Promise.all(names.map((name) =>
-        ask("/api/fill", { run: name, text: state.text, top: 100 }, signal)))).map((answer) => answer.blanks);
-      fill(differences, el("h2", {}, "Where they differ"), DIFFERENCES[state.view](pages, names, blanks));
+      const blanks = view !== "mask" ? [] : (await Promise.all(names.map((name) =>
+        ask("/api/fill", { run: name, text: pages[0].text, top: 100 }, signal)))).map((answer) => answer.blanks);
+      fill(differences, el("h2", {}, "Where they differ"), DIFFERENCES[view](pages, names, blanks));
     } catch (error) {
       if (error.name !== "AbortError") fill(differences, failure(error));
     }
