@@ -16,7 +16,6 @@ import json
 import math
 import os
 import platform
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from filelock import FileLock, Timeout
 
 from glassformer.data.tokenizer import Tokenizer, Tokenizers
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.machine import processor
 from glassformer.snapshot import ASIDE, errors_in_words, fsync_file, write_text_durably
 
 LIBRARIES = ("glassformer", "torch", "numpy", "tokenizers", "lightning-fabric", "safetensors")
@@ -283,7 +283,7 @@ def describe_environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": _cpu_model(),
+        "cpu": processor(),
         "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
         "logical_cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
@@ -298,16 +298,3 @@ def _version(library: str) -> str | None:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:  # run from a source tree that is not installed
         return None
-
-
-def _cpu_model() -> str:
-    """The processor's name as its maker gives it; `platform.processor()` says only `x86_64` on Linux."""
-    if platform.system() == "Darwin":
-        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()

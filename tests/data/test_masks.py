@@ -77,6 +77,20 @@ def test_prepared_and_cut_masks_say_the_same(parts):
     assert mask.prepared().combined is not None and torch.equal(mask.prepared().dense(), mask.dense())
     some = mask.prepared().for_rows([4, 1]).dense()
     assert torch.equal(some.expand(B, 1, 2, K), mask.dense().expand(B, 1, Q, K)[:, :, [4, 1]])
+    penalty = mask.prepared(torch.float64).penalty
+    assert penalty.dtype == torch.float64 and penalty.shape == mask.dense().shape
+    assert torch.equal(penalty, torch.zeros(penalty.shape).double().masked_fill(~mask.dense(), float("-inf")))
+    assert mask.prepared(torch.float64).for_rows([4, 1]).penalty is None
+
+
+def test_the_first_keys_of_padding_as_a_text_grows():
+    padded = torch.tensor([[True] * 5, [True] * 3 + [False] * 2, [True, False, False, True, True]])
+    whole = AttentionMask(padded, no_empty_rows=True).prepared(torch.float32)
+    for number in (1, 4, 5):
+        cut, wanted = whole.first_keys(number), AttentionMask(padded[:, :number]).prepared(torch.float32)
+        assert cut.no_empty_rows
+        for name in ("key_mask", "combined", "penalty"):
+            assert torch.equal(getattr(cut, name), getattr(wanted, name))
 
 
 def test_across_two_streams_only_padding_and_documents_count():

@@ -97,3 +97,19 @@ def test_other_precisions_are_left_alone(dtype):
     model = make("decoder").to(dtype)
     with packed(model):
         assert patched(model) == set()
+
+
+@pytest.mark.parametrize("maker", ["Intel(R) Xeon(R) Processor", "AMD EPYC"])
+@pytest.mark.parametrize("rows", [1, 4, 5, 32])
+@pytest.mark.parametrize("last", [None, 24])
+def test_the_product_of_single_tokens_is_that_of_the_layer(monkeypatch, maker, rows, last):
+    """Whichever kernel the processor and the number of rows call for; with the weights of when it was made."""
+    monkeypatch.setattr(module, "processor", lambda: maker)
+    torch.manual_seed(1)
+    layer, x = PartialLinear(24, 72), torch.randn(rows, 24)
+    with torch.inference_mode():
+        multiply, wanted = module.product(layer, last), layer(x, 0, last)
+        torch.testing.assert_close(multiply(x), wanted, rtol=1e-5, atol=1e-5)
+        layer.weight.mul_(2)
+        changed = module.product(layer, last)(x)
+    torch.testing.assert_close(changed, 2 * wanted - layer.bias[:last], rtol=1e-5, atol=1e-5)

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from jaxtyping import Bool, Int
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -32,6 +33,8 @@ class AttentionMask(NamedTuple):
     """Every query is known to see something, so that nobody needs to look for those that see nothing."""
     combined: Bool[Tensor, "#B 1 #Q K"] | None = None
     """What `dense` has found, where it was asked before; see `prepared`."""
+    penalty: Float[Tensor, "#B 1 #Q K"] | None = None
+    """The same as numbers to add to the scores, 0 or minus infinity: what fused kernels make of it at every call."""
 
     @property
     def causal(self) -> bool:
@@ -59,9 +62,22 @@ class AttentionMask(NamedTuple):
             allowed = _both(allowed, self.query_positions[:, None, :, None] >= self.key_positions[:, None, None, :])
         return allowed
 
-    def prepared(self) -> "AttentionMask":
-        """The same, combined once for all the layers that will ask."""
-        return self._replace(combined=self.dense())
+    def prepared(self, dtype: torch.dtype | None = None) -> "AttentionMask":
+        """The same, combined once for all the layers that will ask; with a type also as numbers of it to add."""
+        allowed = self.dense()
+        if dtype is None or allowed is None:
+            return self._replace(combined=allowed)
+        nothing = torch.zeros((), dtype=dtype, device=allowed.device)
+        return self._replace(combined=allowed, penalty=torch.where(allowed, nothing, float("-inf")))
+
+    def first_keys(self, number: int) -> "AttentionMask":
+        """A mask that only hides padding, of the first so many keys."""
+        assert self.key_mask is not None and self.combined is not None and self.penalty is not None
+        return self._replace(
+            key_mask=self.key_mask[:, :number],
+            combined=self.combined[..., :number],
+            penalty=self.penalty[..., :number],
+        )
 
     def for_rows(self, rows: list[int]) -> "AttentionMask":
         """The mask of some of the queries."""
@@ -75,6 +91,7 @@ class AttentionMask(NamedTuple):
             query_positions=cut(self.query_positions),
             aligned=False,
             combined=None,
+            penalty=None,
         )
 
 

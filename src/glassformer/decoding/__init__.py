@@ -142,4 +142,4 @@ def begin(model: Transformer, prompts: Prompts, max_tokens: int) -> tuple[Tensor
 
 def precise(logits: Float[Tensor, "N V"]) -> Float[Tensor, "N V"]:
     """In float32 at least: sums of probabilities in bfloat16 are none."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return logits if logits.dtype in (torch.float32, torch.float64) else logits.float()

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -49,10 +50,12 @@ def _stream(
     alive = list(range(len(rows)))
     while alive:
         go_on()
-        logits = repeated_less(precise(logits), [seen[n] for n in alive], config.repetition_penalty)
+        logits = precise(logits)
+        if config.repetition_penalty != 1.0:
+            logits = repeated_less(logits, [seen[n] for n in alive], config.repetition_penalty)
         chosen = choose(logits, config, draw)
-        log_probabilities = logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0].tolist()
-        newest = [Token(*parts) for parts in zip(alive, chosen.tolist(), log_probabilities, strict=True)]
+        surprisals = F.cross_entropy(logits, chosen, reduction="none")
+        newest = [Token(n, id, -s) for n, id, s in zip(alive, chosen.tolist(), surprisals.tolist(), strict=True)]
         for token in newest:
             seen[token.row].append(token.id)
             room[token.row] -= 1

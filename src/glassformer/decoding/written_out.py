@@ -35,7 +35,7 @@ def written_out(model: Transformer, head: str) -> Step:
     @torch.inference_mode()
     def step(newest: Int[Tensor, "B 1"], state: DecodingState) -> Float[Tensor, "B size"]:
         positions, keys, mask = state.advance_by_one()
-        x = embed(newest, positions)
+        x = embed(newest, positions)[:, 0]
         around = Surroundings(
             mask.prepared(),
             where.rotation(positions),
@@ -44,7 +44,7 @@ def written_out(model: Transformer, head: str) -> Step:
         )
         for block, kept in zip(blocks, state.layers, strict=True):
             x = block(x, around, kept)
-        hidden = norm(x)[:, 0]
+        hidden = norm(x)
         return classify(hidden if transform is None else transform(hidden))
 
     return step
@@ -53,10 +53,10 @@ def written_out(model: Transformer, head: str) -> Step:
 def _embedding(stack: Stack) -> Callable[[Tensor, Tensor], Tensor]:
     """From tokens and positions to vectors; see Embeddings."""
     parts = stack.embeddings
-    table, widen, scale = parts.token.weight, parts.widen, parts.scale
+    table, widen, scale = parts.token.weight.detach(), parts.widen, parts.scale
     segment = None if parts.segment is None else parts.segment.weight[0].detach()
     norm = None if parts.norm is None else _normalised(parts.norm)
-    learned = stack.positions.table.weight if isinstance(stack.positions, LearnedPositions) else None
+    learned = stack.positions.table.weight.detach() if isinstance(stack.positions, LearnedPositions) else None
 
     def embed(ids: Int[Tensor, "B 1"], positions: Int[Tensor, "#B 1"]) -> Float[Tensor, "B 1 D"]:
         x = torch.embedding(table, ids)
@@ -79,6 +79,7 @@ def _block(block: Block) -> Callable[[Tensor, Surroundings, LayerState], Tensor]
     pre_norm = block.pre_norm
     own, own_norm = block.self_attention, _normalised(block.attention_norm)
     heads, d_head, mechanism = own.heads, own.d_head, own.mechanism
+    width, apart = own.widths[0], (-1, sum(heads), 1, own.d_head)
     project, join = product(own.query_key_value), product(own.output)
     cross, cross_norm = block.cross_attention, None
     if cross is not None and block.cross_attention_norm is not None:
@@ -88,18 +89,17 @@ def _block(block: Block) -> Callable[[Tensor, Surroundings, LayerState], Tensor]
     expand, contract = product(feed_forward.expand), product(feed_forward.contract)
     gated, bend = feed_forward.gated, feed_forward.activation
 
-    def forward(x: Float[Tensor, "B 1 D"], around: Surroundings, state: LayerState) -> Float[Tensor, "B 1 D"]:
-        rows = x.shape[0]
+    def forward(x: Float[Tensor, "B D"], around: Surroundings, state: LayerState) -> Float[Tensor, "B D"]:
         y = project(own_norm(x) if pre_norm else x)
-        q, k, v = torch.split_with_sizes(y.view(rows, -1, 1, d_head), heads, 1)
+        q, k, v = y.view(apart).split_with_sizes(heads, 1)  # B H 1 E each
         if around.rotation is not None:
             q, k = around.rotation.turn(q), around.rotation.turn(k)
-        y = join(mechanism.step(q, k, v, state.own, around.mask, around.bias).reshape(rows, 1, -1))
+        y = join(mechanism.step(q, k, v, state.own, around.mask, around.bias).reshape(-1, width))
         x = x + y if pre_norm else own_norm(x + y)
         if cross_norm is not None:
             assert state.memory is not None
-            q = ask(cross_norm(x) if pre_norm else x).view(rows, -1, 1, d_head)
-            y = answer(across(q, *state.memory, around.memory_mask).reshape(rows, 1, -1))
+            q = ask(cross_norm(x) if pre_norm else x).view(-1, heads[0], 1, d_head)
+            y = answer(across(q, *state.memory, around.memory_mask).reshape(-1, width))
             x = x + y if pre_norm else cross_norm(x + y)
         y = expand(feed_forward_norm(x) if pre_norm else x)
         if gated:
@@ -116,5 +116,5 @@ def _normalised(norm: nn.Module) -> Callable[[Tensor], Tensor]:
     """A norm as a function."""
     if not isinstance(norm, nn.LayerNorm):
         return norm.forward
-    shape, weight, bias, eps = norm.normalized_shape, norm.weight, norm.bias, norm.eps
+    shape, weight, bias, eps = norm.normalized_shape, norm.weight.detach(), norm.bias.detach(), norm.eps
     return lambda x: torch.layer_norm(x, shape, weight, bias, eps)

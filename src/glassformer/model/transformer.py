@@ -120,8 +120,9 @@ class DecodingState:
     """
 
     def __init__(
-        self, n_layers: int, rows: int, capacity: int, device: torch.device, memory: Tensor | None, mask: AttentionMask
+        self, n_layers: int, rows: int, capacity: int, like: Tensor, memory: Tensor | None, mask: AttentionMask
     ) -> None:
+        device = like.device
         self.layers = [LayerState() for _ in range(n_layers)]
         self.capacity = capacity
         self.real = torch.ones(rows, capacity, dtype=torch.bool, device=device)
@@ -131,8 +132,12 @@ class DecodingState:
         self.length = 0
         self.whole = True
         """No padding so far, in any row: nothing needs to be hidden from the newest token."""
+        self.padding = AttentionMask()
+        """What is hidden from the newest token, with room for all that come; made when it is first asked for."""
+        self.like = like[:0]
+        """Of the type and on the device that all is kept in."""
         sees = mask.key_mask is None or bool(mask.key_mask.any(1).all())
-        self.memory, self.memory_mask = memory, mask._replace(no_empty_rows=sees).prepared()
+        self.memory, self.memory_mask = memory, mask._replace(no_empty_rows=sees).prepared(self.like.dtype)
         self.sources = torch.arange(rows, device=device)
         """Which row of the memory each row began with."""
 
@@ -146,6 +151,7 @@ class DecodingState:
         self.whole = self.whole and no_padding
         if not no_padding:
             self.real[:, start:end] = real
+            self.padding = AttentionMask()
             self.positions = (self.real.long().cumsum(1) - 1).clamp(min=0)
         positions, keys = self.positions[:, start:end], self.positions[:, :end]
         if self.whole:
@@ -163,7 +169,9 @@ class DecodingState:
         self.length = end = start + 1
         if self.whole:  # all rows alike
             return self.positions[:1, start:end], self.positions[:1, :end], AttentionMask()
-        hidden = AttentionMask(self.real[:, :end], no_empty_rows=True)
+        if self.padding.key_mask is None:
+            self.padding = AttentionMask(self.real, no_empty_rows=True).prepared(self.like.dtype)
+        hidden = self.padding.first_keys(end)
         return self.positions[:, start:end], self.positions[:, :end], hidden
 
     @classmethod
@@ -182,7 +190,7 @@ class DecodingState:
             ]
             mask = AttentionMask(laid_together(seen, rows, 1))
         number = sum(map(len, rows))
-        joined = cls(len(states[0].layers), number, capacity, states[0].real.device, memory, mask)
+        joined = cls(len(states[0].layers), number, capacity, states[0].like, memory, mask)
         joined.length = max(state.length for state in states)
         joined.real[:, : joined.length] = laid_together([state.real[:, : state.length] for state in states], rows, 1)
         joined.whole = bool(joined.real.all())
@@ -201,7 +209,7 @@ class DecodingState:
     @torch.inference_mode()
     def keep_rows(self, rows: Int[Tensor, "rows"]) -> None:
         """Keep these rows, in this order; a row may be taken several times (beams) or not at all (finished)."""
-        self.real, self.positions = self.real[rows], self.positions[rows]
+        self.real, self.positions, self.padding = self.real[rows], self.positions[rows], AttentionMask()
         for layer in self.layers:
             if layer.own is not None:
                 layer.own.keep_rows(rows)
@@ -211,7 +219,7 @@ class DecodingState:
         self.memory = self.memory[rows]
         mask = self.memory_mask
         kept = None if mask.key_mask is None else mask.key_mask[rows]
-        self.memory_mask = AttentionMask(kept, no_empty_rows=mask.no_empty_rows).prepared()
+        self.memory_mask = AttentionMask(kept, no_empty_rows=mask.no_empty_rows).prepared(self.like.dtype)
         for layer in self.layers:
             if layer.memory is not None:
                 layer.memory = (layer.memory[0][rows], layer.memory[1][rows])
@@ -295,8 +303,7 @@ class Transformer(nn.Module):
             source = batch.streams["encoder"]
             memory, mask = self.stacks[0](source), AttentionMask(source.mask.key_mask)
         decoder = self.stacks[-1]
-        device = decoder.embeddings.token.weight.device
-        return DecodingState(len(decoder.blocks), rows, capacity, device, memory, mask)
+        return DecodingState(len(decoder.blocks), rows, capacity, decoder.embeddings.token.weight, memory, mask)
 
     @torch.inference_mode()
     def step(

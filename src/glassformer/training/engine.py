@@ -1,10 +1,7 @@
 """A model on its device with its optimisers, and the one thing that training does to it: an exact update."""
 
-import ctypes
 import logging
 import math
-import os
-import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -18,14 +15,12 @@ from lightning_fabric.plugins.precision.amp import MixedPrecision
 from torch import nn
 
 from glassformer.data.batch import Batch
+from glassformer.machine import bound_kernel_caches, keep_freed_memory
 from glassformer.objectives import Objective
 from glassformer.randomness import Purpose, seeds
 from glassformer.training.optimisers import OptimizerConfig, build_optimizers
 
 logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
-
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-"""Names of glibc's settings in <malloc.h>."""
 
 
 class Update(NamedTuple):
@@ -128,25 +123,6 @@ class Engine:
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return Update(loss, norm, finite, asked)
-
-
-def bound_kernel_caches() -> None:
-    """Keep fewer of the kernels that oneDNN builds on the CPU for each new shape of a product.
-
-    torch keeps a thousand in each of two caches. Batches differ in length and in what is asked, so that in 2,000 steps
-    the caches grew by more than a gigabyte; with 64 a step takes as long. Both are read at the first product.
-    """
-    for name in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
-        os.environ.setdefault(name, "64")
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep what is freed for the next step, which needs as much of the same sizes. As a rule it gives large
-    blocks back to the system and gets them page by page again, which took a tenth of a step. Elsewhere: nothing."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def compiled_by_shape(model: nn.Module) -> Any:

@@ -27,6 +27,8 @@ class FullAttention(Mechanism):
     ) -> Float[Tensor, "B H Q E"]:
         """The context, through the fused kernel where that is the fast way."""
         k, v = spread(k, q.shape[1]), spread(v, q.shape[1])
+        if q.shape[2] == 1 and bias is None and dropout == 0.0 and mask.dense() is None:  # the newest token of one text
+            return F.scaled_dot_product_attention(q, k, v, scale=self.scale)
         if q.device.type == "cpu" and _explicit_is_faster(q, k, dropout):
             return drop(self.weights(q, k, mask, bias), dropout) @ v
         if mask.only_causal and bias is None and q.shape[-2] == k.shape[-2]:
@@ -35,7 +37,9 @@ class FullAttention(Mechanism):
         if allowed is None:
             return F.scaled_dot_product_attention(q, k, v, bias, dropout, scale=self.scale)
         if mask.no_empty_rows:
-            attn_mask = allowed if bias is None else bias.masked_fill(~allowed, float("-inf"))
+            attn_mask = allowed if mask.penalty is None else mask.penalty
+            if bias is not None:
+                attn_mask = bias.masked_fill(~allowed, float("-inf"))
             return F.scaled_dot_product_attention(q, k, v, attn_mask, dropout, scale=self.scale)
         sees = allowed.any(-1, keepdim=True)
         additive = _open_empty_rows(allowed, sees)
