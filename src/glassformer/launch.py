@@ -15,6 +15,7 @@ from glassformer.baselines.unigram import Unigram
 from glassformer.data.batch import collate
 from glassformer.errors import UsageError
 from glassformer.look.report import draw_report
+from glassformer.model.attention import find_mechanism
 from glassformer.model.transformer import count_parameters
 from glassformer.predict import Run, load
 from glassformer.recipe import Recipe
@@ -170,6 +171,12 @@ def _watchers(directory: RunDirectory, parts: Parts) -> list[Watcher]:
         raise UsageError(
             f"model.implementation={parts.recipe.model.implementation} has no attention that probes could record",
             "leave out training.probes, or train with model.implementation=glassformer",
+        )
+    why = find_mechanism(parts.recipe.model.attention).no_weights
+    if why is not None:
+        raise UsageError(
+            f"model.attention={parts.recipe.model.attention} has no weights that probes could record: {why}",
+            "leave out training.probes, or train with model.attention=full",
         )
     assert training.evaluate_every and training.steps
     every = training.probe_every or training.evaluate_every

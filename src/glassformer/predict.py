@@ -28,7 +28,7 @@ from glassformer.errors import GlassformerError, UsageError, nearest
 from glassformer.model.transformer import Transformer
 from glassformer.objectives import Blank, Objective, Prompt
 from glassformer.recipe import Recipe, from_yaml, parse, reads_data, with_changes
-from glassformer.record import attention_places, record
+from glassformer.record import attention_places, need_weights, record
 from glassformer.run import RunDirectory
 from glassformer.training.checkpoints import load_into, load_weights
 from glassformer.training.evaluation import FixedQuestions, evaluate
@@ -514,13 +514,9 @@ class Run:
         self, prompt: Prompt, stack: str, which: str, only: Chosen, order: Sequence[int] | None = None
     ) -> tuple[Float[np.ndarray, "layers heads query key"], dict[str, torch.Tensor]]:
         """The weights of one stack's layers on a prompt, its rows in an order, and the logits."""
+        need_weights(self.model)
         pattern = re.compile(rf"{stack}\..*{which}_attention$")
         places = [place for place in attention_places(self.model) if pattern.match(place)]
-        if not places:
-            raise UsageError(
-                f"model.implementation={self.recipe.model.implementation} has no attention that can be recorded",
-                "train with model.implementation=glassformer",
-            )
         with record(self.model, *places) as tape:
             logits = self.model(self._collate([prompt]))
         seen = tape[places[0]]

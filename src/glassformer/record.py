@@ -41,14 +41,17 @@ class RecordedAttention:
     ) -> None:
         self.mechanism = mechanism
         self.q, self.k, self.v, self.context = (_copy(x) for x in (q, k, v, context))
-        self.mask = AttentionMask(*_copy(tuple(mask._replace(combined=None))))
+        self.mask = AttentionMask(*_copy(tuple(mask._replace(combined=None, penalty=None))))
         self.bias = None if bias is None else _copy(bias)
 
     @torch.no_grad()
     def weights(
         self, heads: Sequence[int] | None = None, rows: Sequence[int] | None = None
     ) -> Float[Tensor, "B heads rows K"]:
-        """The exact attention weights of the chosen heads and query rows (None: all), computed now."""
+        """The exact attention weights of the chosen heads and query rows (None: all), computed now. Raises UsageError
+        where the mechanism has none."""
+        if self.mechanism.no_weights is not None:
+            raise _no_weights(self.mechanism.no_weights)
         q, bias, mask = self.q, self.bias, self.mask
         k = spread(self.k, q.shape[1])
         if heads is not None:
@@ -95,6 +98,28 @@ def attention_places(model: nn.Module) -> list[str]:
     """The places of all attention layers, in order."""
     modules = model.named_modules(remove_duplicate=False)
     return [path.removesuffix(".mechanism") for path, module in modules if isinstance(module, Mechanism)]
+
+
+def without_weights(model: nn.Module) -> str | None:
+    """Why the attention of a model has no weights to be shown; None where it has."""
+    mechanisms = [module for module in model.modules() if isinstance(module, Mechanism)]
+    if not mechanisms:
+        return "PyTorch's own blocks hide them; train with model.implementation=glassformer"
+    return next((mechanism.no_weights for mechanism in mechanisms if mechanism.no_weights is not None), None)
+
+
+def need_weights(model: nn.Module) -> None:
+    """Raises UsageError for a model without attention weights, naming what can be seen of it."""
+    why = without_weights(model)
+    if why is not None:
+        raise _no_weights(why)
+
+
+def _no_weights(why: str) -> UsageError:
+    return UsageError(
+        f"this model has no attention weights: {why}",
+        "its answers are in `look mask`, `look generation` and `look layers`, what each part is worth in `ablate`",
+    )
 
 
 @contextmanager

@@ -38,10 +38,10 @@ def address() -> Iterator[str]:
 
 
 @contextmanager
-def serving(folders: list[Path]) -> Iterator[str]:
+def serving(folders: list[Path], treebank: Path | None = None) -> Iterator[str]:
     """A studio's address."""
     with _bound("127.0.0.1", 0) as bound:
-        server = uvicorn.Server(uvicorn.Config(studio(folders), log_level="error"))
+        server = uvicorn.Server(uvicorn.Config(studio(folders, treebank=treebank), log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
         thread.start()
         while not server.started:
@@ -114,6 +114,45 @@ def test_a_word_in_the_two_texts_of_two_lines(ask: Any) -> None:
     assert said.status_code == 200 and said.json()["title"] == "planet in two texts"
     one = ask("/api/view", run="tiny", text=TEXT, view="word", word="planet")
     assert "in two texts, and there are 1" in error_of(one, 422)
+
+
+TREE = """1\tMars\t_\t_\t_\t_\t3\tnsubj\t_\t_
+2\tis\t_\t_\t_\t_\t3\taux\t_\t_
+3\tcalled\t_\t_\t_\t_\t0\troot\t_\t_
+4\tthe\t_\t_\t_\t_\t6\tdet\t_\t_
+5\tred\t_\t_\t_\t_\t6\tamod\t_\t_
+6\tplanet\t_\t_\t_\t_\t3\tobj\t_\t_
+
+"""
+
+
+@pytest.fixture(scope="module")
+def with_treebank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A studio with a run and a treebank of one sentence, many times."""
+    file = tmp_path_factory.mktemp("trees") / "trees.conllu"
+    file.write_text(250 * TREE)
+    with serving([run_folder()], file) as found:
+        yield found
+
+
+def test_heads_are_held_against_a_treebank(with_treebank: str, address: str) -> None:
+    asked = {"run": "tiny", "text": "", "view": "dependencies"}
+    said = httpx.post(f"{with_treebank}/api/view", json=asked, timeout=60)
+    assert said.status_code == 200
+    page = said.json()
+    assert {row["relation"] for row in page["best"]} == {"nsubj", "aux", "det", "amod", "obj"}
+    assert {row["occurrences"] for row in page["best"]} == {studio_app.SENTENCES}  # of the 250
+    assert [run["dependencies"] for run in httpx.get(f"{with_treebank}/api/runs").json()] == [True]
+    none = httpx.post(f"{address}/api/view", json=asked, timeout=60)
+    assert error_of(none, 422) == "the studio has no treebank" and "--treebank" in none.json()["mend"]
+    assert not any(run["dependencies"] for run in httpx.get(f"{address}/api/runs").json())
+
+
+def test_a_file_that_is_no_treebank_is_refused_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "trees.txt").write_text("Mars is called the red planet\n")
+    said = refused("studio", run_folder(), "--treebank", tmp_path / "trees.txt", "--no-open")
+    assert "trees.txt, line 1 has 1 columns, and CoNLL-U has 10" in said
+    assert "cannot be read" in refused("studio", run_folder(), "--treebank", tmp_path / "none.conllu", "--no-open")
 
 
 # ------------------------------------------------------------------------------------------------------ refusals

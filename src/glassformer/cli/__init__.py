@@ -593,6 +593,9 @@ def studio(
         "127.0.0.1"
     ),
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="open the page in a browser")] = True,
+    treebank: Annotated[
+        Path | None, typer.Option(help="sentences in CoNLL-U, to see which head follows which relation")
+    ] = None,
 ) -> None:
     """Look inside runs on a local page.
 
@@ -603,7 +606,7 @@ def studio(
     """
     from glassformer.studio.serve import serve
 
-    serve(runs, host, port, open_browser)
+    serve(runs, host, port, open_browser, treebank)
 
 
 app.add_typer(look, name="look")

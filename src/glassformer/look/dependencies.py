@@ -25,6 +25,7 @@ from glassformer.look.figures import COLOURS, new_figure, styled, visible
 from glassformer.look.page import View
 from glassformer.look.words import Span, attention_between, reading
 from glassformer.predict import Run
+from glassformer.stopping import go_on
 
 COLUMNS = 10
 LEAST = 20
@@ -240,6 +241,7 @@ def dependencies(run: Run, sentences: Iterable[Sentence]) -> Dependencies:
     number = unread = unknown = 0
     refusal = None
     for sentence in sentences:
+        go_on()
         number += 1
         try:
             text = reading(run, sentence.text)

@@ -12,7 +12,7 @@ from glassformer.look.heatmaps import heatmap
 from glassformer.look.page import View
 from glassformer.look.tiles import weights_for_page
 from glassformer.predict import Run, Written
-from glassformer.record import attention_places, record
+from glassformer.record import attention_places, record, without_weights
 
 SHOWN = 8
 """Candidates for each token."""
@@ -23,13 +23,13 @@ def generation_view(run: Run, text: str, target: str | None = None, **settings: 
     """The view of what follows a text: what the model writes, or `target`. Everything comes from one pass over the
     final tokens, in which each sees only those before it: the same numbers as when they were written one by one.
 
-    Raises what `Run.generate` raises, and UsageError for a model whose attention cannot be recorded.
+    Of a model that has no weights to be shown there are the tokens alone. Raises what `Run.generate` raises.
     """
     written = run.written(text, target, **settings)
     objective = run.objective.of(written.prompt.example)
     example, targets = whole(run, written)
     [(head, asked)] = example.asked.items()
-    places = attention_places(run.model)
+    places, why = attention_places(run.model), without_weights(run.model)
     with record(run.model, *places) as tape:
         logits = run.model(collate([[example]], run.tokenizer.pad_id))[head]
     said = objective.answer(example, {head: logits}, SHOWN)
@@ -46,8 +46,8 @@ def generation_view(run: Run, text: str, target: str | None = None, **settings: 
     ]
     own = [place for place in places if place.startswith("decoder") and not place.endswith("cross_attention")]
     cross = [place for place in places if place.endswith("cross_attention")]
-    arrays = weights_for_page("own", [tape[place] for place in own])
-    if cross:
+    arrays = weights_for_page("own", [tape[place] for place in own]) if why is None else {}
+    if cross and why is None:
         arrays |= weights_for_page("cross", [tape[place] for place in cross], asked.positions.tolist())
     data = {
         "subtitle": f"{run.path.name}: {run.recipe.description or run.path}",
@@ -57,6 +57,7 @@ def generation_view(run: Run, text: str, target: str | None = None, **settings: 
         "steps": steps,
         "finished": written.finished,
         "layers": [f"Layer {n}" for n in range(len(own))],
+        "why": why,
     }
     return View("generation", text, data, arrays, lambda: picture(text, data, arrays))
 
@@ -76,6 +77,10 @@ def whole(run: Run, written: Written) -> tuple[Example, list[int]]:
 def picture(title: str, data: dict[str, Any], arrays: dict[str, np.ndarray]) -> Figure:
     """The alignment of what was written with the source, or with what was read: the mean of the last layer's heads."""
     written = [step["token"] for step in data["steps"]]
+    if data["why"] is not None:
+        raise UsageError(
+            f"this model has no attention weights: {data['why']}", "write a page: --output generation.html"
+        )
     if not {"own", "cross"} & arrays.keys():
         raise UsageError("this text is too long for a picture", "write a page: --output generation.html")
     if data["source"] is not None:

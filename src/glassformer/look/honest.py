@@ -27,7 +27,7 @@ from glassformer.model.attention import Mechanism, spread
 from glassformer.model.layers import MultiHeadAttention
 from glassformer.objectives import Candidate, Objective, Prompt
 from glassformer.predict import BATCH, Run
-from glassformer.record import attention_places, hooked
+from glassformer.record import attention_places, hooked, need_weights
 from glassformer.stopping import go_on
 from glassformer.wording import percent
 
@@ -204,6 +204,7 @@ def views(run: Run, text: str, blank: int = 0) -> Honest:
     heads; `rollout` and `gradient` of all. Raises UsageError for a blank that is not there, and for a text over 512
     tokens.
     """
+    need_weights(run.model)
     prompt = asked_by(run, text)
     objective = run.objective.of(prompt.example)
     example, position = one_place(prompt, blank)

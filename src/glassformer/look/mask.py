@@ -14,7 +14,7 @@ from glassformer.look.report import attention_of, overlay_of
 from glassformer.look.tiles import weights_for_page
 from glassformer.objectives import Blank, Prompt
 from glassformer.predict import Run
-from glassformer.record import attention_places, record
+from glassformer.record import attention_places, record, without_weights
 from glassformer.stopping import go_on
 
 SHOWN = 8
@@ -26,8 +26,9 @@ TOKENS_AT_A_TIME = 8192
 def mask_view(run: Run, text: str, rows: Sequence[int] = ()) -> View:
     """The view of a text with blanks; of a long one with every weight of the queries in `rows`.
 
-    Raises UsageError for a text without a blank, for a model that fills none, and for one whose attention cannot be
-    recorded.
+    A model that has no weights to be shown is seen without them: its answers, and what each head changes.
+
+    Raises UsageError for a text without a blank, and for a model that fills none.
     """
     run.fill(text)  # whatever is wrong with the text is said here
     prompt = run.objective.prompt_for("fill", text)
@@ -36,13 +37,13 @@ def mask_view(run: Run, text: str, rows: Sequence[int] = ()) -> View:
         raise UsageError(
             "this page rings blanks among the words, and a permutation model asks behind them", "see `look heads`"
         )
-    places = attention_places(run.model)
-    if not places:
-        raise UsageError("PyTorch's own blocks hide their weights", "train with model.implementation=glassformer")
-    with record(run.model) as tape, torch.no_grad():
-        run.model(collate([[prompt.example]], run.tokenizer.pad_id))
-    layers, heads = len(places), tape[places[0]].q.shape[1]
-    arrays = weights_for_page("weights", [tape[place] for place in places], exact=rows)
+    places, why = attention_places(run.model), without_weights(run.model)
+    layers, heads = len(places), run.recipe.model.n_heads
+    arrays = {}
+    if why is None:
+        with record(run.model) as tape, torch.no_grad():
+            run.model(collate([[prompt.example]], run.tokenizer.pad_id))
+        arrays = weights_for_page("weights", [tape[place] for place in places], exact=rows)
     whole, without_head = answers(run, prompt, heads)
     data = {
         "subtitle": f"{run.path.name}: {layers} layers × {heads} heads; {run.recipe.description or run.path}",
@@ -53,6 +54,8 @@ def mask_view(run: Run, text: str, rows: Sequence[int] = ()) -> View:
         "places": places,
         "exact": list(rows),
         "without": without_head,
+        "heads": heads,
+        "why": why,
     }
     return View("mask", text, data, arrays, lambda: overlay_of(attention_of(run, text)))
 

@@ -17,6 +17,7 @@ from glassformer.look.overlay import overlay
 from glassformer.model.transformer import count_parameters
 from glassformer.objectives import Prompt
 from glassformer.predict import Attention, Kind, Run
+from glassformer.record import without_weights
 from glassformer.run import RunDirectory
 from glassformer.training.checkpoints import checkpoint_steps
 
@@ -29,7 +30,7 @@ def draw_report(run: Run) -> list[Path]:
     """Curves, and for a few validation texts the heatmaps and the overlay, into the run's `plots`."""
     plots = run.directory.plots
     pictures = [save(curves({run.path.name: run.metrics()}), plots / "curves.png")]
-    if run.recipe.model.implementation != "glassformer":
+    if without_weights(run.model) is not None:
         return pictures
     for number, prompt in enumerate(sample_prompts(run, PICTURES)):
         seen = run.attention_of(prompt)

@@ -18,7 +18,7 @@ from glassformer.look.report import as_token
 from glassformer.look.tables import sheet
 from glassformer.model.layers import Block
 from glassformer.predict import Run
-from glassformer.record import RecordedAttention, Tape, record
+from glassformer.record import RecordedAttention, Tape, need_weights, record
 
 SHOWN = 8
 """Candidates at the end."""
@@ -42,6 +42,7 @@ def steps_view(run: Run, text: str, layer: int = 0, head: int = 0, token: str | 
     block = stack.blocks[layer]
     if not isinstance(block, Block):
         raise UsageError("PyTorch's own blocks hide their steps", "train with model.implementation=glassformer")
+    need_weights(run.model)
     place = place_of(token, prompt.tokens, run.tokenizer)
     with record(run.model, name, f"{name}.*") as tape:
         logits = run.model(collate([[prompt.example]], run.tokenizer.pad_id))

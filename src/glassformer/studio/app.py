@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from glassformer import __version__
 from glassformer.ablation import part_in
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.look import views
+from glassformer.look import dependencies, views
 from glassformer.look.mask import answers_without
 from glassformer.look.page import View, content, plain, web_file
 from glassformer.predict import Chosen, Run, load
@@ -34,6 +34,8 @@ NUMBERS = 2_000_000
 """Attention weights in one answer at most."""
 UNITS = 64
 """Validation units that an ablation asks."""
+SENTENCES = 200
+"""Sentences of a treebank that a view reads."""
 TEXT = 20_000
 """Characters of a text."""
 
@@ -101,6 +103,7 @@ class Look(Asked):
         "pronoun",
         "word",
         "ablation",
+        "dependencies",
     ]
     target: str | None = Field(None, max_length=TEXT)
     max_tokens: int = Field(64, ge=1, le=1024)
@@ -172,9 +175,17 @@ class Worker:
             self.waiting -= 1
 
 
-def studio(folders: list[Path], worker: Worker | None = None, hosts: frozenset[str] | None = None) -> Any:
-    """The application for these runs. Raises GlassformerError where one is none."""
+def studio(
+    folders: list[Path],
+    worker: Worker | None = None,
+    hosts: frozenset[str] | None = None,
+    treebank: Path | None = None,
+) -> Any:
+    """The application for these runs, and a file in CoNLL-U that heads are held against. Raises GlassformerError where
+    a folder is no run, UsageError where the file cannot be read."""
     runs = named(folders)
+    if treebank is not None:
+        next(dependencies.read_conllu(treebank))
     work = worker or Worker()
     app = FastAPI(
         title="glassformer studio",
@@ -220,7 +231,7 @@ def studio(folders: list[Path], worker: Worker | None = None, hosts: frozenset[s
 
     @app.get("/api/runs", summary="The runs, and what each can do")
     async def list_runs() -> list[dict[str, Any]]:
-        return [describe(name, run) for name, run in runs.items()]
+        return [describe(name, run) | {"dependencies": treebank is not None} for name, run in runs.items()]
 
     @app.post("/api/fill", summary="The candidates for each blank, with parts switched off if wanted")
     async def fill(asked: Fill, request: Request) -> dict[str, Any]:
@@ -254,7 +265,7 @@ def studio(folders: list[Path], worker: Worker | None = None, hosts: frozenset[s
 
     @app.post("/api/view", summary="What a page of one of the views shows; arrays are compressed bytes")
     async def view(asked: Look, request: Request) -> dict[str, Any]:
-        return await work(request, lambda: content(view_of(run_of(asked.run), asked)))
+        return await work(request, lambda: content(view_of(run_of(asked.run), asked, treebank)))
 
     @app.get("/", include_in_schema=False)
     async def index() -> Response:
@@ -276,7 +287,7 @@ def studio(folders: list[Path], worker: Worker | None = None, hosts: frozenset[s
 
 PAGES = (
     *("page", "charts", "attention", "mask", "generation", "steps", "heads", "honest", "layers", "shapes", "panels"),
-    *("film", "pronoun", "ablation"),
+    *("film", "pronoun", "ablation", "dependencies"),
 )
 
 
@@ -334,8 +345,12 @@ def attention_of(run: Run, asked: Attend) -> dict[str, Any]:
     return {"tokens": seen.tokens, "keys": seen.keys or seen.tokens, "rows": asked.rows, "weights": plain(seen.weights)}
 
 
-def view_of(run: Run, asked: Look) -> View:
-    """The view that was asked for."""
+def view_of(run: Run, asked: Look, treebank: Path | None) -> View:
+    """The view that was asked for. Raises UsageError where it needs a treebank and there is none."""
+    if asked.view == "dependencies":
+        if treebank is None:
+            raise UsageError("the studio has no treebank", "start it with --treebank FILE.conllu")
+        return views.syntax(run, treebank, limit=SENTENCES)
     text, lines = asked.text, [line for line in asked.text.splitlines() if line.strip()]
     makers: dict[str, Callable[[], View]] = {
         "mask": lambda: views.mask(run, text),

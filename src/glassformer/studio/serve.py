@@ -15,12 +15,14 @@ from glassformer.studio.guard import LOCAL
 HOST = "127.0.0.1"
 
 
-def serve(folders: list[Path], host: str = HOST, port: int = 0, open_browser: bool = True) -> None:
+def serve(
+    folders: list[Path], host: str = HOST, port: int = 0, open_browser: bool = True, treebank: Path | None = None
+) -> None:
     """Serve these runs until Ctrl-C; port 0 is a free one. Prints the address first.
 
     Raises UsageError for a port that is taken, GlassformerError for a folder that is no run.
     """
-    app = studio(folders, hosts=names_of(host))
+    app = studio(folders, hosts=names_of(host), treebank=treebank)
     with _bound(host, port) as bound:
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{bound.getsockname()[1]}/"

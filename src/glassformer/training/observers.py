@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from glassformer.data.batch import Batch, collate
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.objectives import Blank, Objective
-from glassformer.record import RecordedAttention, attention_places, record
+from glassformer.record import RecordedAttention, attention_places, record, without_weights
 from glassformer.run import RunDirectory
 from glassformer.snapshot import write_text_durably
 from glassformer.training.evaluation import Evaluation, FixedQuestions
@@ -126,7 +126,7 @@ class AttentionEntropy:
     def __call__(self, moment: Moment) -> dict[str, Any]:
         model, training = moment.model, moment.model.training
         places = attention_places(model)
-        if not places:
+        if without_weights(model) is not None:
             return {}
         model.eval()
         with torch.no_grad(), record(model) as tape:

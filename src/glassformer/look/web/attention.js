@@ -295,6 +295,32 @@ class AttentionView {
   }
 }
 
+/** The same parts of a model that has no weights to be shown, which says why: the words, and what is known of each head. */
+class Unseen {
+  constructor({ tokens, blanks = [], layers, heads, why, colours, extra = () => null, onChange = () => {} }) {
+    Object.assign(this, { tokens, colours, onChange });
+    this.state = { side: "query", place: blanks[0] ?? tokens.length - 1 };
+    this.texts = new Texts(tokens, null, blanks, (side, place) => this.choose({ side, place }));
+    this.readout = el("p", { className: "warning" }, `This model has no attention weights to be shown: ${why}.`);
+    this.large = null;
+    this.cells = layers.map((name, l) => Array.from({ length: heads }, (_, h) => {
+      const open = el("span", { className: "label" }, `${name}, head ${h}`);
+      return { open, element: el("div", {}, open, extra(l, h)) };
+    }));
+    this.grid = el("div", { className: "grid" }, this.cells.flat().map((cell) => cell.element));
+    this.grid.style.gridTemplateColumns = "repeat(auto-fill, minmax(6.5rem, 1fr))";
+  }
+  choose(change) {
+    Object.assign(this.state, change);
+    this.show();
+  }
+  show() {
+    const { side, place } = this.state;
+    this.texts.show(side, place, new Float64Array(this.tokens.length), null, this.colours);
+    this.onChange(this.state);
+  }
+}
+
 /** The weights of a page under a name: all of them, or tiles and links. */
 function weightsOf(page, name, nKeys) {
   if (page.arrays[name]) return new Weights(page.arrays[name]);

@@ -11,11 +11,11 @@ VIEWS.generation = (page, main) => {
   });
   const before = read.slice(0, steps[0].reads + 1);
   const answers = el("div", { "aria-live": "polite" });
-  const cross = source && new AttentionView({
+  const cross = source && !page.why && new AttentionView({
     tokens: steps.map((step) => step.token), keys: source, layers, colours, weights: weightsOf(page, "cross", source.length),
     onChange: ({ side, place }) => side === "query" && place !== state.step && go(place, false),
   });
-  const own = new AttentionView({ tokens: read, layers, colours, weights: weightsOf(page, "own", read.length) });
+  const own = !page.why && new AttentionView({ tokens: read, layers, colours, weights: weightsOf(page, "own", read.length) });
 
   /** Show one step; `move` says whether the maps follow, or began it. */
   function go(step, move = true) {
@@ -28,7 +28,7 @@ VIEWS.generation = (page, main) => {
       bars(candidates, null, token),
       !among && el("p", { className: "note" }, "Written: ", el("b", {}, token), ` ${percent(probability)}, not among the first ${candidates.length}.`));
     if (move && cross) cross.choose({ side: "query", place: step, pinned: true });
-    own.choose({ side: "query", place: steps[step].reads, pinned: true });
+    if (own) own.choose({ side: "query", place: steps[step].reads, pinned: true });
   }
 
   const turn = (by) => go(Math.max(0, Math.min(steps.length - 1, state.step + by)));
@@ -48,7 +48,8 @@ VIEWS.generation = (page, main) => {
       scale(colours, "sure", "surprised")),
     answers,
     cross && part(cross, "Cross-attention: the source at each token", "Rows are the tokens written (the state that writes each), columns the source."),
-    part(own, "Self-attention: what was read before", "Rows are the tokens read: the last one writes the next."),
+    page.why && el("p", { className: "warning" }, `This model has no attention weights to be shown: ${page.why}.`),
+    own && part(own, "Self-attention: what was read before", "Rows are the tokens read: the last one writes the next."),
     el("p", { className: "note" }, page.precision));
   go(0);
 };

@@ -28,9 +28,10 @@ VIEWS.mask = (page, main) => {
     if (asked === state.off) showAnswers();
   }
 
-  const view = new AttentionView({
+  const Seen = page.why ? Unseen : AttentionView;
+  const view = new Seen({
     ...page,
-    weights: weightsOf(page, "weights", page.tokens.length),
+    weights: page.why ? null : weightsOf(page, "weights", page.tokens.length),
     blanks: blanks.map((blank) => blank.position),
     extra: (l, h) => [switches[l][h].facts, switches[l][h].button],
     onChange: ({ place }) => {
@@ -85,9 +86,9 @@ VIEWS.mask = (page, main) => {
     view.texts.element,
     view.readout,
     el("div", { className: "columns" }, answers, view.large),
-    el("h2", {}, "All heads"),
-    el("p", { className: "note" }, "Click a map to enlarge it, again for all heads together. Below each: how the first " +
-      "candidate's log-probability changes when the head is switched off."),
+    page.layers.length > 0 && el("h2", {}, "All heads"),
+    page.layers.length > 0 && el("p", { className: "note" }, page.why ? "" : "Click a map to enlarge it, again for all heads together. ",
+      "Below each: how the first candidate's log-probability changes when the head is switched off."),
     view.grid,
     el("p", { className: "note" }, page.precision));
   view.show();

@@ -18,6 +18,10 @@ from glassformer.plugins import find_plugin
 class Mechanism(nn.Module, ABC):
     """What every file in this folder provides."""
 
+    no_weights: str | None = None
+    """Why there are no weights to be shown, where a mechanism mixes in another way, in words that end a sentence. Then
+    `weights` raises NotImplementedError, nothing asks for it, and pages show what there is without."""
+
     def __init__(self, d_head: int, scale: float | None = None) -> None:
         super().__init__()
         self.scale = d_head**-0.5 if scale is None else scale

@@ -8,8 +8,8 @@
   const differences = byId("differences");
   const NAMES = { mask: "Blanks", generation: "Generation", heads: "Heads", honest: "What mattered", layers: "Layer by layer",
     steps: "Step by step", masks: "Masks", shapes: "Shapes", positions: "Positions", schedule: "Learning rate", film: "Film", pronoun: "Reference",
-    word: "One word in two texts", ablation: "Without each part" };
-  const WITHOUT_TEXT = ["positions", "schedule", "film", "ablation"];
+    word: "One word in two texts", ablation: "Without each part", dependencies: "Syntax" };
+  const WITHOUT_TEXT = ["positions", "schedule", "film", "ablation", "dependencies"];
   const PARTS = ["heads", "attention", "feed-forward", "layers", "positions", "all"];
   const state = { run: "", beside: "", view: "", text: "", layer: 0, head: 0, token: "", word: "", parts: "" };
   let asking = null; // the request under way, which the next one ends
@@ -40,7 +40,8 @@
   fill(runMenu, runs.map((run) => el("option", { value: run.name }, `${run.name} (${run.objective})`)));
   fill(besideMenu, el("option", { value: "" }, "nothing"), runs.map((run) => el("option", { value: run.name }, `${run.name} (${run.objective})`)));
 
-  const possible = (run) => Object.keys(NAMES).filter((view) => (view !== "mask" || run.fills) && (view !== "generation" || run.generates) && (view !== "film" || run.film));
+  const possible = (run) => Object.keys(NAMES).filter((view) => (view !== "mask" || run.fills) && (view !== "generation" || run.generates) && (view !== "film" || run.film) &&
+    (view !== "dependencies" || run.dependencies));
   const example = (run) => (run.fills ? "Mars is called the [MASK] planet" : "I love dogs");
 
   function failure({ error, mend }) {
