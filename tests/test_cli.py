@@ -17,6 +17,7 @@ import tiny_recipe
 import yaml
 from trained import TEXT, Said, command, copy_of_run, generator_folder, run_folder
 
+import glassformer
 from glassformer import launch
 from glassformer.cli.terminal import readable
 from glassformer.recipe import to_yaml
@@ -65,6 +66,11 @@ finally:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     return Said(done.returncode, done.stdout, done.stderr)
+
+
+def test_the_version() -> None:
+    said = command("--version")
+    assert (said.code, said.out) == (0, f"glassformer {glassformer.__version__}\n")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -349,17 +349,28 @@ def test_what_the_operating_system_refuses(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    "arguments, error",
     [
-        ("fill",),
-        ("nothing",),
-        ("fill", "r", "--top", "0"),
-        ("fill", "r", "--top", "many"),
-        ("evaluate", "r", "--split", "x"),
+        (("fill",), "Missing argument 'RUN'"),
+        (("nothing",), "No such command 'nothing'"),
+        (("fill", "r", "--top", "0"), "'--top': Input should be greater than or equal to 1"),
+        (("fill", "r", "--top", "many"), "'--top'"),
+        (("evaluate", "r", "--split", "x"), "'--split'"),
+        (("generate", "r", "text", "--beam", "0"), "'--beam': Input should be greater than or equal to 1"),
+        (("look", "mask", "r"), "Missing argument 'TEXT'"),
+        (("look", "nothing"), "No such command 'nothing'"),
     ],
 )
-def test_wrong_use_of_a_command_is_explained(arguments: tuple[str, ...]) -> None:
+def test_wrong_use_of_a_command_is_explained(arguments: tuple[str, ...], error: str) -> None:
+    """As all errors are: what is wrong, and where help is."""
+    said = refused(*arguments)
+    assert error in said.splitlines()[0]
+    known = [word for word in arguments[:2] if word in ("fill", "evaluate", "generate", "look", "mask")]
+    assert said.splitlines()[1].strip() == f"see {' '.join(['glassformer', *known])} --help"
+
+
+@pytest.mark.parametrize("arguments", [(), ("look",)])
+def test_without_a_command_there_is_help(arguments: tuple[str, ...]) -> None:
     said = command(*arguments)
-    assert said.code == 2
-    assert "Traceback" not in said.err
-    assert "rror" in said.err
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith(f"Usage: {' '.join(['glassformer', *arguments])} [OPTIONS] COMMAND")

@@ -282,6 +282,21 @@ def test_stream_rows_are_the_documents_with_separators(tokenizer, lengths, max_l
     assert {len(row) for row in rows[:-1]} <= {max_length}
 
 
+@pytest.mark.parametrize("units", ["documents", "stream"])
+def test_texts_in_training_may_be_shorter_than_what_the_model_reads(tokenizer, units):
+    """Cut as for a model that reads no more; a prompt may still be as long as the model reads."""
+    corpus = corpus_of([40, 3, 25], tokenizer)
+    short = make(tokenizer, 29, units=units, row_length=9)
+    found, wanted = originals(short, corpus), originals(make(tokenizer, 9, units=units), corpus)
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert max(map(len, found)) == 9
+    long = " ".join([tokenizer.decode(corpus.tokens[:1])] * 20)
+    assert len(short.for_evaluation().prompt(long).tokens) == 22
+    with pytest.raises(UsageError, match="row_length=30 is more than the model reads"):
+        make(tokenizer, 29, row_length=30)
+
+
 @settings(deadline=None, max_examples=60)
 @given(lengths=document_lengths, max_length=st.integers(3, 29))
 def test_stream_rows_know_where_words_start(tokenizer, lengths, max_length):

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.exceptions import TyperException
 
+from glassformer import __version__
 from glassformer.cli.look import Output, give, look, possible
 from glassformer.cli.terminal import (
     HEADINGS,
@@ -40,6 +42,23 @@ app = typer.Typer(
 )
 
 
+def say_version(wanted: bool) -> bool:
+    """Print it where it is wanted, and end."""
+    if wanted:
+        print(f"glassformer {__version__}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version", is_eager=True, callback=say_version)
+    ] = False,
+) -> None:
+    """Train Transformers that you can see through."""
+
+
 def main() -> None:
     """Run a command. A person's mistake is a line or two on standard error, exit code 2 (wrong use) or 1 (failed)."""
     code = run_command()
@@ -54,9 +73,13 @@ def main() -> None:
 def run_command() -> int | str | None:
     """Run what the arguments ask for, and give back the exit code."""
     try:
-        app()
+        return app(prog_name="glassformer", standalone_mode=False) or 0
     except SystemExit as end:
         return end.code
+    except typer.Abort:
+        return 1
+    except TyperException as error:
+        return misused(error)
     except GlassformerError as error:
         complain(error)
         return error.exit_code
@@ -64,7 +87,17 @@ def run_command() -> int | str | None:
         place = f"{error.filename}: " if error.filename else ""
         complain(GlassformerError(f"{place}{error.strerror or error}"))
         return 1
-    return 0
+
+
+def misused(error: TyperException) -> int:
+    """Say what is wrong with the words of a command, as all errors are said. Without any words it is the help."""
+    what, context = error.format_message(), getattr(error, "ctx", None)
+    if "\n" in what:
+        print(what, file=sys.stderr)
+    else:
+        command = context.command_path if context is not None else "glassformer"
+        complain(UsageError(what.rstrip("."), f"see {command} --help"))
+    return error.exit_code
 
 
 @app.command()

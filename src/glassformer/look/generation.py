@@ -77,7 +77,7 @@ def whole(run: Run, written: Written) -> tuple[Example, list[int]]:
 def picture(title: str, data: dict[str, Any], arrays: dict[str, np.ndarray]) -> Figure:
     """The alignment of what was written with the source, or with what was read: the mean of the last layer's heads."""
     written = [step["token"] for step in data["steps"]]
-    if data["why"] is not None:
+    if data.get("why") is not None:
         raise UsageError(
             f"this model has no attention weights: {data['why']}", "write a page: --output generation.html"
         )

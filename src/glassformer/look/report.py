@@ -100,6 +100,12 @@ def as_token(tokenizer: Tokenizer, word: str) -> str:
 
 
 NUMBERS = (".json", ".npz")
+KINDS: dict[Kind, str] = {
+    "self": "self-attention of the encoder",
+    "decoder": "self-attention of the decoder",
+    "cross": "cross-attention: rows are written, columns are read",
+}
+"""What the picture of a model with several kinds of attention is called."""
 
 
 def draw_attention(
@@ -143,9 +149,9 @@ def draw_attention(
         save(overlay_of(picked, word, blank, chosen_in_words(seen, layer, head)), output)
     else:
         marked = [blank.position for blank in seen.filled.blanks] if seen.filled and asks_blanks else []
-        save(
-            heatmap(seen.weights, seen.tokens, seen.keys or seen.tokens, layer=layer, head=head, marked=marked), output
-        )
+        title = KINDS[kind] if len(run.recipe.model.stacks) > 1 else ""
+        keys = seen.keys or seen.tokens
+        save(heatmap(seen.weights, seen.tokens, keys, layer=layer, head=head, title=title, marked=marked), output)
 
 
 def attention_of(run: Run, text: str, kind: Kind = "self", target: str | None = None) -> Attention:

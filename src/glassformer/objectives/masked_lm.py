@@ -37,6 +37,12 @@ class MaskedLMConfig(MaskingConfig):
         description="documents: each text by itself, [CLS] text [SEP], cut where too long; stream: all texts one "
         "after another, [SEP] between, cut into full rows of max_length",
     )
+    row_length: int | None = Field(
+        None,
+        ge=8,
+        description="tokens of a text or row in training, where fewer than the model reads (max_length): "
+        "attention takes time by their square",
+    )
 
 
 class MaskedLM(Objective[MaskedLMConfig]):
@@ -54,6 +60,12 @@ class MaskedLM(Objective[MaskedLMConfig]):
         super().__init__(config, tokenizer, max_length, target_tokenizer)
         if max_length < 3:
             raise UsageError(f"model.max_length={max_length} leaves no room between [CLS] and [SEP]", "use 8 or more")
+        if config.row_length is not None and config.row_length > max_length:
+            raise UsageError(
+                f"objective.row_length={config.row_length} is more than the model reads",
+                f"use at most model.max_length={max_length}",
+            )
+        self.row_length = config.row_length or max_length
         self.masking = Masking(config, tokenizer)
 
     def for_evaluation(self) -> "MaskedLM":
@@ -117,7 +129,7 @@ class MaskedDocuments(Units):
 
     def __init__(self, objective: MaskedLM, corpus: Corpus) -> None:
         self.objective = objective
-        self.windows = DocumentWindows(corpus, objective.max_length - 2)
+        self.windows = DocumentWindows(corpus, objective.row_length - 2)
         self.lengths = self.windows.lengths + 2
 
     def example(self, index: int, rng: np.random.Generator) -> Example:
@@ -133,7 +145,7 @@ class MaskedRows(Units):
 
     def __init__(self, objective: MaskedLM, corpus: Corpus) -> None:
         self.objective = objective
-        self.windows = StreamWindows(corpus, objective.tokenizer.sep_id, objective.max_length)
+        self.windows = StreamWindows(corpus, objective.tokenizer.sep_id, objective.row_length)
         self.lengths = self.windows.lengths
 
     def example(self, index: int, rng: np.random.Generator) -> Example:
