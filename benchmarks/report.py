@@ -306,6 +306,29 @@ def real_runs(record: dict[str, Any]) -> str:
     return f"## Real trainings\n\n{how}\n\n{table(heading, rows)}"
 
 
+def pages(record: dict[str, Any]) -> str:
+    """Pages of long texts: size, memory, and how soon they answer."""
+    rows = [
+        (
+            f"{row['tokens']:,}",
+            f"{row['mb']:.2f}",
+            f"{row['seconds']:.1f}",
+            f"{row['gb']:.2f}",
+            f"{row['answer']:.2f}",
+            f"{row['slowest']:.2f}",
+        )
+        for row in record["pages"]
+    ]
+    how = paragraph(
+        f"""`python benchmarks/pages.py RUN --text FILE`: the mask page of WikiText-2's validation text, by a model of
+        `{record["recipe"]}` ({record["layers"]} layers of {record["heads"]} heads, validation loss
+        {record["loss"]:.3f}). Made by the command, from its start; opened in Chromium until a word that the mouse
+        points at is answered for, {record["openings"]} times."""
+    )
+    made = ("tokens", "MB", "seconds to make", "GB at its peak")
+    return "\n\n".join(["## Pages of long texts", how, table((*made, "seconds to answer", "slowest"), rows)])
+
+
 SECTIONS = {
     "demo": demo,
     "doctor": doctor,
@@ -315,6 +338,7 @@ SECTIONS = {
     "generation": generation,
     "real_runs": real_runs,
     "wikitext2_word": word_level,
+    "pages": pages,
 }
 
 
