@@ -54,7 +54,9 @@ def test_the_mask_page_says_why_and_shows_answers_and_heads(unseen, chromium, tm
     view = views.mask(run, TEXT)
     assert view.arrays == {} and view.data["why"] == WHY
     shown = opened(chromium, view.save(tmp_path / "mask.html"))
-    assert shown.texts("main > .warning") == [f"This model has no attention weights to be shown: {WHY}."]
+    [said] = shown.texts("main > .warning")
+    assert said.startswith(f"This model has no attention weights to be shown: {WHY}. Its answers are here")
+    assert "look layers" in said and "ablate" in said
     assert shown.page.locator("canvas").count() == 0
     assert shown.texts(".token.blank") == ["[MASK]"]
     first = run.fill(TEXT).blanks[0].candidates[0]
@@ -76,7 +78,9 @@ def test_the_generation_page_shows_tokens_without_maps(folder, unseen, chromium,
     view = views.generation(run, "Mars is", "called the red planet")
     assert view.arrays == {} and view.data["why"] == WHY
     shown = opened(chromium, view.save(tmp_path / "generation.html"))
-    assert shown.texts("main > .warning") == [f"This model has no attention weights to be shown: {WHY}."]
+    [said] = shown.texts("main > .warning")
+    assert said.startswith(f"This model has no attention weights to be shown: {WHY}. Its answers are here")
+    assert "look layers" in said and "ablate" in said
     shown.page.get_by_text("next token").click()
     assert shown.texts("main h2") == [f"Token 2 of {len(view.data['steps'])}: what could stand here?"]
     assert shown.page.locator("canvas.map, .labelled canvas").count() == 0

@@ -351,6 +351,7 @@ def test_tasks_are_told_apart_by_their_prefix(tmp_path: Path) -> None:
     cross = run.attention("back: a1 b1 c1 d1 e1", kind="cross")
     assert cross.tokens[:2] == ["e1", "d1"] and cross.keys is not None and cross.keys[-1] == "[SEP]"
     assert {"same/loss", "back/loss"} < set(run.metrics()[-1])
+    assert run.objective.opening == "same: "
 
 
 def test_data_of_the_members_own_are_changed_in_the_recipe_only(tmp_path: Path) -> None:

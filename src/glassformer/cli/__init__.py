@@ -139,8 +139,8 @@ def train(
     if best is not None:
         print(f"best validation loss {best['loss']:.4f} at step {best['step']}, in {path}")
     print(f"curves and attention: {printable(str(finished.directory.plots))}")
-    asks = 'generate {} "a text"' if finished.objective.generates else 'fill {} "a text with a [MASK]"'
-    print(f"try: glassformer {asks.format(path)}")
+    what, text = ("generate", "a text") if finished.objective.generates else ("fill", "a text with a [MASK]")
+    print(f'try: glassformer {what} {path} "{finished.objective.opening}{text}"')
 
 
 @app.command()

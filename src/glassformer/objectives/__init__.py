@@ -116,6 +116,11 @@ class Objective(ABC, Generic[C]):
         """What is put before every text that this objective reads."""
         return ""
 
+    @property
+    def opening(self) -> str:
+        """How a text must begin that a person asks with: of several tasks told apart by a prefix, the first one's."""
+        return ""
+
     @classmethod
     def needs_sentences(cls, config: C) -> bool:
         """Whether its corpus must know where sentences begin."""

@@ -81,6 +81,11 @@ class Mixture(Objective[MixtureConfig]):
         """The members."""
         return config.members
 
+    @property
+    def opening(self) -> str:
+        """The prefix of the first member that has one."""
+        return next((prefix for member in self.members if (prefix := member.prefix_of(member.config))), "")
+
     def for_evaluation(self) -> "Mixture":
         """Every member as it is for evaluation."""
         other = copy.copy(self)

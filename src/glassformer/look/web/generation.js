@@ -48,7 +48,7 @@ VIEWS.generation = (page, main) => {
       scale(colours, "sure", "surprised")),
     answers,
     cross && part(cross, "Cross-attention: the source at each token", "Rows are the tokens written (the state that writes each), columns the source."),
-    page.why && el("p", { className: "warning" }, `This model has no attention weights to be shown: ${page.why}.`),
+    page.why && noWeights(page.why),
     own && part(own, "Self-attention: what was read before", "Rows are the tokens read: the last one writes the next."),
     el("p", { className: "note" }, page.precision));
   go(0);
