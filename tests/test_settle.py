@@ -213,3 +213,16 @@ def test_the_order_is_the_recipes(text: Path) -> None:
     compiled = recipe(text, training={"compile": True})
     share = parts.objective.asked_share(parts.train_units, compiled.seed)
     assert training_order(compiled, parts).shapes == fixed_shapes(compiled.batch, 16, share)
+
+
+@pytest.mark.parametrize("layout", ["grouped", "padded", "packed"])
+def test_rows_are_no_longer_than_the_objective_makes_them(text: Path, layout: str) -> None:
+    """Also where several texts share a row, and where a compiled model has fixed lengths."""
+    short = recipe(text, objective={"row_length": 8}, model={"max_length": 64}, batch={"layout": layout})
+    parts = assemble(short)
+    order = training_order(parts.recipe, parts)
+    longest = max(order.length(row) for step in order.epoch(0) for rows in step for row in rows)
+    assert longest <= 8
+    training = parts.recipe.training.model_copy(update={"compile": True})
+    shapes = training_order(parts.recipe.model_copy(update={"training": training}), parts).shapes
+    assert shapes is not None and max(shapes.lengths) == 8

@@ -70,7 +70,7 @@ def describe_data(parts: Parts) -> dict[str, Any]:
         "bytes_per_token": round(sum(side.n_bytes for side in sides) / tokens, 2),
         "length_percentiles": {str(p): int(v) for p, v in zip(PERCENTILES, lengths, strict=True)},
         "unknown_share": sum(side.n_unknown for side in sides) / tokens,
-        "cut_share": float((every_length > parts.objective.max_length - 2).mean()),
+        "cut_share": float((every_length > parts.objective.row_length - 2).mean()),
     }
 
 

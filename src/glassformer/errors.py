@@ -5,6 +5,10 @@ import difflib
 from collections.abc import Iterable
 
 
+LONGEST = 500
+"""Characters of what is wrong; in the middle of a longer one something is left out."""
+
+
 class GlassformerError(Exception):
     """Something failed that the person can act on: a damaged file, a full disk. Exit code 1."""
 
@@ -12,6 +16,8 @@ class GlassformerError(Exception):
     label = "error: "
 
     def __init__(self, what: str, mend: str = "") -> None:
+        if len(what) > LONGEST:  # it quotes a text of somebody's
+            what = f"{what[: LONGEST - 100]} ... {what[-95:]}"
         super().__init__(f"{what}\n{mend}" if mend else what)
         self.what = what
         self.mend = mend

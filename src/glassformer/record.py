@@ -51,7 +51,7 @@ class RecordedAttention:
         """The exact attention weights of the chosen heads and query rows (None: all), computed now. Raises UsageError
         where the mechanism has none."""
         if self.mechanism.no_weights is not None:
-            raise _no_weights(self.mechanism.no_weights)
+            raise no_weights(self.mechanism.no_weights)
         q, bias, mask = self.q, self.bias, self.mask
         k = spread(self.k, q.shape[1])
         if heads is not None:
@@ -104,7 +104,7 @@ def without_weights(model: nn.Module) -> str | None:
     """Why the attention of a model has no weights to be shown; None where it has."""
     mechanisms = [module for module in model.modules() if isinstance(module, Mechanism)]
     if not mechanisms:
-        return "PyTorch's own blocks hide them; train with model.implementation=glassformer"
+        return HIDDEN
     return next((mechanism.no_weights for mechanism in mechanisms if mechanism.no_weights is not None), None)
 
 
@@ -112,14 +112,20 @@ def need_weights(model: nn.Module) -> None:
     """Raises UsageError for a model without attention weights, naming what can be seen of it."""
     why = without_weights(model)
     if why is not None:
-        raise _no_weights(why)
+        raise no_weights(why)
 
 
-def _no_weights(why: str) -> UsageError:
-    return UsageError(
-        f"this model has no attention weights: {why}",
-        "its answers are in `look mask`, `look generation` and `look layers`, what each part is worth in `ablate`",
-    )
+HIDDEN = "PyTorch's own blocks hide them"
+
+
+def no_weights(why: str) -> UsageError:
+    """The refusal of what shows weights, which names what there is without."""
+    there = "its answers are on the pages (.html) of `look mask` and `look generation`"
+    if why == HIDDEN:
+        mend = f"train with model.implementation=glassformer; {there}"
+    else:
+        mend = f"{there}, and in `look layers`; what each part is worth in `ablate`"
+    return UsageError(f"this model has no attention weights: {why}", mend)
 
 
 @contextmanager

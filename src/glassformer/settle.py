@@ -186,7 +186,7 @@ def fixed_shapes(batch: BatchConfig, max_length: int, asked_share: float) -> Sha
 def _shapes(recipe: Recipe, objective: Objective, units: Units) -> Shapes | None:
     if recipe.training.compile is not True:
         return None
-    return fixed_shapes(recipe.batch, recipe.model.max_length, objective.asked_share(units, recipe.seed))
+    return fixed_shapes(recipe.batch, objective.row_length, objective.asked_share(units, recipe.seed))
 
 
 def training_order(recipe: Recipe, parts: Parts) -> TrainingOrder:

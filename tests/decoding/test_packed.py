@@ -106,10 +106,14 @@ def test_the_product_of_single_tokens_is_that_of_the_layer(monkeypatch, maker, r
     """Whichever kernel the processor and the number of rows call for; with the weights of when it was made."""
     monkeypatch.setattr(module, "processor", lambda: maker)
     torch.manual_seed(1)
-    layer, x = PartialLinear(24, 72), torch.randn(rows, 24)
+    layer, x, plain = PartialLinear(24, 72), torch.randn(rows, 24), []
+    linear = module.F.linear
     with torch.inference_mode():
         multiply, wanted = module.product(layer, last), layer(x, 0, last)
-        torch.testing.assert_close(multiply(x), wanted, rtol=1e-5, atol=1e-5)
+        with monkeypatch.context() as patch:
+            patch.setattr(module.F, "linear", lambda *given: plain.append(given) or linear(*given))
+            torch.testing.assert_close(multiply(x), wanted, rtol=1e-5, atol=1e-5)
+        assert bool(plain) == (not can_pack(layer.weight) or ("Intel" in maker and rows <= 4))
         layer.weight.mul_(2)
         changed = module.product(layer, last)(x)
     torch.testing.assert_close(changed, 2 * wanted - layer.bias[:last], rtol=1e-5, atol=1e-5)

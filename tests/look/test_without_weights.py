@@ -93,7 +93,11 @@ def test_pytorchs_own_blocks_have_a_page_of_answers(hidden, chromium, tmp_path):
     view = views.mask(load(hidden), "sun [MASK]")
     shown = opened(chromium, view.save(tmp_path / "mask.html"))
     [said] = shown.texts("main > .warning")
-    assert "PyTorch's own blocks hide them; train with model.implementation=glassformer" in said
+    assert said.endswith("PyTorch's own blocks hide them. Its answers are here.")
+    assert (
+        view.data["subtitle"].startswith("run: torch;")
+        and views.mask(load(hidden), "sun [MASK]", [99]).data["exact"] == []
+    )
     assert shown.page.locator(".bars").count() == 1 and shown.page.locator(".switch").count() == 0
     assert shown.texts("main h2") == ["What stands at the blank?"]
     assert shown.complaints == []
@@ -117,6 +121,13 @@ def test_what_needs_weights_refuses_with_the_reason_and_names_what_there_is(word
     for other in ("look mask", "look generation", "look layers", "ablate"):
         assert other in said
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [("look", "heads"), ("look", "honest"), ("look", "steps"), ("attention",)])
+def test_of_pytorchs_own_blocks_too(words, hidden, tmp_path):
+    said = refused(*words, hidden, "sun [MASK]", "--output", tmp_path / "picture.png")
+    assert "no attention weights: PyTorch's own blocks hide them" in said.splitlines()[0]
+    assert "model.implementation=glassformer" in said and "look mask" in said and "ablate" not in said
 
 
 def test_what_needs_none_is_as_before(unseen, tmp_path):

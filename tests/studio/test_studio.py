@@ -171,7 +171,9 @@ def test_wrong_use_is_said(ask: Any, address: str) -> None:
     assert "top" in error_of(ask("/api/fill", run="tiny", text=TEXT, top=1000), 422)
     assert "beam" in error_of(ask("/api/generate", run="generator", text="Mars", beam=99), 422)
     assert "max_tokens" in error_of(ask("/api/generate", run="generator", text="Mars", max_tokens=10**9), 422)
-    assert "text" in error_of(ask("/api/fill", run="tiny", text="a" * 30_000), 422)
+    assert "text" in error_of(ask("/api/fill", run="tiny", text="a" * (studio_app.TEXT + 1)), 422)
+    quoted = error_of(ask("/api/fill", run="tiny", text="a" * studio_app.TEXT), 422)
+    assert quoted.startswith("there is no blank in 'aaa") and quoted.endswith("aaa'") and len(quoted) == 500
     assert "fills no blanks" in error_of(ask("/api/fill", run="generator", text=TEXT), 422)
     assert "heads 0 to 2" in ask("/api/attention", run="tiny", text=TEXT, head=7).json()["mend"]
     assert "rows 0 to 7" in ask("/api/attention", run="tiny", text=TEXT, rows=[8]).json()["mend"]

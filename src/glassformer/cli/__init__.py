@@ -77,6 +77,7 @@ def run_command() -> int | str | None:
     except SystemExit as end:
         return end.code
     except typer.Abort:
+        complain(GlassformerError("stopped"))
         return 1
     except TyperException as error:
         return misused(error)
@@ -140,7 +141,7 @@ def train(
         print(f"best validation loss {best['loss']:.4f} at step {best['step']}, in {path}")
     print(f"curves and attention: {printable(str(finished.directory.plots))}")
     what, text = ("generate", "a text") if finished.objective.generates else ("fill", "a text with a [MASK]")
-    print(f'try: glassformer {what} {path} "{finished.objective.opening}{text}"')
+    print(f'try: glassformer {what} {path} "{printable(finished.objective.opening)}{text}"')
 
 
 @app.command()

@@ -25,13 +25,16 @@ def packed(model: nn.Module) -> Iterator[None]:
     on a CPU in float32 oneDNN reads such blocks about twice as fast as rows. Modules, names, weights and hooks stay as
     they are, and whoever asks for gradients gets the layers as they were. The copy is kept until the weights change.
     Elsewhere nothing is done.
+
+    The process keeps the memory that it frees from then on (`keep_freed_memory`): the next texts need as much again.
     """
-    keep_freed_memory()  # the next texts need as much again
     patched = []
     for layer in model.modules():
         if isinstance(layer, nn.Linear) and can_pack(layer.weight) and "forward" not in vars(layer):
             layer.forward = _forward(layer)  # type: ignore[method-assign]
             patched.append(layer)
+    if patched:
+        keep_freed_memory()
     try:
         yield
     finally:

@@ -12,7 +12,7 @@ from glassformer.look.heatmaps import heatmap
 from glassformer.look.page import View
 from glassformer.look.tiles import weights_for_page
 from glassformer.predict import Run, Written
-from glassformer.record import attention_places, record, without_weights
+from glassformer.record import attention_places, no_weights, record, without_weights
 
 SHOWN = 8
 """Candidates for each token."""
@@ -52,7 +52,7 @@ def generation_view(run: Run, text: str, target: str | None = None, **settings: 
     data = {
         "subtitle": f"{run.path.name}: {run.recipe.description or run.path}",
         "text": text,
-        "source": written.prompt.tokens if cross else None,
+        "source": written.prompt.tokens if "encoder" in example.streams else None,
         "read": [name(int(id)) for id in example.streams["decoder"].ids],
         "steps": steps,
         "finished": written.finished,
@@ -78,9 +78,7 @@ def picture(title: str, data: dict[str, Any], arrays: dict[str, np.ndarray]) -> 
     """The alignment of what was written with the source, or with what was read: the mean of the last layer's heads."""
     written = [step["token"] for step in data["steps"]]
     if data.get("why") is not None:
-        raise UsageError(
-            f"this model has no attention weights: {data['why']}", "write a page: --output generation.html"
-        )
+        raise no_weights(data["why"])
     if not {"own", "cross"} & arrays.keys():
         raise UsageError("this text is too long for a picture", "write a page: --output generation.html")
     if data["source"] is not None:

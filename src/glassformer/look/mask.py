@@ -39,6 +39,7 @@ def mask_view(run: Run, text: str, rows: Sequence[int] = ()) -> View:
         )
     places, why = attention_places(run.model), without_weights(run.model)
     layers, heads = len(places), run.recipe.model.n_heads
+    size = f"{layers} layers × {heads} heads" if places else run.recipe.model.implementation
     arrays = {}
     if why is None:
         with record(run.model) as tape, torch.no_grad():
@@ -46,13 +47,13 @@ def mask_view(run: Run, text: str, rows: Sequence[int] = ()) -> View:
         arrays = weights_for_page("weights", [tape[place] for place in places], exact=rows)
     whole, without_head = answers(run, prompt, heads)
     data = {
-        "subtitle": f"{run.path.name}: {layers} layers × {heads} heads; {run.recipe.description or run.path}",
+        "subtitle": f"{run.path.name}: {size}; {run.recipe.description or run.path}",
         "text": text,
         "tokens": prompt.tokens,
         "blanks": whole,
         "layers": [f"Layer {n}" for n in range(layers)],
         "places": places,
-        "exact": list(rows),
+        "exact": list(rows) if why is None else [],
         "without": without_head,
         "heads": heads,
         "why": why,

@@ -32,6 +32,7 @@ def steps_view(run: Run, text: str, layer: int = 0, head: int = 0, token: str | 
     Raises UsageError for a layer or head that does not exist, for a token that the text has not, and for a model of
     PyTorch's own blocks.
     """
+    need_weights(run.model)
     prompt = run.objective.prompt_for("read", text)
     name = prompt.stream if prompt.stream in run.recipe.model.stacks else run.recipe.model.stacks[0]
     config = run.recipe.model
@@ -42,7 +43,6 @@ def steps_view(run: Run, text: str, layer: int = 0, head: int = 0, token: str | 
     block = stack.blocks[layer]
     if not isinstance(block, Block):
         raise UsageError("PyTorch's own blocks hide their steps", "train with model.implementation=glassformer")
-    need_weights(run.model)
     place = place_of(token, prompt.tokens, run.tokenizer)
     with record(run.model, name, f"{name}.*") as tape:
         logits = run.model(collate([[prompt.example]], run.tokenizer.pad_id))

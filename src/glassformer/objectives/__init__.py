@@ -106,6 +106,11 @@ class Objective(ABC, Generic[C]):
         """Of the decoder's stream, where that has a vocabulary of its own."""
         self.max_length = max_length
 
+    @property
+    def row_length(self) -> int:
+        """Tokens of a row of a batch at most; a prompt may have `max_length`."""
+        return self.max_length
+
     @classmethod
     def members_of(cls, config: Any) -> "Sequence[Member]":
         """The objectives that a mixture's configuration names, each perhaps with data of its own; none of any other."""

@@ -35,13 +35,13 @@ class MaskedLMConfig(MaskingConfig):
     units: Literal["documents", "stream"] = Field(
         "documents",
         description="documents: each text by itself, [CLS] text [SEP], cut where too long; stream: all texts one "
-        "after another, [SEP] between, cut into full rows of max_length",
+        "after another, [SEP] between, cut into full rows",
     )
     row_length: int | None = Field(
         None,
         ge=8,
-        description="tokens of a text or row in training, where fewer than the model reads (max_length): "
-        "attention takes time by their square",
+        description="tokens of a text or row in training and evaluation, where fewer than the model reads "
+        "(max_length): attention takes time by their square",
     )
 
 
@@ -65,8 +65,12 @@ class MaskedLM(Objective[MaskedLMConfig]):
                 f"objective.row_length={config.row_length} is more than the model reads",
                 f"use at most model.max_length={max_length}",
             )
-        self.row_length = config.row_length or max_length
         self.masking = Masking(config, tokenizer)
+
+    @property
+    def row_length(self) -> int:
+        """What the recipe says, or all that the model reads."""
+        return self.config.row_length or self.max_length
 
     def for_evaluation(self) -> "MaskedLM":
         """Asks at `evaluation_mask_rate`."""

@@ -36,7 +36,7 @@ UNITS = 64
 """Validation units that an ablation asks."""
 SENTENCES = 200
 """Sentences of a treebank that a view reads."""
-TEXT = 20_000
+TEXT = 100_000
 """Characters of a text."""
 
 T = TypeVar("T")

@@ -74,12 +74,12 @@ class FixedQuestions:
 
     @cached_property
     def _batches(self) -> list[Batch]:
-        pad_id, max_length = self.objective.tokenizer.pad_id, self.objective.max_length
+        pad_id, row_length = self.objective.tokenizer.pad_id, self.objective.row_length
         members = np.zeros(len(self.units), dtype=np.int64) if self.units.members is None else self.units.members
         batches = []
         for member in np.unique(members[self.chosen]):
             chosen = self.chosen[members[self.chosen] == member]
-            for rows in plan(self.units.lengths[chosen], self.config, max_length, rng=None):
+            for rows in plan(self.units.lengths[chosen], self.config, row_length, rng=None):
                 examples = [[self.example(int(chosen[i])) for i in row] for row in rows]
                 batches.append(collate(examples, pad_id, self.shapes))
         asked_members = {batch.member for batch in batches if any(asked.number for asked in batch.asked.values())}

@@ -43,8 +43,8 @@ class TrainingOrder:
     def _one_pass(self, rng: np.random.Generator, among: Int64[np.ndarray, "n"] | None = None) -> list[list[Row]]:
         """The batches of one pass over all units, or over those `among` them."""
         if among is None:
-            return plan(self.units.lengths, self.config, self.objective.max_length, rng)
-        batches = plan(self.units.lengths[among], self.config, self.objective.max_length, rng)
+            return plan(self.units.lengths, self.config, self.objective.row_length, rng)
+        batches = plan(self.units.lengths[among], self.config, self.objective.row_length, rng)
         return [[[int(among[unit]) for unit in row] for row in rows] for rows in batches]
 
     def _mixed(self, members: Int64[np.ndarray, "units"], rng: np.random.Generator) -> list[list[Row]]:

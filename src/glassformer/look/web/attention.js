@@ -296,8 +296,8 @@ class AttentionView {
 }
 
 /** Why there are no maps, and what there is. */
-const noWeights = (why) => el("p", { className: "warning" }, `This model has no attention weights to be shown: ${why}. ` +
-  "Its answers are here; what it would answer after each layer is in `look layers`, what each part is worth in `ablate`.");
+const noWeights = (why, layers) => el("p", { className: "warning" }, `This model has no attention weights to be shown: ${why}. Its answers are here`,
+  layers.length > 0 ? "; what it would answer after each layer is in `look layers`, what each part is worth in `ablate`." : ".");
 
 /** The same parts of a model that has no weights to be shown, which says why: the words, and what is known of each head. */
 class Unseen {
@@ -305,7 +305,7 @@ class Unseen {
     Object.assign(this, { tokens, colours, onChange });
     this.state = { side: "query", place: blanks[0] ?? tokens.length - 1 };
     this.texts = new Texts(tokens, null, blanks, (side, place) => this.choose({ side, place }));
-    this.readout = noWeights(why);
+    this.readout = noWeights(why, layers);
     this.large = null;
     this.cells = layers.map((name, l) => Array.from({ length: heads }, (_, h) => {
       const open = el("span", { className: "label" }, `${name}, head ${h}`);

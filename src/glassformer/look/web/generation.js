@@ -48,7 +48,7 @@ VIEWS.generation = (page, main) => {
       scale(colours, "sure", "surprised")),
     answers,
     cross && part(cross, "Cross-attention: the source at each token", "Rows are the tokens written (the state that writes each), columns the source."),
-    page.why && noWeights(page.why),
+    page.why && noWeights(page.why, layers),
     own && part(own, "Self-attention: what was read before", "Rows are the tokens read: the last one writes the next."),
     el("p", { className: "note" }, page.precision));
   go(0);

@@ -54,7 +54,7 @@ const DIFFERENCES = {
       "Jensen-Shannon divergence over the hundred likeliest words of each, other words counted as 0: 0 where both say the same, " +
       "1 where they share nothing. ",
       shares ? "Attention that lies elsewhere, heads averaged: " + shares.map((share, l) => `layer ${l + 1} ${percent(share)}`).join(", ") + "."
-        : "Their attention is not compared: they read different tokens, have different layers, or the text is too long.")];
+        : "Their attention is not compared: they read different tokens, have different layers, show no weights, or the text is too long.")];
   },
   generation: (pages, names) => {
     const [a, b] = pages.map((page) => page.steps.map((step) => step.token));
