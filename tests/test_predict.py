@@ -255,7 +255,7 @@ def test_a_model_without_visible_attention_is_refused_by_name(tmp_path: Path) ->
     run = tiny_recipe.train(recipe, tmp_path / "run")
     assert run.fill("sun [MASK]").blanks
     with pytest.raises(
-        UsageError, match=r"no attention weights: PyTorch's own.*implementation=glassformer.*\n.*look mask"
+        UsageError, match=r"no attention weights: PyTorch's own.*\n.*implementation=glassformer.*look mask"
     ):
         run.attention("sun moon")
 
