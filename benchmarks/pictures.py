@@ -3,7 +3,8 @@
     python benchmarks/pictures.py --runs runs
 
 The runs are those of `glassformer demo`; for the studio the first one is trained once more, for a few steps, and its
-picture is taken in Chromium.
+picture is taken in Chromium. Heads and syntax need `--treebank DIR`, with UD_Turkish-FrameNet's train.txt and
+tr_framenet-ud-train.conllu; without it that picture stays as it is.
 """
 
 import argparse
@@ -30,12 +31,28 @@ def main() -> None:
     """Run them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where mlm-demo and seq2seq-demo lie")
-    runs = parser.parse_args().runs
+    parser.add_argument("--treebank", type=Path, help="where the sentences and the treebank of heads and syntax lie")
+    options = parser.parse_args()
+    runs = options.runs
     for _, *arguments in commands():
+        if "dependencies" in arguments:
+            if options.treebank is not None:
+                syntax(runs / "turkish", options.treebank)
+            continue
         placed = [str(runs / a.removeprefix("runs/")) if a.startswith("runs/") else a for a in arguments]
         placed[-1] = str(FOLDER / placed[-1])
         subprocess.run([sys.executable, "-m", "glassformer.cli", *placed], check=True)
     studio(runs)
+
+
+def syntax(run: Path, treebank: Path) -> None:
+    """Heads and syntax, by the two commands of its page."""
+    glassformer = [sys.executable, "-m", "glassformer.cli"]
+    if not run.exists():
+        changes = ["tokenizer.kind=word", "training.minutes=2"]
+        subprocess.run([*glassformer, "train", str(treebank / "train.txt"), *changes, "--run", str(run)], check=True)
+    trees, picture = treebank / "tr_framenet-ud-train.conllu", FOLDER / "dependencies.png"
+    subprocess.run([*glassformer, "look", "dependencies", str(run), str(trees), "--output", str(picture)], check=True)
 
 
 def studio(runs: Path) -> None:

@@ -195,6 +195,30 @@ HOSTILE_VIEWS = {
 # ------------------------------------------------------------------------------------------------ what is in a page
 
 
+def test_the_names_over_a_mask_stand_over_their_columns(chromium, tmp_path):
+    """Each in the part of the map that is its column, and each row's beside its row."""
+    panel = squares("a mask", np.tri(6), rows=list("abcdef"), columns=list("ghijkl"), note="")
+    view = View("panels", "masks", {"subtitle": "", "panels": [panel], "square": True}, {}, Figure)
+    shown = opened(chromium, view.save(tmp_path / "masks.html"))
+    box = shown.page.locator(".labelled canvas").bounding_box()
+    for side, start, length in (("above", "x", "width"), ("beside", "y", "height")):
+        names = [name.bounding_box() for name in shown.page.locator(f".labelled .{side} span").all()]
+        for n, name in enumerate(names):
+            middle = (name[start] + name[length] / 2 - box[start]) / box[length] * len(names)
+            assert n < middle < n + 1, (side, n, middle)
+
+
+def test_a_long_text_is_opened_at_its_blank_under_a_short_title(chromium, tmp_path):
+    tokens = [f"word{n}" for n in range(500)]
+    view = mask_of(tokens, layers=1, heads=1)
+    view.data["blanks"][0]["position"] = 400
+    shown = opened(chromium, view._replace(title=" ".join(tokens)).save(tmp_path / "long.html"))
+    box, blank, title = (shown.page.locator(name).first.bounding_box() for name in (".text", ".token.blank", "h1"))
+    assert box["y"] < blank["y"] < box["y"] + box["height"] - blank["height"]
+    assert title["height"] < 80
+    assert shown.complaints == []
+
+
 def test_numbers_survive_packing_to_half_a_step() -> None:
     weights = random_weights(2, 3, 7, 11)
     box = packed(weights)

@@ -92,6 +92,7 @@ class Texts {
    * `out` and `into` are shares of each key and of each query, or null. */
   show(side, place, out, into, colours) {
     const active = (side === "query" ? this.queries : this.keys)[place];
+    if (this.tinted.size === 0) this.element.scrollTop = active.offsetTop - this.element.clientHeight / 2; // of a long text: to the blank
     for (const node of this.tinted) {
       tint(node, 0, colours);
       node.classList.remove("active");

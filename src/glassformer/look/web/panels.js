@@ -14,13 +14,13 @@ VIEWS.panels = (page, main) => {
       const [height, width] = [values.length, values[0].length];
       const canvas = squares(values, (y, x) =>
         fill(readout, named(rows, y, height), ", ", named(columns, x, width), `: ${values[y][x]}`), { height: Math.min(30, Math.max(6, 480 / height)) * height });
-      if (page.square) canvas.style.maxWidth = Math.max(12, 28 * width) + "px";
       const beside = rows.length === height && height <= 60;
       const above = columns.length === width && width <= 60;
       chart = el("div", { className: "labelled" }, el("span"),
         el("div", { className: "above" }, above ? columns.map((name) => el("span", {}, written(name))) : el("span", { className: "flat" }, columns[0])),
         el("div", { className: "beside" }, beside ? rows.map((name) => el("span", {}, written(name))) : el("span", {}, rows[0])),
         canvas);
+      if (page.square) chart.style.gridTemplateColumns = `max-content minmax(0, ${Math.max(12, 28 * width)}px)`;
     }
     return el("section", { className: "panel" }, el("h2", {}, panel.title), chart, readout);
   });
