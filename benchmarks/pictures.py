@@ -3,8 +3,8 @@
     python benchmarks/pictures.py --runs runs
 
 The runs are those of `glassformer demo`; for the studio the first one is trained once more, for a few steps, and its
-picture is taken in Chromium. Heads and syntax need `--treebank DIR`, with UD_Turkish-FrameNet's train.txt and
-tr_framenet-ud-train.conllu; without it that picture stays as it is.
+picture is taken in Chromium. Heads and syntax need `--treebank DIR`, with UD_Turkish-FrameNet's train.txt,
+dev.txt and tr_framenet-ud-train.conllu; without it that picture stays as it is.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def syntax(run: Path, treebank: Path) -> None:
     """Heads and syntax, by the two commands of its page."""
     glassformer = [sys.executable, "-m", "glassformer.cli"]
     if not run.exists():
-        changes = ["tokenizer.kind=word", "training.minutes=2"]
+        changes = [f"data.validation={treebank / 'dev.txt'}", "tokenizer.kind=word", "training.minutes=2"]
         subprocess.run([*glassformer, "train", str(treebank / "train.txt"), *changes, "--run", str(run)], check=True)
     trees, picture = treebank / "tr_framenet-ud-train.conllu", FOLDER / "dependencies.png"
     subprocess.run([*glassformer, "look", "dependencies", str(run), str(trees), "--output", str(picture)], check=True)

@@ -4,7 +4,6 @@ without a traceback."""
 import difflib
 from collections.abc import Iterable
 
-
 LONGEST = 500
 """Characters of what is wrong; in the middle of a longer one something is left out."""
 
