@@ -58,6 +58,12 @@ def mask_of(tokens: list[str], layers: int = 2, heads: int = 3) -> View:
     return View("mask", tokens[0], data, arrays, Figure)
 
 
+def unseen_of(tokens: list[str]) -> View:
+    """A mask page without maps."""
+    view = mask_of(tokens)
+    return view._replace(data=view.data | {"why": tokens[2], "heads": 3}, arrays={})
+
+
 def generation_of(tokens: list[str]) -> View:
     steps = [
         {"token": t, "probability": 0.5, "candidates": candidates(tokens), "reads": n} for n, t in enumerate(tokens)
@@ -165,6 +171,12 @@ def dependencies_of(tokens: list[str]) -> View:
     )
 
 
+def ablation_of(tokens: list[str]) -> View:
+    change = {"change": 0.5, "low": 0.25, "high": 0.75}
+    parts = [{"part": token, "loss": change} for token in tokens]
+    return View("ablation", tokens[0], {"subtitle": tokens[-1], "metrics": ["loss"], "parts": parts}, {}, Figure)
+
+
 def film_of(tokens: list[str]) -> View:
     frame = [{"candidates": candidates(tokens)}]
     probe = {"text": tokens[0], "tokens": tokens, "answers": [frame, frame], "asked": [1]}
@@ -187,7 +199,7 @@ HOSTILE_VIEWS = {
     make.__name__.removesuffix("_of"): make
     for make in (
         *(mask_of, generation_of, steps_of, heads_of, honest_of, layers_of, shapes_of, panels_of, pronoun_of),
-        *(dependencies_of, film_of),
+        *(dependencies_of, film_of, unseen_of, ablation_of),
     )
 }
 

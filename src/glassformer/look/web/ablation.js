@@ -24,7 +24,7 @@ VIEWS.ablation = (page, main) => {
       { name: "without", value: (row) => row.part },
       ...metrics.flatMap((metric) => [
         { name: metric, value: (row) => row[metric].change, shown: (row) => `${number(row[metric].change)} (${number(row[metric].low)} to ${number(row[metric].high)})` },
-        { name: " ", value: (row) => row[metric].change, shown: (row) => bar(row[metric]) },
+        { name: "change", value: (row) => row[metric].change, shown: (row) => bar(row[metric]) },
       ]),
     ], parts),
     el("p", { className: "note" }, "Pale: the interval holds zero, so that it is not known whether the part does anything."));
