@@ -19,6 +19,9 @@ from trained import TEXT, command, generator_folder, refused, run_folder
 
 from glassformer.ablation import Part, without
 from glassformer.data.batch import collate
+from glassformer.look import views
+from glassformer.look.film import film_of as film_of_run
+from glassformer.look.film import took_shape
 from glassformer.look.generation import generation_view
 from glassformer.look.honest import METHODS
 from glassformer.look.mask import mask_view
@@ -179,7 +182,7 @@ def ablation_of(tokens: list[str]) -> View:
 
 def film_of(tokens: list[str]) -> View:
     frame = [{"candidates": candidates(tokens)}]
-    probe = {"text": tokens[0], "tokens": tokens, "answers": [frame, frame], "asked": [1]}
+    probe = {"text": tokens[0], "tokens": tokens, "answers": [frame, frame], "asked": [1], "shaped": [[10, None]]}
     sizes = {token: [0.1, 0.2] for token in tokens[:3]}
     data = {
         "subtitle": tokens[-1],
@@ -229,6 +232,25 @@ def test_a_long_text_is_opened_at_its_blank_under_a_short_title(chromium, tmp_pa
     assert box["y"] < blank["y"] < box["y"] + box["height"] - blank["height"]
     assert title["height"] < 80
     assert shown.complaints == []
+
+
+def test_when_each_head_took_its_shape_and_lines_that_can_be_told_apart(chromium, tmp_path):
+    run = load(run_folder())
+    shown = opened(chromium, views.learning(run).save(tmp_path / "film.html"))
+    film = film_of_run(run)
+    steps = took_shape(film.probes[0].attention["self"].weights, film.steps).flatten()
+    assert shown.texts(".grid .facts") == ["stayed" if np.isnan(step) else f"from {step:.0f}" for step in steps]
+    many = lines("many", [1, 2], {f"line {n}": [n, 2 * n] for n in range(32)}, "", "step")
+    shown = opened(
+        chromium, View("panels", "m", {"subtitle": "", "panels": [many]}, {}, Figure).save(tmp_path / "m.html")
+    )
+    drawn, keys = (
+        shown.page.locator(selector).evaluate_all(
+            "nodes => nodes.map((node) => node.getAttribute('stroke') + node.getAttribute('stroke-dasharray'))"
+        )
+        for selector in ("polyline", ".swatch line")
+    )
+    assert drawn == keys and len(set(drawn)) == 32
 
 
 def test_numbers_survive_packing_to_half_a_step() -> None:

@@ -118,6 +118,7 @@ def view_of(
                 "tokens": one.queries,
                 "answers": [[{"candidates": blank.candidates} for blank in blanks] for blanks in each.answers],
                 "asked": [blank.position for blank in each.answers[0]],
+                "shaped": took_shape(one.weights, film.steps),
             }
             for each, one in zip(film.probes, seen, strict=True)
         ],

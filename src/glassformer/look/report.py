@@ -101,9 +101,9 @@ def as_token(tokenizer: Tokenizer, word: str) -> str:
 
 NUMBERS = (".json", ".npz")
 KINDS: dict[Kind, str] = {
-    "self": "self-attention of the encoder",
-    "decoder": "self-attention of the decoder",
-    "cross": "cross-attention: rows are written, columns are read",
+    "self": "Self-attention of the encoder",
+    "decoder": "Self-attention of the decoder",
+    "cross": "Cross-attention",
 }
 """What the picture of a model with several kinds of attention is called."""
 

@@ -30,6 +30,7 @@ const svg = (tag, attributes, ...children) => {
   return fill(node, ...children);
 };
 
+const DASHES = ["none", "6 3", "2 3", "9 3 2 3"];
 const SERIES = ["#0072b2", "#e69f00", "#00815e", "#c25e00", "#56b4e9", "#8a5fbf", "#b5507f", "#616e7c"];
 
 /** Round numbers around two: a few steps of 1, 2 or 5 times a power of ten. */
@@ -43,7 +44,7 @@ function roundNumbers(low, high) {
 /** Lines over x. `series` is [{name, values}], null where there is nothing; `marked` an x with a rule; `log` for the
  * vertical axis; `pointed(index)` hears of the mouse. */
 function lines({ x, series, xName = "step", yName = "", log = false, marked = null, pointed = () => {} }) {
-  const [width, height, left, bottom, top, right] = [640, 260, 56, 34, 10, 24];
+  const [width, height, left, bottom, top, right] = [640, 260, 72, 34, 10, 24];
   const every = series.flatMap((one) => one.values).filter((v) => v !== null && Number.isFinite(v) && (!log || v > 0));
   const scaled = log ? Math.log10 : (v) => v;
   let [low, high] = [Math.min(...every.map(scaled)), Math.max(...every.map(scaled))];
@@ -56,7 +57,7 @@ function lines({ x, series, xName = "step", yName = "", log = false, marked = nu
   const short = (v) => (v === 0 ? "0" : Math.abs(v) >= 1000 || Math.abs(v) < 0.001 ? v.toExponential(1) : Number(v.toPrecision(3)).toString());
   const drawn = series.map((one, n) => {
     const points = one.values.map((v, i) => (v === null || !Number.isFinite(v) || (log && v <= 0) ? null : `${across(x[i])},${up(v)}`));
-    const dashed = n >= SERIES.length ? "6 3" : "none";
+    const dashed = DASHES[Math.floor(n / SERIES.length) % DASHES.length];
     return svg("polyline", { points: points.filter(Boolean).join(" "), fill: "none", stroke: SERIES[n % SERIES.length],
       "stroke-width": 1.8, "stroke-dasharray": dashed });
   });
@@ -72,8 +73,9 @@ function lines({ x, series, xName = "step", yName = "", log = false, marked = nu
     label({ x: 12, y: height / 2, transform: `rotate(-90 12 ${height / 2})` }, yName, { "text-anchor": "middle" }),
     drawn, rule);
   const key = el("div", { className: "legend" }, series.map((one, n) => {
-    const swatch = el("i");
-    swatch.style.background = SERIES[n % SERIES.length];
+    const swatch = svg("svg", { viewBox: "0 0 26 4", class: "swatch", "aria-hidden": "true" }, svg("line", {
+      x1: 0, x2: 26, y1: 2, y2: 2, stroke: SERIES[n % SERIES.length], "stroke-width": 3,
+      "stroke-dasharray": DASHES[Math.floor(n / SERIES.length) % DASHES.length] }));
     return el("span", {}, swatch, written(one.name));
   }));
   const move = (i) => {

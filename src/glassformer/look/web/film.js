@@ -24,7 +24,7 @@ VIEWS.film = (page, main) => {
 
   function open(n) {
     state.probe = n;
-    const { tokens, keys, answers, asked } = probes[n];
+    const { tokens, answers, asked, shaped } = probes[n];
     const maps = page.arrays[`weights_${n}`]; // step, layer, head, query, key
     const entropies = page.arrays[`entropies_${n}`]; // step, layer, head
     const [, nLayers, nHeads, nQueries, nKeys] = maps.shape;
@@ -32,7 +32,8 @@ VIEWS.film = (page, main) => {
     const grid = el("div", { className: "grid" });
     grid.style.gridTemplateColumns = `max-content repeat(${nHeads}, minmax(4.4rem, 9rem))`;
     grid.append(...[el("span"), Array.from({ length: nHeads }, (_, h) => el("span", { className: "label" }, `Head ${h}`)),
-      layers.map((name, l) => [el("span", { className: "label" }, name), canvases[l].map((canvas) => el("span", { className: "cell" }, canvas))])].flat(Infinity));
+      layers.map((name, l) => [el("span", { className: "label" }, name), canvases[l].map((canvas, h) => el("div", {},
+        el("span", { className: "cell" }, canvas), el("span", { className: "facts" }, shaped[l][h] === null ? "stayed" : `from ${shaped[l][h]}`)))])].flat(Infinity));
     const final = answers[answers.length - 1][0].candidates.slice(0, 5).map((c) => c.token);
     const chances = final.map((token) => ({ name: token,
       values: answers.map((frame) => frame[0].candidates.find((c) => c.token === token)?.probability ?? null) }));
@@ -59,6 +60,7 @@ VIEWS.film = (page, main) => {
         el("div", {}, el("h2", {}, "What the model says"), said),
         el("div", {}, el("h2", {}, "The answers of the end, over the steps"), chart.element)),
       el("h2", {}, "Attention"), grid,
+      el("p", { className: "note" }, "Below each map: when it took its shape, the step from which on it was at most half as far from its last state as at the start."),
       el("h2", {}, "Entropy of each head (layer.head)"), sharp.element);
     go(state.frame);
   }
