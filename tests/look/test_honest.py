@@ -303,7 +303,7 @@ def test_warnings_name_what_is_wrong() -> None:
     assert case([0.5, 0.2, 0.9, 0.1], [2.0, 0.1, 9.0, 0.0]) == []
     assert case([0.2, 0.5, 0.0, 0.1], [0.1, -2.0, 0.0, 0.0]) == []
     [wrong] = case([0.2, 0.5, 0.0, 0.1], [2.0, -0.5, 0.0, 0.0])
-    assert "most on 'b' (hiding it: +0.50 nats), where hiding 'a' does most (-2.00 nats)" in wrong
+    assert ", most on 'b' (hiding it: +0.50 nats), where hiding 'a' does most (-2.00 nats)" in wrong
     assert case([0.5, 0.2, 0.0, 0.1], [2.0, 0.1, 0.0, 0.0], 0.49)[0].endswith("(correlation 0.49)")
     assert "the same for all tokens" in case([0.3, 0.3, 0.3, 0.3], [2.0, 0.1, 0.0, 0.0], None)[0]
     assert "little to explain" in case([0.2, 0.5, 0.0, 0.1], [0.01, 0.0, 3.0, 0.0])[0]

@@ -66,3 +66,9 @@ def test_what_is_wrong_is_one_line_with_the_mend(tmp_path: Path) -> None:
     assert "does not know 'zzz'" in refused("look", "word", run, "zzz", "zzz red", "zzz")
     assert "cannot write a view as '.doc'" in refused("look", "heads", run, TEXT, "--output", tmp_path / "a.doc")
     assert "it is one stack" in refused("look", "heads", run, "--kind", "cross")
+
+
+def test_words_that_are_unknown_are_named_and_empty_texts_refused(tmp_path):
+    said = command("look", "mask", run_folder(), "zebra is the [MASK] planet", "--output", tmp_path / "m.html")
+    assert said.code == 0 and said.err == "not in the vocabulary, read as unknown: zebra\n"
+    assert "a text is empty" in refused("look", "heads", run_folder(), "", "--output", tmp_path / "h.png")

@@ -351,6 +351,25 @@ def test_a_link_leads_to_the_same_view_and_two_runs_stand_side_by_side(chromium:
     assert len(studio.texts("main h1")) == 2
 
 
+@pytest.mark.parametrize(
+    "asked, said",
+    [
+        ("run=nope&view=mask&text=hi", "there is no run nope here"),
+        ("run=tiny&beside=nope&view=mask&text=hi", "there is no run nope here"),
+        ("run=generator&view=film&text=hi", "generator has no view Film"),
+        ("run=tiny&view=nothing&text=hi", "tiny has no view nothing"),
+    ],
+)
+def test_a_link_to_what_is_not_there_says_so_and_stays(chromium: Any, address: str, asked: str, said: str) -> None:
+    """Another run's numbers do not come in its place; what is chosen then is shown."""
+    studio = Page(chromium, f"{address}/#{asked}")
+    assert said in studio.texts("#columns .error b")
+    assert studio.page.url.endswith(asked)
+    studio.page.get_by_role("button", name="Heads", exact=True).click()
+    studio.page.wait_for_selector("main .grid")
+    assert "view=heads" in studio.page.url
+
+
 def test_where_two_runs_differ(chromium: Any, tmp_path: Path) -> None:
     """Against Python by the definitions: the divergence of what two runs say, the attention that lies elsewhere."""
     other = changed_copy(tmp_path, run_folder(), 0.5)
@@ -374,7 +393,7 @@ def test_where_two_runs_differ(chromium: Any, tmp_path: Path) -> None:
         assert first in p.keys() | q.keys()
         itself = Page(chromium, address + "tiny")
         assert itself.texts("#differences .apart") == ["0.00 of 1 bit apart"]
-        assert "layer 1 0.0%, layer 2 0.0%" in itself.texts("#differences .note")[0]
+        assert "layer 0 0.0%, layer 1 0.0%" in itself.texts("#differences .note")[0]
         assert apart.complaints == itself.complaints == []
 
 

@@ -22,6 +22,7 @@ from glassformer.cli.terminal import (
     printable,
     readable,
     results,
+    say_unknown,
     show,
     table,
     texts_from,
@@ -31,7 +32,7 @@ from glassformer.errors import GlassformerError, UsageError
 from glassformer.wording import percent
 
 if TYPE_CHECKING:
-    from glassformer.predict import Filled, Run
+    from glassformer.predict import Filled
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -178,13 +179,6 @@ def fill(
             show(filled.record())
         else:
             print(in_lines(filled))
-
-
-def say_unknown(run: "Run", text: str) -> None:
-    """On standard error, which words of a text the vocabulary lacks."""
-    unknown = run.unknown_words(text)
-    if unknown:
-        print(f"not in the vocabulary, read as unknown: {printable(', '.join(unknown))}", file=sys.stderr)
 
 
 def in_lines(filled: "Filled") -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from glassformer.cli.terminal import AsJson, RunPath, printable, show, table, texts_in
+from glassformer.cli.terminal import AsJson, RunPath, printable, say_unknown, show, table, texts_in
 from glassformer.errors import UsageError
 from glassformer.wording import percent
 
@@ -80,7 +80,9 @@ def mask(
     from glassformer.predict import load
 
     possible(output)
-    give(views.mask(load(run), text, numbers_in(rows)), output, as_json)
+    trained = load(run)
+    say_unknown(trained, text)
+    give(views.mask(trained, text, numbers_in(rows)), output, as_json)
 
 
 @look.command()
@@ -195,12 +197,14 @@ def honest(
     \b
     glassformer look honest runs/mlm-demo "Mars is called the [MASK] planet" --output honest.png
     """
-    from glassformer.look import views
+    from glassformer.look import honest
     from glassformer.predict import load
 
     possible(output)
-    view = views.mattered(load(run), text, blank - 1)
-    give(view, output, as_json)
+    trained = load(run)
+    found = honest.views(trained, text, blank - 1)
+    view = honest.view_of(trained, found)
+    give(view, output, as_json, honest.in_words(found))
     if output is None and not as_json:
         candidate, position = view.data["candidate"], view.data["position"]
         print(printable(f"{candidate.token} {percent(candidate.probability)}, asked at {position}"))

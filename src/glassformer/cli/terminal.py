@@ -6,12 +6,15 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 import yaml
 
 from glassformer.errors import GlassformerError, UsageError
+
+if TYPE_CHECKING:
+    from glassformer.predict import Run
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="a run directory, such as runs/mlm-demo")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a program to read")]
@@ -174,3 +177,10 @@ def as_written(value: Any) -> str:
             value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf
         ).strip()
     return str(value) if value != "" else '""'
+
+
+def say_unknown(run: "Run", text: str) -> None:
+    """On standard error, which words of a text the vocabulary lacks."""
+    unknown = run.unknown_words(text)
+    if unknown:
+        print(f"not in the vocabulary, read as unknown: {printable(', '.join(unknown))}", file=sys.stderr)

@@ -113,8 +113,9 @@ def rows(found: Apart) -> list[dict[str, Any]]:
 def view_of(run: Run, found: Apart) -> View:
     """The same as a view."""
     series = {f"{found.word} in both": found.cosine, "two different words": found.baseline}
-    note = "0 is the embedding, n what has been added up behind block n - 1; 1 is the same direction"
-    panel = lines("Cosine of the two vectors", list(range(len(found.places))), series, note, "block")
+    note = "-1 is the embedding, n what has been added up behind block n; a cosine of 1 is the same direction"
+    behind = [n - 1 for n in range(len(found.places))]
+    panel = lines("Cosine of the two vectors", behind, series, note, "behind block")
     data = {"subtitle": f"{found.texts[0]}  |  {found.texts[1]}  ({run.path.name})", "panels": [panel]}
     return View("panels", f"{found.word} in two texts", data, {}, lambda: figure(found), found._asdict(), rows(found))
 

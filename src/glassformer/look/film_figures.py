@@ -260,6 +260,10 @@ def _draw_components(figure: Figure, film: Film) -> None:
             _draw_group(axes, film, norms, parts, colours)
             _scale(axes, norms)
             axes.tick_params(labelleft=axes is first, labelbottom=row == 1)
+            if row == 1 and len(film.steps) > 1:  # their labels stay within, apart from the neighbour's
+                ticks = axes.set_xticks([film.steps[0], film.steps[-1]])
+                ticks[0].label1.set_horizontalalignment("left")
+                ticks[-1].label1.set_horizontalalignment("right")
             if row == 0:
                 axes.set_title(title, fontsize=8.5, color=COLOURS["ink"], loc="left", pad=4)
             else:

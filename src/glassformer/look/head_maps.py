@@ -16,7 +16,7 @@ ORDERS: dict[Sort, str] = {
     "entropy": "the sharpest first",
     "distance": "the nearest looking first",
     "similarity": "similar ones side by side",
-    "pattern": "by pattern, the highest score first",
+    "pattern": "by pattern, in each the highest score first",
 }
 
 
@@ -31,7 +31,7 @@ def view_of(text: Seen, found: HeadFacts, by: Sort = "layer", subtitle: str = ""
         "keys": None if text.queries == text.keys else text.keys,
         "layers": [f"Layer {n}" for n in range(layers)],
         "facts": per_head(found),
-        "similar": [divmod(int(n), heads) for n in found.order],
+        "orders": {name: [divmod(int(n), heads) for n in ordered(found, name)] for name in ORDERS},
         "sort": by,
     }
     arrays = {"weights": text.weights}

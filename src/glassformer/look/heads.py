@@ -340,6 +340,8 @@ def facts_of(run: Run, texts: Sequence[str] = (), kind: Kind = "self", number: i
 
 def seen_of(run: Run, texts: Sequence[str] = (), kind: Kind = "self", number: int = 16) -> Iterator[Seen]:
     """What `facts_of` describes, text by text."""
+    if any(not text.strip() for text in texts):
+        raise UsageError("a text is empty", "give a sentence")
     if kind == "self":
         prompts = map(run.objective.prompt, texts) if texts else (_read(run, p) for p in validation(run, number))
         yield from (seen_in(run, prompt) for prompt in prompts)

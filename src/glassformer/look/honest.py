@@ -327,7 +327,8 @@ def warnings_of(found: Honest) -> list[str]:
         reasons = []
         if found.tokens[top] != found.tokens[true]:
             reasons.append(
-                f"most on {found.tokens[top]!r} (hiding it: {_nats(found.nats[top])}), where hiding "
+                f"apart from {found.tokens[found.position]!r}, most on {found.tokens[top]!r} "
+                f"(hiding it: {_nats(found.nats[top])}), where hiding "
                 f"{found.tokens[true]!r} does most ({_nats(found.nats[true])})"
             )
         if agreement is None:
@@ -345,7 +346,7 @@ def _nats(fall: float) -> str:
 
 
 def in_words(found: Honest) -> list[dict[str, Any]]:
-    """A line for each token, shares in hundredths, and one with the correlations."""
+    """A line for each token, shares in hundredths, and one with the correlations: for a person."""
     lines = [
         {"token": token, **{METHODS[name]: f"{100 * found.relevance[name][n]:.0f}" for name in METHODS}}
         | {"hiding it": _nats(found.nats[n])}
@@ -355,17 +356,26 @@ def in_words(found: Honest) -> list[dict[str, Any]]:
     return [*lines, {"token": "(correlation)", **agreement, "hiding it": ""}]
 
 
+def rows(found: Honest) -> list[dict[str, Any]]:
+    """A line for each token: its share by each method, and by how many nats hiding it changes the answer."""
+    return [
+        {"place": n, "token": token, **{name: float(found.relevance[name][n]) for name in METHODS}}
+        | {"effect_nats": -float(found.nats[n])}
+        for n, token in enumerate(found.tokens)
+    ]
+
+
 def picture(found: Honest) -> Figure:
     """The methods side by side over the tokens, the measured effect below them, and what to beware of."""
-    rows = [
+    drawn = [
         Row(how, found.relevance[name], "-" if found.correlations[name] is None else f"{found.correlations[name]:.2f}")
         for name, how in METHODS.items()
     ]
-    rows.append(Row("effect of hiding it", found.relevance[EFFECT]))
+    drawn.append(Row("effect of hiding it", found.relevance[EFFECT]))
     answer = f"{visible(found.candidate.token)} ({percent(found.candidate.probability)})"
     asked = f"{visible(found.tokens[found.position])} at position {found.position}"
     return relevance_table(
-        rows,
+        drawn,
         found.tokens,
         found.position,
         f"What mattered for {answer}, asked at {asked}",
@@ -378,5 +388,5 @@ def view_of(run: Run, found: Honest) -> View:
     """The same as a view."""
     data = {"subtitle": run.path.name, "methods": METHODS, "effect": EFFECT, **found._asdict()}
     return View(
-        "honest", f"What mattered: {found.text}", data, {}, lambda: picture(found), found._asdict(), in_words(found)
+        "honest", f"What mattered: {found.text}", data, {}, lambda: picture(found), found._asdict(), rows(found)
     )

@@ -162,7 +162,7 @@ def check_output(output: Path, view: View | None = None) -> None:
     if output.suffix.lower() not in forms(view):
         raise UsageError(
             f"cannot write a view as {output.suffix or output.name!r}",
-            f"a page ends in .html, a picture in {', '.join(FORMATS)}, the numbers in {', '.join(forms(view)[4:])}",
+            f"a page ends in .html, a picture in {', '.join(FORMATS)}, the numbers in .json, .npz, of tables in .csv",
         )
 
 

@@ -52,8 +52,8 @@ def steps_view(run: Run, text: str, layer: int = 0, head: int = 0, token: str | 
     said = [blank for blank in objective.answer(prompt.example, logits, SHOWN) if blank.position == place]
     last = layer == config.layers_of(name) - 1
     data = {
-        "subtitle": f"{run.path.name}: layer {layer} of {config.layers_of(name)}, head {head} of {config.n_heads}, "
-        f"token {place} of {len(prompt.tokens)}",
+        "subtitle": f"{run.path.name}: layer {layer} of 0 to {config.layers_of(name) - 1}, "
+        f"head {head} of 0 to {config.n_heads - 1}, token {place} of 0 to {len(prompt.tokens) - 1}",
         "text": text,
         "tokens": prompt.tokens,
         "place": place,

@@ -1,7 +1,7 @@
 // All heads of a text: their maps in an order that is asked for, what each does, one enlarged.
 
 VIEWS.heads = (page, main) => {
-  const { tokens, keys, layers, facts, similar } = page;
+  const { tokens, keys, layers, facts, orders } = page;
   const described = (l, h) => {
     const { pattern, score, uniform, entropy_share, distance } = facts[l][h];
     return el("span", { className: "facts" }, el("b", {}, pattern),
@@ -10,20 +10,12 @@ VIEWS.heads = (page, main) => {
   };
   const view = new AttentionView({ ...page, keys: keys ?? null, blanks: page.blanks ?? [],
     weights: weightsOf(page, "weights", (keys ?? tokens).length), extra: described });
-  const all = layers.flatMap((_, l) => facts[l].map((_, h) => [l, h]));
-  const by = (of) => [...all].sort((a, b) => of(facts[b[0]][b[1]]) - of(facts[a[0]][a[1]]));
-  const orders = {
-    layer: () => view.inLayers(),
-    entropy: () => view.inOrder(by((f) => -f.entropy_share)),
-    distance: () => view.inOrder(by((f) => f.distance ?? 0)),
-    pattern: () => view.inOrder([...by((f) => f.score ?? 0)].sort((a, b) => facts[a[0]][a[1]].pattern.localeCompare(facts[b[0]][b[1]].pattern))),
-    similarity: () => view.inOrder(similar),
-  };
-  const names = { layer: "layer", entropy: "entropy, sharp first", distance: "distance, far first", pattern: "pattern", similarity: "similarity" };
-  const choose = el("div", { className: "row" }, "Order: ", Object.keys(orders).map((name) =>
+  const names = { layer: "layer", entropy: "entropy, sharp first", distance: "distance, near first", pattern: "pattern", similarity: "similarity" };
+  const choose = el("div", { className: "row" }, "Order: ", Object.keys(names).map((name) =>
     el("button", { type: "button", "data-order": name, onclick: () => sort(name) }, names[name])));
   function sort(name) {
-    orders[name]();
+    if (name === "layer") view.inLayers();
+    else view.inOrder(orders[name]);
     for (const button of choose.querySelectorAll("button")) button.setAttribute("aria-pressed", button.dataset.order === name);
   }
   fill(main,

@@ -53,7 +53,7 @@ const DIFFERENCES = {
     return [tables, el("p", { className: "note" },
       "Jensen-Shannon divergence over the hundred likeliest words of each, other words counted as 0: 0 where both say the same, " +
       "1 where they share nothing. ",
-      shares ? "Attention that lies elsewhere, heads averaged: " + shares.map((share, l) => `layer ${l + 1} ${percent(share)}`).join(", ") + "."
+      shares ? "Attention that lies elsewhere, heads averaged: " + shares.map((share, l) => `layer ${l} ${percent(share)}`).join(", ") + "."
         : "Their attention is not compared: they read different tokens, have different layers, show no weights, or the text is too long.")];
   },
   generation: (pages, names) => {

@@ -13,6 +13,7 @@
   const PARTS = ["heads", "attention", "feed-forward", "layers", "positions", "all"];
   const state = { run: "", beside: "", view: "", text: "", layer: 0, head: 0, token: "", word: "", parts: "" };
   let asking = null; // the request under way, which the next one ends
+  let refused = null; // what an address asks for that is not there
 
   /** Ask the API. Errors come as { error, mend }. */
   async function ask(path, body, signal) {
@@ -51,9 +52,15 @@
   function read() {
     const given = new URLSearchParams(location.hash.slice(1));
     for (const key of Object.keys(state)) state[key] = given.get(key) ?? (key === "layer" || key === "head" ? "0" : "");
+    refused = null;
+    const missing = [state.run, state.beside].find((name) => name && !runNamed(name));
+    if (missing) refused = { error: `there is no run ${missing} here`, mend: `the runs are: ${runs.map((run) => run.name).join(", ")}` };
     if (!runNamed(state.run)) state.run = runs[0].name;
     if (!runNamed(state.beside)) state.beside = "";
     const run = runNamed(state.run);
+    if (state.view && !possible(run).includes(state.view)) {
+      refused ??= { error: `${run.name} has no view ${NAMES[state.view] ?? state.view}`, mend: "choose one of those above" };
+    }
     if (!possible(run).includes(state.view)) state.view = possible(run)[0];
     if (!given.has("text")) state.text = example(run);
     [state.layer, state.head] = [Number(state.layer) || 0, Number(state.head) || 0];
@@ -108,9 +115,17 @@
   async function look() {
     asking?.abort();
     const mine = (asking = new AbortController());
-    write();
+    const current = refused;
+    refused = null; // whatever is chosen next is there
+    if (!current) write();
     showMenus();
     showWords();
+    if (current) {
+      fill(columns, failure(current));
+      fill(differences);
+      document.body.dataset.ready = "yes";
+      return;
+    }
     const names = [state.run, state.beside].filter(Boolean);
     columns.className = names.length > 1 ? "two" : "";
     const mains = names.map(() => el("main", { "aria-busy": "true" }, el("p", { className: "state" }, "Looking ...")));
