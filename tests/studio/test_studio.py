@@ -5,6 +5,9 @@ import json
 import math
 import re
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -286,6 +289,18 @@ def test_generation_asks_whether_it_may_go_on() -> None:
             run.generate("Mars is", max_tokens=20, **settings)
     assert run.generate("Mars is", max_tokens=20).outputs  # without it nothing happens
     go_on()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_twice_ends_without_a_traceback() -> None:
+    words = [sys.executable, "-m", "glassformer.cli", "studio", str(run_folder()), "--no-open"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and "http://127.0.0.1:" in process.stdout.readline()
+        time.sleep(0.5)  # printed before the server listens to signals
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+        _, complaints = process.communicate(timeout=30)
+    assert (process.returncode, complaints) == (130, "")
 
 
 # -------------------------------------------------------------------------------------------------- in a browser

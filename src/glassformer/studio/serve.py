@@ -29,7 +29,7 @@ def serve(
         print(f"the studio is at {address} (Ctrl-C ends it)", flush=True)
         if host not in LOCAL:
             print(f"warning: whoever reaches {host} can ask these runs", flush=True)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=2))
         if open_browser:
             threading.Timer(0.5, webbrowser.open, [address]).start()
         server.run(sockets=[bound])
