@@ -299,6 +299,7 @@ def test_ctrl_c_twice_ends_without_a_traceback() -> None:
         time.sleep(0.5)  # printed before the server listens to signals
         for _ in range(2):
             process.send_signal(signal.SIGINT)
+            time.sleep(0.01)  # two at once would be one
         _, complaints = process.communicate(timeout=30)
     assert (process.returncode, complaints) == (130, "")
 
