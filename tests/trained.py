@@ -22,6 +22,14 @@ from glassformer.data.builtin import sentences
 
 SENTENCES = 40
 TEXT = "Mars is called the [MASK] planet"
+TREE = """1\tMars\t_\t_\t_\t_\t3\tnsubj\t_\t_
+2\tis\t_\t_\t_\t_\t3\taux\t_\t_
+3\tcalled\t_\t_\t_\t_\t0\troot\t_\t_
+4\tthe\t_\t_\t_\t_\t6\tdet\t_\t_
+5\tred\t_\t_\t_\t_\t6\tamod\t_\t_
+6\tplanet\t_\t_\t_\t_\t3\tobj\t_\t_
+"""
+"""A sentence of a treebank in CoNLL-U."""
 
 
 @functools.lru_cache

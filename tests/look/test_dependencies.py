@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trained import command, generator_folder, refused, run_folder
+from trained import TREE, command, generator_folder, refused, run_folder
 
 from glassformer.errors import UsageError
 from glassformer.look import dependencies as view
@@ -32,13 +32,6 @@ CAT = """# sent_id = 1
 3\tsat\tsit\tVERB\t_\t_\t0\troot\t_\tSpaceAfter=No
 4\t.\t.\tPUNCT\t_\t_\t3\tpunct\t_\t_
 """
-MARS = """1\tMars\t_\t_\t_\t_\t3\tnsubj\t_\t_
-2\tis\t_\t_\t_\t_\t3\taux\t_\t_
-3\tcalled\t_\t_\t_\t_\t0\troot\t_\t_
-4\tthe\t_\t_\t_\t_\t6\tdet\t_\t_
-5\tred\t_\t_\t_\t_\t6\tamod\t_\t_
-6\tplanet\t_\t_\t_\t_\t3\tobj\t_\t_
-"""
 
 
 def file_of(folder: Path, content: str) -> Path:
@@ -51,7 +44,7 @@ def file_of(folder: Path, content: str) -> Path:
 
 
 def test_a_sentence_with_its_characters(tmp_path: Path) -> None:
-    [first, second] = read_conllu(file_of(tmp_path, f"{CAT}\n\n{MARS}"))
+    [first, second] = read_conllu(file_of(tmp_path, f"{CAT}\n\n{TREE}"))
     assert [first.text[a:b] for a, b in first.spans] == ["The", "cat", "sat", "."]
     assert first.relations == [(0, 1, "det"), (1, 2, "nsubj"), (3, 2, "punct")]
     assert second.text == "Mars is called the red planet"
@@ -177,7 +170,7 @@ def encoder() -> Run:
 
 def test_every_score_of_a_run_by_hand(encoder: Run, tmp_path: Path) -> None:
     """All words are one token each: the attention's own cells, without [CLS] and [SEP]."""
-    found = dependencies(encoder, read_conllu(file_of(tmp_path, MARS)))
+    found = dependencies(encoder, read_conllu(file_of(tmp_path, TREE)))
     weights = encoder.attention("Mars is called the red planet").weights[:, :, 1:-1, 1:-1].copy()
     weights[:, :, range(6), range(6)] = -1
     looked = weights.argmax(-1)
@@ -192,13 +185,13 @@ def test_every_score_of_a_run_by_hand(encoder: Run, tmp_path: Path) -> None:
 
 
 def test_unknown_words_and_long_sentences_are_counted(encoder: Run, tmp_path: Path) -> None:
-    strange = MARS.replace("red", "zzz")
+    strange = TREE.replace("red", "zzz")
     long = "".join(f"{n}\tred\t_\t_\t_\t_\t{n - 1}\tdep\t_\t_\n" for n in range(1, 40))
-    found = dependencies(encoder, read_conllu(file_of(tmp_path, f"{strange}\n{long}\n{MARS}")))
+    found = dependencies(encoder, read_conllu(file_of(tmp_path, f"{strange}\n{long}\n{TREE}")))
     assert (found.sentences, found.unread, found.unknown) == (3, 1, 1)
     assert {each.occurrences for each in found.scores if each.relation == "amod"} == {1}
     assert {each.occurrences for each in found.scores if each.relation == "det"} == {2}
-    head = dependencies(encoder, read_conllu(file_of(tmp_path, MARS.replace("planet", "zzz"))))
+    head = dependencies(encoder, read_conllu(file_of(tmp_path, TREE.replace("planet", "zzz"))))
     assert head.unknown == 3  # below it the and red, above it called
     with pytest.raises(UsageError, match="39 tokens, the model reads at most"):
         dependencies(encoder, read_conllu(file_of(tmp_path, long)))
@@ -207,7 +200,7 @@ def test_unknown_words_and_long_sentences_are_counted(encoder: Run, tmp_path: Pa
 
 
 def test_a_decoder_in_pieces_of_words(tmp_path: Path) -> None:
-    found = dependencies(load(generator_folder()), read_conllu(file_of(tmp_path, MARS)))
+    found = dependencies(load(generator_folder()), read_conllu(file_of(tmp_path, TREE)))
     ways = {(each.relation, each.direction) for each in found.scores}
     assert ways == {
         ("nsubj", "head to dependent"),
@@ -220,7 +213,7 @@ def test_a_decoder_in_pieces_of_words(tmp_path: Path) -> None:
 
 
 def test_the_relations_that_are_worth_a_line(encoder: Run, tmp_path: Path) -> None:
-    found = dependencies(encoder, read_conllu(file_of(tmp_path, MARS)))
+    found = dependencies(encoder, read_conllu(file_of(tmp_path, TREE)))
     assert {each.relation for each in frequent(found, 1, "det")} == {"det"}
     with pytest.raises(UsageError, match=r"no relation has 20 occurrences; the most frequent has 1"):
         frequent(found)
@@ -232,7 +225,7 @@ def test_the_relations_that_are_worth_a_line(encoder: Run, tmp_path: Path) -> No
 
 
 def test_the_picture_says_each_relation_once_in_each_direction(encoder: Run, tmp_path: Path) -> None:
-    scores = frequent(dependencies(encoder, read_conllu(file_of(tmp_path, MARS))), 1)
+    scores = frequent(dependencies(encoder, read_conllu(file_of(tmp_path, TREE))), 1)
     picture = figure(scores)
     assert len(picture.axes) == 2
     for axes, direction in zip(picture.axes, view.DIRECTIONS, strict=True):
@@ -246,7 +239,7 @@ def test_the_picture_says_each_relation_once_in_each_direction(encoder: Run, tmp
 
 
 def test_dependencies_on_the_command_line(tmp_path: Path) -> None:
-    file = file_of(tmp_path, f"{MARS}\n{MARS}")
+    file = file_of(tmp_path, f"{TREE}\n{TREE}")
     said = command("look", "dependencies", run_folder(), file, "--least", "2", "--json").json
     assert said["sentences"] == 2
     assert {each["occurrences"] for each in said["scores"]} == {2}

@@ -1,6 +1,7 @@
 """Readings of attention against loops written from their definitions, and the effect of a hidden token against that of
 another word in its place."""
 
+import csv
 import math
 
 import numpy as np
@@ -327,3 +328,16 @@ def test_a_mechanism_that_does_not_do_what_it_says(run: Run, monkeypatch: pytest
     monkeypatch.setattr(FullAttention, "weights", lambda self, *given: true(self, *given).flip(-1))
     with pytest.raises(Exception, match="does not do what its weights say"):
         honest.views(run, TEXT)
+
+
+def test_the_table_holds_the_numbers_with_their_signs(tmp_path):
+    run = load(run_folder())
+    found = honest.views(run, TEXT)
+    file = honest.view_of(run, found).save(tmp_path / "honest.csv")
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["token"] for row in rows] == found.tokens
+    assert [float(row["effect_nats"]) for row in rows] == pytest.approx(list(-found.nats))
+    assert max(abs(found.nats)) > 0
+    for name in METHODS:
+        assert [float(row[name]) for row in rows] == pytest.approx(list(found.relevance[name]))

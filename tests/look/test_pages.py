@@ -260,6 +260,19 @@ def test_when_each_head_took_its_shape_and_lines_that_can_be_told_apart(chromium
     assert drawn == keys and len(set(drawn)) == 32
 
 
+@pytest.mark.parametrize("by", ["pattern", "distance", "entropy", "similarity"])
+def test_the_page_has_the_heads_in_the_order_of_the_table(chromium, tmp_path, by):
+    view = views.heads_of(load(run_folder()), [TEXT], by=by)
+    shown = opened(chromium, view.save(tmp_path / "heads.html"))
+    heads = [(row["layer"], row["head"]) for row in view.rows if isinstance(row["layer"], int)]
+    assert len(heads) == 6
+    wanted = [f"Layer {layer}, head {head}" for layer, head in heads]
+    assert shown.texts(".grid .label") == wanted
+    shown.page.locator("[data-order=layer]").click()
+    shown.page.locator(f"[data-order={by}]").click()
+    assert shown.texts(".grid .label") == wanted
+
+
 def test_numbers_survive_packing_to_half_a_step() -> None:
     weights = random_weights(2, 3, 7, 11)
     box = packed(weights)

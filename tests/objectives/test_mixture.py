@@ -354,6 +354,17 @@ def test_tasks_are_told_apart_by_their_prefix(tmp_path: Path) -> None:
     assert run.objective.opening == "same: "
 
 
+def test_a_row_is_as_long_as_the_longest_members() -> None:
+    """Not as long as the model reads, where every member asks for less."""
+    tokenizer = tiny_recipe.tokenizer_of(tiny_recipe.dozen())
+    for lengths, expected in (((8, 12), 12), ((8, None), 16)):
+        members = [
+            {"label": f"m{n}", "objective": {"name": "masked_lm", "row_length": length}}
+            for n, length in enumerate(lengths)
+        ]
+        assert Mixture(MixtureConfig(members=members), tokenizer, 16).row_length == expected
+
+
 def test_data_of_the_members_own_are_changed_in_the_recipe_only(tmp_path: Path) -> None:
     """Other data for the whole run would be read by nobody; where the members' have gone, nobody is told to try."""
     file = tmp_path / "pairs.tsv"

@@ -20,7 +20,7 @@ import pytest
 import torch
 import uvicorn
 from browser import browser
-from trained import TEXT, generator_folder, refused, run_folder
+from trained import TEXT, TREE, generator_folder, refused, run_folder
 
 from glassformer.look.generation import generation_view
 from glassformer.look.page import content
@@ -119,21 +119,11 @@ def test_a_word_in_the_two_texts_of_two_lines(ask: Any) -> None:
     assert "in two texts, and there are 1" in error_of(one, 422)
 
 
-TREE = """1\tMars\t_\t_\t_\t_\t3\tnsubj\t_\t_
-2\tis\t_\t_\t_\t_\t3\taux\t_\t_
-3\tcalled\t_\t_\t_\t_\t0\troot\t_\t_
-4\tthe\t_\t_\t_\t_\t6\tdet\t_\t_
-5\tred\t_\t_\t_\t_\t6\tamod\t_\t_
-6\tplanet\t_\t_\t_\t_\t3\tobj\t_\t_
-
-"""
-
-
 @pytest.fixture(scope="module")
 def with_treebank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A studio with a run and a treebank of one sentence, many times."""
     file = tmp_path_factory.mktemp("trees") / "trees.conllu"
-    file.write_text(250 * TREE)
+    file.write_text(250 * f"{TREE}\n")
     with serving([run_folder()], file) as found:
         yield found
 

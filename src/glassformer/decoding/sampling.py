@@ -50,9 +50,7 @@ def _stream(
     alive = list(range(len(rows)))
     while alive:
         go_on()
-        logits = precise(logits)
-        if config.repetition_penalty != 1.0:
-            logits = repeated_less(logits, [seen[n] for n in alive], config.repetition_penalty)
+        logits = repeated_less(precise(logits), [seen[n] for n in alive], config.repetition_penalty)
         chosen = choose(logits, config, draw)
         surprisals = F.cross_entropy(logits, chosen, reduction="none")
         newest = [Token(n, id, -s) for n, id, s in zip(alive, chosen.tolist(), surprisals.tolist(), strict=True)]

@@ -82,6 +82,11 @@ class Mixture(Objective[MixtureConfig]):
         return config.members
 
     @property
+    def row_length(self) -> int:
+        """The longest of the members'."""
+        return max(member.row_length for member in self.members)
+
+    @property
     def opening(self) -> str:
         """The prefix of the first member that has one."""
         return next((prefix for member in self.members if (prefix := member.prefix_of(member.config))), "")
