@@ -100,7 +100,7 @@ class Ours:
                 streams = {"encoder": Stream(np.array([*text, SEP])), **streams}
             rows.append(Example(streams, asked))
         ends = frozenset[int]() if end is None else frozenset({end})
-        return Prompts(rows, "decoder", "tokens", ends, self.model.config.max_length, PAD)
+        return Prompts(rows, "decoder", "tokens", [ends] * len(rows), self.model.config.max_length, PAD)
 
     def generate(self, texts: list[list[int]], number: int, beam: int, end: int | None = None) -> list[list[int]]:
         """The new tokens of each text."""

@@ -138,8 +138,8 @@ class Written(NamedTuple):
 
     prompt: Prompt
     ids: list[int]
-    finished: bool
-    """Whether the model, or the person, ended it there."""
+    end: int | None
+    """That one, which the model wrote, or which belongs behind a person's target; None where it could go on."""
 
 
 class Answered(NamedTuple):
@@ -365,7 +365,7 @@ class Run:
 
     def _begun(self, objective: Objective, asked: Sequence[Prompt]) -> Prompts:
         """What generation begins with. Raises UsageError for an objective that does not generate."""
-        ends = objective.ends()
+        ends = [objective.ends(prompt) for prompt in asked]
         [(head, where)] = asked[0].example.asked.items()
         examples = [prompt.example for prompt in asked]
         return Prompts(examples, where.stream, head, ends, self.recipe.model.max_length, self.tokenizer.pad_id)
@@ -482,7 +482,7 @@ class Run:
         name = objective.target_tokenizer.token
         if kind == "decoder":
             return Attention([name(int(id)) for id in read], weights)
-        last = "(what follows)" if target is None and not written.finished else name(min(objective.ends()))
+        last = "(what follows)" if written.end is None else name(written.end)
         return Attention([*map(name, ids), last], weights, keys=prompt.tokens)
 
     def written(self, text: str, target: str | None = None, **settings: Any) -> Written:
@@ -495,20 +495,20 @@ class Run:
         return self._written(objective, prompt, target, decoding_config(settings))
 
     def _written(self, objective: Objective, prompt: Prompt, target: str | None, config: DecodingConfig) -> Written:
-        ends = objective.ends()
+        ends = objective.ends(prompt)
         room = self.recipe.model.max_length - len(prompt.example.streams["decoder"].ids)
         if target is None:
             search = beam_search if config.beam > 1 else sample
             [[answer, *_]] = search(self._generating, self._begun(objective, [prompt]), config)
             ids = [id for id in answer.ids if id not in ends][:room]
-            return Written(prompt, ids, answer.finished)
+            return Written(prompt, ids, answer.ids[-1] if answer.finished else None)
         ids = objective.target_tokenizer.encode(target).ids.tolist()
         if len(ids) > room:
             raise UsageError(
                 f"the target has {len(ids)} tokens, the decoder reads at most {room} of them",
                 "shorten it, or train with a larger model.max_length",
             )
-        return Written(prompt, ids, True)
+        return Written(prompt, ids, objective.target_tokenizer.sep_id)
 
     def _weights(
         self, prompt: Prompt, stack: str, which: str, only: Chosen, order: Sequence[int] | None = None

@@ -40,7 +40,7 @@ def prompts_of(model: Transformer, *starts: list[int]) -> Prompts:
         if model.config.family == "encoder_decoder":
             streams = {"encoder": Stream(np.array([1, *reversed(start)])), **streams}
         made.append(Example(streams, asked))
-    return Prompts(made, "decoder", "tokens", frozenset({END}), model.config.max_length, 0)
+    return Prompts(made, "decoder", "tokens", [frozenset({END})] * len(made), model.config.max_length, 0)
 
 
 @torch.no_grad()
@@ -135,6 +135,22 @@ def test_prompts_together_are_as_each_alone(family):
             assert [text.ids for text in texts] == [text.ids for text in alone]
             for one, other in zip(texts, alone, strict=True):
                 assert one.log_probability == pytest.approx(other.log_probability, abs=1e-9)
+
+
+@pytest.mark.parametrize("config", [DecodingConfig(max_tokens=7), DecodingConfig(beam=3, number=3, max_tokens=7)])
+def test_each_prompt_has_ends_of_its_own(config):
+    """What ends one text does not end another; a prompt's own texts are ended as when it is alone."""
+    model = make()
+    search = beam_search if config.beam > 1 else sample
+    prompts = prompts_of(model, [1], [1], [3, 3])
+    ends = [frozenset({END}), frozenset({END, 2}), frozenset({3})]
+    together = search(model, prompts._replace(ends=ends), config)
+    for row, texts in enumerate(together):
+        only = Prompts([prompts.examples[row]], *prompts[1:3], [ends[row]], *prompts[4:])
+        assert [text.ids for text in texts] == [text.ids for text in search(model, only, config)[0]]
+        for text in texts:
+            assert text.finished == (text.ids[-1] in ends[row]) and not ends[row] & {*text.ids[:-1]}
+    assert together[0] != together[1]
 
 
 # ------------------------------------------------------------------------------------------------ greedy, sampling

@@ -211,6 +211,15 @@ def test_gaps_of_a_prompt_are_sentinels(with_sentinels):
         objective.prompt("mars is red")
 
 
+def test_a_text_of_spans_ends_at_a_gap_that_its_prompt_has_not(with_sentinels):
+    """As the sentinel behind the last span would in a target of T5's; those of the prompt's own gaps go on."""
+    objective = SpanCorruption(SpanCorruptionConfig(), with_sentinels, 32)
+    _, second, *others = with_sentinels.sentinel_ids
+    ends = objective.ends(objective.prompt("mars is [MASK] red [MASK]"))
+    assert ends == {with_sentinels.sep_id, *others} and others
+    assert objective.ends(objective.prompt("[MASK] is red")) == {*ends, second}
+
+
 def test_a_tokenizer_without_sentinels_is_refused_with_how_many_are_needed(tokenizer):
     with pytest.raises(UsageError, match=r"makes up to (\d+) gaps .* 0 sentinels.*\n.*tokenizer.sentinels=\1"):
         SpanCorruption(SpanCorruptionConfig(), tokenizer, 128)

@@ -70,8 +70,8 @@ class Prompts(NamedTuple):
     examples: list[Example]
     stream: str
     head: str
-    ends: frozenset[int]
-    """A text is finished where one of these comes."""
+    ends: list[frozenset[int]]
+    """The text of a row is finished where one of these comes."""
     max_length: int
     """Tokens that the model can tell the places of."""
     pad_id: int
@@ -82,7 +82,7 @@ class Prompts(NamedTuple):
 
     def tokens(self, row: int) -> list[int]:
         """The same without those that only frame a text."""
-        return [id for id in self.start(row) if id not in self.ends]
+        return [id for id in self.start(row) if id not in self.ends[row]]
 
     def room(self, row: int) -> int:
         """Tokens that can still be generated."""

@@ -82,7 +82,7 @@ def _beam_search(model: Transformer, prompts: Prompts, config: DecodingConfig) -
     logits, state = begin(model, prompts, config.max_tokens)
     step = written_out(model, prompts.head)
     searches = [
-        Search(prompts.tokens(n), min(config.max_tokens, prompts.room(n)), config, prompts.ends)
+        Search(prompts.tokens(n), min(config.max_tokens, prompts.room(n)), config, prompts.ends[n])
         for n in range(len(prompts.examples))
     ]
     going_on = list(searches)

@@ -45,7 +45,7 @@ def _stream(
         logits = logits[repeated]
     if draw is None:
         draw = torch.Generator(device=logits.device).manual_seed(config.seed)
-    seen = [prompts.tokens(row) for row in rows]
+    seen, ends = [prompts.tokens(row) for row in rows], [prompts.ends[row] for row in rows]
     room = [min(config.max_tokens, prompts.room(row)) for row in rows]
     alive = list(range(len(rows)))
     while alive:
@@ -58,7 +58,7 @@ def _stream(
             seen[token.row].append(token.id)
             room[token.row] -= 1
         yield newest
-        going_on = [n for n, token in enumerate(newest) if token.id not in prompts.ends and room[token.row] > 0]
+        going_on = [n for n, (row, id, _) in enumerate(newest) if id not in ends[row] and room[row] > 0]
         if len(going_on) < len(alive):
             kept = torch.tensor(going_on, dtype=torch.long, device=logits.device)
             state.keep_rows(kept)
@@ -77,8 +77,12 @@ def sample(
         for token in newest:
             texts[token.row].append(token)
     generated = [
-        Generated([t.id for t in text], sum(t.log_probability for t in text), text[-1].id in prompts.ends)
-        for text in texts
+        Generated(
+            [t.id for t in text],
+            sum(t.log_probability for t in text),
+            finished=text[-1].id in prompts.ends[n // config.number],
+        )
+        for n, text in enumerate(texts)
     ]
     return [generated[n : n + config.number] for n in range(0, len(generated), config.number)]
 

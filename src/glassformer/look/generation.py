@@ -55,7 +55,7 @@ def generation_view(run: Run, text: str, target: str | None = None, **settings: 
         "source": written.prompt.tokens if "encoder" in example.streams else None,
         "read": [name(int(id)) for id in example.streams["decoder"].ids],
         "steps": steps,
-        "finished": written.finished,
+        "finished": written.end is not None,
         "layers": [f"Layer {n}" for n in range(len(own))],
         "why": why,
     }
@@ -66,8 +66,7 @@ def whole(run: Run, written: Written) -> tuple[Example, list[int]]:
     """Prompt and continuation as one example that asks every token of the continuation, and the end where it came
     there; and these tokens."""
     objective = run.objective.of(written.prompt.example)
-    end = [min(objective.ends())] if written.finished else []
-    targets = [*written.ids, *end]
+    targets = written.ids if written.end is None else [*written.ids, written.end]
     read = objective.continued(written.prompt, targets[:-1]).example
     [(head, asked)] = read.asked.items()
     positions = np.arange(len(targets)) + int(asked.positions[-1]) - len(targets) + 1

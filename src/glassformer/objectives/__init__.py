@@ -208,8 +208,8 @@ class Objective(ABC, Generic[C]):
             "score texts with causal_lm, masked_lm or permutation_lm",
         )
 
-    def ends(self) -> frozenset[int]:
-        """The tokens at which a text that grows from a prompt, token by token, is finished. Raises UsageError where
+    def ends(self, prompt: Prompt) -> frozenset[int]:
+        """The tokens at which a text that grows from the prompt, token by token, is finished. Raises UsageError where
         this objective does not teach a model to go on with a text."""
         name = self.config.model_dump()["name"]
         raise UsageError(

@@ -35,6 +35,11 @@ class CausalLMConfig(Config):
         "where batch.layout=packed lays several into a row; stream: all texts one after another, [SEP] between, cut "
         "into full rows of max_length, in which a text sees what stood before it",
     )
+    shifted: bool = Field(
+        False,
+        description="units=stream: while training, a row begins somewhere else in every pass, at most half a row away: "
+        "no text is always cut at the same places",
+    )
     evaluation_overlap: int = Field(
         0,
         ge=0,
@@ -52,6 +57,8 @@ class CausalLM(Objective[CausalLMConfig]):
 
     overlap = 0
     """Tokens of a row that were asked in the row before it."""
+    evaluates = False
+    """Whether its questions are to stay the same."""
 
     def __init__(
         self,
@@ -68,9 +75,9 @@ class CausalLM(Objective[CausalLMConfig]):
             )
 
     def for_evaluation(self) -> "CausalLM":
-        """With rows that overlap, where the configuration says so."""
+        """With rows that stay where they are, and overlap where the configuration says so."""
         other = CausalLM(self.config, self.tokenizer, self.max_length, self.target_tokenizer)
-        other.overlap = self.config.evaluation_overlap
+        other.evaluates, other.overlap = True, self.config.evaluation_overlap
         return other
 
     def units(self, corpus: Corpus) -> Units:
@@ -115,7 +122,7 @@ class CausalLM(Objective[CausalLMConfig]):
         """One example: every token from those before it."""
         return [self.example(self.prompt(text).example.streams["decoder"].ids)]
 
-    def ends(self) -> frozenset[int]:
+    def ends(self, prompt: Prompt) -> frozenset[int]:
         """A text ends where the separator comes."""
         return frozenset({self.tokenizer.sep_id})
 
@@ -160,5 +167,15 @@ class CausalRows(Units):
         self.lengths = self.windows.lengths - 1
 
     def example(self, index: int, rng: np.random.Generator) -> Example:
-        """Row `index`."""
-        return self.objective.example(self.windows[index][0], self.objective.overlap if index else 0)
+        """Row `index`, or one as long that begins within half a row of it."""
+        objective = self.objective
+        if objective.config.shifted and not objective.evaluates:
+            return objective.example(self._shifted(index, rng))
+        return objective.example(self.windows[index][0], objective.overlap if index else 0)
+
+    def _shifted(self, index: int, rng: np.random.Generator) -> Int64[np.ndarray, "T_plus_1"]:
+        length, half = int(self.windows.lengths[index]), self.objective.max_length // 2
+        latest = int(self.windows.begins[-1] + self.windows.lengths[-1]) - length
+        begin = int(self.windows.begins[index] + rng.integers(-half, half, endpoint=True))
+        begin = min(max(begin, 0), latest)
+        return self.windows.row(begin, begin + length)[0]

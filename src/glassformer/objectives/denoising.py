@@ -143,7 +143,7 @@ class Denoising(Objective[DenoisingConfig]):
         tokens = [self.tokenizer.token(int(token)) for token in streams["encoder"].ids]
         return Prompt(text, Example(streams, {HEAD: asked}), tokens)
 
-    def ends(self) -> frozenset[int]:
+    def ends(self, prompt: Prompt) -> frozenset[int]:
         """A restored text ends where [SEP] comes."""
         return frozenset({self.tokenizer.sep_id})
 

@@ -105,7 +105,7 @@ class Seq2Seq(Objective[Seq2SeqConfig]):
         tokens = [self.tokenizer.token(int(token)) for token in source.ids]
         return Prompt(text, Example({"encoder": source, "decoder": begin}, {HEAD: asked}), tokens)
 
-    def ends(self) -> frozenset[int]:
+    def ends(self, prompt: Prompt) -> frozenset[int]:
         """A target ends where [SEP] comes."""
         return frozenset({self.target_tokenizer.sep_id})
 

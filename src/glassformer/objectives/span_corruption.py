@@ -119,9 +119,10 @@ class SpanCorruption(Objective[SpanCorruptionConfig]):
         tokens = [self.tokenizer.token(int(token)) for token in streams["encoder"].ids]
         return Prompt(text, Example(streams, {HEAD: asked}), tokens)
 
-    def ends(self) -> frozenset[int]:
-        """The gaps are all said where [SEP] comes."""
-        return frozenset({self.tokenizer.sep_id})
+    def ends(self, prompt: Prompt) -> frozenset[int]:
+        """The gaps are all said where [SEP] comes, or the sentinel of a gap that the text has not."""
+        gaps = {*self.tokenizer.sentinel_ids} & {*prompt.example.streams["encoder"].ids.tolist()}
+        return frozenset({self.tokenizer.sep_id, *self.tokenizer.sentinel_ids} - gaps)
 
     def text_of(self, prompt: Prompt, ids: Sequence[int]) -> str:
         """The text with its gaps filled; a gap of which nothing was said stays as its sentinel."""

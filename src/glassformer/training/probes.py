@@ -160,7 +160,7 @@ def axes_of(objective: Objective, prompt: Prompt, kind: str) -> tuple[list[int],
     read = [name(int(token)) for token in stream.ids]
     if kind == "decoder":
         return rows, Axes(read, read)
-    last = name(min(objective.ends())) if len(read) > 1 else "(what follows)"
+    last = name(objective.target_tokenizer.sep_id) if len(read) > 1 else "(what follows)"
     return rows, Axes([*read[1:], last], prompt.tokens)
 
 
