@@ -257,7 +257,9 @@ def input_txt(data: Path, made: Path) -> list[str]:
 CASES = {
     "shakespeare-quick": Case("clm-shakespeare-quick", input_txt, of_characters),
     "shakespeare": Case("clm-shakespeare", input_txt, of_characters),
+    "shakespeare-large": Case("clm-shakespeare-large", input_txt, of_characters),
     "wikitext2-causal": Case("clm-wikitext2-word", wikitext_as_one, of_words),
+    "wikitext2-causal-large": Case("clm-wikitext2-word-large", wikitext_as_one, of_words),
     "multi30k": Case("seq2seq-multi30k", multi30k, of_translation, MULTI30K),
     "wikitext2-permutation": Case("plm-wikitext2", wikitext, of_pretraining, WIKIPEDIA),
     "wikitext2-denoising": Case("denoise-wikitext2", wikitext, of_pretraining, WIKIPEDIA),

@@ -82,3 +82,28 @@ def test_an_evaluation_may_read_again_what_stood_before(tokenizer, corpus, overl
     assert (len(units) > len(plain)) == (overlap > 0)
     with pytest.raises(UsageError, match="nothing of a row"):
         CausalLM(CausalLMConfig(evaluation_overlap=13), tokenizer, 13)
+
+
+def test_shifted_rows_are_cut_elsewhere_every_time_and_those_of_an_evaluation_are_not():
+    """Of a text in which no word comes twice: each row is a piece of it, as long as the row and at most half a row away
+    from it, and in time it begins everywhere there."""
+    text = " ".join(f"word{n}" for n in range(61))
+    tokenizer = Tokenizer.train([text], TokenizerConfig(kind="word", vocab_size=97))
+    corpus = Corpus.from_texts([text], tokenizer)
+    stream = [*corpus.document(0).tolist(), tokenizer.sep_id]
+    objective = CausalLM(CausalLMConfig(units="stream", shifted=True), tokenizer, 12)
+    found, last = objective.units(corpus), len(stream) - 1 - 12
+    assert len(found) == 6 and found.lengths[-1] == 1
+    for index in range(5):
+        begins = set()
+        for draw in range(300):
+            example = found.example(index, np.random.default_rng(draw))
+            ids = example.streams["decoder"].ids.tolist()
+            begin = stream.index(ids[0])
+            assert [*ids, example.asked[HEAD].targets[-1]] == stream[begin : begin + 13]
+            begins.add(begin)
+        assert begins == {*range(max(0, 12 * index - 6), min(12 * index + 6, last) + 1)}
+    asking = objective.for_evaluation().units(corpus)
+    for index in range(len(asking)):
+        row = asking.example(index, np.random.default_rng(index)).streams["decoder"].ids.tolist()
+        assert row == stream[12 * index : 12 * index + 12][: asking.lengths[index]]
