@@ -171,8 +171,11 @@ def filled_examples(run: Run) -> str:
         example = questions.example(int(index))
         shown = run.objective.as_prompt(example)
         source = example.streams.get("encoder", example.streams[shown.stream])
-        read = run.tokenizer.decode(source.ids[: source.content])
-        lines = [f"read:      {read}"]
+        read = source.ids[: source.content].copy()
+        if source.queries:  # what is hidden stands in the text; only later queries see it
+            assert source.positions is not None
+            read[source.positions[source.content :]] = run.tokenizer.mask_id
+        lines = [f"read:      {run.tokenizer.decode(read)}"]
         if run.objective.generates:
             lines.append(f"was:       {run.objective.text_of(shown, example.asked[next(iter(example.asked))].targets)}")
             lines.append(f"generated: {answered(run, example)}")

@@ -295,10 +295,11 @@ def real_runs(record: dict[str, Any]) -> str:
                 f"{run['steps']:,}",
                 f"{run['tokens_seen'] / 1e6:.1f}M",
                 took,
+                run["machine"]["gpu" if run["settled"]["device"] == "cuda" else "cpu"],
                 came_to,
             )
         )
-    heading = ("run", "recipe", "parameters", "steps", "tokens seen", "minutes", "came to")
+    heading = ("run", "recipe", "parameters", "steps", "tokens seen", "minutes", "on", "came to")
     how = paragraph(
         """`python benchmarks/real_runs.py NAME --data DIR`. Minutes are those of the whole process, from start to the
         last picture. Losses are in nats over all that is asked of the validation part; the unigram and bigram lines are
@@ -350,8 +351,9 @@ def page() -> str:
         file = RESULTS / f"{name}.json"
         if file.exists():
             record = json.loads(file.read_text(encoding="utf-8"))
-            measured = record if "machine" in record else next(iter(record.values()))
-            parts.append(f"{section(record)}\n\n{machine(measured)}\n")
+            measured = [record] if "machine" in record else record.values()
+            machines = "\n\n".join(dict.fromkeys(map(machine, measured)))
+            parts.append(f"{section(record)}\n\n{machines}\n")
     return "\n".join(parts)
 
 

@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from lightning_fabric.utilities import move_data_to_device
 from torch import nn
 
 from glassformer.baselines.torch_transformer import TorchTransformer, from_glassformer
@@ -334,3 +335,19 @@ def test_sizes_that_do_not_fit_name_those_that_do():
         check_sizes(ModelConfig(d_model=12, n_heads=6, n_kv_heads=4))
     with pytest.raises(UsageError, match=r"pairs of features, and a head has 3"):
         check_sizes(ModelConfig(d_model=12, n_heads=4, positions="rotary"))
+
+
+# ------------------------------------------------------------------------------------------------------ other devices
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_everything_is_computed_where_the_weights_are(positions):
+    """On torch's device without numbers, forwards and backwards: as a GPU it refuses tensors of the processor's."""
+    batch = move_data_to_device(padded("encoder_decoder", 9, 5), "meta")
+    model = make("encoder_decoder", positions=positions).train().to("meta")
+    logits = model(batch)["tokens"]
+    logits.sum().backward()
+    assert logits.device.type == "meta" and all(p.grad.device.type == "meta" for p in model.parameters())
+    model.stacks[-1].norm.register_forward_hook(lambda module, args, output: output + torch.ones(D))
+    with pytest.raises(RuntimeError, match="not on the expected device"):
+        model(batch)

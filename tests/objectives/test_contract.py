@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning_fabric.utilities import move_data_to_device
 
 from glassformer import objectives
 from glassformer.data.batch import NOT_ASKED, Example, collate
@@ -165,6 +166,13 @@ def check_gradient(objective: Objective, corpus: Corpus) -> None:
         assert moved[0] == 0 and (moved[1:] > 0).all()
 
 
+def check_device(objective: Objective, corpus: Corpus) -> None:
+    """Losses and scores are computed where the logits are: torch's device without numbers refuses to be mixed."""
+    batch, logits = move_data_to_device(logits_for(objective, examples_of(objective, corpus)[:5]), "meta")
+    for found in (objective.loss(logits, batch), objective.scores(logits, batch)):
+        assert {torch.as_tensor(value.total).device.type for value in found.values()} == {"meta"}
+
+
 def check_prompt(objective: Objective, corpus: Corpus) -> None:
     """A person's text becomes an example like those of training, and too long a text an error with the limit."""
     known = examples_of(objective, corpus)[0]
@@ -200,6 +208,7 @@ CHECKS = [
     check_questions,
     check_loss,
     check_gradient,
+    check_device,
     check_prompt,
     check_answer,
 ]
@@ -286,6 +295,10 @@ BROKEN = {
     "padding": (
         check_gradient,
         "def loss(s, l, b): return {n: Loss(l[n].logsumexp(-1).sum(), b.asked[n].number) for n in l}",
+    ),
+    "device": (
+        check_device,
+        "def loss(s, l, b): return {n: Loss(torch.zeros(()), x.count) for n, x in super().loss(l, b).items()}",
     ),
     "cut": (check_prompt, "def prompt(s, t): return super().prompt(' '.join(t.split()[:5]))"),
     "answer": (check_answer, "def answer(s, e, l, top=5): return super().answer(e, l, top)[1:]"),
