@@ -25,6 +25,7 @@ from glassformer import recipe as recipes
 from glassformer.cli import app
 from glassformer.data.masks import AttentionMask
 from glassformer.model import attention
+from glassformer.plugins import plugin_names
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "notebooks" / "visualize_attention.ipynb"
@@ -221,7 +222,8 @@ def test_recipes_commands_and_options_exist(document: Path) -> None:
 # The dotted names of json.md are paths into answers, which test_cli.py checks.
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if d.name != "json.md"], ids=named)
 def test_keys_exist(document: Path) -> None:
-    known = {key.name for key in recipes.keys({})}
+    trees = ({"objective": {"name": name}} for name in plugin_names(objectives.__name__))
+    known = {key.name for tree in trees for key in recipes.keys(tree)}
     sections = "|".join(sorted({name.split(".")[0] for name in known if "." in name}))
     for code in code_of(document):
         assigned = re.findall(rf"(?<![\w./])((?:{sections})\.\w+)=", code)
