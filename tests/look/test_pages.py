@@ -379,6 +379,20 @@ def test_the_keyboard_moves_through_the_text(chromium: Any, tmp_path: Path) -> N
     assert "two attends to" in seen.texts(".readout")[0]
 
 
+def test_the_token_that_ended_a_text_is_the_last_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever it was: here one that the model says in the middle of what it would have written."""
+    run, settings = load(generator_folder()), {"max_tokens": 8, "sample": True, "temperature": 3.0}
+    ends: set[int] = set()
+    monkeypatch.setattr(type(run.objective), "ends", lambda objective, prompt: frozenset(ends))
+    free = run.written("Mars is", **settings).ids
+    end = next(id for n, id in enumerate(free) if n > 1 and id not in free[:n])
+    ends.add(end)
+    written = run.written("Mars is", **settings)
+    assert (written.ids, written.end) == (free[: free.index(end)], end)
+    steps = generation_view(run, "Mars is", **settings).data["steps"]
+    assert [step["token"] for step in steps] == [run.tokenizer.token(id) for id in [*written.ids, end]]
+
+
 def test_steps_of_generation(chromium: Any, tmp_path: Path) -> None:
     view = generation_view(load(generator_folder()), "Mars is", "called the red planet")
     file = tmp_path / "page.html"

@@ -57,8 +57,6 @@ class CausalLM(Objective[CausalLMConfig]):
 
     overlap = 0
     """Tokens of a row that were asked in the row before it."""
-    evaluates = False
-    """Whether its questions are to stay the same."""
 
     def __init__(
         self,
@@ -76,8 +74,9 @@ class CausalLM(Objective[CausalLMConfig]):
 
     def for_evaluation(self) -> "CausalLM":
         """With rows that stay where they are, and overlap where the configuration says so."""
-        other = CausalLM(self.config, self.tokenizer, self.max_length, self.target_tokenizer)
-        other.evaluates, other.overlap = True, self.config.evaluation_overlap
+        config = self.config.model_copy(update={"shifted": False})
+        other = CausalLM(config, self.tokenizer, self.max_length, self.target_tokenizer)
+        other.overlap = self.config.evaluation_overlap
         return other
 
     def units(self, corpus: Corpus) -> Units:
@@ -168,10 +167,9 @@ class CausalRows(Units):
 
     def example(self, index: int, rng: np.random.Generator) -> Example:
         """Row `index`, or one as long that begins within half a row of it."""
-        objective = self.objective
-        if objective.config.shifted and not objective.evaluates:
-            return objective.example(self._shifted(index, rng))
-        return objective.example(self.windows[index][0], objective.overlap if index else 0)
+        if self.objective.config.shifted:
+            return self.objective.example(self._shifted(index, rng))
+        return self.objective.example(self.windows[index][0], self.objective.overlap if index else 0)
 
     def _shifted(self, index: int, rng: np.random.Generator) -> Int64[np.ndarray, "T_plus_1"]:
         length, half = int(self.windows.lengths[index]), self.objective.max_length // 2
