@@ -163,6 +163,22 @@ def test_embeddings_are_token_plus_place():
         assert torch.equal(embedded[0, 0], embedded[0, 2])
 
 
+# ---------------------------------------------------------------------------------------------------------- dropout
+
+
+def test_output_dropout_is_on_what_the_heads_read_while_training():
+    """Single features, as often as it says, behind the last norm; without it and in evaluation nothing falls."""
+    batch = padded(*[11] * 60)
+    model = make(output_dropout=0.4)
+    whole = hidden(model, batch)
+    torch.testing.assert_close(whole, hidden(make(), batch), atol=0, rtol=0)
+    torch.manual_seed(1)
+    dropped = hidden(model.train(), batch)
+    fallen = dropped == 0
+    torch.testing.assert_close(dropped[~fallen], whole[~fallen] / 0.6, atol=1e-4, rtol=1e-4)
+    assert abs(fallen.double().mean().item() - 0.4) < 4 * (0.24 / fallen.numel()) ** 0.5
+
+
 # ---------------------------------------------------------------------------------------------------------- padding
 
 

@@ -37,6 +37,7 @@ PARTS = {
     "attention_scale": (None,),
     "n_kv_heads": (None,),
     "share_layers": (False,),
+    "output_dropout": (0.0,),
 }
 """What PyTorch's blocks can do."""
 

@@ -43,6 +43,7 @@ class ModelConfig(Config):
     max_length: int = Field(128, ge=1, description="longest input in tokens, [CLS] and [SEP] counted")
     dropout: float = Field(0.1, ge=0, lt=1, description="on the embeddings and on what each part adds")
     attention_dropout: float = Field(0.0, ge=0, lt=1, description="on the attention weights")
+    output_dropout: float = Field(0.0, ge=0, lt=1, description="on what comes out of a stack, behind its last norm")
     norm: Literal["pre", "post"] = Field("pre", description="a norm before each part, or after (first paper)")
     norm_kind: Literal["layer", "rms"] = Field("layer", description="LayerNorm or RMSNorm")
     embedding_norm: bool = Field(False, description="a norm after the embeddings too, as in BERT and BART")

@@ -73,6 +73,7 @@ class Stack(nn.Module):
         self.blocks = nn.ModuleList(distinct[n % len(distinct)] for n in range(layers))
         # In a post-norm stack the last block ends with a norm already.
         self.norm = norm(config) if config.norm == "pre" else nn.Identity()
+        self.dropout = Dropout(config.output_dropout)
 
     def forward(
         self,
@@ -92,7 +93,7 @@ class Stack(nn.Module):
         )
         for block in self.blocks:
             x = block(x, around)
-        return self.norm(x)
+        return self.dropout(self.norm(x))
 
     def step(
         self, input_ids: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], state: "DecodingState"
@@ -109,7 +110,7 @@ class Stack(nn.Module):
         )
         for block, layer in zip(self.blocks, state.layers, strict=True):
             x = block(x, around, layer, state.capacity)
-        return self.norm(x)
+        return self.dropout(self.norm(x))
 
 
 class DecodingState:
