@@ -1,6 +1,7 @@
 """The command line: what each command answers, for people and, as docs/json.md has it, for programs."""
 
 import functools
+import itertools
 import json
 import os
 import re
@@ -19,8 +20,11 @@ from trained import TEXT, Said, command, copy_of_run, generator_folder, run_fold
 
 import glassformer
 from glassformer import launch
+from glassformer.cli import terminal
 from glassformer.cli.terminal import readable
+from glassformer.look import tiles, views
 from glassformer.recipe import to_yaml
+from glassformer.stopping import go_on, stoppable
 
 COMMANDS = [
     *("train", "fill", "generate", "score", "evaluate", "ablate", "attention", "compare", "preview", "doctor"),
@@ -465,3 +469,37 @@ def test_lines_only_where_there_is_no_terminal(recipe_file: Path) -> None:
     assert "\x1b" not in said.err
     assert "\r" not in said.err
     assert "validation loss" in said.err
+
+
+# ------------------------------------------------------------------------------------------------------- long work
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_long_work_says_how_far_it_is(live: bool, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """From its second second on, where it knows; not at every step; in a terminal nothing is left of it."""
+    now = [100.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: live)
+    with terminal.patience():
+        for done in range(3000):
+            go_on(done, 3000)
+            go_on()
+            now[0] += 0.01
+    said = [line for line in capsys.readouterr().err.replace("\x1b[K", "").replace("\r", "\n").split("\n") if line]
+    assert said[0] == ("200 of 3,000" if live else "1,000 of 3,000")
+    assert len(said) == (140 if live else 2)
+    with terminal.patience():
+        go_on(1, 2)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("view", ["mask", "mattered", "ablation"])
+def test_views_that_take_long_know_how_far_they_are(view: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the large maps, then of what is switched off or hidden: from nothing on, ever further, never all of it."""
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(tiles, "WHOLE_UP_TO", 0)
+    run = glassformer.load(run_folder())
+    with stoppable(lambda done, of: told.append((done, of)) if of else None):
+        views.ablation(run, "heads") if view == "ablation" else getattr(views, view)(run, TEXT)
+    assert told[0][0] == 0 and all(done < of for done, of in told)
+    assert all(done == 0 or done > before for (before, _), (done, _) in itertools.pairwise(told))

@@ -1,6 +1,6 @@
-"""Long work that somebody may want to end: it asks, between two steps, whether it is still wanted.
+"""Long work that somebody waits for: between two steps it says how far it is, and asks whether it is still wanted.
 
-    with stoppable(check):      # in whoever waits for the result: check() raises Stopped when nobody does any more
+    with stoppable(check):      # in whoever waits: check(done, of) may show it, and raises Stopped to end the work
         model_work()            # calls go_on() now and then
 
 Without `stoppable` around it `go_on` does nothing.
@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_check: ContextVar[Callable[[], None] | None] = ContextVar("check", default=None)
+Check = Callable[[int, int], None]
+
+_check: ContextVar[Check | None] = ContextVar("check", default=None)
 
 
 class Stopped(Exception):
@@ -18,7 +20,7 @@ class Stopped(Exception):
 
 
 @contextmanager
-def stoppable(check: Callable[[], None]) -> Iterator[None]:
+def stoppable(check: Check) -> Iterator[None]:
     """While open, `go_on` in this thread calls `check`, which may raise."""
     token = _check.set(check)
     try:
@@ -27,8 +29,8 @@ def stoppable(check: Callable[[], None]) -> Iterator[None]:
         _check.reset(token)
 
 
-def go_on() -> None:
-    """Called between two steps of long work."""
+def go_on(done: int = 0, of: int = 0) -> None:
+    """Called between two steps of long work. `done` of `of` steps are behind, where the work knows that."""
     check = _check.get()
     if check is not None:
-        check()
+        check(done, of)

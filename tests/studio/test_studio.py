@@ -271,7 +271,7 @@ def test_the_next_one_is_told_to_come_again() -> None:
 def test_generation_asks_whether_it_may_go_on() -> None:
     run = load(generator_folder())
 
-    def check() -> None:
+    def check(done: int, of: int) -> None:
         raise Stopped
 
     for settings in ({}, {"beam": 3}):

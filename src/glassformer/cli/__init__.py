@@ -19,6 +19,7 @@ from glassformer.cli.terminal import (
     complain,
     head_choice,
     key_in_lines,
+    patience,
     printable,
     readable,
     results,
@@ -343,12 +344,8 @@ def ablate(
     from glassformer.predict import load
 
     possible(output)
-
-    def say(done: int, of: int) -> None:
-        end = "\r" if sys.stderr.isatty() and done < of else "\n"
-        print(f"{done} of {of} parts", end=end, file=sys.stderr, flush=True)
-
-    view = views.ablation(load(run), parts, units, seeds, say)
+    with patience():
+        view = views.ablation(load(run), parts, units, seeds)
     give(view, output, as_json, view.data["in_words"])
 
 

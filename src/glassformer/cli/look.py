@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from glassformer.cli.terminal import AsJson, RunPath, printable, say_unknown, show, table, texts_in
+from glassformer.cli.terminal import AsJson, RunPath, patience, printable, say_unknown, show, table, texts_in
 from glassformer.errors import UsageError
 from glassformer.wording import percent
 
@@ -18,6 +18,12 @@ look = typer.Typer(
     rich_markup_mode=None,
     help="Look inside a run: as a page, a picture or numbers.",
 )
+
+
+@look.callback()
+def _patient(context: typer.Context) -> None:
+    context.with_resource(patience())
+
 
 Output = Annotated[
     Path | None,

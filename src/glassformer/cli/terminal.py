@@ -4,7 +4,9 @@ import json
 import math
 import re
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,6 +14,7 @@ import typer
 import yaml
 
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.stopping import stoppable
 
 if TYPE_CHECKING:
     from glassformer.predict import Run
@@ -41,6 +44,30 @@ def printable(text: str) -> str:
 def show(value: Any) -> None:
     """One JSON value on one line."""
     print(json.dumps(value, ensure_ascii=True))
+
+
+PATIENCE = 2.0
+"""Seconds of work without a word."""
+
+
+@contextmanager
+def patience() -> Iterator[None]:
+    """While open, long work says on standard error how far it is: in a terminal on one line that is gone at the end,
+    elsewhere a line every ten seconds."""
+    live = sys.stderr.isatty()
+    began = told = time.monotonic()
+
+    def tell(done: int, of: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if of and now - began >= PATIENCE and now - told >= (0.2 if live else 10.0):
+            told = now
+            print(f"{done:,} of {of:,}", end="\x1b[K\r" if live else "\n", file=sys.stderr, flush=True)
+
+    with stoppable(tell):
+        yield
+    if live and told > began:
+        print(end="\x1b[K", file=sys.stderr, flush=True)
 
 
 def table(rows: list[dict[str, Any]]) -> None:

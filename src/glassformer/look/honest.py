@@ -159,7 +159,7 @@ def log_probabilities(
     from everybody (None: nothing). Tokens keep their places; nobody attends to the hidden one, not even itself."""
     places, found = Places.of(example), []
     for start in range(0, len(hidden), BATCH):
-        go_on()
+        go_on(start, len(hidden))
         rows = hidden[start : start + BATCH]
         batch = collate([[example]] * len(rows), pad_id)
         seen = {name: torch.ones(len(rows), number, dtype=torch.bool) for name, number in places.content.items()}

@@ -72,7 +72,7 @@ def answers(run: Run, prompt: Prompt, heads: int) -> tuple[list[dict[str, Any]],
     at_a_time = max(1, TOKENS_AT_A_TIME // len(prompt.tokens))
     found = []
     for start in range(0, len(parts), at_a_time):
-        go_on()
+        go_on(start, len(parts))
         for logits in _logits(run, prompt, parts[start : start + at_a_time]):
             first = [p for head in example.asked for p in logits[head].float().softmax(-1).gather(-1, best[head])[:, 0]]
             said = objective.answer(example, logits, SHOWN)

@@ -1,5 +1,6 @@
 """Attention of long texts: never all of it at once, in memory or in a page."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,8 +45,13 @@ def weights_for_page(
     if max(len(queries), keys) <= WHOLE_UP_TO:
         chosen = None if rows is None else queries
         return {name: torch.stack([one.weights(rows=chosen)[0] for one in recorded]).float().numpy()}
-    parts = [[tiled(one, head, queries) for head in range(heads)] for one in recorded]
-    tiles, link_keys, link_weights = (np.stack([np.stack([p[n] for p in layer]) for layer in parts]) for n in range(3))
+    parts, number = [], len(recorded) * heads
+    for done, (one, head) in enumerate(itertools.product(recorded, range(heads))):
+        go_on(done, number)
+        parts.append(tiled(one, head, queries))
+    tiles, link_keys, link_weights = (
+        np.stack(each).reshape(len(recorded), heads, *each[0].shape) for each in zip(*parts, strict=True)
+    )
     high_and_low = np.stack([link_keys // 256, link_keys % 256], axis=-1).astype(np.uint8)
     found = {f"{name}_tiles": tiles, f"{name}_link_keys": high_and_low, f"{name}_link_weights": link_weights}
     if exact:

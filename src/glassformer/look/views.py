@@ -6,7 +6,7 @@
 Raises what the views themselves raise: UsageError for what the run or the text has not.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -92,7 +92,6 @@ def ablation(
     parts: str = "all",
     units: int | None = None,
     seeds: int = 1,
-    say: Callable[[int, int], None] = lambda done, all: None,
 ) -> View:
     """The run's own metric without each part."""
-    return worth.view_of(run, worth.ablate(run, chosen_parts(run.model, parts), units, seeds, say))
+    return worth.view_of(run, worth.ablate(run, chosen_parts(run.model, parts), units, seeds))

@@ -4,7 +4,7 @@ A part that attends to everything may be worth nothing: others do the same (Mich
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,10 +71,9 @@ def ablate(
     parts: Sequence[Part],
     units: int | None = None,
     seeds: int = 1,
-    say: Callable[[int, int], None] = lambda done, all: None,
 ) -> Ablation:
     """Ask the run's validation questions whole and without each part: at most so many `units` (None: all), each with so
-    many `seeds` of what is hidden in it, the first being the run's own questions. `say` hears how far it is.
+    many `seeds` of what is hidden in it, the first being the run's own questions.
 
     The intervals come from drawing the units anew, 2000 times with a fixed seed, for both models alike (paired
     bootstrap; Efron and Tibshirani 1993): they say how far the questions decide, not how another training would end.
@@ -90,11 +89,11 @@ def ablate(
     draws = np.concatenate([np.ones((1, number)), draws])  # first as it is
     metrics = metrics_of(objective, whole, draws)
     found = []
-    for done, part in enumerate(parts, 1):
+    for done, part in enumerate(parts):
+        go_on(done, len(parts))
         with without(run.model, part):
             changed = metrics_of(objective, sums_of(run.model, asked), draws)
         found.append(Worth(part, {name: _change(changed[name] - metrics[name]) for name in metrics}))
-        say(done, len(parts))
     return Ablation({name: float(values[0]) for name, values in metrics.items()}, number, found)
 
 

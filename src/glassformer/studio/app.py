@@ -150,7 +150,7 @@ class Worker:
         gone = threading.Event()
         until = float("inf")
 
-        def check() -> None:
+        def check(done: int = 0, of: int = 0) -> None:
             if gone.is_set() or time.monotonic() > until:
                 raise Stopped
 
