@@ -325,6 +325,15 @@ def test_tables_for_people() -> None:
     assert re.search(r"validation +\d\.\d+ +\d+\.\d% +\d+\.\d%", row)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_a_narrow_terminal_breaks_what_it_has_no_room_for() -> None:
+    """Rows of one name to the last sign but one can still be told apart, and every number is whole."""
+    _, out = in_terminal("ablate", str(run_folder()), "--parts", "heads", "--units", "4", columns=72)
+    said = re.sub(r"\x1b\[[0-9;]*[mK]", "", out.decode())
+    assert "encoder.blocks.0.self_attention:1 " in said and "…" not in said
+    assert max(map(len, said.splitlines())) <= 72
+
+
 def test_every_key_of_a_recipe() -> None:
     said = command("recipes", "mlm-demo")
     assert "model.n_heads = 4    (int; default " in said.out
@@ -415,13 +424,13 @@ def test_a_reader_that_leaves_early() -> None:
         assert writer.wait() == 1
 
 
-def in_terminal(*arguments: str, keys: bytes = b"", until: bytes = b"\0never") -> tuple[int, bytes]:
+def in_terminal(*arguments: str, keys: bytes = b"", until: bytes = b"\0never", columns: int = 100) -> tuple[int, bytes]:
     """Run a command with a pseudo-terminal as its standard streams, typing `keys` once `until` is shown."""
     import pty
 
     pid, terminal = pty.fork()
     if pid == 0:
-        os.environ |= {"TERM": "xterm", "COLUMNS": "100"}
+        os.environ |= {"TERM": "xterm", "COLUMNS": str(columns)}
         os.execv(sys.executable, [sys.executable, "-m", "glassformer.cli", *arguments])
     shown, typed = b"", False
     while True:

@@ -71,19 +71,24 @@ def patience() -> Iterator[None]:
 
 
 def table(rows: list[dict[str, Any]]) -> None:
-    """Rows of equal keys as a table of plain text."""
+    """Rows of equal keys as a table of plain text. In a terminal what has no room is broken, not left out."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=None, header_style="bold")
-    for key in rows[0]:
-        numbers = any(isinstance(row[key], int | float) for row in rows)
-        drawn.add_column(HEADINGS.get(key, key.replace("_", " ")), justify="right" if numbers else "left")
-    for row in rows:
-        drawn.add_row(*(Text(readable(value, key)) for key, value in row.items()))
     console = Console()
     console = console if console.is_terminal else Console(width=200)  # a file or a pipe has no edge to wrap at
+    drawn = Table(box=None, header_style="bold")
+    for key in rows[0]:
+        heading = HEADINGS.get(key, key.replace("_", " "))
+        if any(isinstance(row[key], int | float) for row in rows):
+            over = heading.replace(" ", "\n") if console.is_terminal else heading  # numbers are narrow
+            drawn.add_column(over, justify="right", overflow="fold")
+        else:
+            drawn.add_column(heading, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(readable(value, key)) for key, value in row.items()))
+    drawn.columns[0].min_width = min(NAME_WIDTH, max(len(str(next(iter(row.values())))) for row in rows))
     console.print(drawn)
 
 
@@ -91,6 +96,9 @@ def results(rows: list[dict[str, Any]]) -> None:
     """Runs and their results, as many columns as a narrow terminal takes; --json has the others."""
     table([{key: value for key, value in row.items() if key not in ("last_loss", "tokens_seen")} for row in rows])
 
+
+NAME_WIDTH = 36
+"""Characters of the first column that a narrow terminal keeps on one line."""
 
 HEADINGS = {"top5_accuracy": "top-5 accuracy", "elapsed": "seconds", "count": "questions"}
 
