@@ -65,7 +65,9 @@ class AttentionMask(NamedTuple):
     def prepared(self, dtype: torch.dtype | None = None) -> "AttentionMask":
         """The same, combined once for all the layers that will ask; with a type also as numbers of it to add."""
         allowed = self.dense()
-        if dtype is None or allowed is None:
+        if allowed is None or (dtype is None and allowed is self.combined):
+            return self
+        if dtype is None:
             return self._replace(combined=allowed)
         nothing = torch.zeros((), dtype=dtype, device=allowed.device)
         return self._replace(combined=allowed, penalty=torch.where(allowed, nothing, float("-inf")))

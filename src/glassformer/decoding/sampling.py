@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -52,8 +51,8 @@ def _stream(
         go_on()
         logits = repeated_less(precise(logits), [seen[n] for n in alive], config.repetition_penalty)
         chosen = choose(logits, config, draw)
-        surprisals = F.cross_entropy(logits, chosen, reduction="none")
-        newest = [Token(n, id, -s) for n, id, s in zip(alive, chosen.tolist(), surprisals.tolist(), strict=True)]
+        known = logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0]
+        newest = [Token(n, id, p) for n, id, p in zip(alive, chosen.tolist(), known.tolist(), strict=True)]
         for token in newest:
             seen[token.row].append(token.id)
             room[token.row] -= 1
