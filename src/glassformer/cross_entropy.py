@@ -33,35 +33,38 @@ def cross_entropy(
 
 
 class _InPieces(torch.autograd.Function):
-    """The gradient is made while the probabilities are at hand, and takes the place of the logits until it is asked
-    for."""
+    """The softmax is computed twice, forwards and backwards: that is cheaper than to keep it."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor, ignored: int, smoothing: float) -> Tensor:
+        ctx.save_for_backward(logits, targets)
+        ctx.ignored, ctx.smoothing = ignored, smoothing
         total = logits.new_zeros((), dtype=_precise(logits))
-        gradient = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
         for rows in _pieces(logits):
             log_probabilities = logits[rows].log_softmax(-1, dtype=total.dtype)
-            asked = targets[rows] != ignored
-            target = targets[rows].where(asked, 0)[:, None]
-            total -= (log_probabilities.gather(1, target)[:, 0] * asked).sum() * (1 - smoothing)
+            total += F.nll_loss(log_probabilities, targets[rows], ignore_index=ignored, reduction="sum") * (
+                1 - smoothing
+            )
             if smoothing:
+                asked = targets[rows] != ignored
                 total -= (log_probabilities.mean(-1) * asked).sum() * smoothing
-            if gradient is not None:  # softmax minus the mixture that was aimed at
-                piece = log_probabilities.exp_()
-                if smoothing:
-                    piece -= smoothing / logits.shape[1]
-                piece.scatter_add_(1, target, piece.new_full((), smoothing - 1).expand_as(target))
-                gradient[rows] = piece.mul_(asked[:, None])
-        ctx.save_for_backward(gradient)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
-        """The gradient, scaled by what comes from above."""
-        (gradient,) = ctx.saved_tensors
-        return gradient * upstream.item(), None, None, None
+        """softmax minus the mixture that was aimed at."""
+        logits, targets = ctx.saved_tensors
+        gradient = torch.empty_like(logits)
+        for rows in _pieces(logits):
+            piece = logits[rows].softmax(-1, dtype=_precise(logits))
+            asked = (targets[rows] != ctx.ignored)[:, None]
+            if ctx.smoothing:
+                piece -= ctx.smoothing / logits.shape[1]
+            known = targets[rows, None].where(asked, 0)
+            piece.scatter_add_(1, known, piece.new_full((), ctx.smoothing - 1).expand_as(known))
+            gradient[rows] = piece.mul_(asked * upstream)
+        return gradient, None, None, None
 
 
 def _pieces(logits: Tensor) -> Iterator[slice]:

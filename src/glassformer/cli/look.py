@@ -20,11 +20,6 @@ look = typer.Typer(
 )
 
 
-@look.callback()
-def _patient(context: typer.Context) -> None:
-    context.with_resource(patience())
-
-
 Output = Annotated[
     Path | None,
     typer.Option(help="FILE.html for a page that opens anywhere, .png, .svg, .pdf for a picture, .json, .npz, .csv"),
@@ -88,7 +83,9 @@ def mask(
     possible(output)
     trained = load(run)
     say_unknown(trained, text)
-    give(views.mask(trained, text, numbers_in(rows)), output, as_json)
+    with patience():
+        view = views.mask(trained, text, numbers_in(rows))
+    give(view, output, as_json)
 
 
 @look.command()
@@ -208,7 +205,8 @@ def honest(
 
     possible(output)
     trained = load(run)
-    found = honest.views(trained, text, blank - 1)
+    with patience():
+        found = honest.views(trained, text, blank - 1)
     view = honest.view_of(trained, found)
     give(view, output, as_json, honest.in_words(found))
     if output is None and not as_json:

@@ -64,10 +64,12 @@ def patience() -> Iterator[None]:
             told = now
             print(f"{done:,} of {of:,}", end="\x1b[K\r" if live else "\n", file=sys.stderr, flush=True)
 
-    with stoppable(tell):
-        yield
-    if live and told > began:
-        print(end="\x1b[K", file=sys.stderr, flush=True)
+    try:
+        with stoppable(tell):
+            yield
+    finally:
+        if live and told > began:
+            print(end="\x1b[K", file=sys.stderr, flush=True)
 
 
 def table(rows: list[dict[str, Any]]) -> None:
