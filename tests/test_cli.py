@@ -485,7 +485,7 @@ def test_lines_only_where_there_is_no_terminal(recipe_file: Path) -> None:
 
 @pytest.mark.parametrize("live", [True, False])
 def test_long_work_says_how_far_it_is(live: bool, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    """From its second second on, where it knows; not at every step; in a terminal nothing is left of it."""
+    """After two seconds, where it knows; not at every step; in a terminal nothing is left of it."""
     now = [100.0]
     monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(sys.stderr, "isatty", lambda: live)
@@ -494,7 +494,9 @@ def test_long_work_says_how_far_it_is(live: bool, monkeypatch: pytest.MonkeyPatc
             go_on(done, 3000)
             go_on()
             now[0] += 0.01
-    said = [line for line in capsys.readouterr().err.replace("\x1b[K", "").replace("\r", "\n").split("\n") if line]
+    err = capsys.readouterr().err
+    assert err.endswith("\r\x1b[K" if live else "\n")
+    said = [line for line in err.replace("\x1b[K", "").replace("\r", "\n").split("\n") if line]
     assert said[0] == ("200 of 3,000" if live else "1,000 of 3,000")
     assert len(said) == (140 if live else 2)
     with terminal.patience():

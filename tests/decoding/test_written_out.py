@@ -32,7 +32,12 @@ def by_modules(model: Transformer) -> torch.Tensor:
     return model.step(TOKEN, torch.ones_like(TOKEN, dtype=torch.bool), begun(model), "tokens")
 
 
-@pytest.mark.parametrize("place", ["decoder.blocks.1.feed_forward", "heads.tokens.output", "decoder.embeddings"])
+MECHANISM = "decoder.blocks.1.self_attention.mechanism"
+
+
+@pytest.mark.parametrize(
+    "place", ["decoder.blocks.1.feed_forward", "heads.tokens.output", "decoder.embeddings", MECHANISM]
+)
 def test_hooks_are_called_and_may_change_what_comes(place):
     model, seen = make(), []
 
@@ -49,6 +54,15 @@ def test_hooks_are_called_and_may_change_what_comes(place):
     torch.testing.assert_close(found, by_modules(model))
     handle.remove()
     assert not torch.allclose(found, without)
+
+
+def test_a_mechanism_is_called_where_only_a_hook_before_it_waits():
+    model, seen = make(), []
+    model.get_submodule(MECHANISM).register_forward_pre_hook(lambda module, given: seen.append(given[0].shape))
+    state = begun(model)
+    seen.clear()
+    written_out(model, "tokens")(TOKEN, state)
+    assert seen == [(2, 4, 1, 6)]
 
 
 def test_it_has_the_weights_of_when_it_was_written():

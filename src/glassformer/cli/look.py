@@ -19,7 +19,6 @@ look = typer.Typer(
     help="Look inside a run: as a page, a picture or numbers.",
 )
 
-
 Output = Annotated[
     Path | None,
     typer.Option(help="FILE.html for a page that opens anywhere, .png, .svg, .pdf for a picture, .json, .npz, .csv"),
