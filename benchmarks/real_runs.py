@@ -156,10 +156,13 @@ def of_words(run: Run) -> tuple[dict[str, Any], str]:
 
 def of_pretraining(run: Run) -> tuple[dict[str, Any], str]:
     """Loss beside counting on the same questions, and filled examples."""
-    found = run.evaluate("validation")
+    two_stacks = run.recipe.model.family == "encoder_decoder"
+    found = run.evaluate("validation", other_sources=two_stacks)
     lines = reference_lines(run)
     numbers = {"validation_loss": found["loss"], "accuracy": found["accuracy"], "asked": found["count"], **lines}
     numbers["below_bigram"] = lines["bigram"] - found["loss"]
+    if two_stacks:
+        numbers["loss_with_other_sources"] = found["loss_with_other_sources"]
     return numbers, filled_examples(run)
 
 

@@ -263,6 +263,7 @@ def causal(record: dict[str, Any]) -> str:
 
 MEASURES = {
     "validation_loss": "validation loss",
+    "loss_with_other_sources": "with the sources of others",
     "unigram": "unigram line",
     "bigram": "bigram line",
     "accuracy": "right",

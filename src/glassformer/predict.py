@@ -31,7 +31,7 @@ from glassformer.recipe import Recipe, from_yaml, parse, reads_data, with_change
 from glassformer.record import attention_places, need_weights, record
 from glassformer.run import RunDirectory
 from glassformer.training.checkpoints import load_into, load_weights
-from glassformer.training.evaluation import FixedQuestions, evaluate
+from glassformer.training.evaluation import FixedQuestions, OtherSources, evaluate
 
 BATCH = 64
 Kind = Literal["self", "cross", "decoder"]
@@ -370,9 +370,22 @@ class Run:
         examples = [prompt.example for prompt in asked]
         return Prompts(examples, where.stream, head, ends, self.recipe.model.max_length, self.tokenizer.pad_id)
 
-    def evaluate(self, split: Split = "validation") -> dict[str, Any]:
-        """Masked loss, perplexity, accuracy and top-5 accuracy on the fixed masks of one part of the run's data."""
-        return {"split": split, **evaluate(self.model, self.questions(split)).record()}
+    def evaluate(self, split: Split = "validation", other_sources: bool = False) -> dict[str, Any]:
+        """Loss, perplexity, accuracy and top-5 accuracy on the fixed questions of one part of the run's data.
+
+        With `other_sources` also the loss of an encoder-decoder that is given the source of another question: as low as
+        the loss itself where the decoder does not read its source. Raises UsageError for models without a source.
+        """
+        if other_sources and self.recipe.model.family != "encoder_decoder":
+            raise UsageError(
+                "this model reads no source: it has one stack", "leave out other_sources (--other-sources)"
+            )
+        questions = self.questions(split)
+        found = {"split": split, **evaluate(self.model, questions).record()}
+        if other_sources:
+            other = OtherSources(questions.units, questions.objective, questions.config)
+            found["loss_with_other_sources"] = evaluate(self.model, other).loss
+        return found
 
     def questions(self, split: Split) -> FixedQuestions:
         """The units of one part of the run's data, with their fixed corruption."""

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 from tiny_recipe import corpus_of, model_of, objective_of, sentences
+from trained import answering_folder, run_folder
 
 from glassformer.data.batch import Batch, BatchConfig, Shapes
 from glassformer.data.corpus import Corpus
 from glassformer.errors import UsageError
+from glassformer.predict import load
 from glassformer.randomness import Purpose, generator
-from glassformer.training.evaluation import EVALUATION_SEED, Evaluation, FixedQuestions, evaluate
+from glassformer.training.evaluation import EVALUATION_SEED, Evaluation, FixedQuestions, OtherSources, evaluate
 
 TEXTS = sentences(31)
 OBJECTIVE = objective_of(TEXTS, mask_rate=0.3)
@@ -170,3 +172,44 @@ def test_a_text_of_which_nothing_can_be_asked_is_refused() -> None:
     units = OBJECTIVE.units(Corpus.from_texts(["qwertz uiop", "asdf"], OBJECTIVE.tokenizer))
     with pytest.raises(UsageError, match=r"nothing can be asked.*unknown"):
         list(FixedQuestions(units, OBJECTIVE, BatchConfig()))
+
+
+def test_with_other_sources_only_the_sources_are_others() -> None:
+    """Targets and what the decoder reads stay; the source is that of the next question, of the last one the first's."""
+    run = load(answering_folder())
+    own = run.questions("validation")
+    other = OtherSources(own.units, own.objective, own.config)
+    asked = own.chosen.tolist()
+    for index, neighbour in zip(asked, [*asked[1:], asked[0]], strict=True):
+        mine, its, mixed = own.example(index), own.example(neighbour), other.example(index)
+        assert mixed.streams["encoder"].ids.tolist() == its.streams["encoder"].ids.tolist()
+        assert mixed.streams["decoder"].ids.tolist() == mine.streams["decoder"].ids.tolist()
+        assert {k: v.targets.tolist() for k, v in mixed.asked.items()} == {
+            k: v.targets.tolist() for k, v in mine.asked.items()
+        }
+    assert any(
+        own.example(i).streams["encoder"].ids.tolist() != other.example(i).streams["encoder"].ids.tolist()
+        for i in asked
+    )
+
+
+def test_other_sources_cost_nothing_only_where_no_source_is_read() -> None:
+    """The loss differs from the loss with the own sources, until nothing comes through cross-attention."""
+    run = load(answering_folder())
+    with torch.no_grad():
+        for block in run.model.stacks[-1].blocks:
+            block.cross_attention.output.weight.normal_()
+    found = run.evaluate(other_sources=True)
+    assert abs(found["loss_with_other_sources"] - found["loss"]) > 1e-3
+    with torch.no_grad():
+        for block in run.model.stacks[-1].blocks:
+            block.cross_attention.output.weight.zero_()
+    deaf = run.evaluate(other_sources=True)
+    assert deaf["loss_with_other_sources"] == pytest.approx(deaf["loss"], abs=1e-5)
+    assert "loss_with_other_sources" not in run.evaluate()
+
+
+def test_a_model_of_one_stack_has_no_other_sources() -> None:
+    """It says so, and what to leave out."""
+    with pytest.raises(UsageError, match="no source"):
+        load(run_folder()).evaluate(other_sources=True)

@@ -299,16 +299,20 @@ def evaluate(
     split: Annotated[
         Literal["train", "validation", "test"], typer.Option(help="which part of the data")
     ] = "validation",
+    other_sources: Annotated[
+        bool, typer.Option("--other-sources", help="encoder-decoders: also the loss with the source of another text")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Loss, perplexity, accuracy and top-5 accuracy on fixed masks.
 
-    The same questions at every call. All of the part is asked, also where training.evaluate_units asked fewer.
+    The same questions at every call. All of the part is asked, also where training.evaluate_units asked fewer. A
+    decoder that does not read its source is as good with another's.
     """
     from glassformer.predict import load
 
     trained = load(run)
-    result = (trained.with_data(changes) if changes else trained).evaluate(split)
+    result = (trained.with_data(changes) if changes else trained).evaluate(split, other_sources)
     if as_json:
         show(result)
     else:

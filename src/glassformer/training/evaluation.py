@@ -98,6 +98,25 @@ class FixedQuestions:
         return iter(self._batches)
 
 
+class OtherSources(FixedQuestions):
+    """The questions of an encoder-decoder, each beside the source of the next one: what the decoder can say without
+    reading what it was given. Raises UsageError where there is no other source.
+
+    A decoder that has learned its targets as a language, and nothing of their sources, is as good at these.
+    """
+
+    @cached_property
+    def _next(self) -> dict[int, int]:
+        if len(self.chosen) < 2:
+            raise UsageError("other sources need two texts, and there is one", "evaluate more texts")
+        return dict(zip(self.chosen.tolist(), np.roll(self.chosen, -1).tolist(), strict=True))
+
+    def example(self, index: int) -> Example:
+        """Unit `index`, with the source of another."""
+        own, other = super().example(index), super().example(self._next[index])
+        return own._replace(streams={**own.streams, "encoder": other.streams["encoder"]})
+
+
 @torch.no_grad()
 def evaluate(
     model: Callable[[Batch], dict[str, torch.Tensor]],
