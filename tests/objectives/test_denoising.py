@@ -197,6 +197,29 @@ def test_text_and_spans_together_are_the_whole(with_sentinels, texts):
         assert used == with_sentinels.sentinel_ids[: len(used)] and used
 
 
+def test_in_a_stream_no_gap_holds_the_end_of_a_text(with_sentinels):
+    """A [SEP] within a target would end what is generated there. The texts still come back whole, and of each gap the
+    longest part between two ends is taken out."""
+    objective = SpanCorruption(
+        SpanCorruptionConfig(corruption_rate=0.5, span_length=4, units="stream"), with_sentinels, 20
+    )
+    texts = ["One moon two moons", "Three", "Three moons", "One sun Three three Dr saw two moons"] * 6
+    units = objective.units(Corpus.from_texts(texts, with_sentinels))
+    cut = 0
+    for index, seed in ((index, seed) for index in range(len(units)) for seed in range(20)):
+        ids = units.windows[index][0]
+        example = units.example(index, np.random.default_rng(seed))
+        target = example.asked[span_corruption.HEAD].targets
+        assert (target == with_sentinels.sep_id).sum() == 1 and target[-1] == with_sentinels.sep_id
+        assert objective.text_of(objective.as_prompt(example), target.tolist()) == with_sentinels.decode(ids)
+        shapes = "".join("|" if id == with_sentinels.sep_id else "x" for id in ids)
+        drawn = [shapes[start:stop] for start, stop in spans(len(ids), 0.5, 4, np.random.default_rng(seed))]
+        longest = sum(max(map(len, shape.split("|"))) for shape in drawn)
+        assert sum(int(id) not in with_sentinels.sentinel_ids for id in target[:-1]) == longest
+        cut += sum("|" in shape for shape in drawn)
+    assert cut > 100
+
+
 def test_gaps_of_a_prompt_are_sentinels(with_sentinels):
     objective = SpanCorruption(SpanCorruptionConfig(), with_sentinels, 29)
     prompt = objective.prompt("mars [MASK] the [MASK] planet")

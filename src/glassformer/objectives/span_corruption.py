@@ -6,6 +6,7 @@
     asked     [S0] called the [SEP]        at every position of the decoder the next token
 
 A sentinel stands for each gap, in the text and before what was there. Targets are short: a seventh of the text or so.
+In a stream of texts the [SEP] between two stays where it is: in a target it would be an end before the end.
 """
 
 from collections.abc import Sequence
@@ -82,7 +83,8 @@ class SpanCorruption(Objective[SpanCorruptionConfig]):
 
     def example(self, ids: Int64[np.ndarray, "T"], rng: np.random.Generator) -> Example:
         """A text with gaps, and what stood in them."""
-        gaps = spans(len(ids), self.config.corruption_rate, self.config.span_length, rng)
+        drawn = spans(len(ids), self.config.corruption_rate, self.config.span_length, rng)
+        gaps = [gap for start, stop in drawn if (gap := self.in_one_text(ids, start, stop))]
         source: list[np.ndarray] = []
         target: list[np.ndarray] = []
         end = 0
@@ -91,6 +93,13 @@ class SpanCorruption(Objective[SpanCorruptionConfig]):
             target += [np.array([sentinel]), ids[start:stop]]
             end = stop
         return self.asking(np.concatenate([*source, ids[end:]]), np.concatenate([ids[:0], *target]))
+
+    def in_one_text(self, ids: Int64[np.ndarray, "T"], start: int, stop: int) -> tuple[int, int] | None:
+        """The longest part of a gap that holds no end of a text; None for a gap that is nothing else."""
+        ends = (start + np.flatnonzero(ids[start:stop] == self.tokenizer.sep_id)).tolist()
+        parts = zip([start, *(end + 1 for end in ends)], [*ends, stop], strict=True)
+        first, last = max(parts, key=lambda part: part[1] - part[0])
+        return (first, last) if first < last else None
 
     def asking(self, source: Int64[np.ndarray, "S"], target: Int64[np.ndarray, "G"]) -> Example:
         """What the encoder reads, and what the decoder is asked."""
