@@ -304,7 +304,9 @@ def real_runs(record: dict[str, Any]) -> str:
     how = paragraph(
         """`python benchmarks/real_runs.py NAME --data DIR`. Minutes are those of the whole process, from start to the
         last picture. Losses are in nats over all that is asked of the validation part; the unigram and bigram lines are
-        what counting comes to on the very same targets, the bigram knowing the token before each."""
+        what counting comes to on the very same targets, the bigram knowing the token before each. With the sources of
+        others: the same questions beside the source of another text, which a decoder that does not read its source
+        would answer as well."""
     )
     return f"## Real trainings\n\n{how}\n\n{table(heading, rows)}"
 

@@ -213,7 +213,7 @@ def test_in_a_stream_no_gap_holds_the_end_of_a_text(with_sentinels):
         assert (target == with_sentinels.sep_id).sum() == 1 and target[-1] == with_sentinels.sep_id
         assert objective.text_of(objective.as_prompt(example), target.tolist()) == with_sentinels.decode(ids)
         shapes = "".join("|" if id == with_sentinels.sep_id else "x" for id in ids)
-        drawn = [shapes[start:stop] for start, stop in spans(len(ids), 0.5, 4, np.random.default_rng(seed))]
+        drawn = [shapes[start:stop] for start, stop in spans(len(ids), 0.5, 4.0, np.random.default_rng(seed))]
         longest = sum(max(map(len, shape.split("|"))) for shape in drawn)
         assert sum(int(id) not in with_sentinels.sentinel_ids for id in target[:-1]) == longest
         cut += sum("|" in shape for shape in drawn)
