@@ -209,7 +209,10 @@ def test_other_sources_cost_nothing_only_where_no_source_is_read() -> None:
     assert "loss_with_other_sources" not in run.evaluate()
 
 
-def test_a_model_of_one_stack_has_no_other_sources() -> None:
-    """It says so, and what to leave out."""
+def test_where_there_is_no_other_source_it_is_said() -> None:
+    """It says so, and what to leave out; so does a single text, beside which there is no other."""
     with pytest.raises(UsageError, match="no source"):
         load(run_folder()).evaluate(other_sources=True)
+    own = load(answering_folder()).questions("validation")
+    with pytest.raises(UsageError, match="need two texts"):
+        list(OtherSources(own.units, own.objective, own.config, limit=1))
