@@ -17,6 +17,7 @@ from glassformer.training.measure import (
     Timing,
     choose_precision,
     default_precision,
+    fitted,
     padded_tokens,
     steps_for,
     time_evaluation,
@@ -154,23 +155,31 @@ def test_real_timings_choose_one_of_the_two(monkeypatch: pytest.MonkeyPatch) -> 
     assert (choice == "bf16-mixed") == (seconds["bf16-mixed"] * measure.WORTH_IT < seconds["32-true"])
 
 
-def test_time_steps_extrapolates_by_padded_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock where every padded token takes a millisecond, the mean step of an epoch comes out exactly."""
+@pytest.mark.parametrize("fixed", [0.0, 0.02, 1.0])
+def test_time_steps_gives_the_mean_step_of_an_epoch(monkeypatch: pytest.MonkeyPatch, fixed: float) -> None:
+    """On a clock where a step takes a time of its own and a millisecond for each padded token, it comes out exactly."""
     order = order_of()
     now = [0.0]
     monkeypatch.setattr(measure.time, "perf_counter", lambda: now[0])
 
     def update(batches: Any, factor: float, randomness: Any) -> None:
-        now[0] += 0.001 * sum(b.streams["encoder"].input_ids.numel() for b in batches)
+        now[0] += fixed + 0.001 * sum(b.streams["encoder"].input_ids.numel() for b in batches)
 
     engine = engine_of()
     monkeypatch.setattr(engine, "update", update)
     timing = time_steps(engine, order, seconds=0.2)
     steps = order.epoch(0)
-    expected = 0.001 * sum(padded_tokens(order, step) for step in steps) / len(steps)
+    expected = fixed + 0.001 * sum(padded_tokens(order, step) for step in steps) / len(steps)
     assert timing.seconds == pytest.approx(expected)
     assert timing.spread == pytest.approx(0.0, abs=1e-9)
     assert 3 <= timing.steps < 60
+
+
+def test_neither_a_step_nor_a_token_takes_less_than_no_time() -> None:
+    """Whatever the few steps say that were timed: the mean of them is kept, and what would be negative is 0."""
+    assert fitted([100, 200, 300], [0.3, 0.2, 0.1]) == pytest.approx((0.2, 0.0))
+    assert fitted([100, 200, 300], [0.01, 0.2, 0.39]) == pytest.approx((0.0, 0.001))
+    assert fitted([100, 100, 100], [0.1, 0.2, 0.3]) == pytest.approx((0.2, 0.0))
 
 
 def test_timing_changes_no_weight() -> None:

@@ -37,7 +37,7 @@ class Timing(NamedTuple):
 
     seconds: float
     spread: float
-    """Interquartile range of seconds per token, as a share of the median."""
+    """Interquartile range of how long steps took, each as a share of what steps of its size take."""
     steps: int
 
 
@@ -53,7 +53,8 @@ def padded_tokens(order: TrainingOrder, micro_batches: list[list[Row]]) -> int:
 def time_steps(
     engine: Engine, order: TrainingOrder, seconds: float = 3.0, most: int = 60, hopeless: float = math.inf
 ) -> Timing:
-    """Train for about `seconds` and extrapolate to a whole epoch by padded tokens, since steps differ in length.
+    """Train for about `seconds` and say what the mean step of a whole epoch takes: steps differ in length, and take a
+    time of their own and one for each padded token (`fitted`).
 
     The first step, in which memory is laid out, does not count, nor the first of each fixed shape, which compiles.
     Where the first takes more than `hopeless` seconds, that is the answer. Changes the engine's model: hand in a copy.
@@ -80,9 +81,19 @@ def time_steps(
         if time.perf_counter() - began > seconds and number >= 3:
             break
     mean_tokens = float(np.mean([padded_tokens(order, step) for step in steps]))
-    per_token = np.array(took) / np.array(tokens)
-    low, middle, high = np.quantile(per_token, [0.25, 0.5, 0.75])
-    return Timing(sum(took) / sum(tokens) * mean_tokens, float((high - low) / middle), len(took))
+    fixed, per_token = fitted(tokens, took)
+    low, high = np.quantile(np.array(took) / (fixed + per_token * np.array(tokens)), [0.25, 0.75])
+    return Timing(fixed + per_token * mean_tokens, float(high - low), len(took))
+
+
+def fitted(tokens: list[int], seconds: list[float]) -> tuple[float, float]:
+    """(seconds of a step, seconds of each of its tokens) that fit a few steps best, by least squares; neither is
+    negative. A step of few tokens does not take much less than others where the optimiser has many weights to move."""
+    x, y = np.array(tokens, float), np.array(seconds)
+    varied = float(((x - x.mean()) ** 2).mean())
+    slope = float(((x - x.mean()) * (y - y.mean())).mean() / varied) if varied else 0.0
+    slope = min(max(slope, 0.0), float(y.mean() / x.mean()))
+    return float(y.mean()) - slope * float(x.mean()), slope
 
 
 def _first_of_each_shape(order: TrainingOrder, steps: list[list[list[Row]]]) -> list[int]:
