@@ -291,7 +291,7 @@ def test_the_command_says_what_python_says() -> None:
         (["Mars is", "--top-k", "3"], "top_k says how to sample, and nothing is sampled"),
         (["Mars is", "--sample", "--top-p", "1.5"], "top_p=1.5: input should be less than or equal to 1"),
         (["Mars is", "--sample", "--temperature", "0"], "temperature=0.0: input should be greater than 0"),
-        (["Mars is", "--num", "3"], "or use beam=3"),
+        (["Mars is", "--num", "3"], "or keep as many (--beam 3)"),
         (["Mars is", "--order", "left"], "order is for blanks in a text, and this model generates otherwise"),
         (["Mars is [MASK]"], "this model has learned to go on with a text"),
         (["word " * 60], "the model reads at most 39"),

@@ -46,6 +46,19 @@ def test_a_persons_own_text_end_to_end(tmp_path: Path, monkeypatch: pytest.Monke
     assert "seconds_per_step" in json.loads((run.path / "environment.json").read_text())["measured"]
 
 
+def test_a_text_may_be_named_by_its_key_alone(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`data.train=my.txt` in the place of the recipe, or behind other changes that stand there, is the text."""
+    small = ["training.steps=1", "model.d_model=12", "model.n_heads=3", "model.d_ff=20"]
+    for place, changes in ((f"data.train={text}", small), (small[0], [*small[1:], f"data.train={text}"])):
+        name, found = launch.find_recipe(place, changes, lambda line: None)
+        assert (name, found) == launch.find_recipe(str(text), small, lambda line: None)
+    with pytest.raises(UsageError, match="no recipe is named before it"):
+        launch.find_recipe("training.steps=1", small, lambda line: None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.train=odd.txt").write_text(text.read_text())  # a file is a file, whatever it is called
+    assert launch.find_recipe("data.train=odd.txt", small, lambda line: None)[1].data.train == "data.train=odd.txt"
+
+
 def test_what_is_settled_is_written_before_the_first_step(text: Path, tmp_path: Path) -> None:
     """Recipe, environment and tokenizer are on the disk when training begins, without an `auto`."""
     seen: list[dict[str, Any]] = []

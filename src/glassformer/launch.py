@@ -100,11 +100,26 @@ def find_recipe(recipe: str | Path | Recipe, changes: Sequence[str], say: Callab
     """The recipe and a name for its run. A text of the person's own gets a recipe made for it."""
     if isinstance(recipe, Recipe):
         return "run", recipe
-    name = str(recipe)
+    name, changes = text_among_changes(str(recipe), changes)
     if is_own_text(name):
         tree = recipes.apply_changes({}, changes)
         return run_name(name), recipe_for_text(name, tree, say)
     return run_name(name), recipes.read(name, changes)
+
+
+def text_among_changes(recipe: str, changes: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The recipe and the changes to it, where perhaps a change stands first and no recipe is named: then `data.train`
+    is a text of the person's own. Raises UsageError where none is named either."""
+    if not re.match(r"[a-z_]+\.[a-z_.]+=", recipe) or Path(recipe).exists():
+        return recipe, changes
+    changes = [recipe, *changes]
+    text = recipes.apply_changes({}, changes).get("data", {}).get("train")
+    if not isinstance(text, str):
+        raise UsageError(
+            f"{recipe} is a change to a recipe, and no recipe is named before it",
+            "name a recipe or a text of your own first; `glassformer recipes` lists the recipes",
+        )
+    return text, changes
 
 
 def run_name(source: str) -> str:

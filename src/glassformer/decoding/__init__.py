@@ -60,7 +60,7 @@ def check_decoding(config: DecodingConfig, any_order: bool = False) -> None:
     if config.beam == 1 and config.length_penalty != 1.0:
         raise UsageError("length_penalty weighs the texts of a beam, and there is none", "add beam (--beam 4)")
     if not config.sample and config.number > config.beam:
-        mend = "sample (--sample)" if any_order else f"sample (--sample), or use beam={config.number}"
+        mend = "sample (--sample)" if any_order else f"sample (--sample), or keep as many (--beam {config.number})"
         raise UsageError(f"{config.number} texts are asked for, and {config.beam} are kept", mend)
 
 
