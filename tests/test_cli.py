@@ -242,8 +242,14 @@ def test_texts_from_arguments_file_and_standard_input_give_the_same(tmp_path: Pa
     file = tmp_path / "texts.txt"
     file.write_text("\n\n".join(texts) + "\n")
     by_arguments = command("fill", run_folder(), *texts, "--json")
+    for said, where in (
+        (command("fill", run_folder(), "--file", file, "--json"), str(file)),
+        (command("fill", run_folder(), "--json", stdin=file.read_bytes()), "standard input"),
+    ):
+        assert said.out == by_arguments.out
+        assert f"note: line 2 of {where} is blank; blank lines get no answer" in said.err.replace("\n", " ")
+    file.write_text("\n".join(texts) + "\n\n")  # at the end they change no line's number
     assert command("fill", run_folder(), "--file", file, "--json") == by_arguments
-    assert command("fill", run_folder(), "--json", stdin=file.read_bytes()) == by_arguments
     assert [len(json.loads(line)["blanks"]) for line in by_arguments.out.splitlines()] == [1, 2]
 
 

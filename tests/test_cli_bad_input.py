@@ -343,6 +343,10 @@ def test_evaluate_changes_only_the_data() -> None:
 # --------------------------------------------------------------------------------------------- unforeseen
 
 
+def test_an_empty_text_has_no_score() -> None:
+    assert "the text is empty" in refused("score", run_folder(), " ")
+
+
 def test_what_the_operating_system_refuses(tmp_path: Path) -> None:
     """No part foresees a name that is too long; it is still no traceback."""
     assert "name too long" in refused("fill", "x" * 5000, TEXT, code=1)

@@ -54,6 +54,8 @@ def test_a_text_may_be_named_by_its_key_alone(text: Path, tmp_path: Path, monkey
         assert (name, found) == launch.find_recipe(str(text), small, lambda line: None)
     with pytest.raises(UsageError, match="no recipe is named before it"):
         launch.find_recipe("training.steps=1", small, lambda line: None)
+    with pytest.raises(UsageError, match=r"training.steps and training.minutes are both given"):
+        launch.find_recipe(str(text), [*small, "training.minutes=1"], lambda line: None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data.train=odd.txt").write_text(text.read_text())  # a file is a file, whatever it is called
     assert launch.find_recipe("data.train=odd.txt", small, lambda line: None)[1].data.train == "data.train=odd.txt"

@@ -17,6 +17,7 @@ from glassformer.recipe import (
     parse,
     read,
     read_tree,
+    refuse_two_lengths,
     shipped,
     to_yaml,
     value_of,
@@ -136,6 +137,33 @@ def test_a_run_has_one_length(pair: tuple[str, str]) -> None:
     assert f"training.{pair[0]} and training.{pair[1]} are both given" in said
     for name in pair:
         assert value_of(parse(BASE | {"training": {name: 3}}), f"training.{name}") == 3
+
+
+def test_two_lengths_in_one_breath_contradict_each_other() -> None:
+    """Where each comes by itself, later ones replace earlier ones; a null is none."""
+    with pytest.raises(UsageError, match=r"training.steps and training.minutes are both given"):
+        refuse_two_lengths(["training.steps=10", "seed=2", "training.minutes=1"])
+    refuse_two_lengths(["training.steps=10", "training.minutes=null", "training.steps=20"])
+
+
+def test_what_is_wrong_with_a_member_of_a_mixture() -> None:
+    """Its own key is named, and the nearest one of its own objective's, without a word about the list."""
+
+    def said(**second: Any) -> str:
+        members = [{"objective": {"name": "seq2seq"}}, {"objective": {"name": "span_corruption"}} | second]
+        return refusal(tree=BASE | {"objective": {"name": "mixture", "members": members}})
+
+    wrong = said(objective={"name": "span_corruption", "corruption_rat": 0.1})
+    assert "there is no key 'objective.members.1.objective.corruption_rat'" in wrong
+    assert "did you mean 'objective.members.1.objective.corruption_rate'?" in wrong and "2 items" not in wrong
+    wrong = said(weight=-1)
+    assert "objective.members.1.weight=-1: input should be greater than 0" in wrong and "2 items" not in wrong
+    wrong = said(objective={"name": "span_corruption", "corruption_rate": 7})
+    assert "objective.members.1.objective.corruption_rate=7: input should be less than 1" in wrong
+    wrong = said(objective={"name": "masked_lm"})
+    assert "seq2seq needs an encoder and a decoder, and masked_lm in the same mixture one stack" in wrong
+    short = {"name": "mixture", "members": [{"objective": {"name": "causal_lm"}}]}
+    assert "at least 2 items" in refusal(tree=BASE | {"objective": short})
 
 
 def test_a_length_on_the_command_line_replaces_the_recipes() -> None:

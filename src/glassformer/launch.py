@@ -101,6 +101,7 @@ def find_recipe(recipe: str | Path | Recipe, changes: Sequence[str], say: Callab
     if isinstance(recipe, Recipe):
         return "run", recipe
     name, changes = text_among_changes(str(recipe), changes)
+    recipes.refuse_two_lengths(changes)
     if is_own_text(name):
         tree = recipes.apply_changes({}, changes)
         return run_name(name), recipe_for_text(name, tree, say)

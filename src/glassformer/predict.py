@@ -319,6 +319,8 @@ class Run:
 
         Raises UsageError for a model that cannot score, and for a text that it cannot read or knows no word of.
         """
+        if not text.strip():
+            raise UsageError("the text is empty", "give a sentence")
         examples, found = self.objective.scored(text), list[float]()
         for start in range(0, len(examples), BATCH):
             batch = collate([[example] for example in examples[start : start + BATCH]], self.tokenizer.pad_id)

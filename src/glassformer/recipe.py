@@ -20,7 +20,7 @@ from glassformer.data.sources import DataConfig
 from glassformer.data.tokenizer import TokenizerConfig
 from glassformer.errors import UsageError, nearest
 from glassformer.model.config import ModelConfig, check_sizes, preset
-from glassformer.objectives import AnyObjective, Objective, find_objective
+from glassformer.objectives import AnyObjective, Member, Objective, find_objective
 from glassformer.training.optimisers import OptimizerConfig
 from glassformer.training.schedules import ScheduleConfig
 from glassformer.training.trainer import TrainingConfig
@@ -80,6 +80,15 @@ def _with_family(recipe: Recipe) -> Recipe:
     """The stacks and segments that the objective needs, where the recipe leaves them open."""
     kinds = [objective_class(member) for member in members(recipe)]
     families = [kind.family for kind in kinds]
+    if "encoder_decoder" in families and len(set(families)) > 1:
+        pair, single = (
+            next(m.objective.model_dump()["name"] for m, f in zip(members(recipe), families, strict=True) if found(f))
+            for found in ("encoder_decoder".__eq__, "encoder_decoder".__ne__)
+        )
+        raise UsageError(
+            f"{pair} needs an encoder and a decoder, and {single} in the same mixture one stack",
+            "mix objectives that need the same, or train a model of each",
+        )
     family = next((f for f in ("encoder_decoder", "decoder") if f in families), "encoder")
     needed = {"family": family, "segments": max(kind.segments for kind in kinds)}
     still_open = {key: value for key, value in needed.items() if getattr(recipe.model, key) is None}
@@ -111,11 +120,17 @@ def _explain(tree: dict[str, Any], errors: Sequence[Any]) -> list[str]:
     """Pydantic's errors, one line for each wrong key: what was given, what would be right."""
     names = [key.name for key in keys(tree)]
     known = {*names, *Recipe.model_fields}
+    below = {tuple(error["loc"][:n]) for error in errors for n in range(len(error["loc"]))}
     unknown: list[str] = []
     wrong: dict[str, tuple[Any, list[str]]] = {}
     for error in errors:
         loc = [str(part) for part in error["loc"]]
         key = ".".join(loc)
+        if error["type"] == "too_short" and tuple(error["loc"]) in below:
+            continue  # of a list only those count that are right themselves
+        if loc[:2] == ["objective", "members"] and len(loc) > 3:
+            own = _keys_of_member(tree, int(loc[2]))
+            names, known = own, {*known, *own}
         if error["type"] == "extra_forbidden":
             unknown.append(f"there is no key {key!r}; {_nearest_key(key, names)}")
         elif error["type"] == "missing":
@@ -128,6 +143,12 @@ def _explain(tree: dict[str, Any], errors: Sequence[Any]) -> list[str]:
         f"{key}={given!r}: {' or '.join([expected[0], *(e.removeprefix('input should be ') for e in expected[1:])])}"
         for key, (given, expected) in wrong.items()
     ]
+
+
+def _keys_of_member(tree: dict[str, Any], number: int) -> list[str]:
+    """The keys of one member of a mixture."""
+    name = tree["objective"]["members"][number].get("objective", {}).get("name", "masked_lm")
+    return [key.name for key in _keys_of(Member, f"objective.members.{number}.", find_objective(str(name)).Config)]
 
 
 def _nearest_key(key: str, names: Sequence[str]) -> str:
@@ -288,6 +309,14 @@ def _replace_length(section: dict[str, Any], leaf: str) -> None:
     """A length given on the command line replaces the recipe's, in whatever unit that was."""
     for other in {"epochs", "minutes", "steps"} - {leaf}:
         section.pop(other, None)
+
+
+def refuse_two_lengths(changes: Sequence[str]) -> None:
+    """Of the lengths that are given in one breath each would replace the other. Raises UsageError for two of them."""
+    tree = [apply_changes({}, [change]).get("training", {}) for change in changes if change.startswith("training.")]
+    given = [name for part in tree for name in ("steps", "epochs", "minutes") if part.get(name) is not None]
+    if len(set(given)) > 1:
+        raise UsageError(f"training.{given[0]} and training.{given[1]} are both given", "keep one of them")
 
 
 def with_value(recipe: Recipe, key: str, value: Any) -> Recipe:

@@ -420,7 +420,10 @@ def compare(
         results(rows)
         if output is not None:
             print(printable(str(output)))
-    if len({(each.tokenizer.identity, each.objective.target_tokenizer.identity) for each in loaded}) > 1:
+    if (
+        len({(tuple(each.tokenizer.vocabulary), tuple(each.objective.target_tokenizer.vocabulary)) for each in loaded})
+        > 1
+    ):
         print("note: the runs have different vocabularies, so their losses are not of the same tokens", file=sys.stderr)
 
 

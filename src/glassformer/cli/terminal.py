@@ -5,7 +5,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -142,7 +142,7 @@ def texts_in(file: Path) -> list[str]:
 
     if not file.exists():
         raise UsageError(f"there is no file {printable(str(file))}")
-    texts = [line.strip() for line in read_lines(file) if line.strip()]
+    texts = list(without_blanks(read_lines(file), printable(str(file))))
     if not texts:
         raise UsageError(f"{printable(str(file))} is empty: it holds no text", "write one text in each line")
     return texts
@@ -151,19 +151,36 @@ def texts_in(file: Path) -> list[str]:
 def piped_texts() -> Iterator[str]:
     """The lines of standard input. Raises UsageError when there is none, or for what is not UTF-8."""
     empty = True
+    for text in without_blanks(_decoded_lines(), "standard input"):
+        empty = False
+        yield text
+    if empty:
+        raise UsageError("there is no text on standard input", 'give one there, or behind the run: RUN "a text"')
+
+
+def _decoded_lines() -> Iterator[str]:
     for number, line in enumerate(sys.stdin.buffer, 1):
         try:
-            text = line.decode("utf-8").strip()
+            yield line.decode("utf-8")
         except UnicodeDecodeError as error:
             raise UsageError(
                 f"standard input, line {number} is not UTF-8: byte 0x{line[error.start]:02X} at byte {error.start}",
                 "send it as UTF-8, for example through iconv -f LATIN1 -t UTF-8",
             ) from None
-        if text:
-            empty = False
-            yield text
-    if empty:
-        raise UsageError("there is no text on standard input", 'give one there, or behind the run: RUN "a text"')
+
+
+def without_blanks(lines: Iterable[str], where: str) -> Iterator[str]:
+    """The lines that hold a text. That there is a blank one before one of them is said once: answers and lines are then
+    no longer counted alike."""
+    blank, said = 0, False
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            blank = blank or number
+            continue
+        if blank and not said:
+            print(f"note: line {blank} of {where} is blank; blank lines get no answer", file=sys.stderr)
+            said = True
+        yield line.strip()
 
 
 def asked_texts(asked: str) -> Iterator[str]:

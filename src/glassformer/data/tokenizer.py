@@ -145,6 +145,11 @@ class Tokenizer:
         """The sha256 of the tokenizer.json: equal for tokenizers that do the same."""
         return hashlib.sha256(self._description.encode()).hexdigest()
 
+    @property
+    def vocabulary(self) -> list[str | None]:
+        """The tokens by their numbers, as the tokenizer.json has them; None where there is none."""
+        return [self._base.id_to_token(id) for id in range(self.vocab_size)]
+
     def encode(self, text: str, allow_mask: bool = False) -> Encoded:
         """The tokens of one text, no special ones added. With `allow_mask` the literal [MASK] is the mask
         token; the text around it is cut as if a word stood there. Raises UsageError for a lone surrogate."""
@@ -217,7 +222,7 @@ class Tokenizer:
         return Encoded(ids, offsets, np.diff(groups, prepend=-1) != 0)
 
     def _white_space(self) -> Bool[np.ndarray, "vocab"]:
-        raw = [self._base.id_to_token(i) or "" for i in range(self.vocab_size)]
+        raw = [token or "" for token in self.vocabulary]
         return np.array([(_show_bytes(token) if self._byte_level else token).isspace() for token in raw])
 
 

@@ -21,6 +21,8 @@ from glassformer.recipe import Recipe
 
 LONGEST = 32
 """Tokens up to which a mask is drawn whole; of more, so many are."""
+TARGET = 16
+"""Characters of a target that are shown."""
 CELL = 0.17
 """Inches of one pair in a picture."""
 
@@ -122,7 +124,9 @@ def figure(shown: list[dict[str, Any]], title: str = "") -> Figure:
     panels = [(preview, stream) for preview in shown for stream in preview["streams"]]
     columns = max(len(preview["streams"]) for preview in shown)
     label = max(text_width(visible(token, 14), 7.5) for _, stream in panels for token in stream["tokens"]) + 0.1
-    room = max([text_width(visible(one["target"], 14), 7.5) for preview in shown for one in preview["asked"]] or [0.0])
+    room = max(
+        [text_width(visible(one["target"], TARGET), 7.5) for preview in shown for one in preview["asked"]] or [0.0]
+    )
     wide = max(len(stream["mask"][0]) for _, stream in panels) * CELL + label + room + 0.5
     heights = [max(len(stream["mask"]) for stream in preview["streams"]) * CELL + label + 0.55 for preview in shown]
     page = (max(4.0, columns * wide + 0.2), sum(heights) + 0.5)
@@ -181,5 +185,10 @@ def _draw(axes: Axes, preview: dict[str, Any], stream: dict[str, Any]) -> None:
         text.set_color(COLOURS["ring" if place in asked else "ink"])
         if place in asked:
             axes.text(
-                mask.shape[1] - 0.2, place, f"→ {visible(asked[place], 14)}", va="center", color=COLOURS["ring"], **how
+                mask.shape[1] - 0.2,
+                place,
+                f"→ {visible(asked[place], TARGET)}",
+                va="center",
+                color=COLOURS["ring"],
+                **how,
             )
