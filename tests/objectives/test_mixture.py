@@ -276,7 +276,9 @@ def test_mixtures_that_cannot_be(members: list[dict], said: str, tmp_path: Path)
 def test_members_that_need_different_stacks_are_refused(tmp_path: Path) -> None:
     members = [{"objective": {"name": "masked_lm"}}, {"objective": {"name": "denoising"}}]
     text = tiny_recipe.text_file(tmp_path)
-    with pytest.raises(UsageError, match="denoising needs an encoder and a decoder, and masked_lm in the same mixture one stack"):
+    with pytest.raises(
+        UsageError, match="denoising needs an encoder and a decoder, and masked_lm in the same mixture one stack"
+    ):
         tiny_recipe.train(tiny_recipe.recipe(text, objective={"name": "mixture", "members": members}), tmp_path / "run")
 
 
