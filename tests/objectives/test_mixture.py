@@ -254,6 +254,17 @@ def test_a_prefix_says_which_member_is_asked_and_is_read_once() -> None:
         objective.prompt_for("generate", "red moon")
 
 
+def test_a_text_without_a_prefix_that_its_member_cannot_read_is_told_of_the_others() -> None:
+    """They may have been meant; not where a prefix says who is, or where nobody has one."""
+    plain, long = {"objective": {"name": "denoising"}}, "red moon " * 20
+    with pytest.raises(UsageError, match=r"at most 14.*\n.*than denoising, begin it with 'one: '"):
+        made_of(plain, seq2seq("one")).prompt_for("generate", long)
+    for members, text in (((plain, seq2seq("one")), f"one: {long}"), ((plain, {**plain, "label": "b"}), long)):
+        with pytest.raises(UsageError) as raised:
+            made_of(*members).prompt_for("generate", text)
+        assert "the model reads at most" in str(raised.value) and "begin it with" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("members", "said"),
     [

@@ -184,7 +184,16 @@ class Mixture(Objective[MixtureConfig]):
             names = ", ".join(self.names)
             raise UsageError(f"no member of this mixture can {what}: {names}", "ask for what its members do")
         number, rest = self._addressed(able, text)
-        prompt = self.members[number].prompt(rest)
+        try:
+            prompt = self.members[number].prompt(rest)
+        except UsageError as error:
+            prefixes = [
+                prefix for n in able if n != number and (prefix := self.members[n].prefix_of(self.members[n].config))
+            ]
+            if rest != text or not prefixes:
+                raise
+            meant = f"or, if another member is meant than {self.names[number]}, begin it with "
+            raise UsageError(error.what, f"{error.mend}; {meant}{' or '.join(map(repr, prefixes))}") from None
         return prompt._replace(text=text, example=prompt.example._replace(member=number))
 
     def _addressed(self, able: list[int], text: str) -> tuple[int, str]:

@@ -214,7 +214,7 @@ def verdict(losses: list[float], references: dict[str, float]) -> str:
 
 
 def one_word_warning(samples: list[dict[str, Any]]) -> list[str]:
-    """A warning when nearly all sampled guesses are one word, as in the collapse onto a frequent word."""
+    """A warning when nearly all sampled guesses are one word: models begin so, and some collapse so."""
     predicted = Counter(str(sample["predicted"]) for sample in samples)
     if len(samples) < 8:
         return []
@@ -222,4 +222,6 @@ def one_word_warning(samples: list[dict[str, Any]]) -> list[str]:
     true = sum(str(sample["true"]) == word for sample in samples)
     if times < 0.8 * len(samples) or true > 0.5 * len(samples):
         return []
-    return [f"{times} of {len(samples)} sampled guesses are {word!r}: the model has collapsed onto a frequent word"]
+    return [
+        f"{times} of {len(samples)} sampled guesses are {word!r}: most models begin so; one that stays so has collapsed"
+    ]
