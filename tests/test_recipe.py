@@ -151,7 +151,8 @@ def test_what_is_wrong_with_a_member_of_a_mixture() -> None:
 
     def said(**second: Any) -> str:
         members = [{"objective": {"name": "seq2seq"}}, {"objective": {"name": "span_corruption"}} | second]
-        return refusal(tree=BASE | {"objective": {"name": "mixture", "members": members}})
+        mixed = BASE | {"objective": {"name": "mixture", "members": members}}
+        return refusal(tree=mixed) + refusal(tree=mixed | {"model": {"n_hed": 4}})
 
     wrong = said(objective={"name": "span_corruption", "corruption_rat": 0.1})
     assert "there is no key 'objective.members.1.objective.corruption_rat'" in wrong
@@ -160,6 +161,8 @@ def test_what_is_wrong_with_a_member_of_a_mixture() -> None:
     assert "objective.members.1.weight=-1: input should be greater than 0" in wrong and "2 items" not in wrong
     wrong = said(objective={"name": "span_corruption", "corruption_rate": 7})
     assert "objective.members.1.objective.corruption_rate=7: input should be less than 1" in wrong
+    assert "there is no key 'model.n_hed'; did you mean 'model.n_heads'?" in wrong  # elsewhere as ever
+    assert "objective.members.1.objective='seq2seq'" in said(objective="seq2seq")
     wrong = said(objective={"name": "masked_lm"})
     assert "seq2seq needs an encoder and a decoder, and masked_lm in the same mixture one stack" in wrong
     short = {"name": "mixture", "members": [{"objective": {"name": "causal_lm"}}]}

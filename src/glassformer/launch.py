@@ -52,6 +52,8 @@ def train(
     """
     display = display or TerminalDisplay()
     if resume:
+        if is_change(recipe):
+            recipe, changes = None, [str(recipe), *changes]
         directory = _run_to_resume(recipe, run)
         with directory.locked():
             return _fit(directory, _reopen(directory, recipe, changes, display))
@@ -108,14 +110,19 @@ def find_recipe(recipe: str | Path | Recipe, changes: Sequence[str], say: Callab
     return run_name(name), recipes.read(name, changes)
 
 
+def is_change(recipe: str | Path | Recipe | None) -> bool:
+    """Whether what stands in the place of a recipe is a change to one, and no file of such a name."""
+    return isinstance(recipe, str) and bool(re.match(r"[a-z_]+(\.[a-z_]+)*=", recipe)) and not Path(recipe).exists()
+
+
 def text_among_changes(recipe: str, changes: Sequence[str]) -> tuple[str, Sequence[str]]:
     """The recipe and the changes to it, where perhaps a change stands first and no recipe is named: then `data.train`
     is a text of the person's own. Raises UsageError where none is named either."""
-    if not re.match(r"[a-z_]+\.[a-z_.]+=", recipe) or Path(recipe).exists():
+    if not is_change(recipe):
         return recipe, changes
     changes = [recipe, *changes]
-    text = recipes.apply_changes({}, changes).get("data", {}).get("train")
-    if not isinstance(text, str):
+    text = dict(change.split("=", 1) for change in changes if "=" in change).get("data.train")
+    if text is None:
         raise UsageError(
             f"{recipe} is a change to a recipe, and no recipe is named before it",
             "name a recipe or a text of your own first; `glassformer recipes` lists the recipes",

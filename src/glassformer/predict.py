@@ -159,6 +159,12 @@ class Answered(NamedTuple):
         return self.predicted == self.answer
 
 
+def refuse_empty(text: str) -> None:
+    """Raises UsageError for a text without a word."""
+    if not text.strip():
+        raise UsageError("the text is empty", "give a sentence")
+
+
 class Run:
     """A trained model with its tokenizer and objective, loaded from a run directory."""
 
@@ -319,8 +325,7 @@ class Run:
 
         Raises UsageError for a model that cannot score, and for a text that it cannot read or knows no word of.
         """
-        if not text.strip():
-            raise UsageError("the text is empty", "give a sentence")
+        refuse_empty(text)
         examples, found = self.objective.scored(text), list[float]()
         for start in range(0, len(examples), BATCH):
             batch = collate([[example] for example in examples[start : start + BATCH]], self.tokenizer.pad_id)

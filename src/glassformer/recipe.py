@@ -44,6 +44,10 @@ class Recipe(Config):
     training: TrainingConfig = TrainingConfig()
 
 
+LENGTHS = ("steps", "epochs", "minutes")
+"""The keys of `training` that each say how long it is."""
+
+
 class Key(NamedTuple):
     """One key of a recipe, for people."""
 
@@ -80,13 +84,11 @@ def _with_family(recipe: Recipe) -> Recipe:
     """The stacks and segments that the objective needs, where the recipe leaves them open."""
     kinds = [objective_class(member) for member in members(recipe)]
     families = [kind.family for kind in kinds]
-    if "encoder_decoder" in families and len(set(families)) > 1:
-        pair, single = (
-            next(m.objective.model_dump()["name"] for m, f in zip(members(recipe), families, strict=True) if found(f))
-            for found in ("encoder_decoder".__eq__, "encoder_decoder".__ne__)
-        )
+    stacks = {kind.family == "encoder_decoder": member for kind, member in zip(kinds, members(recipe), strict=True)}
+    if len(stacks) > 1:
+        two, one = (stacks[pair].objective.model_dump()["name"] for pair in (True, False))
         raise UsageError(
-            f"{pair} needs an encoder and a decoder, and {single} in the same mixture one stack",
+            f"{two} needs an encoder and a decoder, and {one} in the same mixture one stack",
             "mix objectives that need the same, or train a model of each",
         )
     family = next((f for f in ("encoder_decoder", "decoder") if f in families), "encoder")
@@ -110,10 +112,12 @@ def members(recipe: Recipe) -> list[Recipe]:
 
 def _check_length(recipe: Recipe) -> None:
     """A run is as long as steps, epochs or minutes say: one of them."""
-    t = recipe.training
-    given = [name for name in ("steps", "epochs", "minutes") if getattr(t, name) is not None]
-    if len(given) > 1:
-        raise UsageError(f"training.{given[0]} and training.{given[1]} are both given", "keep one of them")
+    _refuse_two([name for name in LENGTHS if getattr(recipe.training, name) is not None])
+
+
+def _refuse_two(lengths: list[str]) -> None:
+    if len(lengths) > 1:
+        raise UsageError(f"training.{lengths[0]} and training.{lengths[1]} are both given", "keep one of them")
 
 
 def _explain(tree: dict[str, Any], errors: Sequence[Any]) -> list[str]:
@@ -128,11 +132,10 @@ def _explain(tree: dict[str, Any], errors: Sequence[Any]) -> list[str]:
         key = ".".join(loc)
         if error["type"] == "too_short" and tuple(error["loc"]) in below:
             continue  # of a list only those count that are right themselves
-        if loc[:2] == ["objective", "members"] and len(loc) > 3:
-            own = _keys_of_member(tree, int(loc[2]))
-            names, known = own, {*known, *own}
+        in_member = _keys_of_member(tree, error["loc"])
+        known |= set(in_member)
         if error["type"] == "extra_forbidden":
-            unknown.append(f"there is no key {key!r}; {_nearest_key(key, names)}")
+            unknown.append(f"there is no key {key!r}; {_nearest_key(key, in_member or names)}")
         elif error["type"] == "missing":
             unknown.append(f"{key} is missing")
         else:  # a key of several types has an error for each, below it
@@ -145,10 +148,15 @@ def _explain(tree: dict[str, Any], errors: Sequence[Any]) -> list[str]:
     ]
 
 
-def _keys_of_member(tree: dict[str, Any], number: int) -> list[str]:
-    """The keys of one member of a mixture."""
-    name = tree["objective"]["members"][number].get("objective", {}).get("name", "masked_lm")
-    return [key.name for key in _keys_of(Member, f"objective.members.{number}.", find_objective(str(name)).Config)]
+def _keys_of_member(tree: dict[str, Any], loc: Sequence[int | str]) -> list[str]:
+    """The keys and sections of the member of a mixture that holds the place `loc`; none elsewhere."""
+    if tuple(loc[:2]) != ("objective", "members") or len(loc) < 4:
+        return []
+    section = tree["objective"]["members"][loc[2]].get("objective")
+    name = section.get("name", "masked_lm") if isinstance(section, dict) else "masked_lm"
+    prefix = f"objective.members.{loc[2]}."
+    keys = [key.name for key in _keys_of(Member, prefix, find_objective(str(name)).Config)]
+    return [*keys, *(prefix + section for section in Member.model_fields)]
 
 
 def _nearest_key(key: str, names: Sequence[str]) -> str:
@@ -274,7 +282,7 @@ def apply_changes(tree: dict[str, Any], changes: Sequence[str]) -> dict[str, Any
             if not isinstance(section, dict):
                 raise UsageError(f"there is no key {key!r}; {nearest(key, (k.name for k in keys(tree)))}")
         section[leaf] = _value(value, change)
-        if key in ("training.epochs", "training.minutes", "training.steps") and section[leaf] is not None:
+        if path == ["training"] and leaf in LENGTHS and section[leaf] is not None:
             _replace_length(section, leaf)
     return changed
 
@@ -307,16 +315,14 @@ def _value(text: str, change: str) -> Any:
 
 def _replace_length(section: dict[str, Any], leaf: str) -> None:
     """A length given on the command line replaces the recipe's, in whatever unit that was."""
-    for other in {"epochs", "minutes", "steps"} - {leaf}:
+    for other in {*LENGTHS} - {leaf}:
         section.pop(other, None)
 
 
 def refuse_two_lengths(changes: Sequence[str]) -> None:
     """Of the lengths that are given in one breath each would replace the other. Raises UsageError for two of them."""
-    tree = [apply_changes({}, [change]).get("training", {}) for change in changes if change.startswith("training.")]
-    given = [name for part in tree for name in ("steps", "epochs", "minutes") if part.get(name) is not None]
-    if len(set(given)) > 1:
-        raise UsageError(f"training.{given[0]} and training.{given[1]} are both given", "keep one of them")
+    given = dict(change.split("=", 1) for change in changes if "=" in change)
+    _refuse_two([name for name in LENGTHS if _value(given.get(f"training.{name}", "null"), name) is not None])
 
 
 def with_value(recipe: Recipe, key: str, value: Any) -> Recipe:

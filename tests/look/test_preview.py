@@ -10,9 +10,9 @@ from trained import command, refused
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.look import preview
-from glassformer.look.figures import save
+from glassformer.look.figures import save, visible
 from glassformer.look.preview import describe, figure, in_words
-from glassformer.objectives import find_objective
+from glassformer.objectives import find_objective, next_sentence
 from glassformer.plugins import plugin_names
 
 LENGTH = 13
@@ -102,3 +102,9 @@ def test_the_command(tmp_path: Path) -> None:
     said = command("preview", "seq2seq-demo", "--output", tmp_path / "a.svg")
     assert said.out.strip() == str(tmp_path / "a.svg") and (tmp_path / "a.svg").stat().st_size > 1000
     assert "needs one stack" in refused("preview", "mlm-demo", "model.family=encoder_decoder")
+
+
+def test_what_is_asked_of_two_texts_is_not_cut_off() -> None:
+    """The classes of a pair of texts have long names."""
+    for name in (name for names in next_sentence.NAMES.values() for name in names):
+        assert visible(name, preview.TARGET) == name

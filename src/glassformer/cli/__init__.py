@@ -129,10 +129,7 @@ def train(
     from glassformer.look.curves import best as best_of
     from glassformer.training.display import TerminalDisplay
 
-    keys = list(changes or [])
-    if recipe is not None and resume and "=" in recipe and not Path(recipe).exists():
-        keys, recipe = [recipe, *keys], None
-    finished = launch.train(recipe, keys, run=run, resume=resume, display=TerminalDisplay())
+    finished = launch.train(recipe, changes or [], run=run, resume=resume, display=TerminalDisplay())
     best = best_of(finished.metrics())
     if as_json:
         found = None if best is None else {"step": best["step"], "loss": best["loss"]}
@@ -420,10 +417,8 @@ def compare(
         results(rows)
         if output is not None:
             print(printable(str(output)))
-    if (
-        len({(tuple(each.tokenizer.vocabulary), tuple(each.objective.target_tokenizer.vocabulary)) for each in loaded})
-        > 1
-    ):
+    vocabularies = [(each.tokenizer.vocabulary, each.objective.target_tokenizer.vocabulary) for each in loaded]
+    if any(other != vocabularies[0] for other in vocabularies):
         print("note: the runs have different vocabularies, so their losses are not of the same tokens", file=sys.stderr)
 
 

@@ -26,7 +26,7 @@ from glassformer.look.tables import Row, relevance_table
 from glassformer.model.attention import Mechanism, spread
 from glassformer.model.layers import MultiHeadAttention
 from glassformer.objectives import Candidate, Objective, Prompt
-from glassformer.predict import BATCH, Run
+from glassformer.predict import BATCH, Run, refuse_empty
 from glassformer.record import attention_places, hooked, need_weights
 from glassformer.stopping import go_on
 from glassformer.wording import percent
@@ -261,8 +261,7 @@ def all_tokens(objective: Objective, prompt: Prompt) -> list[str]:
 
 def asked_by(run: Run, text: str) -> Prompt:
     """A text as a question: its blanks, or what follows it. Raises UsageError where it asks nothing."""
-    if not text.strip():
-        raise UsageError("the text is empty", "give a sentence")
+    refuse_empty(text)
     prompt = run.objective.prompt_for("read", text)
     if not any(len(asked.positions) for asked in prompt.example.asked.values()):
         raise UsageError(f"there is no blank in {text!r}", "write [MASK] where a word is asked for")

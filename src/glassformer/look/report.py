@@ -16,7 +16,7 @@ from glassformer.look.heatmaps import heatmap
 from glassformer.look.overlay import overlay
 from glassformer.model.transformer import count_parameters
 from glassformer.objectives import Prompt
-from glassformer.predict import Attention, Kind, Run
+from glassformer.predict import Attention, Kind, Run, refuse_empty
 from glassformer.record import without_weights
 from glassformer.run import RunDirectory
 from glassformer.training.checkpoints import checkpoint_steps
@@ -156,8 +156,7 @@ def draw_attention(
 
 def attention_of(run: Run, text: str, kind: Kind = "self", target: str | None = None) -> Attention:
     """`run.attention`, of a text that has words. Raises UsageError for an empty one."""
-    if not text.strip():
-        raise UsageError("the text is empty", "give a sentence")
+    refuse_empty(text)
     return run.attention(text, kind, target)
 
 

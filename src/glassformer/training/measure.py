@@ -89,11 +89,11 @@ def time_steps(
 def fitted(tokens: list[int], seconds: list[float]) -> tuple[float, float]:
     """(seconds of a step, seconds of each of its tokens) that fit a few steps best, by least squares; neither is
     negative. A step of few tokens does not take much less than others where the optimiser has many weights to move."""
-    x, y = np.array(tokens, float), np.array(seconds)
-    varied = float(((x - x.mean()) ** 2).mean())
-    slope = float(((x - x.mean()) * (y - y.mean())).mean() / varied) if varied else 0.0
-    slope = min(max(slope, 0.0), float(y.mean() / x.mean()))
-    return float(y.mean()) - slope * float(x.mean()), slope
+    x, y = np.mean(tokens), np.mean(seconds)
+    covariance = np.cov(tokens, seconds, bias=True)
+    slope = covariance[0, 1] / covariance[0, 0] if covariance[0, 0] else 0.0
+    slope = float(np.clip(slope, 0.0, y / x))
+    return float(y - slope * x), slope
 
 
 def _first_of_each_shape(order: TrainingOrder, steps: list[list[list[Row]]]) -> list[int]:
