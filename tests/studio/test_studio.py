@@ -283,15 +283,20 @@ def test_generation_asks_whether_it_may_go_on() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_twice_ends_without_a_traceback() -> None:
+    """Where the machine is so busy that two signals arrive as one, it ends by that one, with 0: then once more."""
     words = [sys.executable, "-m", "glassformer.cli", "studio", str(run_folder()), "--no-open"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None and "http://127.0.0.1:" in process.stdout.readline()
-        time.sleep(0.5)  # printed before the server listens to signals
-        for _ in range(2):
-            process.send_signal(signal.SIGINT)
-            time.sleep(0.01)  # two at once would be one
-        _, complaints = process.communicate(timeout=30)
-    assert (process.returncode, complaints) == (130, "")
+    codes: list[int] = []
+    while 130 not in codes and len(codes) < 5:
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None and "http://127.0.0.1:" in process.stdout.readline()
+            time.sleep(0.5)  # printed before the server listens to signals
+            for _ in range(2):
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.01)  # two at once would be one
+            _, complaints = process.communicate(timeout=30)
+        assert complaints == ""
+        codes.append(process.returncode)
+    assert codes == [*[0] * (len(codes) - 1), 130]
 
 
 # -------------------------------------------------------------------------------------------------- in a browser
