@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from glassformer.decoding import DecodingConfig, Generated, Prompts, begin, precise
+from glassformer.decoding.compiled import step_for
 from glassformer.decoding.packed import packed
 from glassformer.decoding.sampling import repeated_less
-from glassformer.decoding.written_out import written_out
 from glassformer.model.transformer import Transformer
 from glassformer.stopping import go_on
 
@@ -80,7 +80,7 @@ def beam_search(model: Transformer, prompts: Prompts, config: DecodingConfig) ->
 
 def _beam_search(model: Transformer, prompts: Prompts, config: DecodingConfig) -> list[list[Generated]]:
     logits, state = begin(model, prompts, config.max_tokens)
-    step = written_out(model, prompts.head)
+    step = step_for(model, prompts.head)
     searches = [
         Search(prompts.tokens(n), min(config.max_tokens, prompts.room(n)), config, prompts.ends[n])
         for n in range(len(prompts.examples))

@@ -57,8 +57,8 @@ _PACKED = WeakIdKeyDictionary()
 """By layer: which weights were packed, and what came of them. A short answer takes no longer than packing does."""
 
 
-def _parts_of(layer: nn.Linear) -> dict[tuple[int, int | None], Any]:
-    """What has been packed of a layer's weights; nothing when they have changed since."""
+def parts_of(layer: nn.Linear) -> dict[tuple[Any, int | None], Any]:
+    """What has been made of a layer's weights, by what it is; nothing when they have changed since."""
     known = [(t.data_ptr(), None if t.is_inference() else t._version) for t in layer.parameters()]
     before, parts = _PACKED.get(layer, ([], {}))
     if before != known:
@@ -80,11 +80,11 @@ def product(layer: nn.Linear, last: int | None = None) -> Callable[[Float[Tensor
     if not can_pack(weight):
         return lambda x: F.linear(x, weight, bias)
     multiply, few = torch.ops.mkldnn._linear_pointwise.default, rows_for_mkl()
-    blocks, _ = _part(layer, _parts_of(layer), 0, last)
+    blocks, _ = _part(layer, parts_of(layer), 0, last)
     return lambda x: F.linear(x, weight, bias) if x.shape[0] <= few else multiply(x, blocks, bias, "none", [], "")
 
 
-def _part(layer: nn.Linear, parts: dict[tuple[int, int | None], Any], first: int, last: int | None) -> Any:
+def _part(layer: nn.Linear, parts: dict[tuple[Any, int | None], Any], first: int, last: int | None) -> Any:
     """Packed weights and the bias of some of the outputs; packed when they are first asked for."""
     if (first, last) not in parts:
         bias = None if layer.bias is None else layer.bias.detach()[first:last]
@@ -96,7 +96,7 @@ def _part(layer: nn.Linear, parts: dict[tuple[int, int | None], Any], first: int
 def _forward(layer: nn.Linear) -> Any:
     """What the layer does, with packed weights."""
     whole: Any = layer.forward
-    parts = _parts_of(layer)
+    parts = parts_of(layer)
     multiply = torch.ops.mkldnn._linear_pointwise.default
 
     def forward(x: Tensor, first: int = 0, last: int | None = None) -> Tensor:

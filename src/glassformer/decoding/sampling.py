@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from glassformer.decoding import DecodingConfig, Generated, Prompts, begin, precise
+from glassformer.decoding.compiled import step_for
 from glassformer.decoding.packed import packed
-from glassformer.decoding.written_out import written_out
 from glassformer.model.transformer import Transformer
 from glassformer.stopping import go_on
 
@@ -36,7 +36,7 @@ def _stream(
     model: Transformer, prompts: Prompts, config: DecodingConfig, draw: torch.Generator | None
 ) -> Iterator[list[Token]]:
     logits, state = begin(model, prompts, config.max_tokens)
-    step = written_out(model, prompts.head)
+    step = step_for(model, prompts.head)
     rows = [row for row in range(len(prompts.examples)) for _ in range(config.number)]
     if config.number > 1:
         repeated = torch.tensor(rows, device=logits.device)

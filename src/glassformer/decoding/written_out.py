@@ -23,10 +23,10 @@ def written_out(model: Transformer, head: str) -> Step:
     that the model has now. While training, and where a hook waits to be called, the function is `model.step` itself;
     hooks that come later are not seen.
     """
-    if model.training or any(part._forward_hooks or part._forward_pre_hooks for part in model.modules()):
+    if is_watched(model):
         return lambda newest, state: model.step(newest, torch.ones_like(newest, dtype=torch.bool), state, head)
     stack: Stack = model.stacks[-1]
-    embed, norm, where = _embedding(stack), _normalised(stack.norm), stack.positions
+    embed, norm, where = embedding(stack), _normalised(stack.norm), stack.positions
     blocks = [_block(block) for block in stack.blocks if isinstance(block, Block)]
     classifier = model.heads[head]
     assert isinstance(classifier, Head)
@@ -50,7 +50,12 @@ def written_out(model: Transformer, head: str) -> Step:
     return step
 
 
-def _embedding(stack: Stack) -> Callable[[Tensor, Tensor], Tensor]:
+def is_watched(model: Transformer) -> bool:
+    """Whether a hook waits to be called, or the model is training: then it has to go through its modules."""
+    return model.training or any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
+
+
+def embedding(stack: Stack) -> Callable[[Tensor, Tensor], Tensor]:
     """From tokens and positions to vectors; see Embeddings."""
     parts = stack.embeddings
     table, widen, scale = parts.token.weight.detach(), parts.widen, parts.scale
