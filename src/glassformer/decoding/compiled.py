@@ -224,11 +224,12 @@ class CompiledStep:
         return logits if self.head.transform is None else self.head(x)
 
     def _point_to_keys(self, state: DecodingState, rows: int) -> None:
-        """Make room for one more key and value in each layer, and say where all are."""
+        """Make room for one more key and value in each layer, and say where all are. Raises IndexError without room."""
         hidden = None if state.whole else state.real
         for own, memory, layer in zip(self.seen, self.memory, state.layers, strict=True):
             kept: KeyValueCache = layer.own
-            assert kept.length < kept.keys.shape[2] and rows == len(kept.keys)  # step.c writes there, come what may
+            if kept.length >= kept.keys.shape[2] or rows != len(kept.keys):  # step.c writes there, come what may
+                raise IndexError(f"no room for token {kept.length} of {rows} rows in {tuple(kept.keys.shape)}")
             kept.length += 1
             _point(own, kept.keys, kept.values, kept.length, hidden)
             if layer.memory is not None:
