@@ -257,6 +257,27 @@ def test_rows_leave_and_are_doubled(family):
     assert not torch.allclose(picked[1], picked[2])
 
 
+def test_rows_that_change_places_again_and_again():
+    """As beams do: rows double, change places within their prompt, a prompt leaves, a row stays as it is. What is kept
+    is always what a plain copy of all would be, also where a block holds something older."""
+    torch.manual_seed(3)
+    model, batch = make("decoder"), padded("decoder", 7, 5, 3)
+    ids = batch.streams["decoder"].input_ids
+    state = model.new_state(batch, 40)
+    model.step(ids, ids != 0, state, "tokens")
+    wanted = [(layer.own.keys[:, :, :7].clone(), layer.own.values[:, :, :7].clone()) for layer in state.layers]
+    moves = "001122 102255 003244 012345 112355 1045 1123 0132 3201 1033 10 000 201 112"
+    for move in moves.split():
+        rows = torch.tensor([*map(int, move)])
+        state.keep_rows(rows)
+        model.step(torch.randint(1, VOCAB, (len(rows), 1)), torch.ones(len(rows), 1, dtype=torch.bool), state, "tokens")
+        for layer, (keys, values) in zip(state.layers, wanted, strict=True):
+            kept, length = layer.own, layer.own.length
+            assert torch.equal(kept.keys[:, :, : length - 1], keys[rows])
+            assert torch.equal(kept.values[:, :, : length - 1], values[rows])
+        wanted = [(x.own.keys[:, :, :length].clone(), x.own.values[:, :, :length].clone()) for x in state.layers]
+
+
 # ------------------------------------------------------------------------------------------------- sizes and parts
 
 

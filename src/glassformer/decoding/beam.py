@@ -88,13 +88,15 @@ def _beam_search(model: Transformer, prompts: Prompts, config: DecodingConfig) -
     going_on = list(searches)
     while going_on:
         go_on()
-        scores = log_probabilities_of(logits, going_on, config)
+        # no more of one text's continuations can be among the best of all
+        values, tokens = log_probabilities_of(logits, going_on, config).topk(min(2 * config.beam, logits.shape[1]))
+        likeliest = [[*zip(*row, strict=True)] for row in zip(tokens.tolist(), values.tolist(), strict=True)]
         rows: list[int] = []
         first = 0
         still: list[Search] = []
         for search in going_on:
             width = len(search.beams)
-            parents = search.grow(best(scores[first : first + width], search, config.beam))
+            parents = search.grow(best(likeliest[first : first + width], search, config.beam))
             rows += [first + parent for parent in parents]
             still += [search] if parents else []
             first += width
@@ -114,9 +116,12 @@ def log_probabilities_of(logits: Tensor, searches: list[Search], config: Decodin
     return repeated_less(precise(logits), texts, config.repetition_penalty).log_softmax(-1)
 
 
-def best(scores: Tensor, search: Search, beams: int) -> list[tuple[int, int, float]]:
-    """(beam, token, score) of the best continuations of one prompt's texts, best first."""
-    total = scores + scores.new_tensor([beam.score for beam in search.beams])[:, None]
-    values, places = total.flatten().topk(min(2 * beams, total.numel()))
-    size = scores.shape[1]
-    return [(place // size, place % size, value) for place, value in zip(places.tolist(), values.tolist(), strict=True)]
+def best(likeliest: list[list[tuple[int, float]]], search: Search, beams: int) -> list[tuple[int, int, float]]:
+    """(beam, token, score) of the best continuations of one prompt's texts, best first, from the likeliest tokens of
+    each text and their log-probabilities."""
+    grown = [
+        (number, token, beam.score + value)
+        for number, (beam, continuations) in enumerate(zip(search.beams, likeliest, strict=True))
+        for token, value in continuations
+    ]
+    return sorted(grown, key=lambda each: -each[2])[: 2 * beams]

@@ -91,8 +91,10 @@ class KeyValueCache:
     def __init__(self, like: Float[Tensor, "B G K E"], capacity: int) -> None:
         rows, heads, _, features = like.shape
         self.keys, self.values = (like.new_empty(rows, heads, capacity, features) for _ in range(2))
-        self.spare: Tensor | None = None
-        """Where the rows that are kept go; afterwards it is the block that they came from."""
+        self.spare: tuple[Tensor, Tensor] | None = None
+        """Where the rows that are kept go; afterwards it is the blocks that they came from."""
+        self.spare_common = 0
+        """So many tokens of each row stand in the spare blocks as in the others."""
         self.length = 0
 
     @classmethod
@@ -114,19 +116,20 @@ class KeyValueCache:
         self.values.narrow(2, start, newest).copy_(v)
         return self.keys.narrow(2, 0, self.length), self.values.narrow(2, 0, self.length)
 
-    def keep_rows(self, rows: Int[Tensor, "rows"]) -> None:
-        """Keep these rows, in this order; a row may be taken several times (beams) or not at all (finished)."""
-        self.keys = self._kept(self.keys, rows)
-        self.values = self._kept(self.values, rows)
+    def keep_rows(self, rows: Int[Tensor, "rows"], common: int = 0) -> None:
+        """Keep these rows, in this order; a row may be taken several times (beams) or not at all (finished). The first
+        `common` tokens of each are those of the row whose place it takes.
 
-    def _kept(self, block: Float[Tensor, "B G C E"], rows: Int[Tensor, "rows"]) -> Float[Tensor, "rows G C E"]:
-        """The rows, copied once, into a block that was there already: beams do this at every token."""
-        kept = self.spare
-        if kept is None or len(kept) < len(rows):
-            kept = block.new_empty(len(rows), *block.shape[1:])
-        kept, self.spare = kept[: len(rows)], block
-        torch.index_select(block[:, :, : self.length], 0, rows, out=kept[:, :, : self.length])
-        return kept
+        Each is copied once, into blocks that were there already, and without what stands there as it should: beams do
+        this at every token, and all beams of a prompt begin with the prompt."""
+        before, start = (self.keys, self.values), min(common, self.spare_common)
+        if self.spare is None or len(self.spare[0]) < len(rows):
+            shape = (len(rows), *self.keys.shape[1:])
+            self.spare, start = (self.keys.new_empty(shape), self.values.new_empty(shape)), 0
+        self.keys, self.values = (block[: len(rows)] for block in self.spare)
+        for old, new in zip(before, (self.keys, self.values), strict=True):
+            torch.index_select(old[:, :, start : self.length], 0, rows, out=new[:, :, start : self.length])
+        self.spare, self.spare_common = before, common
 
 
 def _explicit_is_faster(q: Float[Tensor, "B H Q E"], k: Float[Tensor, "B H K E"], dropout: float) -> bool:
