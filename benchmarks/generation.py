@@ -15,6 +15,7 @@ import itertools
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -436,6 +437,16 @@ def main() -> None:
         write(result)
 
 
+def compiler() -> str | None:
+    """What the step of a token is compiled with; None where it is not."""
+    from glassformer.decoding.compiled import compiler_command, library
+
+    if library() is None:
+        return None
+    said = subprocess.run([*compiler_command(), "--version"], capture_output=True, text=True, check=True).stdout
+    return said.splitlines()[0]
+
+
 def write(result: dict[str, Any]) -> None:
     """The numbers and the picture."""
     from importlib.metadata import version
@@ -446,7 +457,7 @@ def write(result: dict[str, Any]) -> None:
     machine = describe_environment()
     machine["versions"] |= {name: version(name) for name in ("transformers", "ctranslate2")}
     made = {"sizes": SIZES, "vocabulary": VOCAB, "prompts": PROMPTS, "tokens": TOKENS}
-    record = {"benchmark": "generation", "machine": machine, **made, **result}
+    record = {"benchmark": "generation", "machine": machine, "compiler": compiler(), **made, **result}
     contest.RESULTS.mkdir(parents=True, exist_ok=True)
     write_text_durably(contest.RESULTS / "generation.json", json.dumps(record, indent=1) + "\n")
     draw(result["curve"], contest.RESULTS / "generation_cost.png")

@@ -218,8 +218,9 @@ def generation(record: dict[str, Any]) -> str:
         f"""`python benchmarks/generation.py`: the same random weights ({sizes["n_layers"]} layers of {sizes["d_model"]}
         in each stack, {record["vocabulary"]:,} tokens, float32), written by `glassformer export` in the format gpt2 or
         bart. One prompt of 32 tokens, or 32 prompts of 8 to 64; new tokens per second, median and quartiles over rounds
-        in which all take turns. CTranslate2 runs without MKL (`CT2_USE_MKL=0`), with which it is several times slower
-        on Intel's processors."""
+        in which all take turns. Ours compiles what makes a token once per machine, before that, with a C compiler
+        ({record["compiler"] or "none was at hand"}). CTranslate2 runs without MKL (`CT2_USE_MKL=0`), with which it is
+        several times slower on Intel's processors."""
     )
     heading = ("model", "texts x tokens", "search", "glassformer", "transformers", "ctranslate2")
     speeds = table((*heading, "times transformers", "times ctranslate2"), rows)

@@ -28,7 +28,8 @@ def test_numbers_are_the_same_everywhere(view: str, tmp_path: Path) -> None:
         written = command(*arguments(view), "--output", tmp_path / name)
         assert (written.code, written.out, written.err) == (0, f"{tmp_path / name}\n", "")
     assert json.loads((tmp_path / "a.json").read_text()) == said
-    arrays = np.load(tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz") as stored:
+        arrays = dict(stored)
     assert list(arrays) == list(said)
     for name, array in arrays.items():
         if array.dtype.kind == "f":

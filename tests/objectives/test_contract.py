@@ -253,6 +253,22 @@ def test_an_unknown_objective_names_the_nearest():
         find_objective("maskd_lm")
 
 
+@pytest.mark.parametrize("asked", ["scored", "ends"])
+def test_who_cannot_be_asked_names_all_who_can(asked, tokenizer):
+    """A text's probability, and what follows a text: the refusal names each objective that has the answer, and none
+    that would refuse as well."""
+    kinds = {name: find_objective(name) for name in PLAIN}
+    able = {name for name, kind in kinds.items() if getattr(kind, asked) is not getattr(Objective, asked)}
+    if asked == "ends":
+        able |= {name for name, kind in kinds.items() if kind.any_order}  # which generate into blanks
+    assert able
+    for name in set(PLAIN) - able:
+        objective = make(name, tokenizer)
+        with pytest.raises(UsageError) as refusal:
+            getattr(objective, asked)("the sun" if asked == "scored" else objective.prompt("the [MASK]"))
+        assert {other for other in PLAIN if other in refusal.value.mend} == able
+
+
 @pytest.fixture
 def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Put a file `planted.py` into the folder of objectives, for one test."""

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from glassformer.data.corpus import cache_folder
 from glassformer.decoding.packed import parts_of
 from glassformer.decoding.written_out import Step, embedding, is_watched, written_out
-from glassformer.machine import processor
-from glassformer.model.attention.full import FullAttention, KeyValueCache
+from glassformer.machine import instructions, processor
 from glassformer.model.heads import Head
 from glassformer.model.layers import Block, CrossAttention, MultiHeadAttention
 from glassformer.model.transformer import DecodingState, Stack, Transformer
@@ -43,7 +42,7 @@ def can_compile(model: Transformer) -> bool:
     first = model.stacks[-1].blocks[0]
     return (
         isinstance(first, Block)
-        and type(first.self_attention.mechanism) is FullAttention
+        and vars(type(first.self_attention.mechanism)).get("in_step_c", False)
         and all(each.dtype == torch.float32 and each.device.type == "cpu" for each in model.parameters())
         and not is_watched(model)
         and library() is not None
@@ -53,19 +52,23 @@ def can_compile(model: Transformer) -> bool:
 # ------------------------------------------------------------------------------------------------- the library
 
 
+def compiler_command() -> list[str]:
+    """The compiler that the environment variable CC names, or the first of cc, gcc and clang that there is; empty where
+    there is none, or CC is empty."""
+    return os.environ.get("CC", next(filter(shutil.which, ("cc", "gcc", "clang")), "")).split()
+
+
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """step.c as a library, built when it is first asked for and kept in the cache folder; about a second. The compiler
-    is that of the environment variable CC, or the first of cc, gcc and clang. None where there is none (an empty CC
-    means so too), where it cannot build the file, or where its threads would be others than torch's: two sets of
-    threads that wait for work would take the processor from each other."""
-    compiler = os.environ.get("CC", next(filter(shutil.which, ("cc", "gcc", "clang")), ""))
-    if not compiler.strip():
+    """step.c as a library, built when it is first asked for and kept in the cache folder; about a second. None without
+    a compiler, where it cannot build the file, or where its threads would be others than torch's: two sets of threads
+    that wait for work would take the processor from each other."""
+    compiler = compiler_command()
+    if not compiler:
         return None
     source = resources.files("glassformer.decoding").joinpath("step.c").read_bytes()
-    key = hashlib.sha256(b"\0".join([source, repr((FLAGS, compiler, processor(), torch.__version__)).encode()]))
     try:
-        found = ctypes.CDLL(str(_built(source, compiler.split(), f"step-{key.hexdigest()[:32]}.so")))
+        found = ctypes.CDLL(str(_built(source, compiler)))
         torchs = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         threads = [ctypes.cast(each.omp_get_max_threads, ctypes.c_void_p).value for each in (found, torchs)]
     except (OSError, subprocess.SubprocessError, AttributeError):
@@ -74,13 +77,15 @@ def library() -> ctypes.CDLL | None:
     return found if threads[0] == threads[1] else None
 
 
-def _built(source: bytes, compiler: list[str], name: str) -> Path:
-    """The library's file. Raises OSError or CalledProcessError where it cannot be built."""
-    file = cache_folder() / "compiled" / name
+def _built(source: bytes, compiler: list[str]) -> Path:
+    """The library's file, for this processor. Raises OSError or CalledProcessError where it cannot be built."""
+    made_of = [source, *map(repr, (FLAGS, compiler, processor(), instructions(), torch.__version__))]
+    name = hashlib.sha256(repr(made_of).encode()).hexdigest()[:32]
+    file = cache_folder() / "compiled" / f"step-{name}.so"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=file.parent) as aside:
-            made = Path(aside, name)
+            made = Path(aside, file.name)
             command = [*compiler, *FLAGS, "-x", "c", "-", "-o", str(made), "-lm"]
             subprocess.run(command, input=source, capture_output=True, check=True, timeout=60)
             made.rename(file)  # whoever builds it at the same time has built the same
@@ -169,6 +174,7 @@ class CompiledStep:
         own, feed_forward, width = blocks[0].self_attention, blocks[0].feed_forward, built.panel()
         self.library, self.threads, self.lanes = built, torch.get_num_threads(), built.lanes()
         self.embed, self.positions, self.head = embedding(stack), stack.positions, classifier
+        self.outputs = classifier.output.out_features
         self.scratch = {
             "normed": model.config.d_model,
             "wide": max(sum(own.widths), feed_forward.expand.out_features),
@@ -178,6 +184,8 @@ class CompiledStep:
         """What is written down between two products: so many numbers for each row."""
         self.blocks = (_Block * len(blocks))(*(_block(block, width) for block in blocks))
         self.seen, self.memory = (_Seen * len(blocks))(), (_Seen * len(blocks))()
+        self.pointed: list[tuple[Any, ...]] = [(None,) * 4] * len(blocks)
+        """The tensors whose addresses stand there."""
         self.told = _Step(
             blocks=ctypes.addressof(self.blocks),
             own=ctypes.addressof(self.seen),
@@ -198,47 +206,53 @@ class CompiledStep:
         self.held = [parts_of(layer) for layer in linear], [weight.detach() for weight in model.parameters()]
         """The weights, of which the structures only know the addresses."""
 
-    @torch.inference_mode()
     def __call__(self, newest: Int[Tensor, "B 1"], state: DecodingState) -> Float[Tensor, "B size"]:
-        """The logits of the next token of each row."""
-        told, positions, keys = self.told, *state.advance_by_one()[:2]
+        """The logits of the next token of each row. Called where no gradients are wanted."""
+        told = self.told
+        positions, keys, _ = state.advance_by_one()
         x = self.embed(newest, positions)[:, 0]
-        rows = told.rows = len(x)
+        rows = told.rows = x.shape[0]
         self._point_to_keys(state, rows)
         rotation, bias = self.positions.rotation(positions), self.positions.bias(positions, keys)
         if rotation is not None:
             told.cos, told.sin = rotation.cos.data_ptr(), rotation.sin.data_ptr()
-            told.rotation_row = rotation.cos.stride(0) if len(rotation.cos) > 1 else 0
+            told.rotation_row = rotation.cos.stride(0) if rotation.cos.shape[0] > 1 else 0
         if bias is not None:
             bias = bias.contiguous()
             told.bias, told.bias_head = bias.data_ptr(), bias.stride(1)
-            told.bias_row = bias.stride(0) if len(bias) > 1 else 0
+            told.bias_row = bias.stride(0) if bias.shape[0] > 1 else 0
         room = x.new_empty(rows * sum(self.scratch.values()) + self.threads * told.scores_row)
         address = room.data_ptr()
         for name, size in self.scratch.items():
             setattr(told, name, address)
             address += rows * size * room.itemsize
-        logits = x.new_empty(rows, self.head.output.out_features)
+        logits = x.new_empty(rows, self.outputs)
         told.x, told.scores, told.logits = x.data_ptr(), address, logits.data_ptr()
         self.library.step(ctypes.addressof(told), self.threads)
         return logits if self.head.transform is None else self.head(x)
 
     def _point_to_keys(self, state: DecodingState, rows: int) -> None:
-        """Make room for one more key and value in each layer, and say where all are. Raises IndexError without room."""
+        """Make room for one more key and value in each layer, and say where all are, where they are no longer where
+        they were. Raises IndexError without room."""
         hidden = None if state.whole else state.real
-        for own, memory, layer in zip(self.seen, self.memory, state.layers, strict=True):
-            kept: KeyValueCache = layer.own
-            if kept.length >= kept.keys.shape[2] or rows != len(kept.keys):  # step.c writes there, come what may
+        for n, (own, memory, layer) in enumerate(zip(self.seen, self.memory, state.layers, strict=True)):
+            kept = layer.own
+            if kept.length >= kept.keys.shape[2] or rows != kept.keys.shape[0]:  # step.c writes there, come what may
                 raise IndexError(f"no room for token {kept.length} of {rows} rows in {tuple(kept.keys.shape)}")
             kept.length += 1
-            _point(own, kept.keys, kept.values, kept.length, hidden)
-            if layer.memory is not None:
-                _point(memory, *layer.memory, layer.memory[0].shape[2], state.memory_mask.key_mask)
+            own.length = kept.length
+            known = (kept.keys, kept.values, hidden, layer.memory)
+            if any(old is not new for old, new in zip(self.pointed[n], known, strict=True)):
+                self.pointed[n] = known
+                _point(own, kept.keys, kept.values, hidden)
+                if layer.memory is not None:
+                    _point(memory, *layer.memory, state.memory_mask.key_mask)
+                    memory.length = layer.memory[0].shape[2]
         self.told.scores_row = max(own.length, memory.length) + self.lanes
 
 
-def _point(place: Any, keys: Tensor, values: Tensor, length: int, real: Tensor | None) -> None:
+def _point(place: Any, keys: Tensor, values: Tensor, real: Tensor | None) -> None:
     """Say where the keys and values of one layer are."""
-    place.keys, place.values, place.length = keys.data_ptr(), values.data_ptr(), length
+    place.keys, place.values = keys.data_ptr(), values.data_ptr()
     place.row, place.head, _, _ = keys.stride()
     place.real, place.real_row = (None, 0) if real is None else (real.data_ptr(), real.stride(0))

@@ -102,8 +102,8 @@ def as_token(tokenizer: Tokenizer, word: str) -> str:
 NUMBERS = (".json", ".npz")
 KINDS: dict[Kind, str] = {
     "self": "Self-attention of the encoder",
-    "decoder": "Self-attention of the decoder",
-    "cross": "Cross-attention",
+    "decoder": "Self-attention of the decoder, from each token that it reads",
+    "cross": "Cross-attention, from each token that is written",
 }
 """What the picture of a model with several kinds of attention is called."""
 

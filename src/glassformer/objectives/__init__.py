@@ -205,7 +205,7 @@ class Objective(ABC, Generic[C]):
         name = self.config.model_dump()["name"]
         raise UsageError(
             f"a model trained by {name} gives a single text no probability",
-            "score texts with causal_lm, masked_lm or permutation_lm",
+            "score texts with causal_lm, masked_lm, next_sentence or permutation_lm",
         )
 
     def ends(self, prompt: Prompt) -> frozenset[int]:
@@ -214,7 +214,8 @@ class Objective(ABC, Generic[C]):
         name = self.config.model_dump()["name"]
         raise UsageError(
             f"a model trained by {name} does not generate: it has learned to fill blanks, seeing both sides of them",
-            'ask it with `fill RUN "... [MASK] ..."`; causal_lm, seq2seq and denoising models generate',
+            'ask it with `fill RUN "... [MASK] ..."`; causal_lm, denoising, permutation_lm, seq2seq and '
+            "span_corruption models generate",
         )
 
     def taught(self, target: Int64[np.ndarray, "T"]) -> tuple[Stream, Asked]:

@@ -22,6 +22,10 @@ class Mechanism(nn.Module, ABC):
     """Why there are no weights to be shown, where a mechanism mixes in another way, in words that end a sentence. Then
     `weights` raises NotImplementedError, nothing asks for it, and pages show what there is without."""
 
+    in_step_c = False
+    """Whether `decoding/step.c` computes the same from the same state. Each class says so for itself: what it changes
+    of another's, step.c does not know."""
+
     def __init__(self, d_head: int, scale: float | None = None) -> None:
         super().__init__()
         self.scale = d_head**-0.5 if scale is None else scale

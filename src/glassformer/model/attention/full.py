@@ -16,6 +16,8 @@ EXPLICIT_UP_TO = 512
 class FullAttention(Mechanism):
     """softmax(q k^T * scale + bias) v, masked. Any mask, bias and dropout."""
 
+    in_step_c = True
+
     def forward(
         self,
         q: Float[Tensor, "B H Q E"],
