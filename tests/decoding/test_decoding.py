@@ -12,7 +12,7 @@ from glassformer.decoding.beam import beam_search
 from glassformer.decoding.sampling import choose, min_p, repeated_less, sample, stream, top_k, top_p
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig
-from glassformer.model.transformer import Transformer
+from glassformer.model.transformer import DecodingState, Transformer
 
 VOCAB, END = 5, 4
 HEAD = HeadSpec("tokens", VOCAB)
@@ -120,6 +120,31 @@ def test_a_beam_of_one_is_greedy(family, seed):
     assert [[t.ids for t in texts] for texts in beam_search(model, prompts, config)] == [
         [t.ids for t in texts] for texts in sample(model, prompts, config)
     ]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_beam_says_of_its_texts_is_what_they_are_worth(family, monkeypatch):
+    """Beams change places, and what they have in common is not copied: each text's probability is still that of going
+    through it anew. Some texts end before others."""
+    spared, keep_rows = set(), DecodingState.keep_rows
+
+    def told(state: DecodingState, rows: torch.Tensor, alike: int) -> None:
+        spared.add(alike)
+        keep_rows(state, rows, alike)
+
+    monkeypatch.setattr(DecodingState, "keep_rows", told)
+    lengths = set()
+    for seed in range(1, 7):
+        model = make(family, seed, max_length=30)
+        begun = prompts_of(model, [1, 2, 3, 1], [2])
+        for row, texts in enumerate(beam_search(model, begun, DecodingConfig(beam=2, number=2, max_tokens=20))):
+            for text in texts:
+                worth = sum(
+                    float(next_log_probabilities(model, begun, row, text.ids[:n])[id]) for n, id in enumerate(text.ids)
+                )
+                assert text.log_probability == pytest.approx(worth, abs=1e-9)
+                lengths.add(len(text.ids))
+    assert len(lengths) > 2 and max(spared) > 8  # of 20 tokens behind a prompt of 4
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -269,7 +269,7 @@ def test_rows_that_change_places_again_and_again():
     moves = "001122 102255 003244 012345 112355 1045 1123 0132 3201 1033 10 000 201 112"
     for move in moves.split():
         rows = torch.tensor([*map(int, move)])
-        state.keep_rows(rows)
+        state.keep_rows(rows, alike=7)  # the prompts
         model.step(torch.randint(1, VOCAB, (len(rows), 1)), torch.ones(len(rows), 1, dtype=torch.bool), state, "tokens")
         for layer, (keys, values) in zip(state.layers, wanted, strict=True):
             kept, length = layer.own, layer.own.length

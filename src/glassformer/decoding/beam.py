@@ -26,6 +26,8 @@ class Search:
     def __init__(self, prompt: list[int], room: int, config: DecodingConfig, ends: frozenset[int]) -> None:
         self.prompt, self.room, self.config, self.ends = prompt, room, config, ends
         self.beams = [Beam([], 0.0)]
+        self.alike = 0
+        """At least so many tokens are the same in all unfinished texts, which have grown from one."""
         self.finished: list[tuple[float, Generated]] = []
 
     def value(self, score: float, length: int) -> float:
@@ -46,6 +48,8 @@ class Search:
             elif len(beams) < self.config.beam:
                 beams.append(Beam(ids, score))
                 parents.append(parent)
+        if len(set(parents)) == 1:
+            self.alike = len(beams[0].ids) - 1
         self.beams = beams
         if beams and len(beams[0].ids) >= self.room:
             for beam in beams:
@@ -80,7 +84,7 @@ def beam_search(model: Transformer, prompts: Prompts, config: DecodingConfig) ->
 
 def _beam_search(model: Transformer, prompts: Prompts, config: DecodingConfig) -> list[list[Generated]]:
     logits, state = begin(model, prompts, config.max_tokens)
-    step = step_for(model, prompts.head)
+    step, read = step_for(model, prompts.head), state.length
     searches = [
         Search(prompts.tokens(n), min(config.max_tokens, prompts.room(n)), config, prompts.ends[n])
         for n in range(len(prompts.examples))
@@ -94,6 +98,7 @@ def _beam_search(model: Transformer, prompts: Prompts, config: DecodingConfig) -
         rows: list[int] = []
         first = 0
         still: list[Search] = []
+        alike = read + min(search.alike for search in going_on)
         for search in going_on:
             width = len(search.beams)
             parents = search.grow(best(likeliest[first : first + width], search, config.beam))
@@ -102,7 +107,7 @@ def _beam_search(model: Transformer, prompts: Prompts, config: DecodingConfig) -
             first += width
         going_on = still
         if going_on:
-            state.keep_rows(torch.tensor(rows, device=logits.device))
+            state.keep_rows(torch.tensor(rows, device=logits.device), alike)
             newest = torch.tensor(
                 [[beam.ids[-1]] for search in going_on for beam in search.beams], device=logits.device
             )

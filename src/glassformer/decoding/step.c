@@ -30,6 +30,7 @@
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int ints __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef unsigned char bytes __attribute__((vector_size(LANES)));
 
 /* Weights lie in panels: panel x input x PANEL outputs, the last panel filled up with zeros, and so is the bias. */
 typedef struct { const float *weight, *bias; long inputs, outputs; } Linear;
@@ -62,8 +63,28 @@ INLINE vec load(const float *from) { return *(const vec *)from; }
 INLINE void store(float *to, vec x) { *(vec *)to = x; }
 INLINE vec all(float x) { return x - (vec){0}; }
 INLINE vec pick(ints where, vec a, vec b) { return (vec)((where & (ints)a) | (~where & (ints)b)); }
-INLINE vec pairs(vec a, vec b) { return __builtin_shufflevector(a, b, EVENS) + __builtin_shufflevector(a, b, ODDS); }
+INLINE vec larger(vec a, vec b) { return pick(a > b, a, b); }
+INLINE vec evens(vec a, vec b) { return __builtin_shufflevector(a, b, EVENS); }
+INLINE vec odds(vec a, vec b) { return __builtin_shufflevector(a, b, ODDS); }
+INLINE vec pairs(vec a, vec b) { return evens(a, b) + odds(a, b); }
 INLINE long smaller(long a, long b) { return a < b ? a : b; }
+
+INLINE float sum(vec x) {
+    for (int n = 1; n < LANES; n *= 2) x = pairs(x, x);
+    return x[0];
+}
+
+INLINE float largest(vec x) {
+    for (int n = 1; n < LANES; n *= 2) x = larger(evens(x, x), odds(x, x));
+    return x[0];
+}
+
+/* Whether the first n bytes are not 0; the others are. */
+INLINE ints are_set(const unsigned char *from, long n) {
+    bytes b = {0};
+    memcpy(&b, from, smaller(n, LANES));
+    return __builtin_convertvector(b, ints) != 0;
+}
 
 /* The first n of them, the others 0. */
 INLINE vec load_some(const float *from, long n) {
@@ -198,23 +219,27 @@ INLINE vec dots(const float *q, const float *keys, long width, long left) {
     return sums[0];
 }
 
+/* Have a line read that will be needed AHEAD numbers later: of the `size` numbers that are being read, or behind their
+   end of those that come then. */
+INLINE void ask(const float *now, const float *then, long place, long size) {
+    __builtin_prefetch(place + AHEAD < size ? now + place + AHEAD : then + place + AHEAD - size);
+}
+
 /* The mixture of the values for one query of one head: softmax(q k * scale + bias) v; 0 where nothing may be seen. */
 INLINE void mix(const float *q, const float *keys, const float *values, const unsigned char *real, const float *bias,
-                float scale, long length, const long width, float *scores, float *out) {
+                const float *next, float scale, long length, const long width, float *scores, float *out) {
+    static const unsigned char ones[] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     vec most = all(-INFINITY), totals = all(0.0f);
     for (long k = 0; k < length; k += LANES) {
         long left = length - k;
-        for (long i = 0; i < LANES * width; i += LINE) __builtin_prefetch(keys + k * width + AHEAD + i);
+        for (long i = 0; i < smaller(LANES, left) * width; i += LINE) ask(keys, values, k * width + i, length * width);
         vec s = dots(q, keys + k * width, width, left) * all(scale);
         if (bias) s += load_some(bias + k, left);
-        if (real || left < LANES)
-            for (long i = 0; i < LANES; i++)
-                if (i >= left || (real && !real[k + i])) s[i] = -INFINITY;
+        if (real || left < LANES) s = pick(are_set(real ? real + k : ones, left), s, all(-INFINITY));
         store(scores + k, s);
-        most = pick(s > most, s, most);
+        most = larger(s, most);
     }
-    float top = most[0], total = 0;
-    for (long i = 1; i < LANES; i++) top = most[i] > top ? most[i] : top;
+    float top = largest(most);
     if (top == -INFINITY) {
         memset(out, 0, width * sizeof(float));
         return;
@@ -224,7 +249,7 @@ INLINE void mix(const float *q, const float *keys, const float *values, const un
         store(scores + k, e);
         totals += e;
     }
-    for (long i = 0; i < LANES; i++) total += totals[i];
+    float total = sum(totals);
     for (long i = 0; i < width; i += PANEL) {
         vec sums[4][2] = {{{0}}};
         long left = width - i;
@@ -232,10 +257,10 @@ INLINE void mix(const float *q, const float *keys, const float *values, const un
 #pragma GCC unroll 4
             for (long j = 0; j < 4; j++) { /* scores behind the last key are 0 */
                 const float *value = values + smaller(k + j, length - 1) * width + i;
-                __builtin_prefetch(value + AHEAD);
+                ask(values, next, (k + j) * width + i, length * width);
                 sums[j][0] += all(scores[k + j]) * load_some(value, left);
                 if (left > LANES) {
-                    __builtin_prefetch(value + AHEAD + LANES);
+                    ask(values, next, (k + j) * width + i + LANES, length * width);
                     sums[j][1] += all(scores[k + j]) * load_some(value + LANES, left - LANES);
                 }
             }
@@ -262,6 +287,7 @@ static void attend(const Step *s, long outputs, const Seen *seen, int own, long 
     for (long item = items * thread / threads; item < items * (thread + 1) / threads; item++) {
         long r = item / s->kv_heads, g = item % s->kv_heads, place = r * seen->row + g * seen->head;
         float *keys = seen->keys + place, *values = seen->values + place;
+        const float *next = item + 1 < items * (thread + 1) / threads ? seen->keys + (item + 1) / s->kv_heads * seen->row + (item + 1) % s->kv_heads * seen->head : keys;
         const float *cos = own && s->cos ? s->cos + r * s->rotation_row : 0, *sin = cos ? s->sin + r * s->rotation_row : 0;
         const unsigned char *real = seen->real ? seen->real + r * seen->real_row : 0;
         if (own) {
@@ -275,9 +301,9 @@ static void attend(const Step *s, long outputs, const Seen *seen, int own, long 
             const float *bias = own && s->bias ? s->bias + r * s->bias_row + h * s->bias_head : 0;
             if (cos) turn(q, cos, sin, width);
             switch (width) { /* the usual widths are compiled apart */
-            case 32: mix(q, keys, values, real, bias, s->scale, seen->length, 32, scores, out); break;
-            case 64: mix(q, keys, values, real, bias, s->scale, seen->length, 64, scores, out); break;
-            default: mix(q, keys, values, real, bias, s->scale, seen->length, width, scores, out);
+            case 32: mix(q, keys, values, real, bias, h + 1 < (g + 1) * share ? keys : next, s->scale, seen->length, 32, scores, out); break;
+            case 64: mix(q, keys, values, real, bias, h + 1 < (g + 1) * share ? keys : next, s->scale, seen->length, 64, scores, out); break;
+            default: mix(q, keys, values, real, bias, h + 1 < (g + 1) * share ? keys : next, s->scale, seen->length, width, scores, out);
             }
         }
     }

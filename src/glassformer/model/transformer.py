@@ -141,8 +141,6 @@ class DecodingState:
         self.memory, self.memory_mask = memory, mask._replace(no_empty_rows=sees).prepared(self.like.dtype)
         self.sources = torch.arange(rows, device=device)
         """Which row of the memory each row began with."""
-        self.common = 0
-        """The first so many tokens are the same in all rows that began with the same one."""
 
     def advance(self, real: Bool[Tensor, "B T"]) -> tuple[Int[Tensor, "#B T"], Int[Tensor, "#B K"], AttentionMask]:
         """Make room for the newest tokens: their positions, those of all K tokens so far, and what they may see."""
@@ -210,16 +208,15 @@ class DecodingState:
         return joined
 
     @torch.inference_mode()
-    def keep_rows(self, rows: Int[Tensor, "rows"]) -> None:
-        """Keep these rows, in this order; a row may be taken several times (beams) or not at all (finished)."""
+    def keep_rows(self, rows: Int[Tensor, "rows"], alike: int = 0) -> None:
+        """Keep these rows, in this order; a row may be taken several times (beams) or not at all (finished). The first
+        `alike` tokens are the same in all rows that began with the same one: they need not be copied."""
         self.real, self.positions, self.padding = self.real[rows], self.positions[rows], AttentionMask()
         before, self.sources = self.sources, self.sources[rows]
-        if len(before.unique()) == len(before):
-            self.common = self.length
         in_place = torch.equal(before, self.sources)  # beams of one source change places
         for layer in self.layers:
             if layer.own is not None:
-                layer.own.keep_rows(rows, self.common if in_place else 0)
+                layer.own.keep_rows(rows, alike if in_place else 0)
         if self.memory is None or in_place:
             return
         self.memory = self.memory[rows]
