@@ -24,7 +24,7 @@
 #endif
 #define PANEL (2 * LANES)      /* outputs whose weights lie together */
 #define LINE 16                /* numbers that are read from memory together */
-#define AHEAD 1024             /* keys and values are asked for so many numbers before they are needed */
+#define AHEAD 1024             /* keys and values are asked for so many numbers before they are needed: 4 KB */
 #define INLINE static inline __attribute__((always_inline))
 #define TOGETHER _Pragma("omp barrier")
 
@@ -79,7 +79,7 @@ INLINE float largest(vec x) {
     return x[0];
 }
 
-/* Whether the first n bytes are not 0; the others are. */
+/* Whether each of the first n bytes is not 0; false for the others. */
 INLINE ints are_set(const unsigned char *from, long n) {
     bytes b = {0};
     memcpy(&b, from, smaller(n, LANES));
@@ -225,7 +225,8 @@ INLINE void ask(const float *now, const float *then, long place, long size) {
     __builtin_prefetch(place + AHEAD < size ? now + place + AHEAD : then + place + AHEAD - size);
 }
 
-/* The mixture of the values for one query of one head: softmax(q k * scale + bias) v; 0 where nothing may be seen. */
+/* The mixture of the values for one query of one head: softmax(q k * scale + bias) v; 0 where nothing may be seen.
+   `next` are the keys that are read after these values. */
 INLINE void mix(const float *q, const float *keys, const float *values, const unsigned char *real, const float *bias,
                 const float *next, float scale, long length, const long width, float *scores, float *out) {
     static const unsigned char ones[] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
@@ -279,16 +280,23 @@ static void turn(float *x, const float *cos, const float *sin, long width) {
     }
 }
 
+/* Where the tokens of an item, a head of a row, begin. */
+INLINE long place_of(const Seen *seen, long item, long heads) {
+    return item / heads * seen->row + item % heads * seen->head;
+}
+
 /* Attention of this thread's share of all rows and heads, over the tokens so far (to which the newest one is added
    first) or over the memory. `wide` holds the queries of each row, and its newest key and value. */
 static void attend(const Step *s, long outputs, const Seen *seen, int own, long thread, long threads) {
     long width = s->d_head, share = s->n_heads / s->kv_heads, items = s->rows * s->kv_heads;
+    long first = items * thread / threads, end = items * (thread + 1) / threads;
     float *scores = s->scores + thread * s->scores_row;
-    for (long item = items * thread / threads; item < items * (thread + 1) / threads; item++) {
-        long r = item / s->kv_heads, g = item % s->kv_heads, place = r * seen->row + g * seen->head;
+    for (long item = first; item < end; item++) {
+        long r = item / s->kv_heads, g = item % s->kv_heads, place = place_of(seen, item, s->kv_heads);
         float *keys = seen->keys + place, *values = seen->values + place;
-        const float *next = item + 1 < items * (thread + 1) / threads ? seen->keys + (item + 1) / s->kv_heads * seen->row + (item + 1) % s->kv_heads * seen->head : keys;
-        const float *cos = own && s->cos ? s->cos + r * s->rotation_row : 0, *sin = cos ? s->sin + r * s->rotation_row : 0;
+        const float *next = seen->keys + place_of(seen, item + 1 < end ? item + 1 : first, s->kv_heads);
+        const float *cos = own && s->cos ? s->cos + r * s->rotation_row : 0;
+        const float *sin = cos ? s->sin + r * s->rotation_row : 0;
         const unsigned char *real = seen->real ? seen->real + r * seen->real_row : 0;
         if (own) {
             float *key = s->wide + r * outputs + (s->n_heads + g) * width, *value = key + s->kv_heads * width;
@@ -299,11 +307,13 @@ static void attend(const Step *s, long outputs, const Seen *seen, int own, long 
         for (long h = g * share; h < (g + 1) * share; h++) {
             float *q = s->wide + r * outputs + h * width, *out = s->context + (r * s->n_heads + h) * width;
             const float *bias = own && s->bias ? s->bias + r * s->bias_row + h * s->bias_head : 0;
+            const float *then = h + 1 < (g + 1) * share ? keys : next; /* the heads of a group share their keys */
             if (cos) turn(q, cos, sin, width);
+#define MIX(width) mix(q, keys, values, real, bias, then, s->scale, seen->length, width, scores, out)
             switch (width) { /* the usual widths are compiled apart */
-            case 32: mix(q, keys, values, real, bias, h + 1 < (g + 1) * share ? keys : next, s->scale, seen->length, 32, scores, out); break;
-            case 64: mix(q, keys, values, real, bias, h + 1 < (g + 1) * share ? keys : next, s->scale, seen->length, 64, scores, out); break;
-            default: mix(q, keys, values, real, bias, h + 1 < (g + 1) * share ? keys : next, s->scale, seen->length, width, scores, out);
+            case 32: MIX(32); break;
+            case 64: MIX(64); break;
+            default: MIX(width);
             }
         }
     }
