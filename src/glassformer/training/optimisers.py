@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from glassformer.config import Config
+from glassformer.training.muon import Muon
 
 
 class OptimizerConfig(Config):
@@ -26,8 +27,11 @@ def decayed(parameter: Tensor) -> bool:
     return parameter.ndim >= 2
 
 
-def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
-    """One optimiser, or two for Muon. Each group remembers its peak rate as `peak`, which a schedule multiplies."""
+def build_optimizers(
+    model: nn.Module, config: OptimizerConfig, number_format: torch.dtype = torch.bfloat16
+) -> list[torch.optim.Optimizer]:
+    """One optimiser, or two for Muon, whose own products are in `number_format`. Each group remembers its peak rate as
+    `peak`, which a schedule multiplies."""
     parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     matrices = [p for name, p in parameters if config.name == "muon" and is_hidden_matrix(name, p)]
     chosen = {id(p) for p in matrices}
@@ -46,7 +50,7 @@ def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.op
     ]
     if matrices:
         optimizers.append(
-            torch.optim.Muon(matrices, lr=config.muon_learning_rate, weight_decay=config.weight_decay, nesterov=True)
+            Muon(matrices, number_format, lr=config.muon_learning_rate, weight_decay=config.weight_decay, nesterov=True)
         )
     for optimizer in optimizers:
         for group in optimizer.param_groups:
