@@ -26,7 +26,7 @@ SPACELESS = (
     "\u1950-\u19df\u1a20-\u1aaf\uaa80-\uaadf"  # Tai Le, New Tai Lue, Tai Tham, Tai Viet
     "\ua980-\ua9df\u1b00-\u1b7f"  # Javanese, Balinese
 )
-"""Scripts that put no space between words (UAX #14 and #29: those in which words are found by a dictionary, and kana)."""
+"""Scripts that put no space between words (Unicode's annexes 14 and 29: words are found by a dictionary there)."""
 MOSTLY = 0.3
 """Share of the letters from which on a text is without spaces: such a letter says about as much as three of an
 alphabet."""
@@ -152,7 +152,7 @@ def _table() -> UInt8[np.ndarray, "n"]:
         category = unicodedata.category(character)[0]
         if category == "M" or character in JOINERS:
             table[number] = _MARK
-        elif category == "L" or category == "N" and spaceless.match(character) and not character.isdecimal():
+        elif category == "L" or (category == "N" and spaceless.match(character) and not character.isdecimal()):
             table[number] = _SPACELESS_LETTER if spaceless.match(character) else _LETTER
         elif character.isspace():
             table[number] = _SPACE

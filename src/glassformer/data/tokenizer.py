@@ -156,6 +156,11 @@ class Tokenizer:
         return hashlib.sha256(self._description.encode()).hexdigest()
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The content of its tokenizer.json."""
+        return dict(json.loads(self._description))
+
+    @property
     def vocabulary(self) -> list[str | None]:
         """The tokens by their numbers, as the tokenizer.json has them; None where there is none."""
         return [self._base.id_to_token(id) for id in range(self.vocab_size)]
@@ -423,6 +428,11 @@ def _assemble(model: models.Model, config: TokenizerConfig) -> tokenizers.Tokeni
     return tokenizer
 
 
+def untrained(config: TokenizerConfig) -> dict[str, Any]:
+    """The tokenizer.json of these settings, its vocabulary empty: how it normalises, cuts and joins."""
+    return dict(json.loads(_assemble(models.WordLevel({UNK: 0}, UNK), config).to_str()))
+
+
 def _normalizer(config: TokenizerConfig) -> normalizers.Normalizer:
     if config.kind in ("bpe", "byte"):  # exact: what is decoded is what was encoded
         return normalizers.Sequence(_lowered() if config.lowercase else [])
@@ -435,7 +445,7 @@ def _normalizer(config: TokenizerConfig) -> normalizers.Normalizer:
 
 
 _ACCENTS = "[\u0300-\u036f]"
-"""Those of Latin, Greek and Cyrillic letters. The marks of other scripts are vowels: without them it is another word."""
+"""Those of Latin, Greek and Cyrillic letters. The marks of other scripts are vowels: another word without them."""
 
 
 def _lowered() -> list[normalizers.Normalizer]:
@@ -484,6 +494,13 @@ def _pre_tokenizer(config: TokenizerConfig) -> pre_tokenizers.PreTokenizer:
         return pre_tokenizers.WhitespaceSplit()
     pattern = _words(_LONGEST_RUN if config.kind == "wordpiece" else None)
     return pre_tokenizers.Split(tokenizers.Regex(pattern), "removed", invert=True)
+
+
+def count_words(texts: Iterable[str], config: TokenizerConfig) -> Counter[str]:
+    """How often each word stands in the texts, as kind=word cuts and writes it."""
+    config = config.model_copy(update={"kind": "word"})
+    normalizer, cut = _normalizer(config), _pre_tokenizer(config)
+    return Counter(word for text in texts for word, _ in cut.pre_tokenize_str(normalizer.normalize_str(text)))
 
 
 def _decoder(config: TokenizerConfig) -> decoders.Decoder | None:
