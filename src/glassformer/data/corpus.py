@@ -32,7 +32,7 @@ from glassformer.data.sentences import starts_sentence
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError, UsageError
 
-_VERSION = 1
+_VERSION = 2
 _HASHED_AT_ONCE = 1 << 20
 """Tokens, so that hashing a large store does not read it into memory."""
 _BATCH_CHARACTERS = 2**18  # what is tokenized at once; bounds the memory
