@@ -1,5 +1,6 @@
 """Settling a recipe: nothing is left open, every measured choice is written down, and measuring changes nothing."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from glassformer import settle as settle_module
 from glassformer.assemble import Parts, assemble
 from glassformer.errors import UsageError
 from glassformer.recipe import Recipe
-from glassformer.settle import engine_for, fixed_shapes, settle, training_order
+from glassformer.settle import AFTERWARDS, WATCHING, engine_for, fixed_shapes, settle, training_order
 from glassformer.training import measure
 from glassformer.training.measure import Timing
 from glassformer.training.trainer import TrainingConfig
@@ -75,16 +76,45 @@ def test_minutes_become_steps_and_are_recorded(text: Path, monkeypatch: pytest.M
     fake_timings(monkeypatch, 0.1, evaluation=0.5)
     said: list[str] = []
     settled, measured = settle(parts_of(text, minutes=1, precision="32-true"), said.append)
-    steps = int((60 - 1.0 * 12) / 0.1)  # two sets of questions, and a fifth of a minute for evaluations
-    assert settled.training.steps == steps
-    assert measured["minutes_in_steps"] == {
-        "minutes": 1,
-        "seconds_per_step": 0.1,
-        "seconds_per_evaluation": 1.0,
-        "steps": steps,
-    }
+    left = 60 - AFTERWARDS - 1.0  # two sets of questions, asked once more for the lines to compare with
+    found = measured["minutes_in_steps"]
+    assert settled.training.steps == found["steps"]
+    assert 0.88 * left < 0.1 * found["steps"] < 0.95 * left  # about a tenth of the time is for evaluations
+    assert (found["seconds_per_step"], found["seconds_per_evaluation"]) == (0.1, 1.0 + WATCHING)
+    assert found["minutes"] == pytest.approx(1, abs=0.05)
+    assert found["seconds_before"] < 2
     assert measured["asked"]["minutes"] == 1
-    assert any(f"training.steps={steps} (a step takes 100 ms and an evaluation 1 s" in line for line in said)
+    steps = found["steps"]
+    assert any(f"training.steps={steps} (a step takes 100 ms and an evaluation 1.3 s" in line for line in said)
+
+
+def test_what_is_spent_before_is_no_longer_there(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A budget is for the whole command: 30 seconds before cost 300 steps of 0.1 seconds."""
+    fake_timings(monkeypatch, 0.1, evaluation=0.0)
+    parts = parts_of(text, minutes=2, precision="32-true", evaluate_every=10**6)
+    fresh, spent = (settle(parts, silence, time.time() - before)[0].training.steps for before in (0, 30))
+    assert fresh is not None and spent is not None
+    assert fresh - spent == pytest.approx(300, abs=15)
+
+
+def test_no_more_passes_than_a_small_text_needs(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the time is for more; evaluations come as often as before. Where it is for fewer, they are not reached."""
+    fake_timings(monkeypatch, 0.01)
+    settled, _ = settle(parts_of(text, minutes=1, max_epochs=5, precision="32-true"), silence)
+    assert (settled.training.steps, settled.training.minutes) == (5 * 8, None)
+    assert settled.training.evaluate_every in (2, 3)
+    many, _ = settle(parts_of(text, minutes=1, max_epochs=10**6, precision="32-true"), silence)
+    free, _ = settle(parts_of(text, minutes=1, precision="32-true"), silence)
+    assert many.training.steps == pytest.approx(free.training.steps, rel=0.1)
+
+
+def test_a_budget_that_is_too_small_is_said(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One step at least is made, and a warning names what takes the time."""
+    fake_timings(monkeypatch, 200.0, evaluation=2.0)
+    said: list[str] = []
+    settled, _ = settle(parts_of(text, minutes=1, precision="32-true"), said.append)
+    assert settled.training.steps == 1
+    assert any("1 minute is too little" in line for line in said)
 
 
 def test_intervals_follow_from_the_number_of_steps(text: Path) -> None:
@@ -117,6 +147,7 @@ def test_the_precision_is_the_faster_one(
         return Timing(seconds[engine.fabric._precision.precision], 0.0, 3)
 
     monkeypatch.setattr(measure, "time_steps", timing)
+    monkeypatch.setattr(measure, "bfloat16_is_slow", lambda device: False)
     settled, measured = settle(parts_of(text, steps=5, device="cpu"), silence)
     assert settled.training.precision == choice
     assert measured["seconds_per_step"] == seconds

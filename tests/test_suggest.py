@@ -2,17 +2,21 @@
 
 import os
 import random
+import re
 from pathlib import Path
 
 import pytest
 import tiny_recipe
 from trained import refused
 
+from glassformer import suggest
 from glassformer.data.builtin import sentences
+from glassformer.data.survey import Survey
 from glassformer.errors import UsageError
 from glassformer.recipe import Recipe, apply_changes, shipped
 from glassformer.suggest import (
     choose_max_length,
+    choose_size,
     choose_tokenizer,
     counted,
     is_own_text,
@@ -65,7 +69,8 @@ def test_a_text_of_300_words(tmp_path: Path) -> None:
     assert "words" in said
     assert "word tokenizer" in said
     assert "2 layers of width 128" in said
-    assert "1 minute of training" in said
+    assert "0.5 minutes of training" in said
+    assert "60 passes over the text are enough: more minutes would buy nothing" in said
     assert "10% of the texts are held out" in said
     assert "every choice can be changed" in said
 
@@ -78,14 +83,70 @@ def test_a_text_of_30_000_words(tmp_path: Path) -> None:
 
 
 def test_one_line(tmp_path: Path) -> None:
-    """One text cannot be split: it is measured on itself, and that is said."""
+    """Of one text the end is held out, and that is said."""
     text = tmp_path / "one.txt"
     text.write_text(" ".join(facts(300)))
     recipe = trains(text, tmp_path)
-    assert recipe.data.validation == str(text)
+    assert recipe.data.validation is None
     _, said = chosen_for(text)
-    assert "only one text, so nothing is held out" in said
-    assert "held out to measure" not in said
+    assert "10% of the text, its end, is held out to measure on" in said
+
+
+def speed(monkeypatch: pytest.MonkeyPatch, products: float) -> None:
+    """A machine that makes so many products a second."""
+    monkeypatch.setattr(suggest, "speed_of_this_machine", lambda: products)
+
+
+def test_the_model_is_what_text_minutes_and_machine_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of each makes it larger or leaves it; little of any of them keeps it small."""
+
+    def width(tokens: int, minutes: float, products: float) -> int:
+        speed(monkeypatch, products)
+        return choose_size(tokens, minutes, 4096)["d_model"]
+
+    assert width(10**9, 600.0, 1e13) == 512
+    assert width(10**4, 600.0, 1e13) == width(10**9, 1.0, 1e10) == 128
+    for tokens, minutes, products in ((10**5, 5.0, 1e11), (10**6, 2.0, 1e11), (10**7, 15.0, 1e10)):
+        width_here = width(tokens, minutes, products)
+        assert width(tokens * 10, minutes, products) >= width_here
+        assert width(tokens, minutes * 10, products) >= width_here
+        assert width(tokens, minutes, products * 10) >= width_here
+
+
+def test_what_more_minutes_would_buy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A larger model where the text could teach one; nothing where all passes fit already."""
+    speed(monkeypatch, 3e10)
+    large = tiny_recipe.text_file(tmp_path, facts(400) * 3000, "large.txt")
+    recipe, said = chosen_for(large, "training.minutes=1")
+    assert recipe.model.d_model == 128
+    [line] = [line for line in said.split("\n") if "would take" in line]
+    minutes, width = re.search(r"training.minutes=(\d+) would take \d layers of width (\d+)", line).groups()
+    longer, _ = chosen_for(large, f"training.minutes={minutes}")
+    assert longer.model.d_model == int(width) > 128
+    _, said = chosen_for(tiny_recipe.text_file(tmp_path, facts(300)), "training.minutes=1")
+    assert "more minutes would buy nothing" in said
+
+
+def test_the_minutes_are_those_of_the_person_and_the_passes_bounded(tmp_path: Path) -> None:
+    recipe, _ = chosen_for(tiny_recipe.text_file(tmp_path, facts(300)), "training.minutes=3")
+    assert recipe.training.minutes == 3
+    assert recipe.training.max_epochs == suggest.MOST_PASSES
+
+
+def test_a_survey_is_bounded_and_drawn_from_everywhere() -> None:
+    """Counts are of all texts; the sample is a share of them, from beginning to end."""
+    texts = [f"text number {n} " + "x" * (n % 7) for n in range(5000)]
+    small = Survey(texts, limit=10_000)
+    assert (small.texts, small.characters) == (5000, sum(map(len, texts)))
+    assert sum(map(len, small.sample)) <= 10_000
+    assert not small.is_whole
+    numbers = [int(text.split()[2]) for text in small.sample]
+    assert min(numbers) < 100 and max(numbers) > 4900 and len(numbers) > 200
+    assert abs(small.words / sum(len(text.split()) for text in texts) - 1) < 0.02
+    whole = Survey(texts)
+    assert whole.is_whole and whole.sample == texts
+    assert whole.words == sum(len(text.split()) for text in texts)
+    assert len(Survey(["y " * 10**5], limit=1000).sample[0]) == 1000
 
 
 def test_two_lines_are_split(tmp_path: Path) -> None:
@@ -195,11 +256,15 @@ def test_max_length_holds_99_of_100_within_its_limits() -> None:
     assert choose_max_length(np.array([50] * 100), 1.0) == 56
     assert choose_max_length(np.array([50] * 100), 1.4) == 72
     assert choose_max_length(np.array([5000] * 100), 1.0) == 128
+    assert choose_max_length(np.array([5000] * 100), 1.0, minutes=2.0) == 64
+    assert choose_max_length(np.array([5000] * 100), 6.0, minutes=2.0) == 128, "characters are many"
 
 
 def test_merged_replaces_a_length_in_other_units() -> None:
-    tree = suggestion("x.txt", facts(300))
-    assert merged(tree, {"training": {"steps": 5}})["training"] == {"steps": 5, "patience": 6}
+    tree = suggestion("x.txt", Survey(facts(300)))
+    training = merged(tree, {"training": {"steps": 5}})["training"]
+    assert training["steps"] == 5
+    assert not {"minutes", "max_epochs"} & set(training)
     assert merged(tree, {"training": {"minutes": 5}})["training"]["minutes"] == 5
 
 

@@ -135,7 +135,7 @@ def measured_in_child(recipe: Recipe) -> dict[str, Any]:
 def measure(recipe: Recipe) -> dict[str, Any]:
     """Do all that a training does, for a few seconds: measured choices, steps, and a run of one step with its
     evaluations, checkpoint and pictures. Memory is the highest that this process has held, in bytes."""
-    settled, choices = settle(assemble(recipe), lambda text: None)
+    settled, choices = settle(assemble(recipe), lambda text: None, psutil.Process().create_time())
     timing, tokens = time_of_steps(settled)
     started = time.time() - psutil.Process().create_time() - timing.steps * timing.seconds
     evaluation, rest = time_of_the_rest(settled)

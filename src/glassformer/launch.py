@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,18 +40,20 @@ def train(
     run: str | Path | None = None,
     resume: bool = False,
     display: Display | None = None,
+    began: float | None = None,
 ) -> Run:
     """Train and return the finished run.
 
     `recipe` is a shipped name, a YAML file, a Recipe, or a text file or folder of the person's own; `changes` are
     dotted `key=value` pairs. `run` is the run directory (default `runs/NAME`, with a number if that is taken).
     With `resume` everything comes from the run; a recipe or change that differs is refused by name, except a larger
-    `training.steps`, which is recorded. `display` is what a person watches; `Quiet()` shows nothing.
+    `training.steps`, which is recorded. `display` is what a person watches; `Quiet()` shows nothing. `began` is when
+    the clock of `training.minutes` began to run (as time.time() has it); without it that is now.
 
     Raises UsageError (wrong recipe, unusable text, existing run), Interrupted (Ctrl-C, SIGTERM; all is saved) and
     GlassformerError (training cannot go on).
     """
-    display = display or TerminalDisplay()
+    display, began = display or TerminalDisplay(), began or time.time()
     if resume:
         if is_change(recipe):
             recipe, changes = None, [str(recipe), *changes]
@@ -63,7 +66,8 @@ def train(
     directory = RunDirectory.create(Path(run) if run is not None else free_folder(Path("runs"), name))
     with directory.locked():
         directory.refuse_taken()  # another process may have been quicker
-        return _fit(directory, _begin(directory, wanted, {"recipe": name, "changes": list(changes)}, display))
+        asked = {"recipe": name, "changes": list(changes)}
+        return _fit(directory, _begin(directory, wanted, asked, display, began))
 
 
 def _fit(directory: RunDirectory, trainer: Trainer) -> Run:
@@ -78,14 +82,14 @@ def _fit(directory: RunDirectory, trainer: Trainer) -> Run:
 # ------------------------------------------------------------------------------------------------ a new run
 
 
-def _begin(directory: RunDirectory, wanted: Recipe, asked: dict[str, Any], display: Display) -> Trainer:
+def _begin(directory: RunDirectory, wanted: Recipe, asked: dict[str, Any], display: Display, began: float) -> Trainer:
     """Settle everything that is still open, make sure that it can be trained, and write it down before the first step.
 
     `asked` is the recipe's name and the changes to it, which a resume may name again.
     """
     try:
         parts = assemble(wanted, display.say)
-        settled, measured = settle(parts, display.say)
+        settled, measured = settle(parts, display.say, began)
         parts = parts._replace(recipe=settled)
         trainer = _trainer(directory, parts, display)
         measured["parameters"] = count_parameters(trainer.engine.model)

@@ -4,6 +4,7 @@ Every choice by measurement is made here, once, before the first step, and goes 
 """
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -32,11 +33,17 @@ from glassformer.training.order import TrainingOrder
 
 LOG_LINES = 200
 """How often a run is logged at most when its recipe does not say."""
+AFTERWARDS = 7.0
+"""Seconds of a time budget that are kept for what comes behind the last step: weights, pictures, the process's end."""
+WATCHING = 0.3
+"""Seconds that an evaluation takes beside its questions: samples, attention, weights written to the disk."""
 
 
-def settle(parts: Parts, say: Callable[[str], None]) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe without an `auto` and without an open length, and what was measured to get there."""
+def settle(parts: Parts, say: Callable[[str], None], began: float | None = None) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe without an `auto` and without an open length, and what was measured to get there. A time budget is
+    for everything since `began` (seconds, as time.time() has them; None: since now)."""
     recipe, measured = parts.recipe, dict[str, Any]()
+    began = time.time() if began is None else began
     training = recipe.training
     device = default_device() if training.device == "auto" else training.device
     refuse_missing_device(device)
@@ -51,7 +58,7 @@ def settle(parts: Parts, say: Callable[[str], None]) -> tuple[Recipe, dict[str, 
         if timing is not None:
             settled = _with(settled, compile=timing.compiled)
         training_order(settled, parts)  # refuses what cannot be compiled
-        steps, every = _number_of_steps(parts, settled, timing, measured, say)
+        steps, every = _number_of_steps(parts, settled, timing, measured, say, began)
     settled = _with(
         settled,
         steps=steps,
@@ -119,7 +126,7 @@ def _time_of_a_step(parts: Parts, settled: Recipe, measured: dict[str, Any], com
     if training.minutes is None and not compile_too:
         return None
     known = _known_steps(parts, settled)
-    eager = _timed(parts, settled, 3.0 if known is None else 0.5).seconds
+    eager = _timed(parts, settled, _time_for_timing(training.minutes) if known is None else 0.5).seconds
     expected = (training.minutes or 0) * 60 if known is None else known * eager
     if not compile_too or expected < COMPILE_FROM_SECONDS:
         return StepTime(eager, training.compile is True)
@@ -130,6 +137,11 @@ def _time_of_a_step(parts: Parts, settled: Recipe, measured: dict[str, Any], com
         return StepTime(eager, compiled=False)
     measured["compile"] = {"eager": round(eager, 5), "compiled": round(compiled, 5)}
     return StepTime(compiled, True) if compiled * WORTH_IT < eager else StepTime(eager, False)
+
+
+def _time_for_timing(minutes: float | None) -> float:
+    """Seconds in which steps are timed: a twentieth of a budget, so that a short one is not spent on it."""
+    return min(10.0, max(1.0, 3.0 * (minutes or 1.0)))
 
 
 def _timed(parts: Parts, recipe: Recipe, seconds: float) -> Timing:
@@ -145,7 +157,12 @@ def _known_steps(parts: Parts, settled: Recipe) -> int | None:
 
 
 def _number_of_steps(
-    parts: Parts, settled: Recipe, timing: StepTime | None, measured: dict[str, Any], say: Callable[[str], None]
+    parts: Parts,
+    settled: Recipe,
+    timing: StepTime | None,
+    measured: dict[str, Any],
+    say: Callable[[str], None],
+    began: float,
 ) -> tuple[int, int]:
     """The length of the run in steps, and the steps between evaluations."""
     training = settled.training
@@ -154,18 +171,34 @@ def _number_of_steps(
         return known, training.evaluate_every or math.ceil(known / EVALUATIONS)
     assert timing is not None and training.minutes is not None
     engine = engine_for(settled, parts.objective)
-    evaluation = sum(time_evaluation(engine, questions) for questions in all_questions(settled, parts))
-    steps, every = steps_for(training.minutes, timing.seconds, evaluation, training.evaluate_every)
-    if steps * timing.seconds + evaluation * (math.ceil(steps / every) + 1) > 1.1 * training.minutes * 60:
-        say(f"warning: {training.minutes} minutes are too few: one evaluation takes {evaluation:.1f} seconds, and a")
-        say(f"step {timing.seconds:.2f}; training.evaluate_units=N makes evaluations shorter")
+    asking = sum(time_evaluation(engine, questions) for questions in all_questions(settled, parts))
+    evaluation = asking + WATCHING
+    spent = time.time() - began
+    left = max(0.0, training.minutes * 60 - spent - asking - AFTERWARDS)  # reference lines ask once more
+    steps, every = steps_for(left, timing.seconds, evaluation, training.evaluate_every)
+    most = _most_steps(parts, settled)
+    if most is not None and most < steps:
+        steps, every = most, training.evaluate_every or math.ceil(every * most / steps)
+    needed = spent + asking + AFTERWARDS + steps * timing.seconds + evaluation * (math.ceil(steps / every) + 1)
+    if needed > 1.1 * training.minutes * 60:
+        asked = f"{training.minutes:g} minute" + (" is too little" if training.minutes == 1 else "s are too little")
+        say(f"warning: {asked}: {spent + AFTERWARDS:.0f} seconds go to what comes before and behind the training, an")
+        say(f"evaluation takes {evaluation:.1f} and a step {timing.seconds:.2f}; a smaller model or batch.size, or")
+        say("training.evaluate_units=N, makes them shorter")
     measured["minutes_in_steps"] = {
-        "minutes": training.minutes,
+        "minutes": round(needed / 60, 2),
+        "seconds_before": round(spent, 1),
         "seconds_per_step": round(timing.seconds, 5),
         "seconds_per_evaluation": round(evaluation, 3),
         "steps": steps,
     }
     return steps, every
+
+
+def _most_steps(parts: Parts, settled: Recipe) -> int | None:
+    """The steps of as many passes as a time budget may have; None: any number."""
+    most = settled.training.max_epochs
+    return None if most is None else max(1, round(most * training_order(settled, parts).steps_in_epoch()))
 
 
 # -------------------------------------------------------------------------------------------- the parts of a run

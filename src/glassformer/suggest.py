@@ -1,5 +1,6 @@
 """A recipe for a text of the person's own: tokenizer, sizes and minutes chosen from the data, and said aloud."""
 
+import functools
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
@@ -7,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from glassformer import recipe as recipes
 from glassformer.data.kinds import changes, config_of
 from glassformer.data.pairs import read_pairs
 from glassformer.data.scripts import is_without_spaces, sample, words_in
-from glassformer.data.sources import read_documents
+from glassformer.data.sources import DataConfig, read_documents
+from glassformer.data.survey import SAMPLE, Survey
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
-from glassformer.objectives import find_objective
+from glassformer.objectives import Objective, find_objective
 from glassformer.recipe import Recipe, parse
+from glassformer.training.measure import default_device, products_per_second
 
 TEXT_SUFFIXES = (".txt", ".jsonl", ".csv", ".tsv", ".parquet", ".md")
 SPACELESS = 15
@@ -37,95 +41,122 @@ def is_own_text(name: str) -> bool:
 
 
 def recipe_for_text(source: str, changes: dict[str, Any], say: Callable[[str], None]) -> Recipe:
-    """Choose everything from the data; `changes` (a tree) win over what is chosen. Raises UsageError for a text that
-    cannot be read or is too short to learn from."""
+    """Choose everything from the data, for the minutes asked for; `changes` (a tree) win over what is chosen. Raises
+    UsageError for a text that cannot be read or is too short to learn from."""
     where = f"the recipe for {source}"
     data = parse(merged({"data": {"train": source}}, {"data": changes.get("data", {})}), where).data
-    section = changes.get("objective")
-    objective = str(section.get("name", "masked_lm")) if isinstance(section, dict) else "masked_lm"
-    if find_objective(objective).pairs:
-        pairs = list(read_pairs(source, data.train_targets, data.column, data.target_column))
-        texts = [text for pair in pairs for text in pair]
-    else:
-        texts = list(read_documents(source, data.column, data.document, data.document_start))
-    tokenizer = changes.get("tokenizer")
-    kind, path = (tokenizer.get(key) if isinstance(tokenizer, dict) else None for key in ("kind", "path"))
-    suggested = suggestion(source, texts, kind, find_objective(objective).family != "encoder", path)
-    if objective != "masked_lm":
-        suggested = for_another_objective(suggested, objective, texts)
-    recipe = parse(merged(suggested, changes), where)
-    for line in said(source, texts, recipe):
+    objective = str(_section(changes, "objective").get("name", "masked_lm"))
+    survey = survey_of(data, pairs=find_objective(objective).pairs)
+    recipe = parse(merged(suggestion(source, survey, changes, objective), changes), where)
+    for line in said(source, survey, recipe):
         say(line)
     return recipe
 
 
+def survey_of(data: DataConfig, pairs: bool = False) -> Survey:
+    """A look at all training texts; of pairs, at sources and targets alike."""
+    if pairs:
+        rows = read_pairs(data.train, data.train_targets, data.column, data.target_column)
+        return Survey(text for pair in rows for text in pair)
+    return Survey(read_documents(data.train, data.column, data.document, data.document_start))
+
+
 def suggestion(
-    source: str, texts: list[str], kind: str | None = None, writes: bool = False, path: str | None = None
+    source: str, survey: Survey, changes: dict[str, Any] | None = None, objective: str = "masked_lm"
 ) -> dict[str, Any]:
-    """The choices for these texts, as a recipe's tree; `kind` or `path` is a tokenizer that the person wants, `writes`
-    says that the model is to write texts."""
-    lengths = np.array([len(text.split()) for text in texts])
-    words, characters = int(lengths.sum()), sum(map(len, texts))
-    if words < 50 and characters < 400:
+    """The choices for these texts as a recipe's tree, for the tokenizer and the minutes that the `changes` ask for."""
+    wish, length = (_section(changes or {}, name) for name in ("tokenizer", "training"))
+    if survey.words < 50 and survey.characters < 400:
         raise UsageError(
-            f"{source} is too short to learn from: {words} words in {counted(len(texts), 'text')}",
+            f"{source} is too short to learn from: {survey.words} words in {counted(survey.texts, 'text')}",
             "a few hundred words are the least; a few hundred thousand give a useful model",
         )
-    tokenizer = choose_tokenizer(texts, kind, writes, path)
-    per_word = tokens_per_word(tokenizer["kind"], characters / max(1, words))
-    tokens = int(words * per_word)
-    max_length = choose_max_length(lengths, per_word)
-    stream = bool(np.median(lengths) * per_word > 2 * max_length) or len(texts) < 20
-    data: dict[str, Any] = {"train": source, "validation_share": 0.1 if tokens < 200_000 else 0.05}
-    if len(texts) == 1:
-        data["validation"] = source
+    kind = find_objective(objective)
+    tokenizer = choose_tokenizer(survey.sample, wish.get("kind"), kind.family != "encoder", wish.get("path"))
+    per_word = tokens_per_word(tokenizer["kind"], survey.characters_per_word)
+    tokens = max(1, int(survey.words * per_word))
+    wanted = length.get("minutes")
+    minutes = float(wanted) if isinstance(wanted, int | float) and wanted > 0 else choose_minutes(tokens)
+    max_length = choose_max_length(survey.sampled_words, per_word, minutes)
+    stream = bool(np.median(survey.sampled_words) * per_word > 2 * max_length) or survey.texts < 20
+    if kind.pairs:  # pairs are not cut: their longest must fit
+        max_length = int(-(-len(survey.longest.split()) * 2 * per_word // 8) * 8 + 8)
+    size = choose_size(tokens, minutes, tokenizer["vocab_size"])
+    passes = min(MOST_PASSES, trained_tokens(size, minutes, tokenizer["vocab_size"]) / tokens)
+    asked = EVALUATED_TOKENS // max_length
     return {
         "description": f"made for {source if ':' in source else Path(source).name}",
-        "data": data,
-        "tokenizer": tokenizer,
-        "objective": {"name": "masked_lm", "units": "stream" if stream else "documents"},
-        "model": choose_size(tokens) | {"max_length": max_length},
-        "batch": {"size": choose_batch(tokens, max_length, len(texts), stream)},
-        "optimizer": {"learning_rate": 1e-3},
-        "training": {"minutes": choose_minutes(tokens), "patience": 6},
+        "data": {"train": source, "validation_share": 0.1 if tokens < 200_000 else 0.05},
+        "tokenizer": tokenizer | kind.tokenizer_settings(max_length),
+        "objective": {"name": objective} | objective_settings(kind, stream),
+        "model": size | {"max_length": max_length, "positions": "rotary", "dropout": 0.1 if passes > 4 else 0.0},
+        "batch": {"size": choose_batch(tokens, max_length, survey.texts, stream)},
+        "optimizer": {"name": "muon", "learning_rate": 2e-3, "muon_learning_rate": 0.02},
+        "training": {
+            "minutes": minutes,
+            "max_epochs": MOST_PASSES,
+            "patience": 6,
+            "evaluate_units": asked,
+            "evaluate_training_units": asked // 4,
+        },
     }
 
 
-def for_another_objective(tree: dict[str, Any], name: str, texts: list[str]) -> dict[str, Any]:
-    """The same choices for another objective. Pairs are not cut: their longest must fit."""
-    kind = find_objective(name)
-    units = {"units": tree["objective"]["units"]} if "units" in kind.Config.model_fields else {}
-    tree = tree | {"objective": {"name": name, **units}}
-    tree["tokenizer"] = tree["tokenizer"] | kind.tokenizer_settings(tree["model"]["max_length"])
-    if kind.pairs:
-        lengths = [len(text.split()) for text in texts]
-        per_word = 2 * tokens_per_word(tree["tokenizer"]["kind"], sum(map(len, texts)) / max(1, sum(lengths)))
-        tree["model"] = tree["model"] | {"max_length": int(-(-max(lengths) * per_word // 8) * 8 + 8)}
-    return tree
+def _section(tree: dict[str, Any], name: str) -> dict[str, Any]:
+    """A section of a recipe's tree; empty where there is none, or something that is none."""
+    found = tree.get(name)
+    return found if isinstance(found, dict) else {}
 
 
-def said(source: str, texts: list[str], recipe: Recipe) -> list[str]:
+def objective_settings(kind: type[Objective], stream: bool) -> dict[str, Any]:
+    """What an objective is told beside its name, of the keys that it has."""
+    wanted = {"units": "stream" if stream else "documents", "mask_rate": 0.4}
+    return {key: value for key, value in wanted.items() if key in kind.Config.model_fields}
+
+
+def said(source: str, survey: Survey, recipe: Recipe) -> list[str]:
     """What was found and what was chosen, for people."""
-    words = sum(len(text.split()) for text in texts)
     tokenizer, model, training = recipe.tokenizer, recipe.model, recipe.training
     lowered = ", all letters lowered" if tokenizer.lowercase else ""
     units = {"steps": training.steps, "epochs": training.epochs, "minutes": training.minutes}
     length = next((counted(number, unit[:-1]) for unit, number in units.items() if number is not None), "1 epoch")
+    different = f"{survey.distinct_words:,} different ones" if survey.is_whole else f"looked at {SAMPLE:,} characters"
     lines = [
-        f"{source}: {counted(len(texts), 'text')}, {words:,} words, {distinct_words(texts):,} different ones",
+        f"{source}: {counted(survey.texts, 'text')}, {survey.words:,} words, {different}",
         f"chosen: {tokenizer.kind} tokenizer, at most {tokenizer.vocab_size:,} tokens{lowered}; "
         f"the model reads {model.max_length} tokens at once, one before and one after the text included",
         f"chosen: {counted(model.n_layers, 'layer')} of width {model.d_model}, "
         f"{counted(recipe.batch.size, 'row')} in a batch, {length} of training",
     ]
     if find_objective(recipe.objective.name).family != "encoder":
-        composed = all(unicodedata.is_normalized("NFC", text) for text in texts)
+        composed = all(unicodedata.is_normalized("NFC", text) for text in survey.sample)
         lines += [text for text in [changes(tokenizer, composed)] if text]
-    if recipe.data.validation == source:
-        lines.append("there is only one text, so nothing is held out: the validation loss is that of the same text")
-    elif recipe.data.validation is None:
-        lines.append(f"chosen: {recipe.data.validation_share:.0%} of the texts are held out to measure on")
+    if recipe.data.validation is None:
+        what = "of the texts are" if survey.texts > 1 else "of the text, its end, is"
+        lines.append(f"chosen: {recipe.data.validation_share:.0%} {what} held out to measure on")
+    if training.minutes is not None:
+        lines.append(more_minutes(survey, recipe))
     return [*lines, "every choice can be changed, for example: training.minutes=30 model.d_model=384"]
+
+
+def more_minutes(survey: Survey, recipe: Recipe) -> str:
+    """What a larger budget would change."""
+    assert recipe.training.minutes is not None
+    per_word = tokens_per_word(recipe.tokenizer.kind, survey.characters_per_word)
+    tokens = max(1, int(survey.words * per_word))
+    now, vocab_size = recipe.training.minutes, recipe.tokenizer.vocab_size
+    size = choose_size(tokens, now, vocab_size)
+    passes = trained_tokens(size, now, vocab_size) / tokens
+    for more in (2, 5, 15, 60):
+        larger = choose_size(tokens, now * more, vocab_size)
+        if larger != size:
+            return (
+                f"about {passes:,.1f} passes over the text; training.minutes={now * more:g} would take "
+                f"{counted(larger['n_layers'], 'layer')} of width {larger['d_model']}"
+            )
+    if passes > MOST_PASSES:
+        return f"{MOST_PASSES} passes over the text are enough: more minutes would buy nothing"
+    return f"about {passes:,.1f} passes over the text; more minutes would buy more of them"
 
 
 def counted(number: int | float, what: str) -> str:
@@ -162,8 +193,8 @@ def choose_tokenizer(
 ) -> dict[str, Any]:
     """By script, size and objective. A model that `writes` gets a tokenizer that gives back what it read: characters
     for a small text and for one without words, byte-level pieces else. Other models get whole words for a small text
-    (its words are few), unless too many of further text would be new; pieces of words for a larger one; unigram pieces for
-    scripts without spaces; characters where there are no words. About a third as many pieces as there are different
+    (its words are few), unless too many of further text would be new; pieces of words for a larger one; unigram pieces
+    for scripts without spaces; characters where there are no words. About a third as many pieces as there are different
     words, from 400 to 8,192. A `path` is taken as what it is. Raises what `Tokenizer.load` raises."""
     if path is not None:
         return config_of(Tokenizer.load(path)).model_dump(include={"kind", "vocab_size", "lowercase"}) | {"path": path}
@@ -208,30 +239,70 @@ def tokens_per_word(kind: str, characters: float) -> float:
     return characters / 2 if characters > SPACELESS else 1.0 if kind == "word" else 1.4
 
 
-def choose_max_length(lengths: np.ndarray, tokens_per_word: float) -> int:
-    """Long enough for 99 of 100 texts, between 16 and 128, in eights."""
+def choose_max_length(lengths: np.ndarray, tokens_per_word: float, minutes: float = 15.0) -> int:
+    """Long enough for 99 of 100 texts, in eights, between 16 and 128; for a few minutes of pieces at most 64."""
     wanted = float(np.quantile(lengths, 0.99)) * tokens_per_word + 2
-    return int(min(128, max(16, -(-wanted // 8) * 8)))
+    most = 64 if minutes < SHORT_MINUTES and tokens_per_word < 3 else 128
+    return int(min(most, max(16, -(-wanted // 8) * 8)))
 
 
-def choose_size(tokens: int) -> dict[str, int]:
-    """A model that the text can teach: parameters grow with it."""
-    if tokens < 100_000:
-        return {"n_layers": 2, "d_model": 128, "n_heads": 4, "d_ff": 512}
-    if tokens < 1_000_000:
-        return {"n_layers": 4, "d_model": 192, "n_heads": 6, "d_ff": 768}
-    return {"n_layers": 4, "d_model": 256, "n_heads": 8, "d_ff": 1024}
+SHORT_MINUTES = 10
+MOST_PASSES = 60
+"""Passes over a text beyond which a model mostly learns it by heart."""
+EVALUATED_TOKENS = 2**15
+"""Tokens of the validation part that are read at each evaluation; `glassformer evaluate` reads all."""
+LADDER = ((2, 128, 4), (3, 192, 6), (4, 256, 8), (6, 384, 6), (8, 512, 8))
+"""(layers, width, heads) of the models that are chosen from."""
+TOKENS_PER_PARAMETER = 4.0
+"""So many tokens at least a model must be trained on for each weight of its blocks, in the time that there is; a larger
+one would have learned less by then."""
+TEXT_PER_PARAMETER = 0.3
+"""So many tokens at least the text must have for each weight of the blocks: a larger model learns it by heart."""
+EFFICIENCY = 0.4
+"""What training reaches of the speed of one product."""
+NOT_TRAINING = 20.0
+"""Seconds of a budget that go to reading, measuring, evaluating and drawing."""
+
+
+def choose_size(tokens: int, minutes: float, vocab_size: int) -> dict[str, int]:
+    """The largest model that the text can teach, and the time train; the smallest where none is."""
+    fitting = [LADDER[0]]
+    for n_layers, d_model, n_heads in LADDER[1:]:
+        size, weights = _sizes(n_layers, d_model, n_heads), 12 * n_layers * d_model**2
+        enough_text = tokens >= TEXT_PER_PARAMETER * weights
+        if enough_text and trained_tokens(size, minutes, vocab_size) >= TOKENS_PER_PARAMETER * weights:
+            fitting.append((n_layers, d_model, n_heads))
+    return _sizes(*fitting[-1])
+
+
+def _sizes(n_layers: int, d_model: int, n_heads: int) -> dict[str, int]:
+    return {"n_layers": n_layers, "d_model": d_model, "n_heads": n_heads, "d_ff": 4 * d_model}
+
+
+def trained_tokens(size: dict[str, int], minutes: float, vocab_size: int) -> float:
+    """About how many tokens a model of this size is trained on here in so many minutes. A token takes three products
+    (forward, and two backward) with each weight of the blocks, and where it is asked with those of the head."""
+    products = 3 * (12 * size["n_layers"] * size["d_model"] ** 2 + 0.4 * vocab_size * size["d_model"])
+    seconds = max(5.0, 60 * minutes - NOT_TRAINING)
+    return EFFICIENCY * speed_of_this_machine() * seconds / products
+
+
+@functools.cache
+def speed_of_this_machine() -> float:
+    """Products a second, in the faster of the number formats."""
+    device = default_device()
+    return max(products_per_second(device, dtype) for dtype in (torch.float32, torch.bfloat16))
 
 
 def choose_batch(tokens: int, max_length: int, texts: int, stream: bool) -> int:
-    """At least about thirty steps in an epoch, at most 32 rows."""
+    """At least about thirty steps in an epoch, at most 32 rows, and 8 where there are so many."""
     units = tokens // max_length if stream else texts
-    return int(min(32, max(1, units * 0.8 // 30)))
+    return int(max(1, min(32, max(8, units * 0.8 // 30), units * 0.8)))
 
 
-def choose_minutes(tokens: int) -> int:
-    """From 1 minute for a page to 15 for a million words and more."""
-    return int(min(15, max(1, round(tokens / 70_000))))
+def choose_minutes(tokens: int) -> float:
+    """From half a minute for a page to 15 for a million words and more."""
+    return 0.5 if tokens < 10_000 else float(min(15, max(1, round(tokens / 70_000))))
 
 
 def merged(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -241,5 +312,6 @@ def merged(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         known = result.get(key)
         result[key] = merged(known, value) if isinstance(value, dict) and isinstance(known, dict) else value
     if {"steps", "epochs"} & set(changes):
-        result.pop("minutes", None)
+        for length in ("minutes", "max_epochs"):
+            result.pop(length, None)
     return result

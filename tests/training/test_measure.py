@@ -42,26 +42,27 @@ def engine_of(precision: str = "32-true") -> Engine:
 
 
 @pytest.mark.parametrize(
-    ("minutes", "step", "evaluation", "every", "expected"),
+    ("seconds", "step", "evaluation", "every", "expected"),
     [
-        (1.0, 0.5, 0.0, None, (120, 6)),
-        (1.0, 0.1, 0.5, None, (495, 25)),  # 21 evaluations leave 49.5 seconds
-        (1.0, 0.5, 3.0, None, (96, 32)),  # a fifth, 12 seconds, pays for four
-        (1.0, 0.5, 30.0, None, (1, 1)),  # even one more than the first is too much
-        (1.0, 0.5, 1.0, 10, (98, 10)),  # 1 + 98 / 10 evaluations and 49 seconds of steps
-        (0.1, 10.0, 60.0, 5, (1, 5)),
+        (60.0, 0.5, 0.0, None, (120, 6)),
+        (60.0, 0.1, 0.25, None, (547, 28)),  # 21 evaluations leave 54.75 seconds
+        (60.0, 0.5, 1.4, None, (108, 36)),  # a tenth, 6 seconds, pays for four
+        (60.0, 0.5, 30.0, None, (1, 1)),  # even one more than the first is too much
+        (60.0, 0.5, 1.0, 10, (98, 10)),  # 1 + 98 / 10 evaluations and 49 seconds of steps
+        (6.0, 10.0, 60.0, 5, (1, 5)),
+        (0.0, 0.5, 1.0, None, (1, 1)),
     ],
 )
-def test_steps_for(minutes: float, step: float, evaluation: float, every: int | None, expected: tuple) -> None:
+def test_steps_for(seconds: float, step: float, evaluation: float, every: int | None, expected: tuple) -> None:
     """What the evaluations leave, divided by a step; never less than one step."""
-    assert steps_for(minutes, step, evaluation, every) == expected
+    assert steps_for(seconds, step, evaluation, every) == expected
 
 
 @pytest.mark.parametrize("every", [None, 7, 50])
 @pytest.mark.parametrize("evaluation", [0.01, 0.4, 2.0])
 def test_the_budget_is_kept(evaluation: float, every: int | None) -> None:
     """Steps and all evaluations together take the minutes that were asked for, to within one of each."""
-    steps, between = steps_for(3.0, 0.25, evaluation, every)
+    steps, between = steps_for(180.0, 0.25, evaluation, every)
     seconds = steps * 0.25 + (1 + math.ceil(steps / between)) * evaluation
     assert 180 - 2 * (0.25 + evaluation) <= seconds <= 180 + evaluation + 0.25
     assert every is not None or math.ceil(steps / between) <= EVALUATIONS
@@ -110,6 +111,7 @@ def test_the_faster_precision_is_chosen(
 ) -> None:
     """bfloat16 only where it is clearly faster, and never where it is slower; both timings are given."""
     seconds = {"32-true": full, "bf16-mixed": mixed}
+    monkeypatch.setattr(measure, "bfloat16_is_slow", lambda device: False)
     monkeypatch.setattr(measure, "time_steps", lambda engine, order, **_: Timing(seconds[engine], 0.0, 3))
     assert choose_precision(fake(lambda precision: precision), order_of()) == (choice, seconds)
 
@@ -126,9 +128,32 @@ def test_tiny_steps_are_not_tried_in_bf16(monkeypatch: pytest.MonkeyPatch) -> No
     assert built == ["32-true"]
 
 
+@pytest.mark.parametrize("slow", [True, False])
+def test_a_product_decides_whether_bf16_is_tried(monkeypatch: pytest.MonkeyPatch, slow: bool) -> None:
+    """Where one product takes longer in bfloat16, no training step is tried in it: that alone took a minute."""
+    monkeypatch.setattr(measure, "TINY_STEP", 0.0)
+    speeds = {torch.bfloat16: 1e9 if slow else 1e11, torch.float32: 5e10}
+    monkeypatch.setattr(measure, "products_per_second", lambda device, dtype=torch.float32: speeds[dtype])
+    monkeypatch.setattr(measure, "time_steps", lambda engine, order, **_: Timing(0.1, 0.0, 3))
+    built: list[str] = []
+
+    def build(precision: str) -> Engine:
+        built.append(precision)
+        return engine_of()
+
+    choose_precision(build, order_of())
+    assert ("bf16-mixed" in built) != slow
+
+
+def test_products_per_second_is_a_real_speed() -> None:
+    """Between a pocket calculator and a supercomputer."""
+    assert 1e7 < measure.products_per_second("cpu") < 1e15
+
+
 def test_a_hopeless_precision_costs_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where bfloat16 is thirty times slower, its first step is its last."""
     monkeypatch.setattr(measure, "TINY_STEP", 0.0)
+    monkeypatch.setattr(measure, "bfloat16_is_slow", lambda device: False)
     now, steps = [0.0], {"32-true": 0, "bf16-mixed": 0}
     monkeypatch.setattr(measure.time, "perf_counter", lambda: now[0])
 
@@ -149,6 +174,7 @@ def test_a_hopeless_precision_costs_one_step(monkeypatch: pytest.MonkeyPatch) ->
 def test_real_timings_choose_one_of_the_two(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not faked: both engines run and one of them is chosen by its time."""
     monkeypatch.setattr(measure, "TINY_STEP", 0.0)
+    monkeypatch.setattr(measure, "bfloat16_is_slow", lambda device: False)
     monkeypatch.setattr(measure, "time_steps", lambda engine, order, **_: time_steps(engine, order, 0.1, 5))
     choice, seconds = choose_precision(engine_of, order_of())
     assert set(seconds) == {"32-true", "bf16-mixed"}

@@ -1,10 +1,14 @@
 """Optimisers: what is decayed, what Muon takes, and that nothing is left out or taken twice."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from tiny_recipe import model_of, objective_of, sentences
 from torch import nn
 
+from glassformer.training.engine import Engine
+from glassformer.training.muon import Muon, orthogonal
 from glassformer.training.optimisers import OptimizerConfig, build_optimizers
 
 
@@ -80,3 +84,52 @@ def test_the_settings_arrive(model: nn.Module) -> None:
     """Betas and epsilon are those of the recipe."""
     [optimizer] = build_optimizers(model, OptimizerConfig(beta1=0.7, beta2=0.8, epsilon=1e-3))
     assert {(group["betas"], group["eps"]) for group in optimizer.param_groups} == {((0.7, 0.8), 1e-3)}
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (48, 12), (11, 37)])
+def test_muon_is_torchs_in_another_number_format(shape: tuple[int, int]) -> None:
+    """In bfloat16 it is torch's to rounding; in float32 nearer to what both approximate."""
+    torch.manual_seed(3)
+    start, gradients = torch.randn(2, *shape), torch.randn(4, 2, *shape)
+
+    def trained(build: Callable[[list[torch.Tensor]], torch.optim.Optimizer]) -> torch.Tensor:
+        matrices = [nn.Parameter(matrix.clone()) for matrix in start]
+        optimizer = build(matrices)
+        for step in gradients:
+            for matrix, gradient in zip(matrices, step, strict=True):
+                matrix.grad = gradient.clone()
+            optimizer.step()
+        return torch.stack([matrix.detach() for matrix in matrices])
+
+    settings = {"lr": 0.02, "weight_decay": 0.1, "nesterov": True}
+    wanted = trained(lambda matrices: torch.optim.Muon(matrices, **settings))
+    close = trained(lambda matrices: Muon(matrices, torch.bfloat16, **settings))
+    exact = trained(lambda matrices: Muon(matrices, torch.float32, **settings))
+    moved = (wanted - start).norm()
+    assert (close - wanted).norm() < 0.03 * moved
+    assert 0 < (exact - wanted).norm() < 0.05 * moved
+
+
+def test_what_muon_adds_is_nearly_orthogonal() -> None:
+    """Singular values near 1, from any that are not far below the largest; and the vectors are those of the matrix."""
+    torch.manual_seed(3)
+    matrices = torch.randn(3, 16, 40) * torch.tensor([1e-3, 1.0, 1e3])[:, None, None]
+    found = orthogonal(matrices, torch.float32, (3.4445, -4.775, 2.0315), 5)
+    assert found.shape == matrices.shape
+    values = torch.linalg.svdvals(found)
+    assert bool((values > 0.6).all()) and bool((values < 1.3).all())
+    u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+    assert bool((((u @ v) * found).sum((1, 2)) > 0.8 * 16).all())
+    assert bool((orthogonal(torch.zeros(1, 3, 5), torch.float32, (3.4445, -4.775, 2.0315), 5) == 0).all())
+
+
+def test_muons_format_follows_the_precision_of_training() -> None:
+    """Without instructions for bfloat16 its products would take most of the step."""
+    objective = objective_of(sentences())
+    for precision, wanted in (("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)):
+        settings = OptimizerConfig(name="muon")
+        engine = Engine(
+            model_of(objective), objective, settings, device="cpu", precision=precision, compiled=False, clip=None
+        )
+        [muon] = [each for each in engine.optimizers if isinstance(each, Muon)]
+        assert muon.number_format is wanted

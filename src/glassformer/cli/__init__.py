@@ -125,11 +125,14 @@ def train(
     """
     if resume and run is None and (recipe is None or "=" in recipe):
         raise UsageError("--resume needs to know which run", "name it: glassformer train --resume --run runs/NAME")
+    import psutil
+
     from glassformer import launch
     from glassformer.look.curves import best as best_of
     from glassformer.training.display import TerminalDisplay
 
-    finished = launch.train(recipe, changes or [], run=run, resume=resume, display=TerminalDisplay())
+    display, began = TerminalDisplay(), psutil.Process().create_time()
+    finished = launch.train(recipe, changes or [], run=run, resume=resume, display=display, began=began)
     best = best_of(finished.metrics())
     if as_json:
         found = None if best is None else {"step": best["step"], "loss": best["loss"]}

@@ -71,7 +71,9 @@ class Engine:
         self.weights = objective.weights()
         self.clip = clip
         self.model = model
-        self.optimizers = build_optimizers(model, optimizer, torch.float32 if precision == "32-true" else torch.bfloat16)
+        self.optimizers = build_optimizers(
+            model, optimizer, torch.float32 if precision == "32-true" else torch.bfloat16
+        )
         with warnings.catch_warnings():
             # Fabric reads a deprecated attribute of torch while it wraps.
             warnings.simplefilter("ignore", category=FutureWarning)

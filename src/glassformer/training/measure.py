@@ -23,7 +23,7 @@ COMPILE_FROM_SECONDS = 20 * 60
 """Compiling takes about a minute; only runs at least this long try it by themselves."""
 EVALUATIONS = 20
 """How often a run is evaluated at most when its recipe does not say."""
-EVALUATING_AT_MOST = 0.2
+EVALUATING_AT_MOST = 0.1
 """The share of a time budget that goes to evaluations, unless the recipe says how many there are."""
 HOPELESS = 10.0
 """A precision whose first step takes so many times as long is not tried further: without the instructions for it,
@@ -130,6 +130,24 @@ def default_precision(device: str) -> str | None:
     return "32-true" if device == "mps" else None
 
 
+def products_per_second(device: str, dtype: torch.dtype = torch.float32, seconds: float = 0.05) -> float:
+    """How many multiplications, each with an addition, a middling matrix product does in a second here, on the threads
+    that torch has: the best of several, since other work on the machine only ever slows down."""
+    a, b = torch.ones(512, 256, device=device, dtype=dtype), torch.ones(256, 256, device=device, dtype=dtype)
+    best, began = math.inf, time.perf_counter()
+    while best == math.inf or time.perf_counter() - began < seconds:
+        start = time.perf_counter()
+        (a @ b).sum().item()  # waits for a device
+        best = min(best, time.perf_counter() - start)
+    return 512 * 256 * 256 / best
+
+
+def bfloat16_is_slow(device: str = "cpu") -> bool:
+    """Whether a product takes longer in bfloat16 than in float32: then a training step, which would take tens of times
+    as long, need not be tried."""
+    return products_per_second(device, torch.bfloat16) < products_per_second(device)
+
+
 def choose_precision(build: Callable[[str], Engine], order: TrainingOrder) -> tuple[str, dict[str, Any]]:
     """float32 or bfloat16, whichever trains faster here, and the timings. `build(precision)` makes a fresh engine.
 
@@ -137,7 +155,7 @@ def choose_precision(build: Callable[[str], Engine], order: TrainingOrder) -> tu
     """
     engines = {"32-true": build("32-true")}
     seconds = {"32-true": time_steps(engines["32-true"], order, seconds=1.5).seconds}
-    if seconds["32-true"] < TINY_STEP:
+    if seconds["32-true"] < TINY_STEP or bfloat16_is_slow(default_device()):
         return "32-true", seconds
     engines["bf16-mixed"] = build("bf16-mixed")
     most = min(1.5, 3 * seconds["32-true"])
@@ -150,13 +168,12 @@ def choose_precision(build: Callable[[str], Engine], order: TrainingOrder) -> tu
     return min(seconds, key=lambda p: seconds[p] * (WORTH_IT if p == "bf16-mixed" else 1.0)), seconds
 
 
-def steps_for(minutes: float, step: float, evaluation: float, every: int | None) -> tuple[int, int]:
-    """(steps, steps between evaluations) that fit into a budget; `step` and `evaluation` are seconds of one.
+def steps_for(seconds: float, step: float, evaluation: float, every: int | None) -> tuple[int, int]:
+    """(steps, steps between evaluations) that fit into so many seconds; `step` and `evaluation` are seconds of one.
 
-    Where `every` is left open, there are EVALUATIONS of them, or as many as take a fifth of the budget. One is made
+    Where `every` is left open, there are EVALUATIONS of them, or as many as take a tenth of the time. One is made
     before the first step. At least one step.
     """
-    seconds = minutes * 60
     if every is not None:
         return max(1, int((seconds - evaluation) / (step + evaluation / every))), every
     affordable = int(EVALUATING_AT_MOST * seconds / evaluation) - 1 if evaluation > 0 else EVALUATIONS

@@ -42,7 +42,12 @@ class TrainingConfig(Config):
 
     steps: int | None = Field(None, ge=1, description="optimiser steps; or give epochs or minutes")
     epochs: float | None = Field(None, gt=0, description="passes over the training units")
-    minutes: float | None = Field(None, gt=0, description="wall-clock budget, turned into steps by a short probe")
+    minutes: float | None = Field(
+        None, gt=0, description="wall-clock budget of the whole command, turned into steps by a short probe"
+    )
+    max_epochs: float | None = Field(
+        None, gt=0, description="with minutes: no more passes than these, though there be time; a small text needs few"
+    )
     accumulate: int = Field(1, ge=1, description="micro-batches in a step")
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; none: never clipped")
     patience: int | None = Field(None, ge=1, description="stop after so many evaluations without a better loss")
