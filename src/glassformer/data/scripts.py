@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 
 import numpy as np
-from jaxtyping import Bool, Int64, UInt8
+from jaxtyping import Bool, UInt8
 
 JOINERS = "\u200c\u200d"
 """ZERO WIDTH NON-JOINER and JOINER: inside a word of Persian or Malayalam, inside one emoji of several."""
@@ -90,12 +90,13 @@ def cut_at(text: str, span: tuple[int, int], places: Iterable[int]) -> list[tupl
     return list(zip([begin, *inside], [*inside, end], strict=True))
 
 
-def word_starts(text: str, starts: Int64[np.ndarray, "n"], found: Bool[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
+def word_starts(text: str, offsets: Sequence[tuple[int, int]], found: Bool[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
     """Which tokens begin a word: what the tokenizer `found`, mended by the characters at which they start. No word
     begins at a mark, or behind one that stands between two letters. In a script without spaces nothing says where a
     word begins: each token is one there, but for those that are parts of one character."""
-    if text.isascii() or len(starts) == 0 or not _special_pattern().search(text):
+    if text.isascii() or not offsets or not _special_pattern().search(text):
         return found
+    starts = np.array([start for start, _ in offsets], dtype=np.int64)
     kinds = np.append(_classes(text), np.uint8(_SPACE))  # a token may stand behind the text
     before = np.maximum(starts - 1, 0)
     joined = (starts > 0) & (kinds[before] != _SPACE)
