@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from glassformer.data.tokenizer import _BYTES, SPECIALS, Tokenizer, TokenizerConfig
+from glassformer.data.tokenizer import _BYTES, SPECIALS, Tokenizer, TokenizerConfig, count_words
 
 UDHR = Path(os.environ.get("GLASSFORMER_DATA") or "absent") / "udhr"
 KINDS = get_args(TokenizerConfig.model_fields["kind"].annotation)
@@ -258,3 +258,11 @@ def test_an_exported_file_cuts_texts_alike_elsewhere(kind: str, tmp_path: Path) 
         ids = other(text, add_special_tokens=False)["input_ids"]
         assert ids == tokenizer.encode(text).ids.tolist()
         assert kind == "word" or tokenizer.unk_id not in ids
+
+
+def test_words_are_counted_as_the_word_kind_cuts_them() -> None:
+    texts = ["İyi हिन्दी, iyi!", "小红 e\u0301t J\u030c"]
+    counts = count_words(texts, TokenizerConfig(kind="bpe", lowercase=True))
+    assert counts == {"iyi": 2, "हिन्दी": 1, ",": 1, "!": 1, "小": 1, "红": 1, "ét": 1, "\u01f0": 1}
+    tokenizer = Tokenizer.train(texts, TokenizerConfig(kind="word", lowercase=True))
+    assert set(pieces(tokenizer, "word")) == set(counts)

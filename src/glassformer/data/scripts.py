@@ -119,7 +119,7 @@ def _open_places(kinds: UInt8[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
 
 def _bases(kinds: UInt8[np.ndarray, "n"]) -> UInt8[np.ndarray, "n"]:
     """For a mark what the character is to which it belongs, for others what they are."""
-    places = np.where(kinds != _MARK, np.arange(len(kinds)), 0)
+    places = np.where(kinds != _MARK, np.arange(len(kinds), dtype=np.int32), 0)
     return kinds[np.maximum.accumulate(places)]
 
 
