@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from glassformer.data.scripts import marks
 from glassformer.data.tokenizer import _BYTES, SPECIALS, Tokenizer, TokenizerConfig, count_words
 
 UDHR = Path(os.environ.get("GLASSFORMER_DATA") or "absent") / "udhr"
@@ -59,8 +60,8 @@ def expected(text: str, kind: str, lowercase: bool) -> str:
         text = re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFD", text))
     text = text if is_exact else unicodedata.normalize("NFC", text)
     if lowercase:
-        text = text.lower().replace("i\u0307", "i")
-        text = re.sub(r"(?<=[^\W\d_])σ(?!\w)", "ς", text)
+        text = "".join(c.lower() for c in text).replace("i\u0307", "i")
+        text = re.sub(rf"(?<=[^\W\d_〇{marks()}])σ(?![{marks()}]*[^\W\d_〇])", "ς", text)
     return text if is_exact else unicodedata.normalize("NFC", text)
 
 
@@ -189,7 +190,8 @@ def test_one_word_however_its_letters_were_lowered(kind: str) -> None:
     for forms in alike:
         ids = [tokenizer.encode(form).ids.tolist() for form in forms]
         assert all(each == ids[0] for each in ids), forms
-    assert tokenizer.encode("ısı").ids.tolist() != tokenizer.encode("isi").ids.tolist()
+    if kind != "word":  # where both are unknown
+        assert tokenizer.encode("ısı").ids.tolist() != tokenizer.encode("isi").ids.tolist()
 
 
 def test_every_letter_and_its_capital_are_one_word() -> None:
@@ -215,12 +217,12 @@ def test_a_run_of_any_length_is_cut_into_pieces_in_about_the_same_time() -> None
 
 def test_accents_go_only_where_they_are_no_vowels() -> None:
     tokenizer = trained(ALL, "wordpiece", True, 3000)
-    assert squeezed(tokenizer.decode(tokenizer.encode("Tiếng รี่ दी כְ").ids)) == squeezed("tieng รี่ दी כְ")
+    assert squeezed(tokenizer.decode(tokenizer.encode("Tiếng ที่ दी בְ").ids)) == squeezed("tieng ที่ दी בְ")
 
 
 def test_a_rare_character_is_a_border_for_what_is_learnt() -> None:
     """Without it "ab" would be the most frequent pair."""
-    texts = ["".join(f"a{chr(0x4E00 + n)}b" for n in range(300)), "c d e " * 20]
+    texts = ["".join(f"a{chr(0xAC00 + n)}b" for n in range(300)), "c d e " * 20]
     for kind in ("wordpiece", "unigram"):
         tokenizer = Tokenizer.train(texts, TokenizerConfig(kind=kind, vocab_size=30))
         assert [piece for piece in pieces(tokenizer, kind) if "ab" in piece] == []
