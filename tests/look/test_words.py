@@ -102,8 +102,9 @@ def test_tokens_stand_for_words_where_there_are_no_spaces(tmp_path: Path) -> Non
     words = read.words()
     assert "".join(text[a:b] for a, b in words) == text
     assert 2 < len(words) < len(text)
-    found = pronoun(run, text, "他", ["小红", "小鸟"])
-    assert found.candidates == ["小红", "小鸟"]
+    assert pronoun(run, text, "他", ["小鸟"]).candidates == ["小鸟"]
+    with pytest.raises(UsageError, match=r"one token of this model holds '他' and '小红'"):
+        pronoun(run, text, "他", ["小红"])
     others = pronoun(run, text, "他")
     assert "他" not in "".join(others.candidates)
     assert apart(run, "小红", text, "小红说他今天在公园看见了").word == "小红"

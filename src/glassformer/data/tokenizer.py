@@ -454,7 +454,7 @@ def _lowered() -> list[normalizers.Normalizer]:
     final = rf"(?<=[\p{{L}}\p{{M}}])σ(?![\p{{M}}{JOINERS}]*\p{{L}})"
     return [
         normalizers.Lowercase(),
-        normalizers.Replace("i\u0307", "i"),
+        normalizers.Replace(tokenizers.Regex("(?<=i)\u0307"), ""),  # so that i keeps its place
         normalizers.Replace(tokenizers.Regex(final), "ς"),
     ]
 
