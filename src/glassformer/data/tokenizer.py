@@ -229,13 +229,12 @@ class Tokenizer:
         offsets = encoding.offsets
         if self._unknown is not None:
             offsets = [_whole_unknown(text, self._unknown, span) for span in offsets]
-        if not unicodedata.is_normalized("NFC", text):
+        if not text.isascii() and (not unicodedata.is_normalized("NFC", text) or re.search(_ACCENTS, text)):
             offsets = _with_combining_marks(text, offsets)
         groups = np.asarray(encoding.word_ids, dtype=np.int64)
         if self._space_ids is not None:
             groups = np.cumsum(_first_spaces(self._space_ids[ids]))
-        starts = np.array([start for start, _ in offsets], dtype=np.int64)
-        return Encoded(ids, offsets, word_starts(text, starts, np.diff(groups, prepend=-1) != 0))
+        return Encoded(ids, offsets, word_starts(text, offsets, np.diff(groups, prepend=-1) != 0))
 
     def _white_space(self) -> Bool[np.ndarray, "vocab"]:
         raw = [token or "" for token in self.vocabulary]
@@ -257,7 +256,8 @@ def _whole_unknown(text: str, unknown: str, span: tuple[int, int]) -> tuple[int,
 
 
 def _with_combining_marks(text: str, offsets: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The library gives a composed character the offsets of its first code point: e + accent became e alone."""
+    """The library gives a composed character the offsets of its first code point: e + accent became e alone. An accent
+    that lower-casing drops is of the token before it."""
     next_starts = [start for start, _ in offsets[1:]] + [len(text)]
     return [
         (start, end + _letters_before_space(text[end:following]))
@@ -451,10 +451,10 @@ _ACCENTS = "[\u0300-\u036f]"
 def _lowered() -> list[normalizers.Normalizer]:
     """The library lowers character by character. What that leaves: the dot of İ, which is no letter of its own, and
     the sigma that has another form at the end of a word (Unicode 3.13, Final_Sigma)."""
-    final = rf"(?<=[\p{{L}}\p{{M}}])σ(?![\p{{L}}\p{{M}}{JOINERS}])"
+    final = rf"(?<=[\p{{L}}\p{{M}}])σ(?![\p{{M}}{JOINERS}]*\p{{L}})"
     return [
         normalizers.Lowercase(),
-        normalizers.Replace("i\u0307", "i"),
+        normalizers.Replace(tokenizers.Regex("(?<=i)\u0307"), ""),  # so that i keeps its place
         normalizers.Replace(tokenizers.Regex(final), "ς"),
     ]
 

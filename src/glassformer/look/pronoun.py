@@ -36,7 +36,7 @@ def pronoun(run: Run, text: str, word: str, candidates: Sequence[str] = (), nth:
     """Attention from a word to each candidate, and from each candidate to the word; without candidates all other words.
 
     Raises UsageError for a word that is not in the text, or stands there more than once without `nth`, for a word that
-    is its own candidate, and for a text that the model cannot read as it stands.
+    is its own candidate or shares a token with one, and for a text that the model cannot read as it stands.
     """
     span = find(text, word, nth)
     read = reading(run, text)
@@ -51,6 +51,11 @@ def pronoun(run: Run, text: str, word: str, candidates: Sequence[str] = (), nth:
     if not named:
         raise UsageError(f"{text!r} has no other word", "give a sentence")
     tokens = [read.tokens_of(each) for each in [span, *(place for place, _ in named)]]
+    together = [name for (_, name), each in zip(named, tokens[1:], strict=True) if set(each) & set(tokens[0])]
+    if together:
+        raise UsageError(
+            f"one token of this model holds {word!r} and {together[0]!r}", "name words that stand further apart"
+        )
     weights, even = attention_between(run, read, tokens)
     return Pronoun(
         text=text,
