@@ -9,8 +9,9 @@ import torch
 
 from glassformer.baselines.torch_transformer import TorchTransformer
 from glassformer.data.corpus import Corpus, cached_tokenizer
+from glassformer.data.layout import Layout
 from glassformer.data.pairs import pairs_fingerprint, read_pairs
-from glassformer.data.sources import fingerprint, read_documents, split
+from glassformer.data.sources import decided, fingerprint, layout_for, read_documents, split, split_end
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig, Tokenizers
 from glassformer.errors import UsageError
 from glassformer.model.transformer import Transformer
@@ -18,8 +19,10 @@ from glassformer.objectives import Objective, Units
 from glassformer.recipe import Recipe, members, objective_class
 
 Split = Literal["train", "validation", "test"]
-SPLIT = 2
+SPLIT = 3
 """Raised whenever `sources.split` draws otherwise, so that no cached part of an older split is taken."""
+LAYOUT = 1
+"""Raised whenever equal settings make other texts of equal files."""
 
 
 class Parts(NamedTuple):
@@ -54,10 +57,12 @@ class Parts(NamedTuple):
 def assemble(
     recipe: Recipe, say: Callable[[str], None] = lambda text: None, tokenizers: Tokenizers | None = None
 ) -> Parts:
-    """Read the data, train the tokenizer (unless it is handed in), tokenise (or open what an earlier run tokenised).
+    """Choose how the texts are read and say so, read them, train the tokenizer (unless it is handed in), tokenise (or
+    open what an earlier run tokenised). The recipe of the parts says how the texts are read.
 
     Raises UsageError when the text is too short for one batch.
     """
+    recipe = with_layout(recipe, say)
     tokenizers = tokenizers or tokenizers_for(recipe, say)
     objective = objective_for(recipe, tokenizers)
     train, validation = (corpus_for(recipe, tokenizers, part, say) for part in ("train", "validation"))
@@ -123,6 +128,23 @@ def model_for(recipe: Recipe, objective: Objective) -> Transformer:
         return kinds[recipe.model.implementation](recipe.model, sizes, objective.heads())
 
 
+def with_layout(recipe: Recipe, say: Callable[[str], None] = lambda text: None) -> Recipe:
+    """The recipe with everything in its section `data` that was left open as the texts decide it: what a document is,
+    which column, delimiter, header. A mixture, whose members may read the same texts in different ways, stays as it is:
+    it is decided anew, and alike, each time that they are read. Raises UsageError where it is not clear."""
+    layouts = [layout_of_recipe(member) for member in members(recipe)]
+    for line in dict.fromkeys(line for layout in layouts for line in layout.said()):
+        say(line)
+    if len(layouts) > 1:
+        return recipe
+    return recipe.model_copy(update={"data": decided(recipe.data, layouts[0])})
+
+
+def layout_of_recipe(recipe: Recipe) -> Layout:
+    """How the texts of a recipe (of one objective) are read. Raises UsageError where it is not clear."""
+    return layout_for(recipe.data, pairs=objective_class(recipe).pairs)
+
+
 def documents_for(recipe: Recipe, part: Split) -> list[str]:
     """The texts of one part of the data; of pairs, the sources. Without a validation source, a share of the training
     texts is held out."""
@@ -137,19 +159,14 @@ def rows_for(recipe: Recipe, part: Split) -> list[tuple[str, str | None]]:
 
 
 def _own_rows(recipe: Recipe, part: Split) -> list[tuple[str, str | None]]:
-    place = place_of(recipe, part)
+    place, layout = place_of(recipe, part), layout_of_recipe(recipe)
     rows: list[tuple[str, str | None]]
     if objective_class(recipe).pairs:
-        data = recipe.data
-        rows = list(read_pairs(place.source, place.targets, data.column, data.target_column))
+        rows = list(read_pairs(place.source, place.targets, layout))
     else:
-        data = recipe.data
-        texts = read_documents(place.source, data.column, data.document, data.document_start)
-        rows = [(text, None) for text in texts]
-    if place.is_cut and recipe.data.document == "file" and len(rows) == 1:
-        text = rows[0][0]
-        border = int(len(text) * (1 - recipe.data.validation_share))
-        return [(text[:border] if part == "train" else text[border:], None)]
+        rows = [(text, None) for text in read_documents(place.source, layout)]
+        if place.is_cut and len(rows) == 1:
+            return [(split_end(rows[0][0], recipe.data.validation_share)[0 if part == "train" else 1], None)]
     if place.is_cut:
         parts = split(rows, recipe.data.validation_share, recipe.seed, key=lambda row: row[0])
         return parts[0 if part == "train" else 1]
@@ -227,9 +244,9 @@ def _key(recipe: Recipe, part: Split) -> str:
         return hashlib.sha256(json.dumps([_key(member, part) for member in own]).encode()).hexdigest()
     place = place_of(recipe, part)
     split_by = [SPLIT, part, recipe.data.validation_share, recipe.seed] if place.is_cut else None
-    data = recipe.data
+    how = layout_of_recipe(recipe).settings()
     if objective_class(recipe).pairs:
-        content = pairs_fingerprint(place.source, place.targets, data.column, data.target_column)
+        content = pairs_fingerprint(place.source, place.targets, None, None)
     else:
-        content = fingerprint(place.source, data.column, data.document, data.document_start)
-    return hashlib.sha256(json.dumps([content, split_by]).encode()).hexdigest()
+        content = fingerprint(place.source)
+    return hashlib.sha256(json.dumps([content, how, LAYOUT, split_by]).encode()).hexdigest()

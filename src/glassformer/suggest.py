@@ -8,12 +8,12 @@ import numpy as np
 
 from glassformer import recipe as recipes
 from glassformer.data.pairs import read_pairs
-from glassformer.data.sources import read_documents
+from glassformer.data.sources import layout_for, read_documents
 from glassformer.errors import UsageError
 from glassformer.objectives import find_objective
 from glassformer.recipe import Recipe, parse
 
-TEXT_SUFFIXES = (".txt", ".jsonl", ".csv", ".tsv", ".parquet", ".md")
+TEXT_SUFFIXES = (".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet", ".md")
 SPACELESS = 15
 """Mean length of a word from which on a text is taken to be in a script without spaces between words."""
 
@@ -35,10 +35,10 @@ def recipe_for_text(source: str, changes: dict[str, Any], say: Callable[[str], N
     section = changes.get("objective")
     objective = str(section.get("name", "masked_lm")) if isinstance(section, dict) else "masked_lm"
     if find_objective(objective).pairs:
-        pairs = list(read_pairs(source, data.train_targets, data.column, data.target_column))
+        pairs = list(read_pairs(source, data.train_targets, layout_for(data, pairs=True)))
         texts = [text for pair in pairs for text in pair]
     else:
-        texts = list(read_documents(source, data.column, data.document, data.document_start))
+        texts = list(read_documents(source, layout_for(data)))
     tokenizer = changes.get("tokenizer")
     kind = tokenizer.get("kind") if isinstance(tokenizer, dict) else None
     suggested = suggestion(source, texts, kind)

@@ -64,7 +64,12 @@ def test_rows_have_two_columns(tmp_path):
     [
         ("a.txt", "one\ntwo\n", (None, None), "a text without targets\n.*data.train_targets"),
         ("a.tsv", "one\ttwo\nthree\n", (None, None), "line 2 is broken: 1 column, and most rows have 2"),
-        ("a.csv", "n,de,en\n1,a,b\n", ("de", "eng"), "there is no column 'eng'; the columns are 'n', 'de', 'en'\n.*'en'"),
+        (
+            "a.csv",
+            "n,de,en\n1,a,b\n",
+            ("de", "eng"),
+            "no column 'eng'; the columns are 'n', 'de', 'en'\n.*'en'",
+        ),
         ("a.jsonl", '{"a": "x", "b": "y", "c": "z"}\n', (None, None), "not clear which columns .*'a', 'b', 'c'"),
         ("a.jsonl", '{"a": "x", "b": "y"}\n', ("a", "d"), "has no column 'd'|not clear which columns"),
         ("a.tsv", "one\ttwo\tnote\n", (None, None), "not clear which columns hold source and target"),

@@ -195,7 +195,7 @@ def split(
     if len(copies) < 2:
         raise UsageError(
             f"a text too short: {len(copies)} document, and at least 2 different ones are needed to hold one out",
-            "give more text, a separate validation source, or document=line",
+            "give more text, a separate validation source, or data.document=line",
         )
     different = list(copies)
     held_out: set[Hashable] = set()
@@ -207,6 +207,28 @@ def split(
             break
     train = [document for document in documents if key(document) not in held_out]
     return train, [document for document in documents if key(document) in held_out]
+
+
+def split_end(text: str, share: float) -> tuple[str, str]:
+    """(train, validation): of a single text its end is held out, about that share of its characters. It is cut where a
+    line begins, else a word, if one begins near by; nothing is lost. Raises UsageError for a text of one character."""
+    wanted = round(len(text) * (1 - share))
+    near = max(1, round(len(text) * min(share, 1 - share) / 4))
+    first, last = max(1, wanted - near), min(len(text) - 1, wanted + near)
+    for space in (r"\n(?=\S)", r"\s(?=\S)"):
+        borders = [first + found.end() for found in re.finditer(space, text[first : last + 1])]
+        if borders:
+            border = min(borders, key=lambda place: abs(place - wanted))
+            break
+    else:
+        border = min(max(wanted, 1), len(text) - 1)
+    train, validation = text[:border], text[border:]
+    if not train.strip() or not validation.strip():
+        raise UsageError(
+            f"a text too short: {text[:40]!r} is all, and its end cannot be held out",
+            "give more text, or a separate validation source",
+        )
+    return train, validation
 
 
 # --- which kind of source -------------------------------------------------------------------------
@@ -482,6 +504,8 @@ def _whole_rows(lines: list[str], layout: Layout, file: Path) -> list[list[str]]
 def _table_sample(file: Path, lines: list[str], layout: Layout) -> Iterator[Row]:
     """The rows of a sample by the names of their columns; those of another length are told when they are read."""
     rows = _whole_rows(lines, layout, file)
+    if not rows:
+        return
     width = len(rows[0]) if layout.header else usual_width(rows)
     names = column_names(rows[0]) if layout.header else [str(number) for number in range(width)]
     for row in rows[int(layout.header is True) :]:
