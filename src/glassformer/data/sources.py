@@ -50,7 +50,7 @@ SAMPLE_FILES = 32
 """So many files are looked into, evenly from the first to the last, before how to read them is chosen."""
 TEXTS = (".txt", ".csv", ".tsv")
 """Formats that are read line by line."""
-_SAMPLE_CHARACTERS = 2**20  # of all of them together
+_SAMPLE_CHARACTERS, _SAMPLE_LINES = 2**20, 20_000  # of all of them together
 _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -475,7 +475,7 @@ def _first_lines(file: Path, files: int) -> list[str]:
     """The beginning of a file: of one of few files, more."""
     left = max(2**14, _SAMPLE_CHARACTERS // files)
     lines: list[str] = []
-    for line in read_lines(file):
+    for line in islice(read_lines(file), max(2 * SAMPLE_ROWS, _SAMPLE_LINES // files)):
         lines.append(line)
         left -= len(line) + 1
         if left <= 0:

@@ -227,6 +227,7 @@ def is_number(cell: str) -> bool:
 
 
 def is_label(values: Sequence[str]) -> bool:
-    """Whether these are labels: few different short values, each again and again."""
+    """Whether these are labels: few different values of a word or two, each again and again."""
     different = set(values)
-    return len(different) <= min(50, len(values) / 4) and max(map(len, different)) <= 40
+    few = len(different) <= min(50, len(values) / 4)
+    return few and max(map(len, different)) <= 40 and max(len(value.split()) for value in different) <= 3
