@@ -195,7 +195,7 @@ def split(
     if len(copies) < 2:
         raise UsageError(
             f"a text too short: {len(copies)} document, and at least 2 different ones are needed to hold one out",
-            "give more text, a separate validation source, or data.document=line",
+            "give more text, a separate validation source, or document=line",
         )
     different = list(copies)
     held_out: set[Hashable] = set()
