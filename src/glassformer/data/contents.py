@@ -1,6 +1,6 @@
 """What files hold, as hashes that are remembered: a file that has not changed is not read again, as with git's index.
 
-    fingerprints/<source>.json    for each file of a source: size, times, number of the file, and the sha256 of its bytes
+    fingerprints/<source>.json    for each file of a source: its size, times and number, and the sha256 of its bytes
 
 A file counts as unchanged when its size, its two times (of contents and of attributes) and its number are the same. One
 that was changed within two seconds of being looked at is not remembered: a second change in the same tick of the clock
