@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glassformer.data import blocks, builtin, corpus, store
+from glassformer.data import blocks, builtin, store
 from glassformer.data.corpus import Corpus, cache_folder, cached_tokenizer
 from glassformer.data.sources import fingerprint, read_documents
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
