@@ -37,8 +37,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
 
 def test_the_second_start_does_nothing_twice(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first trains a tokenizer and tokenises both parts in one pass; the second trains, tokenises and reads nothing,
-    and comes to the same."""
+    """The first trains a tokenizer and tokenises both parts in one pass; the second trains, tokenises and reads
+    nothing, and comes to the same."""
     calls = counted(monkeypatch)
     said: list[str] = []
     first = assemble(recipe(text), said.append)

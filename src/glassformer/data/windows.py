@@ -2,7 +2,6 @@
 as runs of whole sentences."""
 
 from array import array
-from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -11,15 +10,9 @@ from jaxtyping import Bool, Int64
 from glassformer.data.corpus import Corpus
 
 
-def pieces(length: int, room: int) -> Iterator[tuple[int, int]]:
-    """(begin, end) of as few pieces of nearly equal length as fit into `room`; none of nothing."""
-    number = -(-length // room)
-    for i in range(number):
-        yield length * i // number, length * (i + 1) // number
-
-
 def all_pieces(lengths: Int64[np.ndarray, "d"], room: int) -> Int64[np.ndarray, "3 p"]:
-    """Of many texts, their `pieces` one after another: the number of the text, and begin and end in it."""
+    """Each of d texts cut into as few pieces of nearly equal length as fit into `room`; none of nothing. Of each piece
+    the number of its text, and where it begins and ends in it."""
     number = -(-lengths // room)
     text = np.repeat(np.arange(len(lengths)), number)
     i = np.arange(len(text)) - np.repeat(np.cumsum(number) - number, number)
@@ -138,7 +131,7 @@ class SentenceRuns:
 
 
 def _runs(stops: Int64[np.ndarray, "s"], begins: Int64[np.ndarray, "s"]) -> Int64[np.ndarray, "r 2"]:
-    """From stop to stop. `stops` say where a run ends that begins at each sentence, `begins` where its document does."""
+    """From stop to stop. Of each sentence: where a run that begins there ends, and where its document begins."""
     found = array("q")
     at = 0
     while at < len(stops):
