@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from glassformer.data import contents
-from glassformer.data.sources import files_of, fingerprint, read_documents
+from glassformer.data.sources import files_of, fingerprint
 from glassformer.errors import UsageError
 
 OPENED: list[str] = []
@@ -120,4 +120,3 @@ def test_a_folder_is_listed_in_the_order_of_paths(tmp_path: Path) -> None:
     files = files_of(str(tmp_path / "t"))
     slow = sorted(p for p in (tmp_path / "t").rglob("*.txt") if p.is_file())
     assert files == [p for p in slow if not any(part.startswith(".") for part in p.relative_to(tmp_path).parts)]
-    assert next(iter(read_documents(str(tmp_path / "t")))) == "a/b/c.txt"
