@@ -26,7 +26,7 @@ from glassformer.data.blocks import Block, Blocks
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import GlassformerError, UsageError
 
-VERSION = 1
+VERSION = 2
 _STALE_SECONDS = 24 * 3600  # an unfinished store this old belongs to nobody
 
 
