@@ -9,15 +9,15 @@ from tiny_recipe import WORDS, recipe, sentences, text_file
 
 from glassformer import assemble as assemble_module
 from glassformer.assemble import assemble, corpus_for, documents_for, model_for, objective_for
-from glassformer.data.corpus import Corpus
+from glassformer.data import corpus as corpus_module
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig, Tokenizers
 from glassformer.errors import UsageError
 from glassformer.recipe import Recipe
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """Counts what is expensive: trained tokenizers, built stores, tokenised batches, read texts."""
-    calls = {"train": 0, "build": 0, "encode_batch": 0, "read_documents": 0}
+    """Counts what is expensive: trained tokenizers, passes that write stores, tokenised batches, read texts."""
+    calls = {"train": 0, "write_stores": 0, "encode_together": 0, "read_documents": 0}
 
     def count(owner: Any, name: str) -> None:
         real = getattr(owner, name)
@@ -30,19 +30,19 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         monkeypatch.setattr(owner, name, classmethod(counting) if hasattr(real, "__func__") else counting)
 
     count(Tokenizer, "train")
-    count(Corpus, "build")
-    count(Tokenizer, "encode_batch")
+    count(corpus_module, "write_stores")
+    count(Tokenizer, "encode_together")
     count(assemble_module, "read_documents")
     return calls
 
 
 def test_the_second_start_does_nothing_twice(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first trains a tokenizer and tokenises both parts; the second trains, tokenises and reads nothing, and comes
-    to the same."""
+    """The first trains a tokenizer and tokenises both parts in one pass; the second trains, tokenises and reads
+    nothing, and comes to the same."""
     calls = counted(monkeypatch)
     said: list[str] = []
     first = assemble(recipe(text), said.append)
-    assert (calls["train"], calls["build"]) == (1, 2)
+    assert (calls["train"], calls["write_stores"]) == (1, 1)
     assert min(calls.values()) > 0
     assert said == ["training a word tokenizer"] + [
         f"reading and tokenising the {p} texts" for p in ("train", "validation")
@@ -58,23 +58,23 @@ def test_the_second_start_does_nothing_twice(text: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("sections", "train", "build"),
+    ("sections", "train", "passes"),
     [
         ({"model": {"d_model": 24}, "batch": {"size": 2}, "training": {"steps": 3}}, 0, 0),
         ({"objective": {"mask_rate": 0.5}}, 0, 0),
-        ({"tokenizer": {"vocab_size": 12}}, 1, 2),
-        ({"data": {"validation_share": 0.4}}, 1, 2),
+        ({"tokenizer": {"vocab_size": 12}}, 1, 1),
+        ({"data": {"validation_share": 0.4}}, 1, 1),
     ],
     ids=["model", "objective", "tokenizer", "split"],
 )
 def test_only_what_is_concerned_is_done_again(
-    text: Path, monkeypatch: pytest.MonkeyPatch, sections: dict[str, Any], train: int, build: int
+    text: Path, monkeypatch: pytest.MonkeyPatch, sections: dict[str, Any], train: int, passes: int
 ) -> None:
     """Another model uses the same tokens; another tokenizer or split does not."""
     assemble(recipe(text))
     calls = counted(monkeypatch)
     assemble(recipe(text, **sections))
-    assert (calls["train"], calls["build"]) == (train, build)
+    assert (calls["train"], calls["write_stores"]) == (train, passes)
 
 
 def test_a_changed_text_is_noticed(text: Path) -> None:

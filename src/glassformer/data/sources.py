@@ -15,17 +15,19 @@ import hashlib
 import json
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
+import numpy as np
+from jaxtyping import Bool, UInt64
 from pydantic import Field
 
 from glassformer.config import Config
 from glassformer.data.builtin import Part, sentences
+from glassformer.data.contents import digests
 from glassformer.data.layout import (
     LAYOUT_KEYS,
     Document,
@@ -176,10 +178,10 @@ def fingerprint(
         elif name.startswith("builtin:"):
             digest.update(json.dumps(list(_read_builtin(name))).encode())
         else:
-            for file in files_of(name):
-                digest.update(f"{format_of(file)} {file.stat().st_size} ".encode())
-                with _open(file) as stream:
-                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+            files = files_of(name)
+            for file, (size, content) in zip(files, digests(name, files), strict=True):
+                digest.update(f"{format_of(file)} {size} ".encode())
+                digest.update(content)
     return digest.hexdigest()
 
 
@@ -189,24 +191,35 @@ def split(
     """(train, validation): a random share of the documents (or pairs) held out, at least one on each side, both in the
     order of the text. Documents with an equal `key` stay on one side: a held-out text that was also trained on would be
     no test. The same for equal arguments. Raises UsageError for fewer than two different documents."""
+    numbers: dict[Hashable, int] = {}
+    keys = [numbers.setdefault(key(document), len(numbers)) for document in documents]
+    apart = held_out(np.array(keys, dtype=np.uint64), share, seed)
+    train = [document for document, is_held_out in zip(documents, apart, strict=True) if not is_held_out]
+    return train, [document for document, is_held_out in zip(documents, apart, strict=True) if is_held_out]
+
+
+def held_out(keys: UInt64[np.ndarray, "n"], share: float, seed: int) -> Bool[np.ndarray, "n"]:
+    """Which of n documents are held out, as `split` does it. All that it must know of a document is a number that is
+    equal for equal ones, such as `key_of` gives: a text larger than memory can be split. Raises UsageError."""
     if not 0 < share < 1:
         raise UsageError(f"the share of documents to hold out is {share}", "give a number between 0 and 1")
-    copies = Counter(key(document) for document in documents)
-    if len(copies) < 2:
+    different, first, which, copies = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    if len(different) < 2:
         raise UsageError(
-            f"a text too short: {len(copies)} document, and at least 2 different ones are needed to hold one out",
+            f"a text too short: {len(different)} document, and at least 2 different ones are needed to hold one out",
             "give more text, a separate validation source, or document=line",
         )
-    different = list(copies)
-    held_out: set[Hashable] = set()
-    number = 0
-    for index in generator(seed, Purpose.SPLIT).permutation(len(different))[:-1]:
-        held_out.add(different[index])
-        number += copies[different[index]]
-        if number >= round(share * len(documents)):
-            break
-    train = [document for document in documents if key(document) not in held_out]
-    return train, [document for document in documents if key(document) in held_out]
+    in_order = np.argsort(first)  # as they come in the text
+    drawn = in_order[generator(seed, Purpose.SPLIT).permutation(len(different))[:-1]]
+    enough = int(np.searchsorted(np.cumsum(copies[drawn]), round(share * len(keys))))
+    apart = np.zeros(len(different), dtype=bool)
+    apart[drawn[: enough + 1]] = True
+    return apart[which]
+
+
+def key_of(text: str) -> int:
+    """64 bits of a text, equal for equal texts, and for others only by a chance that can be left out of account."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 def split_end(text: str, share: float) -> tuple[str, str]:
@@ -344,8 +357,8 @@ def files_of(name: str) -> list[Path]:
 
 
 def _files_of_folder(folder: Path) -> list[Path]:
-    inside = sorted(p for p in folder.rglob("*") if p.is_file())
-    visible = [p for p in inside if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
+    """Sorted by the parts of their paths; hidden files and folders are left out, and links to folders not followed."""
+    visible = [folder.joinpath(*parts) for parts in sorted(_visible_files(str(folder), ()))]
     files = [p for p in visible if p.suffix.lower() in SUFFIXES]
     if not files:
         there = ", ".join(str(p.relative_to(folder)) for p in visible[:5]) or "nothing"
@@ -354,6 +367,21 @@ def _files_of_folder(folder: Path) -> list[Path]:
             f'to read others as text, name them: "{folder}/*.md"',
         )
     return files
+
+
+def _visible_files(folder: str, parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The files below a folder as the parts of their paths. The kind of each comes with the listing: no file is asked
+    for by itself. A folder that may not be read counts as empty."""
+    try:
+        with os.scandir(folder) as listing:
+            entries = [entry for entry in listing if not entry.name.startswith(".")]
+    except PermissionError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _visible_files(entry.path, (*parts, entry.name))
+        elif entry.is_file():
+            yield (*parts, entry.name)
 
 
 def _mend_missing(path: Path) -> str:
@@ -400,8 +428,10 @@ def read_lines(file: Path) -> Iterator[str]:
         stream.seek(0)
         offset = 0
         for raw in stream:
-            yield _decode(raw, file, offset).rstrip("\r\n")
+            line = _decode(raw.rstrip(b"\r\n"), file, offset)
             offset += len(raw)
+            del raw  # a line may be all of a large file, and whoever waits for the next one needs the room
+            yield line
 
 
 def _decode(raw: bytes, file: Path, offset: int) -> str:
