@@ -4,6 +4,7 @@ python benchmarks/report.py
 """
 
 import json
+import statistics
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -335,9 +336,36 @@ def pages(record: dict[str, Any]) -> str:
     return "\n\n".join(["## Pages of long texts", how, table((*made, "seconds to answer", "slowest"), rows)])
 
 
+def big_text(record: dict[str, Any]) -> str:
+    """A large text until its first batch, beside `datasets`, and what glassformer takes alone."""
+    rows = []
+    for name, runs in record["compared"].items():
+        seconds, memory = ([run[key] for run in runs] for key in ("seconds", "peak_mb"))
+        spread = f"{statistics.median(seconds):,.1f} ({min(seconds):,.1f} to {max(seconds):,.1f})"
+        rows.append((name, spread, f"{statistics.median(memory):,.0f}"))
+    how = paragraph(
+        f"""`python benchmarks/big_text.py --data DIR`: {record["megabytes"]:,.0f} MB of text, a paragraph in each line,
+        and a tokenizer that is there already. From the start of the process to its first batch of full rows, with an
+        empty cache, in turn, {len(next(iter(record["compared"].values())))} times each: median (least to most).
+        datasets is version {record["datasets"]}, with `map(batched=True, num_proc=2)`."""
+    )
+    line = f"one line of {record['megabytes'] / 4:,.0f} MB: trained until its first step"
+    names = {
+        "first_step": f"the {record['megabytes']:,.0f} MB: recipe, tokenizer, store and first step",
+        "one_line": line,
+        "files_first_start": "20,000 files until the first batch",
+        "files_second_start": "the same on the second start",
+        "million_lines": "a million lines of one word until the first batch",
+    }
+    alone = [(names[name], f"{run['seconds']:,.1f}", f"{run['peak_mb']:,}") for name, run in record["alone"].items()]
+    tables = [table(("", "seconds", "MB at its peak"), one) for one in (rows, alone)]
+    return "\n\n".join(["## Large texts", how, tables[0], "glassformer alone:", tables[1]])
+
+
 SECTIONS = {
     "demo": demo,
     "doctor": doctor,
+    "big_text": big_text,
     "masked_lm_speed": speed,
     "masked_lm_quality": quality,
     "causal_lm": causal,

@@ -8,16 +8,16 @@ import torch
 from tiny_recipe import WORDS, recipe, sentences, text_file
 
 from glassformer import assemble as assemble_module
-from glassformer.assemble import assemble, corpus_for, documents_for, model_for, objective_for
-from glassformer.data.corpus import Corpus
+from glassformer.assemble import assemble, corpus_for, documents_for, model_for, objective_for, with_layout
+from glassformer.data import corpus as corpus_module
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig, Tokenizers
 from glassformer.errors import UsageError
 from glassformer.recipe import Recipe
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """Counts what is expensive: trained tokenizers, built stores, tokenised batches, read texts."""
-    calls = {"train": 0, "build": 0, "encode_batch": 0, "read_documents": 0}
+    """Counts what is expensive: trained tokenizers, passes that write stores, tokenised batches, read texts."""
+    calls = {"train": 0, "write_stores": 0, "encode_together": 0, "read_documents": 0}
 
     def count(owner: Any, name: str) -> None:
         real = getattr(owner, name)
@@ -30,19 +30,19 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         monkeypatch.setattr(owner, name, classmethod(counting) if hasattr(real, "__func__") else counting)
 
     count(Tokenizer, "train")
-    count(Corpus, "build")
-    count(Tokenizer, "encode_batch")
+    count(corpus_module, "write_stores")
+    count(Tokenizer, "encode_together")
     count(assemble_module, "read_documents")
     return calls
 
 
 def test_the_second_start_does_nothing_twice(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first trains a tokenizer and tokenises both parts; the second trains, tokenises and reads nothing, and comes
-    to the same."""
+    """The first trains a tokenizer and tokenises both parts in one pass; the second trains, tokenises and reads
+    nothing, and comes to the same."""
     calls = counted(monkeypatch)
     said: list[str] = []
     first = assemble(recipe(text), said.append)
-    assert (calls["train"], calls["build"]) == (1, 2)
+    assert (calls["train"], calls["write_stores"]) == (1, 1)
     assert min(calls.values()) > 0
     assert said == ["training a word tokenizer"] + [
         f"reading and tokenising the {p} texts" for p in ("train", "validation")
@@ -58,23 +58,23 @@ def test_the_second_start_does_nothing_twice(text: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("sections", "train", "build"),
+    ("sections", "train", "passes"),
     [
         ({"model": {"d_model": 24}, "batch": {"size": 2}, "training": {"steps": 3}}, 0, 0),
         ({"objective": {"mask_rate": 0.5}}, 0, 0),
-        ({"tokenizer": {"vocab_size": 12}}, 1, 2),
-        ({"data": {"validation_share": 0.4}}, 1, 2),
+        ({"tokenizer": {"vocab_size": 12}}, 1, 1),
+        ({"data": {"validation_share": 0.4}}, 1, 1),
     ],
     ids=["model", "objective", "tokenizer", "split"],
 )
 def test_only_what_is_concerned_is_done_again(
-    text: Path, monkeypatch: pytest.MonkeyPatch, sections: dict[str, Any], train: int, build: int
+    text: Path, monkeypatch: pytest.MonkeyPatch, sections: dict[str, Any], train: int, passes: int
 ) -> None:
     """Another model uses the same tokens; another tokenizer or split does not."""
     assemble(recipe(text))
     calls = counted(monkeypatch)
     assemble(recipe(text, **sections))
-    assert (calls["train"], calls["build"]) == (train, build)
+    assert (calls["train"], calls["write_stores"]) == (train, passes)
 
 
 def test_a_changed_text_is_noticed(text: Path) -> None:
@@ -187,15 +187,50 @@ def test_held_out_texts_that_will_not_do_are_named(tmp_path: Path) -> None:
     assert len(assemble(recipe(file, data=few | {"validation_share": 0.1}, **wanted)).validation_units) == 3
 
 
-def test_of_a_single_file_the_end_is_held_out(tmp_path: Path) -> None:
-    """At the character, where data.document=file says that the text is one; nothing is lost and nothing comes twice."""
+@pytest.mark.parametrize("document", ["file", "line", "blank_line", "auto", None])
+def test_of_a_single_text_the_end_is_held_out(tmp_path: Path, document: str | None) -> None:
+    """Whatever makes it a single one; where a word begins; nothing is lost and nothing comes twice."""
     words = " ".join(sentences(60))
     file = tmp_path / "one.txt"
     file.write_text(words, encoding="utf-8")
-    wanted = recipe(file, data={"document": "file", "validation_share": 0.1}, objective={"units": "stream"})
-    train, validation = (documents_for(wanted, part) for part in ("train", "validation"))
-    assert train == [words[: int(0.9 * len(words))]] and train[0] + validation[0] == words
+    how = {"document_start": "^" + words[:9], "document": "auto"} if document is None else {"document": document}
+    wanted = recipe(file, data=how | {"validation_share": 0.1}, objective={"units": "stream"})
+    (train,), (validation,) = (documents_for(wanted, part) for part in ("train", "validation"))
+    assert train + validation == words and abs(len(train) - 0.9 * len(words)) < 6
+    assert train.endswith(" ") and validation.split(" ")[0] in WORDS
     assert assemble(wanted).validation.n_documents == 1
+
+
+def test_training_and_validation_are_cut_alike(tmp_path: Path) -> None:
+    """The training text decides: a validation text of few paragraphs is cut into paragraphs too, and one of many into
+    lines. It is said, recorded in the recipe, and not said again where the recipe says it."""
+    train, validation = tmp_path / "train.txt", tmp_path / "valid.txt"
+    paragraph = "one red sun and\nthe old star"
+    for n_train, n_validation, document in ((40, 7, "blank_line"), (7, 40, "line")):
+        train.write_text("\n\n".join(f"{paragraph} {n}" for n in range(n_train)), encoding="utf-8")
+        validation.write_text("\n\n".join(f"{paragraph} {n}" for n in range(n_validation)), encoding="utf-8")
+        wanted = recipe(train, data={"document": "auto", "validation": str(validation)})
+        lines = 1 if document == "blank_line" else 2
+        assert len(documents_for(wanted, "train")) == n_train * lines
+        assert len(documents_for(wanted, "validation")) == n_validation * lines
+        said: list[str] = []
+        parts = assemble(wanted, said.append)
+        assert parts.recipe.data.document == document
+        assert "train.txt: a text is a " in said[0] and "say otherwise with data.document=" in said[0]
+        again: list[str] = []
+        assert assemble(parts.recipe, again.append).validation.n_documents == parts.validation.n_documents
+        assert again == []
+
+
+def test_test_texts_are_read_as_training_was_though_that_is_gone(tmp_path: Path) -> None:
+    """The recipe of a run says how: the training text is not looked into again."""
+    train, other = tmp_path / "train.csv", tmp_path / "test.csv"
+    train.write_text("a,b\n" + "".join(f"{n},{text}\n" for n, text in enumerate(sentences(40))), encoding="utf-8")
+    other.write_text("b,a\none two three,four five six\n", encoding="utf-8")
+    settled = with_layout(recipe(train, data={"document": "auto", "test": str(other)}))
+    assert (settled.data.column, settled.data.header, settled.data.delimiter) == ("b", True, ",")
+    train.unlink()
+    assert documents_for(settled, "test") == ["one two three"]
 
 
 def test_a_tokenizer_for_targets_is_for_pairs_only(text: Path) -> None:

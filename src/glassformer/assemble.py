@@ -2,15 +2,30 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
+from jaxtyping import Bool
 
 from glassformer.baselines.torch_transformer import TorchTransformer
-from glassformer.data.corpus import Corpus, cached_tokenizer
+from glassformer.data.corpus import Corpus, Wanted, cached_tokenizer
+from glassformer.data.layout import Layout
 from glassformer.data.pairs import pairs_fingerprint, read_pairs
-from glassformer.data.sources import fingerprint, read_documents, split
+from glassformer.data.sample import sample_of
+from glassformer.data.sources import (
+    DataConfig,
+    decided,
+    fingerprint,
+    held_out,
+    key_of,
+    layout_for,
+    read_documents,
+    split_end,
+)
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig, Tokenizers
 from glassformer.errors import UsageError
 from glassformer.model.transformer import Transformer
@@ -18,8 +33,12 @@ from glassformer.objectives import Objective, Units
 from glassformer.recipe import Recipe, members, objective_class
 
 Split = Literal["train", "validation", "test"]
-SPLIT = 2
+Row = tuple[str, str | None]
+"""A text, and of pairs its target."""
+SPLIT = 3
 """Raised whenever `sources.split` draws otherwise, so that no cached part of an older split is taken."""
+LAYOUT = 1
+"""Raised whenever equal settings make other texts of equal files."""
 
 
 class Parts(NamedTuple):
@@ -54,13 +73,16 @@ class Parts(NamedTuple):
 def assemble(
     recipe: Recipe, say: Callable[[str], None] = lambda text: None, tokenizers: Tokenizers | None = None
 ) -> Parts:
-    """Read the data, train the tokenizer (unless it is handed in), tokenise (or open what an earlier run tokenised).
+    """Choose how the texts are read and say so, read them, train the tokenizer (unless it is handed in), tokenise (or
+    open what an earlier run tokenised). The recipe of the parts says how the texts are read.
 
     Raises UsageError when the text is too short for one batch.
     """
-    tokenizers = tokenizers or tokenizers_for(recipe, say)
+    recipe = with_layout(recipe, say)
+    reading = Reading()
+    tokenizers = tokenizers or tokenizers_for(recipe, say, reading)
     objective = objective_for(recipe, tokenizers)
-    train, validation = (corpus_for(recipe, tokenizers, part, say) for part in ("train", "validation"))
+    train, validation = corpora_for(recipe, tokenizers, ("train", "validation"), say, reading)
     parts = Parts(recipe, tokenizers, objective, train, validation)
     units = len(parts.train_units)
     if units < recipe.batch.size and recipe.batch.tokens is None and recipe.batch.layout != "packed":
@@ -123,37 +145,61 @@ def model_for(recipe: Recipe, objective: Objective) -> Transformer:
         return kinds[recipe.model.implementation](recipe.model, sizes, objective.heads())
 
 
+def with_layout(recipe: Recipe, say: Callable[[str], None] = lambda text: None) -> Recipe:
+    """The recipe with everything in its section `data` that was left open as the texts decide it: what a document is,
+    which column, delimiter, header. A mixture, whose members may read the same texts in different ways, stays as it is:
+    it is decided anew, and alike, each time that they are read. Raises UsageError where it is not clear."""
+    reading = Reading()
+    layouts = [reading.layout(member) for member in members(recipe)]
+    for line in dict.fromkeys(line for layout in layouts for line in layout.said()):
+        say(line)
+    if len(layouts) > 1:
+        return recipe
+    return recipe.model_copy(update={"data": decided(recipe.data, layouts[0])})
+
+
 def documents_for(recipe: Recipe, part: Split) -> list[str]:
     """The texts of one part of the data; of pairs, the sources. Without a validation source, a share of the training
     texts is held out."""
     return [text for text, _ in rows_for(recipe, part)]
 
 
-def rows_for(recipe: Recipe, part: Split) -> list[tuple[str, str | None]]:
+def rows_for(recipe: Recipe, part: Split) -> list[Row]:
     """The texts of one part of the data, each with its target, where the objective is over pairs. Of a mixture, those
     of all members; data of several members come once."""
-    different = {_key(member, part): member for member in members(recipe)}
-    return [row for member in different.values() for row in _own_rows(member, part)]
+    return list(_rows_of_members(recipe, part, Reading()))
 
 
-def _own_rows(recipe: Recipe, part: Split) -> list[tuple[str, str | None]]:
-    place = place_of(recipe, part)
-    rows: list[tuple[str, str | None]]
+def _rows_of_members(recipe: Recipe, part: Split, reading: "Reading") -> Iterator[Row]:
+    different = {_key(member, part, reading): member for member in members(recipe)}
+    for member in different.values():
+        for _, row in _numbered_rows(member, [part], reading):
+            yield row
+
+
+def _numbered_rows(recipe: Recipe, parts: Sequence[Split], reading: "Reading") -> Iterator[tuple[int, Row]]:
+    """The rows of several parts, each with the place of its part among them. Parts of the same data are read in one
+    pass. Raises UsageError where the data change meanwhile."""
+    places = {part: place_of(recipe, part) for part in parts}
+    for number, part in enumerate(parts):
+        if not places[part].is_cut:
+            yield from ((number, row) for row in _own_rows(recipe, places[part], reading))
+    cut = [(part == "validation", number) for number, part in enumerate(parts) if places[part].is_cut]
+    if cut:
+        numbers = dict(cut)
+        for is_held_out, row in reading.cut_rows(recipe):
+            if is_held_out in numbers:
+                yield numbers[is_held_out], row
+
+
+def _own_rows(recipe: Recipe, place: "DataPlace", reading: "Reading") -> Iterator[Row]:
+    """All rows of a place, one by one."""
+    layout = reading.layout(recipe)
     if objective_class(recipe).pairs:
-        data = recipe.data
-        rows = list(read_pairs(place.source, place.targets, data.column, data.target_column))
+        yield from read_pairs(place.source, place.targets, layout)
     else:
-        data = recipe.data
-        texts = read_documents(place.source, data.column, data.document, data.document_start)
-        rows = [(text, None) for text in texts]
-    if place.is_cut and recipe.data.document == "file" and len(rows) == 1:
-        text = rows[0][0]
-        border = int(len(text) * (1 - recipe.data.validation_share))
-        return [(text[:border] if part == "train" else text[border:], None)]
-    if place.is_cut:
-        parts = split(rows, recipe.data.validation_share, recipe.seed, key=lambda row: row[0])
-        return parts[0 if part == "train" else 1]
-    return rows
+        for text in read_documents(place.source, layout):
+            yield text, None
 
 
 class DataPlace(NamedTuple):
@@ -176,20 +222,77 @@ def place_of(recipe: Recipe, part: Split) -> DataPlace:
     return DataPlace(data.train, data.train_targets, is_cut=data.validation is None)
 
 
-def tokenizers_for(recipe: Recipe, say: Callable[[str], None] = lambda text: None) -> Tokenizers:
-    """The tokenizers that the recipe names, or those trained on its training texts (kept in the cache). Of pairs one
-    tokenizer reads both sides, unless `target_tokenizer` says what the targets have."""
+class Reading:
+    """What one start finds out about its data, so that it is found out once: what the files hold, how they are read,
+    and which texts are held out. Of the texts themselves nothing is kept."""
+
+    def __init__(self) -> None:
+        self._contents: dict[str, str] = {}
+        self._apart: dict[str, np.ndarray] = {}
+        self._layouts: dict[tuple[DataConfig, bool], Layout] = {}
+
+    def layout(self, recipe: Recipe) -> Layout:
+        """How the texts of a recipe (of one objective) are read. Raises UsageError where it is not clear."""
+        name = (recipe.data, objective_class(recipe).pairs)
+        if name not in self._layouts:
+            self._layouts[name] = layout_for(*name)
+        return self._layouts[name]
+
+    def content(self, recipe: Recipe, place: DataPlace) -> str:
+        """A name for the texts of a place."""
+        pairs, how = objective_class(recipe).pairs, self.layout(recipe).settings()
+        name = json.dumps([place.source, place.targets, pairs])
+        if name not in self._contents:
+            if pairs:
+                self._contents[name] = pairs_fingerprint(place.source, place.targets, None, None)
+            else:
+                self._contents[name] = fingerprint(place.source)
+        return json.dumps([self._contents[name], how, LAYOUT])
+
+    def cut_rows(self, recipe: Recipe) -> Iterator[tuple[bool, Row]]:
+        """The rows of data that are cut into training and validation, each with whether it is held out."""
+        place, apart = place_of(recipe, "train"), self._held_out(recipe)
+        rows = _own_rows(recipe, place, self)
+        if len(apart) == 1:
+            [(text, _)] = rows
+            train, validation = split_end(text, recipe.data.validation_share)
+            yield from ((False, (train, None)), (True, (validation, None)))
+            return
+        for row, is_held_out in zip_longest(rows, apart):
+            if row is None or is_held_out is None:
+                raise UsageError(f"{place.source} has changed while it was read", "start again when it stays as it is")
+            yield bool(is_held_out), row
+
+    def _held_out(self, recipe: Recipe) -> Bool[np.ndarray, "n"]:
+        """Of each row, whether it is held out. Of a single text this says nothing: its end is."""
+        name = json.dumps([self.content(recipe, place_of(recipe, "train")), recipe.seed, recipe.data.validation_share])
+        if name not in self._apart:
+            keys = array("Q", (key_of(source) for source, _ in _own_rows(recipe, place_of(recipe, "train"), self)))
+            if len(keys) == 1 and not objective_class(recipe).pairs:
+                return np.zeros(1, dtype=bool)
+            self._apart[name] = held_out(np.array(keys, dtype=np.uint64), recipe.data.validation_share, recipe.seed)
+        return self._apart[name]
+
+
+def tokenizers_for(
+    recipe: Recipe, say: Callable[[str], None] = lambda text: None, reading: Reading | None = None
+) -> Tokenizers:
+    """The tokenizers that the recipe names, or those trained on its training texts, on a sample of them where they are
+    many (kept in the cache). Of pairs one tokenizer reads both sides, unless `target_tokenizer` says what the targets
+    have."""
+    known = reading or Reading()
     prefixes = [objective_class(member).prefix_of(member.objective) for member in members(recipe)]
 
     def train(settings: TokenizerConfig, sides: tuple[int, ...]) -> Tokenizer:
         def texts() -> list[str]:
-            say(f"training a {settings.kind} tokenizer")
-            rows = rows_for(recipe, "train")
+            rows = _rows_of_members(recipe, "train", known)
+            sample = sample_of(text for row in rows for text in (row[n] for n in sides) if text is not None)
+            say(f"training a {settings.kind} tokenizer{sample}")
             # A prefix stands before every source: often enough that its words are in any vocabulary.
-            put_before = [prefix for prefix in prefixes if 0 in sides for _ in rows]
-            return put_before + [text for row in rows for text in (row[n] for n in sides) if text is not None]
+            put_before = [prefix for prefix in prefixes if prefix and 0 in sides for _ in sample.texts]
+            return put_before + sample.texts
 
-        key = _key(recipe, "train") + "".join(map(str, sides)) + (json.dumps(prefixes) if any(prefixes) else "")
+        key = _key(recipe, "train", known) + "".join(map(str, sides)) + (json.dumps(prefixes) if any(prefixes) else "")
         return cached_tokenizer(key, texts, settings)
 
     if recipe.target_tokenizer is None:
@@ -201,35 +304,54 @@ def corpus_for(
     recipe: Recipe, tokenizers: Tokenizers, part: Split, say: Callable[[str], None] = lambda text: None
 ) -> Corpus:
     """One part of the data as a token store, opened from the cache if it has been tokenised before."""
+    return corpora_for(recipe, tokenizers, (part,), say)[0]
+
+
+def corpora_for(
+    recipe: Recipe,
+    tokenizers: Tokenizers,
+    parts: Sequence[Split],
+    say: Callable[[str], None] = lambda text: None,
+    reading: Reading | None = None,
+) -> list[Corpus]:
+    """Several parts of the data as token stores. Those that are not in the cache are made in one pass over the data."""
+    known = reading or Reading()
     own = members(recipe)
     if len(own) > 1:
-        return Corpus.mixed([corpus_for(member, tokenizers, part, say) for member in own])
-    key, kind = _key(recipe, part), objective_class(recipe)
-    pairs = kind.pairs
+        of_each = [corpora_for(member, tokenizers, parts, say, known) for member in own]
+        return [Corpus.mixed(of_one_part) for of_one_part in zip(*of_each, strict=True)]
+    if len({place_of(recipe, part) for part in parts}) > 1:
+        return [corpora_for(recipe, tokenizers, (part,), say, known)[0] for part in parts]
+    kind = objective_class(recipe)
+    sides = [tokenizers.source, tokenizers.target or tokenizers.source][: 2 if kind.pairs else 1]
     language = recipe.data.language if kind.needs_sentences(recipe.objective) else None
+    wanted = [
+        Wanted(_key(recipe, part, known) + (str(side) if kind.pairs else ""), tokenizer, kind.pairs, language)
+        for part in parts
+        for side, tokenizer in enumerate(sides)
+    ]
 
-    def side(number: int, tokenizer: Tokenizer) -> Corpus:
-        def documents() -> list[str]:
-            say(f"reading and tokenising the {part} {('sources', 'targets')[number] if pairs else 'texts'}")
-            return [row[number] or "" for row in rows_for(recipe, part)]
+    def texts(missing: Sequence[int]) -> Iterator[tuple[int, str]]:
+        stores = [divmod(number, len(sides)) for number in missing]
+        for part, side in stores:
+            say(f"reading and tokenising the {parts[part]} {('sources', 'targets')[side] if kind.pairs else 'texts'}")
+        needed = sorted({part for part, _ in stores})
+        for number, row in _numbered_rows(recipe, [parts[part] for part in needed], known):
+            for place, (part, side) in enumerate(stores):
+                if part == needed[number]:
+                    yield place, row[side] or ""
 
-        name = f"{key}{number}" if pairs else key
-        return Corpus.cached(name, documents, tokenizer, keep_empty=pairs, language=language)
+    corpora = Corpus.all_cached(wanted, texts)
+    if not kind.pairs:
+        return corpora
+    return [source.paired(target) for source, target in zip(corpora[::2], corpora[1::2], strict=True)]
 
-    corpus = side(0, tokenizers.source)
-    return corpus.paired(side(1, tokenizers.target or tokenizers.source)) if pairs else corpus
 
-
-def _key(recipe: Recipe, part: Split) -> str:
+def _key(recipe: Recipe, part: Split, reading: Reading) -> str:
     """A name for everything that decides one part of the data: contents, settings, split."""
     own = members(recipe)
     if len(own) > 1:
-        return hashlib.sha256(json.dumps([_key(member, part) for member in own]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([_key(member, part, reading) for member in own]).encode()).hexdigest()
     place = place_of(recipe, part)
     split_by = [SPLIT, part, recipe.data.validation_share, recipe.seed] if place.is_cut else None
-    data = recipe.data
-    if objective_class(recipe).pairs:
-        content = pairs_fingerprint(place.source, place.targets, data.column, data.target_column)
-    else:
-        content = fingerprint(place.source, data.column, data.document, data.document_start)
-    return hashlib.sha256(json.dumps([content, split_by]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([reading.content(recipe, place), split_by]).encode()).hexdigest()

@@ -25,6 +25,8 @@ class Purpose(IntEnum):
     """What is hidden in one of them: (unit)."""
     DROPOUT = 8
     """The dropout of one forward pass: (step, micro_batch, rank)."""
+    TOKENIZER = 12
+    """Which texts a tokenizer is trained on, where there are many."""
 
 
 def seeds(seed: int, purpose: Purpose, place: Sequence[int] = ()) -> np.random.SeedSequence:

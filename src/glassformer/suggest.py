@@ -14,7 +14,7 @@ from glassformer import recipe as recipes
 from glassformer.data.kinds import changes, config_of
 from glassformer.data.pairs import read_pairs
 from glassformer.data.scripts import is_without_spaces, sample, words_in
-from glassformer.data.sources import DataConfig, read_documents
+from glassformer.data.sources import DataConfig, layout_for, read_documents
 from glassformer.data.survey import SAMPLE, Survey
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
@@ -22,7 +22,7 @@ from glassformer.objectives import Objective, find_objective
 from glassformer.recipe import Recipe, parse
 from glassformer.training.measure import default_device, products_per_second
 
-TEXT_SUFFIXES = (".txt", ".jsonl", ".csv", ".tsv", ".parquet", ".md")
+TEXT_SUFFIXES = (".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet", ".md")
 SPACELESS = 15
 """Mean length of what stands between spaces from which on it is more than a word."""
 LONGEST_WORD = 40
@@ -56,9 +56,9 @@ def recipe_for_text(source: str, changes: dict[str, Any], say: Callable[[str], N
 def survey_of(data: DataConfig, pairs: bool = False) -> Survey:
     """A look at all training texts; of pairs, at sources and targets alike."""
     if pairs:
-        rows = read_pairs(data.train, data.train_targets, data.column, data.target_column)
+        rows = read_pairs(data.train, data.train_targets, layout_for(data, pairs=True))
         return Survey(text for pair in rows for text in pair)
-    return Survey(read_documents(data.train, data.column, data.document, data.document_start))
+    return Survey(read_documents(data.train, layout_for(data)))
 
 
 def suggestion(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glassformer.data import builtin, corpus
+from glassformer.data import blocks, builtin, store
 from glassformer.data.corpus import Corpus, cache_folder, cached_tokenizer
 from glassformer.data.sources import fingerprint, read_documents
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
@@ -58,7 +58,7 @@ def test_the_documents_come_back(tmp_path_factory, kind, texts):
 
 def test_documents_are_streamed_in_batches_without_a_seam(tmp_path, monkeypatch):
     whole = Corpus.from_texts(TEXTS, _tokenizer())
-    monkeypatch.setattr(corpus, "_BATCH_CHARACTERS", 997)
+    monkeypatch.setattr(blocks, "BLOCK_CHARACTERS", 997)
     _assert_equal(whole, Corpus.build(iter(TEXTS), _tokenizer(), tmp_path / "store"))
     _assert_equal(whole, Corpus.from_texts(iter(TEXTS), _tokenizer()))
 
@@ -163,9 +163,9 @@ def test_of_two_builders_the_loser_uses_the_store_of_the_winner(tmp_path):
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from glassformer.data import builtin, corpus
+from glassformer.data import blocks, builtin, corpus, store
 from glassformer.data.tokenizer import Tokenizer
-corpus._BATCH_CHARACTERS = 997
+blocks.BLOCK_CHARACTERS = 997
 def documents():
     for i, text in enumerate(builtin.sentences("facts", "train")):
         if i == 100:
@@ -197,7 +197,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(corpus, "_write", full)
+    monkeypatch.setattr(store, "_put_in_place", full)
     with pytest.raises(GlassformerError, match="No space left on device\nmake room, or set GLASSFORMER_CACHE"):
         Corpus.build(TEXTS, _tokenizer(), tmp_path / "store")
     assert not list(tmp_path.iterdir())
@@ -235,7 +235,7 @@ def test_sentences_are_marked_where_a_language_is_named(tmp_path, monkeypatch):
     pieces = [tokenizer.decode(piece) for piece in np.split(marked.tokens, np.flatnonzero(marked.starts_sentence)[1:])]
     assert [piece.strip() for piece in pieces] == ["Mars is red.", "It has two moons.", "Dr. Mars came.", "He left"]
     assert marked.starts_sentence[marked.document_starts[:-1]].all()
-    monkeypatch.setattr(corpus, "_BATCH_CHARACTERS", 5)
+    monkeypatch.setattr(blocks, "BLOCK_CHARACTERS", 5)
     stored = Corpus.build(STORY, tokenizer, tmp_path / "store", language="en")
     np.testing.assert_array_equal(stored.starts_sentence, marked.starts_sentence, strict=True)
     assert stored.identity == marked.identity
@@ -244,7 +244,7 @@ def test_sentences_are_marked_where_a_language_is_named(tmp_path, monkeypatch):
 
 def test_without_a_language_sentences_cost_nothing(tmp_path, monkeypatch):
     """Nothing is looked for, written or hashed."""
-    monkeypatch.setattr(corpus, "starts_sentence", lambda *args: _never())
+    monkeypatch.setattr(blocks, "sentence_starts", lambda *args: _never())
     plain = Corpus.build(STORY, _tokenizer(), tmp_path / "store")
     assert plain.starts_sentence is None and Corpus.from_texts(STORY, _tokenizer()).starts_sentence is None
     assert not (tmp_path / "store" / "starts_sentence.bin").exists()

@@ -163,9 +163,10 @@ def plan(
     order = np.argsort(lengths, kind="stable") if rng is None else rng.permutation(len(lengths))
     if config.layout == "packed":
         rows = pack(order, lengths, row_length)
+        filled = np.array([lengths[row].sum() for row in rows])
     else:
-        rows = [[int(unit)] for unit in order]
-    filled = np.array([lengths[row].sum() for row in rows])
+        rows = [[unit] for unit in order.tolist()]
+        filled = lengths[order]
     if rng is None or config.layout == "padded":
         return list(_cut(range(len(rows)), rows, filled, config))
     by_length = _group(filled, config, rng)

@@ -1,42 +1,43 @@
 """Tokens -> a store on disk. All documents lie one after another in one memory-mapped array, so that a corpus
 of any size opens at once and costs no memory; the folder is keyed by content, so that the second start finds
-it.
+it. See `store.py` for the files."""
 
-    tokens.bin            uint16 (uint32 for more than 65,536 tokens), no special tokens
-    starts_word.bin       bool, True for the first token of each word
-    starts_sentence.bin   the same for sentences; only where they were asked for
-    document_starts.bin   int64, n_documents + 1
-    corpus.json           the counts, by which a damaged store is recognised"""
-
-import contextlib
-import errno
-import glob
 import hashlib
 import importlib.metadata
 import json
-import os
-import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import platformdirs
 from jaxtyping import Bool, Int64, UInt
 
-from glassformer.data.sentences import starts_sentence
+from glassformer.data.blocks import blocks
+from glassformer.data.contents import cache_folder as cache_folder
+from glassformer.data.store import VERSION, Order, read_store, refuse_empty, starts_of, write_stores
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
-from glassformer.errors import GlassformerError, UsageError
+from glassformer.errors import GlassformerError
 
-_VERSION = 2
 _HASHED_AT_ONCE = 1 << 20
 """Tokens, so that hashing a large store does not read it into memory."""
-_BATCH_CHARACTERS = 2**18  # what is tokenized at once; bounds the memory
-_STALE_SECONDS = 24 * 3600  # an unfinished store this old belongs to nobody
+
+
+class Wanted(NamedTuple):
+    """A corpus that is wanted. `key` names its documents: `sources.fingerprint` and what was done to them since."""
+
+    key: str
+    tokenizer: Tokenizer
+    keep_empty: bool = False
+    language: str | None = None
+
+    def order(self, cache: Path | None = None) -> Order:
+        """Its store in the cache, whose name says by what its tokens are decided: the documents, the tokenizer, and the
+        library that finds sentences."""
+        sentences = [] if self.language is None else [self.language, importlib.metadata.version("sentencex")]
+        folder = (cache or cache_folder()) / "corpora" / _name(self.key, self.tokenizer.identity, *sentences)
+        return Order(folder, self.tokenizer, self.keep_empty, self.language)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,16 +94,16 @@ class Corpus:
     ) -> "Corpus":
         """A small corpus in memory; with a `language` its sentences are marked. Raises UsageError if it has no
         token."""
-        blocks = list(_blocks(texts, tokenizer, keep_empty, language))
-        _refuse_empty(sum(len(block.tokens) for block in blocks))
-        sentences = [block.starts_sentence for block in blocks if block.starts_sentence is not None]
+        made = list(blocks(texts, tokenizer, keep_empty, language))
+        refuse_empty(sum(len(block.tokens) for block in made))
+        sentences = [block.starts_sentence for block in made if block.starts_sentence is not None]
         return cls(
-            tokens=np.concatenate([block.tokens for block in blocks]),
-            starts_word=np.concatenate([block.starts_word for block in blocks]),
+            tokens=np.concatenate([block.tokens for block in made]),
+            starts_word=np.concatenate([block.starts_word for block in made]),
             starts_sentence=np.concatenate(sentences) if sentences else None,
-            document_starts=_starts(np.concatenate([block.lengths for block in blocks])),
-            n_bytes=sum(block.n_bytes for block in blocks),
-            n_unknown=sum(block.n_unknown for block in blocks),
+            document_starts=starts_of(np.concatenate([block.lengths for block in made])),
+            n_bytes=sum(block.n_bytes for block in made),
+            n_unknown=sum(block.n_unknown for block in made),
         )
 
     @cached_property
@@ -134,20 +135,7 @@ class Corpus:
         """Tokenizes into `folder`, which comes into being only when it is whole: a kill leaves nothing that
         looks like a store, and of two processes the loser uses the winner's (a whole store that is there
         stays). Raises UsageError if there is no token, and GlassformerError if the disk is full."""
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            _remove_stale(folder)
-            aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".building", dir=folder.parent))
-            try:
-                _write(_blocks(documents, tokenizer, keep_empty, language), tokenizer, aside, language is not None)
-                _rename(aside, folder)
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
-        except OSError as error:
-            raise GlassformerError(
-                f"the token store {folder} cannot be written: {error.strerror}",
-                "make room, or set GLASSFORMER_CACHE to a folder on another disk",
-            ) from None
+        write_stores([Order(folder, tokenizer, keep_empty, language)], ((0, document) for document in documents))
         return cls.open(folder)
 
     @classmethod
@@ -155,21 +143,7 @@ class Corpus:
         """Maps a store into memory. Raises GlassformerError if it is missing, damaged or from another
         version."""
         try:
-            described = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
-            counts = {name: int(described[name]) for name in ("n_tokens", "n_documents", "n_bytes", "n_unknown")}
-            dtype = np.dtype(described["dtype"])
-            if described["version"] != _VERSION:
-                raise ValueError(f"version {described['version']}, and {_VERSION} is wanted")
-            n, d = counts["n_tokens"], counts["n_documents"]
-            has_sentences = described.get("has_sentences", False)
-            return cls(
-                tokens=_map(folder / "tokens.bin", dtype, n),
-                starts_word=_map(folder / "starts_word.bin", np.dtype(bool), n),
-                starts_sentence=_map(folder / "starts_sentence.bin", np.dtype(bool), n) if has_sentences else None,
-                document_starts=_map(folder / "document_starts.bin", np.dtype(np.int64), d + 1),
-                n_bytes=counts["n_bytes"],
-                n_unknown=counts["n_unknown"],
-            )
+            return cls(**read_store(folder))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise GlassformerError(
                 f"{folder} is no whole token store: {error}", "remove it, and it is made anew"
@@ -185,15 +159,32 @@ class Corpus:
         keep_empty: bool = False,
         language: str | None = None,
     ) -> "Corpus":
-        """The store of these documents, opened if it is in the cache, else built. `key` names the documents
-        (`sources.fingerprint` and what was done to them since); the tokenizer is added here, and what decides where
-        sentences begin. A damaged store is built anew. Raises what `build` raises."""
-        sentences = [] if language is None else [language, importlib.metadata.version("sentencex")]
-        folder = (cache or cache_folder()) / "corpora" / _name(key, tokenizer.identity, *sentences)
-        try:
-            return cls.open(folder)
-        except GlassformerError:  # not there, or damaged
-            return cls.build(documents(), tokenizer, folder, keep_empty, language)
+        """The store of these documents, opened if it is in the cache, else built. Raises what `build` raises."""
+        wanted = Wanted(key, tokenizer, keep_empty, language)
+        return cls.all_cached([wanted], lambda missing: ((0, document) for document in documents()), cache)[0]
+
+    @classmethod
+    def all_cached(
+        cls,
+        wanted: Sequence[Wanted],
+        texts: Callable[[Sequence[int]], Iterable[tuple[int, str]]],
+        cache: Path | None = None,
+    ) -> "list[Corpus]":
+        """Several stores, opened where they are in the cache; the others are built in one pass over the data. A damaged
+        store is built anew. `texts` is given the numbers of those that are missing, and gives their texts, each with
+        the place of its store among these numbers. Raises what `build` raises."""
+        orders = [one.order(cache) for one in wanted]
+        found: dict[int, Corpus] = {}
+        for number, order in enumerate(orders):
+            try:
+                found[number] = cls.open(order.folder)
+            except GlassformerError:  # not there, or damaged
+                continue
+        missing = [number for number in range(len(orders)) if number not in found]
+        if missing:
+            write_stores([orders[number] for number in missing], texts(missing))
+            found |= {number: cls.open(orders[number].folder) for number in missing}
+        return [found[number] for number in range(len(orders))]
 
 
 def cached_tokenizer(
@@ -213,131 +204,5 @@ def cached_tokenizer(
         return tokenizer
 
 
-def cache_folder() -> Path:
-    """GLASSFORMER_CACHE, or the system's place for caches."""
-    return Path(os.environ.get("GLASSFORMER_CACHE") or platformdirs.user_cache_dir("glassformer"))
-
-
 def _name(*parts: str) -> str:
-    return hashlib.sha256(json.dumps([_VERSION, *parts]).encode()).hexdigest()[:32]
-
-
-class _Block(NamedTuple):
-    """Some documents, tokenized."""
-
-    tokens: UInt[np.ndarray, "n"]
-    starts_word: Bool[np.ndarray, "n"]
-    starts_sentence: Bool[np.ndarray, "n"] | None
-    lengths: Int64[np.ndarray, "d"]
-    n_bytes: int
-    n_unknown: int
-
-
-def _blocks(documents: Iterable[str], tokenizer: Tokenizer, keep_empty: bool, language: str | None) -> Iterator[_Block]:
-    dtype = np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32
-    for texts in _batches(documents):
-        encoded = tokenizer.encode_batch(texts)
-        ids = np.concatenate([e.ids for e in encoded]).astype(dtype)
-        lengths = np.array([len(e.ids) for e in encoded], dtype=np.int64)
-        sentences = None
-        if language is not None:
-            sentences = np.concatenate(
-                [starts_sentence(text, e, language) for text, e in zip(texts, encoded, strict=True)]
-            )
-        yield _Block(
-            tokens=ids,
-            starts_word=np.concatenate([e.starts_word for e in encoded]),
-            starts_sentence=sentences,
-            lengths=lengths if keep_empty else lengths[lengths > 0],
-            n_bytes=sum(len(text.encode()) for text, n in zip(texts, lengths, strict=True) if n),
-            n_unknown=int((ids == tokenizer.unk_id).sum()),
-        )
-
-
-def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    n_characters = 0
-    for text in documents:
-        batch.append(text)
-        n_characters += len(text)
-        if n_characters >= _BATCH_CHARACTERS:
-            yield batch
-            batch, n_characters = [], 0
-    if batch:
-        yield batch
-
-
-def _write(blocks: Iterator[_Block], tokenizer: Tokenizer, aside: Path, has_sentences: bool) -> None:
-    """Streams the blocks into the files; corpus.json comes last."""
-    counts = {"n_tokens": 0, "n_bytes": 0, "n_unknown": 0}
-    lengths = [np.zeros(0, dtype=np.int64)]
-    dtype = "uint16"
-    names = ("tokens", "starts_word", "starts_sentence") if has_sentences else ("tokens", "starts_word")
-    with contextlib.ExitStack() as stack:
-        files = {name: stack.enter_context(open(aside / f"{name}.bin", "wb")) for name in names}
-        for block in blocks:
-            for name, file in files.items():
-                file.write(getattr(block, name).tobytes())
-            lengths.append(block.lengths)
-            dtype = block.tokens.dtype.name
-            counts["n_tokens"] += len(block.tokens)
-            counts["n_bytes"] += block.n_bytes
-            counts["n_unknown"] += block.n_unknown
-    _refuse_empty(counts["n_tokens"])
-    starts = _starts(np.concatenate(lengths))
-    (aside / "document_starts.bin").write_bytes(starts.tobytes())
-    described: dict[str, Any] = {
-        "version": _VERSION,
-        "dtype": dtype,
-        "n_documents": len(starts) - 1,
-        "has_sentences": has_sentences,
-        **counts,
-    }
-    described["tokenizer"] = tokenizer.identity
-    (aside / "corpus.json").write_text(json.dumps(described), encoding="utf-8")
-
-
-def _rename(aside: Path, folder: Path) -> None:
-    """Puts the finished store in place, unless another process was faster. Its bytes reach the disk first: a
-    power cut must not leave a store of the right size that is all zeros."""
-    for file in aside.iterdir():
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
-    try:
-        aside.rename(folder)
-    except OSError as error:
-        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-            raise
-        if not _is_whole(folder):
-            shutil.rmtree(folder)
-            aside.rename(folder)
-
-
-def _is_whole(folder: Path) -> bool:
-    try:
-        Corpus.open(folder)
-    except GlassformerError:
-        return False
-    return True
-
-
-def _remove_stale(folder: Path) -> None:
-    for aside in folder.parent.glob(f"{glob.escape(folder.name)}.*.building"):
-        with contextlib.suppress(FileNotFoundError):  # its process has just finished it
-            if time.time() - aside.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(aside, ignore_errors=True)
-
-
-def _map(file: Path, dtype: np.dtype[Any], n: int) -> np.ndarray:
-    if file.stat().st_size != n * dtype.itemsize:
-        raise ValueError(f"{file.name} has {file.stat().st_size} bytes instead of {n * dtype.itemsize}")
-    return np.memmap(file, dtype=dtype, mode="r", shape=(n,))
-
-
-def _starts(lengths: Int64[np.ndarray, "d"]) -> Int64[np.ndarray, "d_plus_1"]:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-
-
-def _refuse_empty(n_tokens: int) -> None:
-    if n_tokens == 0:
-        raise UsageError("the corpus is empty: its documents give no token", "give a source that holds text")
+    return hashlib.sha256(json.dumps([VERSION, *parts]).encode()).hexdigest()[:32]

@@ -38,9 +38,15 @@ def sentence_starts(text: str, language: str) -> list[int]:
 
 def starts_sentence(text: str, encoded: Encoded, language: str) -> Bool[np.ndarray, "n"]:
     """True for the first token of each sentence of a tokenized text; white space before the text is of its first."""
+    return starting_at(sentence_starts(text, language)[1:], encoded)
+
+
+def starting_at(characters: list[int], encoded: Encoded, begins: bool = True) -> Bool[np.ndarray, "n"]:
+    """True for the first token at or behind each of these characters, and for the very first one where a sentence
+    `begins` the text."""
     flags = np.zeros(len(encoded.ids), dtype=bool)
-    flags[:1] = True
+    flags[:1] = begins
     ends = np.maximum.accumulate(np.array([end for _, end in encoded.offsets], dtype=np.int64))
-    first = np.searchsorted(ends, sentence_starts(text, language)[1:], side="right")
+    first = np.searchsorted(ends, np.array(characters, dtype=np.int64), side="right")
     flags[first[first < len(flags)]] = True
     return flags

@@ -21,7 +21,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from itertools import count, takewhile
+from itertools import chain, count, takewhile
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -82,6 +82,15 @@ class Encoded(NamedTuple):
     starts_word: Bool[np.ndarray, "n"]
 
 
+class Together(NamedTuple):
+    """The n tokens of d texts in one row; see `Encoded`."""
+
+    ids: Int64[np.ndarray, "n"]
+    starts_word: Bool[np.ndarray, "n"]
+    lengths: Int64[np.ndarray, "d"]
+    """Tokens of each text."""
+
+
 class Tokenizer:
     """A trained tokenizer. Make one with `Tokenizer.train` or `Tokenizer.load`."""
 
@@ -104,6 +113,8 @@ class Tokenizer:
         self._byte_level = (settings["decoder"] or {}).get("type") == "ByteLevel"
         self._space = _space_mark(settings)
         self._space_ids = self._white_space() if _is_one_word(settings) else None
+        self.cuts_at_spaces = _cuts_at_spaces(settings)
+        """Whether a text's tokens are those of its pieces, cut before each space that stands behind a word."""
         # whatever special id slips through (a word-level vocabulary finds "[PAD]" in a text) becomes unknown
         self._allowed = np.arange(self.vocab_size)
         self._allowed[sorted(self.special_ids)] = self.unk_id
@@ -188,6 +199,29 @@ class Tokenizer:
             self._to_encoded(encoding, text, self._allowed) for encoding, text in zip(encodings, texts, strict=True)
         ]
 
+    def encode_together(self, texts: Sequence[str]) -> "Together":
+        """The tokens of many texts in one row, each text's as `encode` gives them, without their places in the text:
+        most of the time that reading a large corpus takes goes into those. Raises UsageError for a lone surrogate."""
+        is_one_word = self._space_ids is not None
+        encode = self._base.encode_batch_fast if is_one_word else self._base.encode_batch
+        try:
+            encodings = encode(texts, add_special_tokens=False)
+        except TypeError:
+            _refuse_surrogates(texts)
+            raise
+        lengths = np.array([len(encoding) for encoding in encodings], dtype=np.int64)
+        ids = self._allowed[_in_one_row((encoding.ids for encoding in encodings), int(lengths.sum()))]
+        begins = np.zeros(len(ids) + 1, dtype=bool)  # one more, for empty texts at the end
+        begins[np.cumsum(lengths) - lengths] = True
+        begins = begins[:-1]
+        if self._space_ids is not None:
+            is_space = self._space_ids[ids]
+            starts_word = is_space & ~np.append(False, is_space[:-1])
+        else:
+            groups = _in_one_row((encoding.word_ids for encoding in encodings), len(ids))
+            starts_word = np.diff(groups, prepend=-1) != 0
+        return Together(ids, starts_word | begins, lengths)
+
     def decode(self, ids: Sequence[int | np.integer] | Integer[np.ndarray, "n"]) -> str:
         """The text of the tokens, special ones shown. Exact for bpe and byte; the other kinds lose some
         spaces. Raises UsageError for an id that the vocabulary does not have."""
@@ -267,6 +301,10 @@ def _with_combining_marks(text: str, offsets: list[tuple[int, int]]) -> list[tup
 
 def _letters_before_space(gap: str) -> int:
     return next((i for i, c in enumerate(gap) if c.isspace()), len(gap))
+
+
+def _in_one_row(lists: Iterable[list[int]], number: int) -> Int64[np.ndarray, "n"]:
+    return np.fromiter(chain.from_iterable(lists), dtype=np.int64, count=number)
 
 
 def _first_spaces(is_space: Bool[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
@@ -564,6 +602,48 @@ def _is_one_word(settings: dict[str, Any]) -> bool:
     """Whether the tokenizer never cuts a text into words (character and byte)."""
     pre_tokenizer = settings["pre_tokenizer"] or {}
     return not pre_tokenizer.get("pretokenizers", pre_tokenizer) or pre_tokenizer.get("use_regex") is False
+
+
+_CHARACTER_BY_CHARACTER = ("NFC", "NFD", "Lowercase", "StripAccents", "BertNormalizer")
+_CUT_AT_SPACES = ("BertPreTokenizer", "WhitespaceSplit", "Whitespace")
+_CUT_FURTHER = ("Punctuation", "Digits", "Split", *_CUT_AT_SPACES)
+
+
+def _cuts_at_spaces(settings: dict[str, Any]) -> bool:
+    """True only where every step is known to leave the two sides of a space alone: a step that is not known here may
+    look across it."""
+    steps, cuts = _steps(settings, "normalizer"), _steps(settings, "pre_tokenizer", "pretokenizers")
+    added = [token for token in settings["added_tokens"] if not token["special"]]
+    return (
+        all(step["type"] in _CHARACTER_BY_CHARACTER or _replaces_in_words(step) for step in steps)
+        and bool(cuts)
+        and _cuts_first(cuts[0])
+        and all(cut["type"] in _CUT_FURTHER or _is_plain_bytes(cut) for cut in cuts[1:])
+        and not any(token["rstrip"] or " " in token["content"] for token in added)
+    )
+
+
+def _steps(settings: dict[str, Any], kind: str, inner: str = "normalizers") -> list[dict[str, Any]]:
+    step = settings[kind]
+    return [] if step is None else list(step.get(inner, [step]))
+
+
+def _replaces_in_words(step: dict[str, Any]) -> bool:
+    """Of white space in what stands in a word's place, a cut before a space would be another one."""
+    if step["type"] != "Replace":
+        return False
+    pattern, content = step["pattern"].get("String"), step["content"]
+    return bool(pattern and content) and not any(c.isspace() for c in pattern + content)
+
+
+def _cuts_first(cut: dict[str, Any]) -> bool:
+    if cut["type"] == "Metaspace":  # before the first word it puts a space, and before no other
+        return cut["prepend_scheme"] in ("first", "never") and cut["split"] is not False
+    return cut["type"] in _CUT_AT_SPACES or (_is_plain_bytes(cut) and cut["use_regex"] is not False)
+
+
+def _is_plain_bytes(cut: dict[str, Any]) -> bool:
+    return cut["type"] == "ByteLevel" and not cut["add_prefix_space"]
 
 
 # --- small parts ----------------------------------------------------------------------------------

@@ -1,9 +1,7 @@
 """How a corpus is cut into pieces that a model can read: each document by itself, all in one stream, or each document
 as runs of whole sentences."""
 
-from bisect import bisect_right
-from collections.abc import Iterator
-from itertools import pairwise
+from array import array
 from typing import Literal
 
 import numpy as np
@@ -12,11 +10,13 @@ from jaxtyping import Bool, Int64
 from glassformer.data.corpus import Corpus
 
 
-def pieces(length: int, room: int) -> Iterator[tuple[int, int]]:
-    """(begin, end) of as few pieces of nearly equal length as fit into `room`; none of nothing."""
-    number = -(-length // room)
-    for i in range(number):
-        yield length * i // number, length * (i + 1) // number
+def all_pieces(lengths: Int64[np.ndarray, "d"], room: int) -> Int64[np.ndarray, "3 p"]:
+    """Each of d texts cut into as few pieces of nearly equal length as fit into `room`; none of nothing. Of each piece
+    the number of its text, and where it begins and ends in it."""
+    number = -(-lengths // room)
+    text = np.repeat(np.arange(len(lengths)), number)
+    i = np.arange(len(text)) - np.repeat(np.cumsum(number) - number, number)
+    return np.stack([text, lengths[text] * i // number[text], lengths[text] * (i + 1) // number[text]])
 
 
 def _known(sentences: Bool[np.ndarray, "n"] | None) -> Bool[np.ndarray, "n"]:
@@ -31,10 +31,9 @@ class DocumentWindows:
     def __init__(self, corpus: Corpus, room: int) -> None:
         self.tokens, self.starts_word = np.asarray(corpus.tokens), np.asarray(corpus.starts_word)
         self.sentences = corpus.starts_sentence
-        documents = zip(corpus.document_starts[:-1].tolist(), corpus.lengths.tolist(), strict=True)
-        windows = [(start + a, start + b) for start, length in documents for a, b in pieces(length, room)]
-        self.windows = np.array(windows, dtype=np.int64).reshape(-1, 2)
-        self.lengths = self.windows[:, 1] - self.windows[:, 0]
+        document, begins, ends = all_pieces(corpus.lengths, room)
+        self.windows = np.stack([begins, ends], axis=1) + corpus.document_starts[document][:, None]
+        self.lengths = ends - begins
 
     def __getitem__(self, index: int) -> tuple[Int64[np.ndarray, "T"], Bool[np.ndarray, "T"]]:
         """Tokens of window `index`, and which of them begin a word."""
@@ -113,19 +112,16 @@ class SentenceRuns:
 
     def __init__(self, corpus: Corpus, room: int) -> None:
         self.tokens, self.starts_word = np.asarray(corpus.tokens), np.asarray(corpus.starts_word)
-        begins = np.append(np.flatnonzero(_known(corpus.starts_sentence)), corpus.n_tokens).tolist()
-        starts = [a + begin for a, b in pairwise(begins) for begin, _ in pieces(b - a, room // 2)]
-        starts.append(corpus.n_tokens)
-        self.starts = np.array(starts, dtype=np.int64)
-        runs: list[tuple[int, int]] = []
-        documents: list[int] = []
-        borders = np.searchsorted(self.starts, corpus.document_starts).tolist()
-        for document, (begin, end) in enumerate(pairwise(borders)):
-            found = list(_runs(starts, begin, end, room))
-            runs += found
-            documents += [document] * len(found)
-        self.runs = np.array(runs, dtype=np.int64).reshape(-1, 2)
-        self.documents = np.array(documents, dtype=np.int64)
+        begins = np.append(np.flatnonzero(_known(corpus.starts_sentence)), corpus.n_tokens)
+        sentence, inside, _ = all_pieces(np.diff(begins), room // 2)
+        self.starts = np.append(begins[sentence] + inside, corpus.n_tokens).astype(np.int64)
+        borders = np.searchsorted(self.starts, corpus.document_starts)
+        documents = np.repeat(np.arange(corpus.n_documents), np.diff(borders))
+        # from each sentence: where the next one begins that no longer fits
+        stops = np.searchsorted(self.starts, self.starts[:-1] + room, side="right") - 1
+        stops = np.minimum(stops, borders[1:][documents])
+        self.runs = _runs(stops, borders[documents])
+        self.documents = documents[self.runs[:, 0]]
         self.lengths = self.starts[self.runs[:, 1]] - self.starts[self.runs[:, 0]]
 
     def sentences(self, begin: int, end: int) -> tuple[Int64[np.ndarray, "T"], Bool[np.ndarray, "T"]]:
@@ -134,10 +130,13 @@ class SentenceRuns:
         return self.tokens[a:b].astype(np.int64), np.asarray(self.starts_word[a:b])
 
 
-def _runs(starts: list[int], begin: int, end: int, room: int) -> Iterator[tuple[int, int]]:
-    """The runs of one document, whose sentences are `begin` to `end`."""
-    at = begin
-    while at < end:
-        stop = min(end, bisect_right(starts, starts[at] + room) - 1)
-        yield (at - 1 if stop - at == 1 and at > begin else at), stop
+def _runs(stops: Int64[np.ndarray, "s"], begins: Int64[np.ndarray, "s"]) -> Int64[np.ndarray, "r 2"]:
+    """From stop to stop. Of each sentence: where a run that begins there ends, and where its document begins."""
+    found = array("q")
+    at = 0
+    while at < len(stops):
+        stop = int(stops[at])
+        found.append(at - 1 if stop - at == 1 and at > begins[at] else at)
+        found.append(stop)
         at = stop
+    return np.array(found, dtype=np.int64).reshape(-1, 2)

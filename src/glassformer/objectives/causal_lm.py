@@ -18,7 +18,7 @@ from glassformer.config import Config
 from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer
-from glassformer.data.windows import StreamWindows, pieces
+from glassformer.data.windows import StreamWindows, all_pieces
 from glassformer.errors import UsageError
 from glassformer.objectives import Objective, Prompt, Units
 
@@ -139,20 +139,16 @@ class CausalDocuments(Units):
     def __init__(self, objective: CausalLM, corpus: Corpus) -> None:
         self.objective = objective
         self.corpus = corpus
-        windows = [
-            (document, begin, end)
-            for document, length in enumerate(corpus.lengths.tolist())
-            for begin, end in pieces(length + 1, objective.max_length)
-        ]
-        self.windows = np.array(windows, dtype=np.int64).reshape(-1, 3)
+        self.windows = all_pieces(corpus.lengths + 1, objective.max_length).T
         self.lengths = self.windows[:, 2] - self.windows[:, 1]
 
     def example(self, index: int, rng: np.random.Generator) -> Example:
         """Window `index`: tokens begin to end are read, and the one behind them is asked too."""
-        document, begin, end = self.windows[index]
-        separator = [self.objective.tokenizer.sep_id]
-        framed = np.concatenate([separator, self.corpus.document(int(document)).astype(np.int64), separator])
-        return self.objective.example(framed[begin : end + 1])
+        document, begin, end = self.windows[index].tolist()
+        text, separator = self.corpus.document(document), [self.objective.tokenizer.sep_id]
+        before = separator if begin == 0 else []  # the text's first token stands at 1
+        behind = separator if end == len(text) + 1 else []
+        return self.objective.example(np.concatenate([before, text[max(0, begin - 1) : end], behind]).astype(np.int64))
 
 
 class CausalRows(Units):

@@ -228,12 +228,10 @@ class Elsewhere:
 
     def __init__(self, runs: SentenceRuns) -> None:
         self.runs = runs
-        found = [
-            (border, end, document)
-            for (begin, end), document in zip(runs.runs.tolist(), runs.documents.tolist(), strict=True)
-            for border in range(begin + 1, end)
-        ]
-        ends = np.array(found, dtype=np.int64)
+        number = np.diff(runs.runs)[:, 0] - 1  # borders in each run
+        run = np.repeat(np.arange(len(number)), number)
+        nth = np.arange(len(run)) - np.repeat(np.cumsum(number) - number, number)
+        ends = np.stack([runs.runs[run, 0] + 1 + nth, runs.runs[run, 1], runs.documents[run]], axis=1)
         lengths = runs.starts[ends[:, 1]] - runs.starts[ends[:, 0]]
         by_length = np.argsort(lengths, kind="stable")
         self.lengths, self.ends = lengths[by_length], ends[by_length]
