@@ -83,8 +83,11 @@ def evaluations(records: list[Record]) -> list[Record]:
 
 
 def best(records: list[Record]) -> Record | None:
-    """The evaluation with the lowest loss, the earlier of two equal ones."""
-    return min(evaluations(records), key=lambda record: record["loss"], default=None)
+    """The evaluation of the weights that the run answers with: the last one of which the trainer says so, and in a run
+    of an older version the one with the lowest loss, the earlier of two equal ones."""
+    measured = evaluations(records)
+    kept = [record for record in measured if record.get("kept")]
+    return kept[-1] if kept else min(measured, key=lambda record: record["loss"], default=None)
 
 
 def references(records: list[Record]) -> dict[str, float]:
