@@ -31,7 +31,7 @@ from glassformer.recipe import Recipe, from_yaml, parse, reads_data, with_change
 from glassformer.record import attention_places, need_weights, record
 from glassformer.run import RunDirectory
 from glassformer.training.checkpoints import load_into, load_weights
-from glassformer.training.evaluation import FixedQuestions, OtherSources, evaluate
+from glassformer.training.evaluation import FixedQuestions, OtherSources, evaluate, question_batch
 
 BATCH = 64
 Kind = Literal["self", "cross", "decoder"]
@@ -397,7 +397,8 @@ class Run:
     def questions(self, split: Split) -> FixedQuestions:
         """The units of one part of the run's data, with their fixed corruption."""
         objective = self.objective.for_evaluation()
-        return FixedQuestions(objective.units(self.corpus(split)), objective, self.recipe.batch)
+        batch = question_batch(self.recipe.batch, objective.row_length)
+        return FixedQuestions(objective.units(self.corpus(split)), objective, batch)
 
     def corpus(self, split: Split) -> Corpus:
         """One part of the run's data, tokenised. Raises GlassformerError when the data are not where they were."""

@@ -131,6 +131,9 @@ def _row(name: str, records: list[Record]) -> dict[str, Any]:
         "tokens_seen": _last(records, "tokens_seen"),
         "elapsed": _last(records, "elapsed"),
         "gap": None if validation is None or training is None else validation - training,
+        "loss_interval": top.get("loss_interval"),
+        "count": top.get("count"),
+        "verdict": top.get("verdict"),
     }
 
 

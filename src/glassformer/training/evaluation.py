@@ -100,6 +100,15 @@ def drawn(units: Units, limit: int | None) -> Int64[np.ndarray, "n"]:
     return np.sort(np.concatenate(few))
 
 
+ROOM = 2048
+"""Tokens of a batch of questions at least: small batches serve learning, and only cost time here."""
+
+
+def question_batch(config: BatchConfig, row_length: int) -> BatchConfig:
+    """The batches of training, or larger ones where those are small: without gradients they take no more memory."""
+    return config.model_copy(update={"size": max(config.size, ROOM // row_length)})
+
+
 class Made(NamedTuple):
     """A batch of questions, and whose they are."""
 
