@@ -244,7 +244,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "masked_lm": {},
     "whole words": {"name": "masked_lm", "whole_word": True},
     "masked rows": {"name": "masked_lm", "units": "stream"},
-    "next_sentence": {},
+    "next_sentence": {"pairs": "order"},
     "permutation_lm": {},
     "permuted rows": {"name": "permutation_lm", "units": "stream"},
     "span_corruption": {"span_length": 2.0},
