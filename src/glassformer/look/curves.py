@@ -235,7 +235,8 @@ def _draw_references(axes: Axes, lines: dict[str, float], limits: tuple[float, f
 
 
 def _mark_best(axes: Axes, record: Record | None, limits: tuple[float, float]) -> None:
-    """A ring around the best evaluation, and its numbers in the strip below that nothing else uses."""
+    """A ring around the evaluation of the weights in use, and its numbers in the strip below that nothing else uses.
+    What too few questions were asked of is not called the best."""
     if record is None:
         return
     step, loss = record["step"], record["loss"]
@@ -247,7 +248,7 @@ def _mark_best(axes: Axes, record: Record | None, limits: tuple[float, float]) -
     last = axes.get_xlim()[1]
     side = "left" if step < 0.35 * last else "right" if step > 0.65 * last else "center"
     axes.annotate(
-        f"best {loss:.{2 if loss >= 1 else 4}f} at step {step:,}",
+        f"{'best' if record.get('tells', True) else 'kept'} {loss:.{2 if loss >= 1 else 4}f} at step {step:,}",
         (step, floor),
         (0, -2),
         textcoords="offset points",
