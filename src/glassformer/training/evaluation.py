@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -173,13 +174,9 @@ class FixedQuestions:
             examples = [[self.examples(int(self.chosen[place]))[turn] for place, turn in row] for row in mine]
             batch = collate(examples, self.objective.tokenizer.pad_id, self.shapes)
             whose = [[place for place, _ in row] for row in mine]
-            firsts = (
-                e
-                for row, asks in zip(examples, mine, strict=True)
-                for e, ask in zip(row, asks, strict=True)
-                if not ask[1]
-            )
-            self._counted += np.sum([self.objective.words_of(example) for example in firsts] or [(0, 0)], axis=0)
+            for example, (_, turn) in zip(chain(*examples), chain(*mine), strict=True):
+                if turn == 0:  # the text is the same in every turn
+                    self._counted += self.objective.words_of(example)
             yield Made(batch, whose, self._clusters(examples, whose))
 
     def _clusters(self, examples: list[list[Example]], whose: list[list[int]]) -> dict[str, Int64[np.ndarray, "_"]]:
