@@ -359,7 +359,7 @@ def test_tables_for_people() -> None:
     assert lines["split"] == "validation"
     assert re.fullmatch(r"\d\.\d{3} \(\d\.\d{3} to \d\.\d{3}\)", lines["loss"])
     assert re.fullmatch(r"[<\d.]+% \(\d+\.\d to \d+\.\d\)", lines["accuracy"])
-    assert re.fullmatch(r"\d+ in 14 texts", lines["questions"])
+    assert re.fullmatch(r"\d+ in 18 texts", lines["questions"])
     assert re.match(r"\d+ \(\d+\.\d% of the words\): never asked", lines["unknown words"])
     assert {"top-5 accuracy", "perplexity", "accuracy of all words", "guessed most"} <= lines.keys()
 
