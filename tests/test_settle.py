@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_recipe import recipe
+from tiny_recipe import recipe, sentences, text_file
 
 from glassformer import settle as settle_module
 from glassformer.assemble import Parts, assemble

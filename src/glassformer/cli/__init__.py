@@ -307,11 +307,11 @@ def evaluate(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Loss, perplexity, accuracy and top-5 accuracy on fixed masks, with the intervals that hold 95%.
+    """Loss, perplexity, accuracy and top-5 accuracy on fixed masks.
 
-    The same questions at every call. All of the part is asked, also where training.evaluate_units asked fewer; of a
-    small part every word in turn. Unknown words are never asked: their share is said. A
-    decoder that does not read its source is as good with another's.
+    With the intervals that hold 95%. The same questions at every call. All of the part is asked, also where
+    training.evaluate_units asked fewer, and of a small part every word in turn; unknown words never are, and their
+    share is said. A decoder that does not read its source is as good with another's.
     """
     from glassformer.predict import load
 
