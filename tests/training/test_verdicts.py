@@ -124,6 +124,13 @@ def test_learned_by_heart_is_told_from_going_apart(losses: list[float], training
     assert ("learning rate" in verdict(losses, LINES, training)) == (expected == "diverging" or training[-1] > 7.6)
 
 
+def test_losses_that_were_not_finite_are_passed_over() -> None:
+    """One evaluation of NaN, or a resumed run of which some have no training loss, does not hide what came of it."""
+    assert kind([7.6, math.nan, 5.0, 6.5, 6.6], [7.6, math.nan, 4.0, 2.0, 1.0]) == "overfitting"
+    assert kind([7.6, 5.0, 8.0, 9.0], [math.nan, 5.0, 7.5, 8.5]) == "diverging"
+    assert kind([math.nan, 4.0], [math.nan, 4.0]) == "uses"
+
+
 def test_a_rise_within_the_noise_is_no_overfitting() -> None:
     """The same rise, with an interval that leaves room for it and with one that does not."""
     losses, training = [7.6, 5.0, 5.3, 5.4], [7.6, 4.5, 4.3, 4.2]

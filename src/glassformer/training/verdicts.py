@@ -36,7 +36,8 @@ def verdict(
     newest = losses[-1]
     if not math.isfinite(newest):
         return "broken: the loss is not a finite number"
-    training = list(training) or [math.nan] * len(losses)
+    both = zip(losses, list(training) or [math.nan] * len(losses), strict=True)
+    losses, training = zip(*(pair for pair in both if math.isfinite(pair[0])), strict=True)
     return (
         _diverging(losses, training, references)
         or _too_small(newest, references, evaluation, by_number=True)
@@ -65,12 +66,13 @@ def level(loss: float, references: dict[str, float]) -> str:
 def _diverging(losses: Sequence[float], training: Sequence[float], references: dict[str, float]) -> str:
     """The training loss itself is worse than guessing, or has risen for two evaluations, far above its best."""
     newest, uniform = training[-1], references["uniform"]
-    if len(losses) < 2 or math.isnan(newest):
+    known = [loss for loss in training if not math.isnan(loss)]
+    if len(known) < 2 or math.isnan(newest):
         return ""
-    if newest > max(uniform * 1.05, training[0] + RISE):
+    if newest > max(uniform * 1.05, known[0] + RISE):
         what = f"the training loss is {newest:.2f}, and guessing at random has {uniform:.2f}"
-    elif len(losses) >= 3 and min(training[-2:]) > min(training) + TRAINING_RISE:
-        what = f"the training loss itself has risen, by {newest - min(training):.2f} since its best"
+    elif len(known) >= 3 and min(known[-2:]) > min(known) + TRAINING_RISE:
+        what = f"the training loss itself has risen, by {newest - min(known):.2f} since its best"
     else:
         return ""
     return f"diverging: {what}; the learning rate is probably too high"
