@@ -81,7 +81,7 @@ def half_width(parts: list[tuple[float, Sums]]) -> float:
     """Half of the interval of a sum of means, each with its weight, over the same clusters: the wider one of two, by
     clusters and by single questions. Infinite for a single question."""
     errors = sum((weight * sums.errors for weight, sums in parts), np.zeros(len(parts[0][1].counts)))
-    asked = int((sum(sums.counts for _, sums in parts) > 0).sum())
+    asked = int((np.sum([sums.counts for _, sums in parts], axis=0) > 0).sum())
     alone = math.sqrt(sum(weight**2 * sums.variance_of_terms for weight, sums in parts))
     widths = [t_quantile(int(min(sums.number for _, sums in parts)) - 1) * alone if alone else 0.0]
     if asked > 1:
