@@ -66,7 +66,7 @@ def overfit(folder: Path, objective: str) -> float:
         batch={"size": 12} | changes.get("batch", {}),
         optimizer={"learning_rate": 1e-2},
         schedule={"warmup_steps": 30},
-        training={"steps": 300, "evaluate_every": 300, "checkpoint_every": 300, "log_every": 100, "samples": 0}
+        training={"steps": 400, "evaluate_every": 400, "checkpoint_every": 400, "log_every": 100, "samples": 0}
         | changes.get("training", {}),
     )
     return records(train(wanted, folder / "run").path, "evaluation")[-1]["loss"]
