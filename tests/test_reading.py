@@ -86,7 +86,7 @@ def test_text_that_is_no_utf_8(tmp_path: Path) -> None:
     [
         *("", "{", '{"a": 1', "[1, 2]", "null", "NaN", '{"a": NaN}', '{"a": -Infinity}', '{"a": \xff}'),
         *('{"a": "\\ud800"}', '{"\\udc00": 1}'),
-        '{"a": ' + "9" * 5000 + "}",
+        *('{"a": ' + "9" * 5000 + "}", '{"a": 1e999}', '{"a": 9999999999999999999}'),
         '{"a": ' * 40 + "1" + "}" * 40,
         '{"a": ' + "[" * 10**6,
     ],
@@ -100,7 +100,7 @@ def test_damaged_json_is_said_in_a_line(tmp_path: Path, content: str) -> None:
 
 
 def test_whole_json_comes_back(tmp_path: Path) -> None:
-    value = {"a": [1, 2.5, None, True, {"ä": "\U0001f600"}], "b": {"c": -(10**30)}}
+    value = {"a": [1, 2.5, None, True, {"ä": "\U0001f600"}], "b": {"c": -(10**17)}}
     for ascii in (True, False):
         (tmp_path / "a").write_text(json.dumps(value, ensure_ascii=ascii))
         assert json_object(tmp_path / "a") == value

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from pydantic import ValidationError
 from torch import nn
 
-from glassformer.assemble import Split, corpus_for, model_for, objective_for
+from glassformer.assemble import Split, corpus_for, model_for, objective_for, refuse_larger
 from glassformer.data.batch import Batch, collate
 from glassformer.data.builtin import Cloze
 from glassformer.data.corpus import Corpus
@@ -27,6 +27,7 @@ from glassformer.decoding.sampling import sample, stream
 from glassformer.errors import GlassformerError, UsageError, nearest
 from glassformer.model.transformer import Transformer
 from glassformer.objectives import Blank, Objective, Prompt
+from glassformer.reading import plain_text
 from glassformer.recipe import Recipe, from_yaml, parse, reads_data, with_changes
 from glassformer.record import attention_places, need_weights, record
 from glassformer.run import RunDirectory
@@ -181,10 +182,11 @@ class Run:
         """The resolved recipe that the run was made by. Raises GlassformerError when it is damaged."""
         file = self.directory.recipe_file
         try:
-            return parse(from_yaml(file.read_text(encoding="utf-8"), str(file)), str(file))
-        except (UsageError, UnicodeDecodeError) as error:
-            why = error.what if isinstance(error, UsageError) else f"{file} is not UTF-8"
-            raise GlassformerError(f"the run's recipe is damaged: {why}", "put the file back as it was") from None
+            return parse(from_yaml(plain_text(file, what="recipe"), str(file)), str(file))
+        except GlassformerError as error:
+            raise GlassformerError(
+                f"the run's recipe is damaged: {error.what}", "put the file back as it was"
+            ) from None
 
     def with_data(self, changes: Sequence[str]) -> "Run":
         """The same model with other data: `["data.test=new.txt"]`, or where the run's data lie now.
@@ -218,9 +220,10 @@ class Run:
     @cached_property
     def model(self) -> nn.Module:
         """The model with the weights of `which`, or those that `training.weights` names; evaluating, on the CPU."""
-        model = model_for(self.recipe, self.objective)
         newest = "last" if self.recipe.training.weights == "last" else None
         tensors, _ = load_weights(self.directory, self.which or newest)
+        refuse_larger(self.recipe, self.objective, tensors, self.directory.recipe_file)
+        model = model_for(self.recipe, self.objective)
         load_into(model, tensors)
         return model.eval()
 

@@ -32,6 +32,8 @@ LARGE = 256 * 2**20
 """Bytes of a tokenizer or of the probes of one step."""
 DEPTH = 32
 """Lists in objects in lists: no file of ours is a third as deep."""
+MOST_DIGITS = 20
+"""Of a whole number in JSON, sign counted: more fit into no integer of 64 bits."""
 MEND = "put the file back as it was"
 
 Checked = TypeVar("Checked", bound=BaseModel)
@@ -118,7 +120,12 @@ def json_value(content: bytes | str, file: Path, depth: int = DEPTH, constants: 
     to be one or half of a character. NaN and infinities, which JSON has no word for, are let through with `constants`
     alone."""
     try:
-        value = json.loads(content, **({} if constants else {"parse_constant": _no_constant}))
+        value = json.loads(
+            content,
+            parse_int=_whole_number,
+            parse_float=_number,
+            parse_constant=None if constants else _no_constant,
+        )
         if (b"\\u" if isinstance(content, bytes) else "\\u") in content:  # type: ignore[operator]
             json.dumps(value, ensure_ascii=False).encode()  # half of a character could be neither shown nor saved
     except RecursionError:
@@ -158,6 +165,19 @@ def _parts(whole: Any) -> Any:
     if isinstance(whole, dict):
         return whole.values()
     return whole if isinstance(whole, list) else ()
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > MOST_DIGITS or not -(2**63) <= int(digits) < 2**63:  # it would fail where it is used
+        raise ValueError(f"a number of {len(digits):,} digits")
+    return int(digits)
+
+
+def _number(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits[:40]} is larger than any number")
+    return number
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -22,7 +23,10 @@ from glassformer.durable import write_and_fsync as write_and_fsync
 from glassformer.durable import write_bytes_durably as write_bytes_durably
 from glassformer.durable import write_text_durably as write_text_durably
 from glassformer.errors import GlassformerError, nearest
+from glassformer.reading import Saved, Unreadable, checked, json_object, plain_file, safetensors_header
 
+STATE = 16 * 2**20
+"""Bytes of state.json: it has a few lines for each parameter of a model."""
 PREVIOUS = ".previous-"  # the old snapshot during the instant in which the new one takes its name
 
 
@@ -40,6 +44,27 @@ class DamagedSnapshot(GlassformerError):
         super().__init__(f"{folder} is damaged: {reason}")
         self.folder = folder
         self.reason = reason
+
+
+class FileSaid(Saved):
+    """A file of a snapshot, as its manifest has it."""
+
+    sha256: str
+    size: int
+
+
+class PartSaid(Saved):
+    """Names that share a tensor -> the name that has it."""
+
+    aliases: dict[str, str]
+
+
+class Manifest(Saved):
+    """What manifest.json says of a snapshot, without its own hash."""
+
+    format: int
+    files: dict[str, FileSaid]
+    parts: dict[str, PartSaid]
 
 
 def write_snapshot(folder: Path, parts: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
@@ -61,7 +86,7 @@ def write_snapshot(folder: Path, parts: dict[str, dict[str, Tensor]], state: dic
 def link_snapshot(source: Path, folder: Path, parts: Iterable[str]) -> None:
     """Makes `folder` a snapshot with only these parts of the snapshot `source`, by hard links (by copies
     where the file system has none): weights that are already on the disk are not written twice."""
-    aliases = {part: _manifest(source)["parts"][part]["aliases"] for part in parts}
+    aliases = {part: _manifest(source).parts[part].aliases for part in parts}
 
     def fill(aside: Path) -> None:
         for name in ["state.json", *(_file_of(part) for part in aliases)]:
@@ -141,13 +166,20 @@ def read_snapshot(folder: Path, parts: Iterable[str] | None = None, device: str 
 
 def _read_once(folder: Path, parts: list[str] | None, device: str) -> Snapshot:
     manifest = _manifest(folder)
-    known = manifest["parts"]
+    known = manifest.parts
     for part in parts or ():
         if part not in known:
             raise GlassformerError(f"{folder} holds no part {part!r}", nearest(part, known))
-    state = json.loads(_verified(folder, "state.json", manifest).read_text(encoding="utf-8"))
+    state = _state(_verified(folder, "state.json", manifest))
     chosen = list(known) if parts is None else parts
     return Snapshot({part: _read_part(folder, part, manifest, device) for part in chosen}, state)
+
+
+def _state(file: Path) -> dict[str, Any]:
+    try:
+        return json_object(file, STATE, "state.json", constants=True)
+    except Unreadable as error:
+        raise DamagedSnapshot(file.parent, f"{file.name} {error.reason}") from None
 
 
 def _standing(folder: Path) -> Path:
@@ -200,13 +232,18 @@ def _independent(tensor: Tensor) -> Tensor:
     return tensor if whole else tensor.clone()
 
 
-def _read_part(folder: Path, part: str, manifest: dict[str, Any], device: str) -> dict[str, Tensor]:
+def _read_part(folder: Path, part: str, manifest: Manifest, device: str) -> dict[str, Tensor]:
     path = _verified(folder, _file_of(part), manifest)
     try:
+        safetensors_header(path)
         tensors = load_file(path, device=device)
-    except SafetensorError as error:
+    except Unreadable as error:
+        raise DamagedSnapshot(folder, f"{path.name} {error.reason}") from None
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise DamagedSnapshot(folder, f"{path.name} cannot be read: {error}") from error
-    for alias, name in manifest["parts"][part]["aliases"].items():
+    for alias, name in manifest.parts[part].aliases.items():
+        if name not in tensors:
+            raise DamagedSnapshot(folder, f"manifest.json names {name[:100]}, which {path.name} lacks")
         tensors[alias] = tensors[name]
     return tensors
 
@@ -230,18 +267,18 @@ def _write_manifest(folder: Path, aliases: dict[str, dict[str, str]]) -> None:
     write_and_fsync(folder / "manifest.json", json.dumps(manifest, indent=1).encode())
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def _manifest(folder: Path) -> Manifest:
     """The manifest of the snapshot `folder`. Raises DamagedSnapshot when it is missing or changed."""
+    file = folder / "manifest.json"
     try:
-        manifest = json.loads((folder / "manifest.json").read_bytes())
-        written = manifest.pop("sha256")
-    except OSError as error:
-        raise DamagedSnapshot(folder, _why_unreadable("manifest.json", error)) from None
-    except (ValueError, AttributeError, KeyError):
-        raise DamagedSnapshot(folder, "manifest.json cannot be read") from None
-    if written != _hash_of(manifest):
-        raise DamagedSnapshot(folder, "manifest.json was changed after it was written")
-    if manifest["format"] != 1:
+        said = json_object(file, what="manifest")
+        written = said.pop("sha256", None)
+        if written != _hash_of(said):
+            raise DamagedSnapshot(folder, "manifest.json was changed after it was written")
+        manifest = checked(Manifest, said, file)
+    except Unreadable as error:
+        raise DamagedSnapshot(folder, f"manifest.json {error.reason}") from None
+    if manifest.format != 1:
         raise GlassformerError(f"{folder} was written by a newer glassformer", "update glassformer")
     return manifest
 
@@ -251,23 +288,24 @@ def _hash_of(manifest: dict[str, Any]) -> str:
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": path.stat().st_size}
+    with plain_file(path) as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": os.fstat(file.fileno()).st_size}
 
 
-def _why_unreadable(name: str, error: OSError) -> str:
-    return f"{name} is missing" if isinstance(error, FileNotFoundError) else f"{name}: {error.strerror}"
-
-
-def _verified(folder: Path, name: str, manifest: dict[str, Any]) -> Path:
+def _verified(folder: Path, name: str, manifest: Manifest) -> Path:
     """The path of one file of a snapshot, after its size and hash. Raises DamagedSnapshot."""
-    path, written = folder / name, manifest["files"][name]
+    path, written = folder / name, manifest.files.get(name)
+    if written is None or path.name != name:
+        raise DamagedSnapshot(folder, f"manifest.json has no file {name[:100]}")
     try:
-        found = _fingerprint(path)
-    except OSError as error:
-        raise DamagedSnapshot(folder, _why_unreadable(name, error)) from None
-    if found["size"] != written["size"]:
-        raise DamagedSnapshot(folder, f"{name} has {found['size']:,} bytes instead of {written['size']:,}")
-    if found["sha256"] != written["sha256"]:
-        raise DamagedSnapshot(folder, f"{name} was changed after it was written")
+        with plain_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+        if size != written.size:  # before it is read to its end
+            raise DamagedSnapshot(folder, f"{name} has {size:,} bytes instead of {written.size:,}")
+        if size > psutil.virtual_memory().available:
+            raise GlassformerError(f"{path} has {size:,} bytes, more than there is memory", "use a larger machine")
+        if _fingerprint(path)["sha256"] != written.sha256:
+            raise DamagedSnapshot(folder, f"{name} was changed after it was written")
+    except Unreadable as error:
+        raise DamagedSnapshot(folder, f"{name} {error.reason}") from None
     return path
