@@ -196,6 +196,18 @@ class Tokenizer:
         except BaseException as error:
             raise _in_words(error) from None
 
+    def frame(self) -> tuple[list[int], list[int]]:
+        """The special tokens that the tokenizer.json itself sets before and behind a text. Ours set none: objectives
+        do. Raises GlassformerError for one that cannot be used."""
+        try:
+            framed = self._base.encode("a", add_special_tokens=True)
+        except BaseException as error:
+            raise _in_words(error) from None
+        added = list(zip(framed.ids, framed.special_tokens_mask, strict=True))
+        before = [id for id, _ in takewhile(lambda token: token[1], added)]
+        behind = [id for id, _ in takewhile(lambda token: token[1], reversed(added[len(before) :]))]
+        return before, behind[::-1]
+
     def token(self, id: int | np.integer) -> str:
         """One token for display: white space is visible (▁ ↵ ⇥), half a character is its bytes, such as
         <0xE2>. Raises UsageError for an id that the vocabulary does not have."""
