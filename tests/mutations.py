@@ -230,8 +230,8 @@ def damage(folder: Path, rng: random.Random) -> str:
 def sign(folder: Path) -> None:
     """Make the manifest of a snapshot say what its files are now."""
     file = folder / "manifest.json"
-    with contextlib.suppress(Exception):
-        manifest = json.loads(file.read_bytes())
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+        manifest = json.loads(file.read_bytes() if file.is_file() else b"")
         for name in manifest["files"]:
             content = (folder / name).read_bytes() if (folder / name).is_file() else b""
             manifest["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
@@ -283,9 +283,9 @@ def in_studio(folder: Path) -> None:
     asyncio.run(asked())
 
 
-def imported(folder: Path) -> None:
+def imported(folder: Path, run: Path | None = None) -> None:
     """Make a run of the folder, and ask it."""
-    use(import_run(folder, folder.with_name("imported")).path)
+    use(import_run(folder, run or folder.with_name("imported")).path)
 
 
 CHEAP: list[Callable[[Path], None]] = [

@@ -183,10 +183,9 @@ class Run:
         file = self.directory.recipe_file
         try:
             return parse(from_yaml(plain_text(file, what="recipe"), str(file)), str(file))
-        except GlassformerError as error:
-            raise GlassformerError(
-                f"the run's recipe is damaged: {error.what}", "put the file back as it was"
-            ) from None
+        except (GlassformerError, RecursionError, ValueError) as error:
+            why = " ".join(str(getattr(error, "what", error)).split())
+            raise GlassformerError(f"the run's recipe is damaged: {why}", "put the file back as it was") from None
 
     def with_data(self, changes: Sequence[str]) -> "Run":
         """The same model with other data: `["data.test=new.txt"]`, or where the run's data lie now.
