@@ -442,7 +442,7 @@ def _check_types(file: Path, settings: Mapping[str, Any], architecture: Architec
         if key in architecture.token_defaults:
             kinds = (int, type(None))
         if type(given) not in kinds:
-            raise GlassformerError(f"{file} is damaged: {key}={str(_as_yaml(given))[:100]}", MEND)
+            raise GlassformerError(f"{file} is damaged: {key}={json.dumps(given)[:100]}", MEND)
     if settings["vocab_size"] < 1:
         raise GlassformerError(f"{file} is damaged: vocab_size={settings['vocab_size']}", MEND)
 
