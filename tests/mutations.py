@@ -338,14 +338,14 @@ def one(seed: int, runs: dict[str, Path], folders: dict[str, Path], place: Path)
     rng = random.Random(seed)
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
-    importing = rng.random() < 0.12
+    importing = rng.random() < 0.1
     source = rng.choice(list((folders if importing else runs).values()))
     copied = Path(shutil.copytree(source, place / "copy", copy_function=os.link))
     done = f"{seed}: {source.name}: {damage(copied, rng)}"
     if importing:
         call: Callable[[Path], None] = imported
     else:
-        call = rng.choice(CHEAP if rng.random() < 0.8 else DEAR)
+        call = rng.choice(CHEAP if rng.random() < 0.9 else DEAR)
     name = getattr(call, "__qualname__", str(call))
     started = time.monotonic()
     try:

@@ -94,11 +94,6 @@ class Tokenizer:
         numbered = takewhile(lambda id: id is not None, map(self._base.token_to_id, map(SENTINEL, count())))
         self.sentinel_ids = [id for id in numbered if id is not None]
         self.vocab_size = 1 + max(self._base.get_vocab(with_added_tokens=True).values())
-        if self.vocab_size > MOST_TOKENS:  # a single absurd id makes it so
-            raise GlassformerError(
-                f"the tokenizer numbers its tokens up to {self.vocab_size - 1:,}, and at most {MOST_TOKENS:,} are read",
-                "give a whole tokenizer.json",
-            )
         self._unknown = _unknown_word(settings)
         self._byte_level = (settings["decoder"] or {}).get("type") == "ByteLevel"
         self._space = _space_mark(settings)
@@ -452,6 +447,12 @@ def _from_json(description: str) -> tokenizers.Tokenizer:
         raise GlassformerError(f"this is no tokenizer.json: {error}", "give a whole tokenizer.json") from None
     except BaseException as error:
         raise _in_words(error) from None
+    largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+    if largest >= MOST_TOKENS:  # a single absurd id makes it so, and the library counts up to it where it writes itself
+        raise GlassformerError(
+            f"the tokenizer numbers its tokens up to {largest:,}, and at most {MOST_TOKENS:,} are read",
+            "give a whole tokenizer.json",
+        )
     tokenizer.encode_special_tokens = True  # special tokens in a text are text
     tokenizer.no_truncation()
     tokenizer.no_padding()
