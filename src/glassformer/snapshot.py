@@ -277,7 +277,8 @@ def _manifest(folder: Path) -> Manifest:
             raise DamagedSnapshot(folder, "manifest.json was changed after it was written")
         manifest = checked(Manifest, said, file)
     except Unreadable as error:
-        raise DamagedSnapshot(folder, f"manifest.json {error.reason}") from None
+        damaged = error.reason.startswith("is damaged")
+        raise DamagedSnapshot(folder, f"manifest.json {'cannot be read' if damaged else error.reason}") from None
     if manifest.format != 1:
         raise GlassformerError(f"{folder} was written by a newer glassformer", "update glassformer")
     return manifest

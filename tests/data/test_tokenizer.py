@@ -426,7 +426,7 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
         (tmp_path / f"{name}.json").write_bytes(content)
         with pytest.raises(GlassformerError, match=rf"{name}\.json"):
             Tokenizer.load(tmp_path / f"{name}.json")
-    with pytest.raises(GlassformerError, match="cannot be read"):
+    with pytest.raises(GlassformerError, match="is no plain file"):
         Tokenizer.load(tmp_path)
 
 
