@@ -3,13 +3,15 @@
 import hashlib
 import json
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import zip_longest
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool
+from torch import Tensor
 
 from glassformer.baselines.torch_transformer import TorchTransformer
 from glassformer.data.corpus import Corpus, Wanted, cached_tokenizer
@@ -27,7 +29,9 @@ from glassformer.data.sources import (
     split_end,
 )
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig, Tokenizers
-from glassformer.errors import UsageError
+from glassformer.errors import GlassformerError, UsageError
+from glassformer.model.config import check_sizes
+from glassformer.model.size import n_parameters, refuse_too_large
 from glassformer.model.transformer import Transformer
 from glassformer.objectives import Objective, Units
 from glassformer.recipe import Recipe, members, objective_class
@@ -166,15 +170,38 @@ def _refuse_what_does_not_fit(recipe: Recipe, kind: type[Objective], name: str) 
 
 
 def model_for(recipe: Recipe, objective: Objective) -> Transformer:
-    """The recipe's model with fresh weights, a pure function of the recipe's seed."""
+    """The recipe's model with fresh weights, a pure function of the recipe's seed. Raises UsageError for one that this
+    machine has no memory for."""
     kinds = {"glassformer": Transformer, "torch": TorchTransformer}
-    one, other = objective.tokenizer, objective.target_tokenizer
-    sizes: int | dict[str, int] = one.vocab_size
-    if other is not one:
-        sizes = {"encoder": one.vocab_size, "decoder": other.vocab_size}
+    sizes, heads = vocabularies(objective), objective.heads()
+    check_sizes(recipe.model)
+    refuse_too_large(recipe.model, sizes, heads)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return kinds[recipe.model.implementation](recipe.model, sizes, objective.heads())
+        return kinds[recipe.model.implementation](recipe.model, sizes, heads)
+
+
+def vocabularies(objective: Objective) -> int | dict[str, int]:
+    """The vocabulary size of a model for an objective, or one for each stack where they are different."""
+    one, other = objective.tokenizer, objective.target_tokenizer
+    return one.vocab_size if other is one else {"encoder": one.vocab_size, "decoder": other.vocab_size}
+
+
+def parameters_of(recipe: Recipe, objective: Objective) -> int:
+    """How many parameters the recipe's model has; it is not built for that."""
+    return n_parameters(recipe.model, vocabularies(objective), objective.heads())
+
+
+def refuse_larger(recipe: Recipe, objective: Objective, tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Raises GlassformerError where the recipe's model has more parameters than these weights have numbers: then they
+    are not of one run, and the model might be of any size."""
+    stored = sum({id(tensor): tensor.numel() for tensor in tensors.values()}.values())
+    needed = parameters_of(recipe, objective)
+    if needed > stored:
+        raise GlassformerError(
+            f"{file} describes a model of {needed:,} parameters, and the weights that lie beside it have {stored:,}",
+            "put the file back as it was",
+        )
 
 
 def with_layout(recipe: Recipe, say: Callable[[str], None] = lambda text: None) -> Recipe:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from pydantic import ValidationError
 from torch import nn
 
-from glassformer.assemble import Split, corpus_for, model_for, objective_for
+from glassformer.assemble import Split, corpus_for, model_for, objective_for, refuse_larger
 from glassformer.baselines.counting import counting_losses
 from glassformer.data.batch import Batch, collate
 from glassformer.data.builtin import Cloze
@@ -29,6 +29,7 @@ from glassformer.errors import GlassformerError, UsageError, nearest
 from glassformer.model.transformer import Transformer
 from glassformer.objectives import Blank, Objective, Prompt
 from glassformer.randomness import Purpose, generator
+from glassformer.reading import plain_text
 from glassformer.recipe import Recipe, from_yaml, parse, reads_data, with_changes
 from glassformer.record import attention_places, need_weights, record
 from glassformer.run import RunDirectory
@@ -183,9 +184,9 @@ class Run:
         """The resolved recipe that the run was made by. Raises GlassformerError when it is damaged."""
         file = self.directory.recipe_file
         try:
-            return parse(from_yaml(file.read_text(encoding="utf-8"), str(file)), str(file))
-        except (UsageError, UnicodeDecodeError) as error:
-            why = error.what if isinstance(error, UsageError) else f"{file} is not UTF-8"
+            return parse(from_yaml(plain_text(file, what="recipe"), str(file)), str(file))
+        except (GlassformerError, RecursionError, ValueError) as error:
+            why = " ".join(str(getattr(error, "what", error)).split())
             raise GlassformerError(f"the run's recipe is damaged: {why}", "put the file back as it was") from None
 
     def with_data(self, changes: Sequence[str]) -> "Run":
@@ -220,9 +221,10 @@ class Run:
     @cached_property
     def model(self) -> nn.Module:
         """The model with the weights of `which`, or those that `training.weights` names; evaluating, on the CPU."""
-        model = model_for(self.recipe, self.objective)
         newest = "last" if self.recipe.training.weights == "last" else None
         tensors, _ = load_weights(self.directory, self.which or newest)
+        refuse_larger(self.recipe, self.objective, tensors, self.directory.recipe_file)
+        model = model_for(self.recipe, self.objective)
         load_into(model, tensors)
         return model.eval()
 

@@ -25,13 +25,51 @@ from typing import Any
 import psutil
 import torch
 from filelock import FileLock, Timeout
+from pydantic import Field, model_validator
 
 from glassformer.data.tokenizer import Tokenizer, Tokenizers
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.machine import processor
+from glassformer.reading import NoSuchFile, Saved, Unreadable, checked, json_object, json_value, plain_bytes
 from glassformer.snapshot import ASIDE, errors_in_words, fsync_file, write_text_durably
 
 LIBRARIES = ("glassformer", "torch", "numpy", "tokenizers", "lightning-fabric", "safetensors")
+
+METRICS = 64 * 2**20
+"""Bytes of metrics.jsonl that are read: 300,000 records, which is thousands of hours of training."""
+
+
+class Record(Saved):
+    """A line of metrics.jsonl: the keys that everything else asks for. None is a number that was not finite."""
+
+    event: str | None = None
+    step: int | None = Field(None, ge=0)
+    loss: float | None = None
+    train_loss: float | None = None
+    seconds: float | None = None
+    elapsed: float | None = None
+    tokens_seen: float | None = None
+    verdict: str | None = None
+    references: dict[str, float | None] | None = None
+    warnings: list[str] | None = None
+
+    @model_validator(mode="after")
+    def _scores_are_numbers(self) -> "Record":
+        for key, value in (self.model_extra or {}).items():
+            is_number = value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+            if key.endswith(("loss", "accuracy")) and not is_number:
+                raise ValueError(f"{key[:40]} is no number")
+        return self
+
+
+class Environment(Saved):
+    """What environment.json says of machine and versions, beside what was measured."""
+
+    platform: str | None = None
+    cpu: str | None = None
+    cores: int | None = None
+    memory_gb: float | None = None
+    versions: dict[str, str | None] | None = None
 
 
 # ---------------------------------------------------------------------------------------------- the directory
@@ -188,17 +226,21 @@ class RunDirectory:
         raises GlassformerError with the line's number."""
         if not self.metrics_file.is_file():
             return []
-        lines = self.metrics_file.read_bytes().split(b"\n")[:-1]  # what follows the last line break is torn
+        lines = plain_bytes(self.metrics_file, METRICS, "metrics.jsonl").split(b"\n")[
+            :-1
+        ]  # what follows the last line break is torn
         return [self._record(line, number) for number, line in enumerate(lines, start=1)]
 
     def _record(self, line: bytes, number: int) -> dict[str, Any]:
         try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if not isinstance(record, dict):
-            raise GlassformerError(f"{self.metrics_file}, line {number} is damaged", "remove or repair that line")
-        return record
+            record = json_value(line, self.metrics_file)
+            checked(Record, record, self.metrics_file)
+        except Unreadable as error:
+            why = error.reason.removeprefix("is damaged").removeprefix(": ")
+            raise GlassformerError(
+                f"{self.metrics_file}, line {number} is damaged: {why}", "remove or repair that line"
+            ) from None
+        return dict(record)
 
     def metrics_length(self) -> int:
         """The length of metrics.jsonl in bytes. Brings the file to the disk first, because a checkpoint that
@@ -232,13 +274,12 @@ class RunDirectory:
     def environment(self) -> dict[str, Any]:
         """What write_environment wrote; empty when it was not called. Raises GlassformerError if damaged."""
         try:
-            found = json.loads(self.environment_file.read_bytes())
-        except FileNotFoundError:
+            found = json_object(self.environment_file, what="environment.json")
+            checked(Environment, found, self.environment_file)
+        except NoSuchFile:
             return {}
-        except ValueError:
-            found = None
-        if not isinstance(found, dict):
-            raise GlassformerError(f"{self.environment_file} is damaged", "remove or repair it")
+        except Unreadable as error:
+            raise GlassformerError(error.what, "remove or repair it") from None
         return found
 
 

@@ -1,109 +1,33 @@
-"""Files that survive a kill and a full disk, and snapshots of tensors made of them.
+"""Snapshots of tensors, made of files that survive a kill and a full disk (durable.py).
 
 A snapshot is a folder of `<part>.safetensors`, `state.json` and `manifest.json`; nothing in it is pickled, so
 that loading a stranger's run executes none of their code. A process killed at any moment leaves the old
 snapshot or the new one, never neither and never half of one.
 """
 
-import errno
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from glassformer.durable import ASIDE, aside_of, delete, errors_in_words, fsync_file, fsync_folder, removed_on_failure
+from glassformer.durable import write_and_fsync as write_and_fsync
+from glassformer.durable import write_bytes_durably as write_bytes_durably
+from glassformer.durable import write_text_durably as write_text_durably
 from glassformer.errors import GlassformerError, nearest
+from glassformer.reading import Saved, Unreadable, checked, json_object, plain_file, safetensors_header
 
-ASIDE = ".tmp-"  # being written or being removed: nothing that starts like this was ever finished
+STATE = 16 * 2**20
+"""Bytes of state.json: it has a few lines for each parameter of a model."""
 PREVIOUS = ".previous-"  # the old snapshot during the instant in which the new one takes its name
-
-
-# ---------------------------------------------------------------------------------------------- durable files
-
-
-def fsync_folder(folder: Path) -> None:
-    """Makes the names in `folder` (files made, renamed, removed) survive a power failure."""
-    if os.name == "nt":  # Windows cannot open a folder; its file system journals names by itself
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def fsync_file(path: Path) -> None:
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
-
-
-def write_text_durably(path: Path, text: str) -> None:
-    """Replaces `path` in one step: a reader, or a power failure, sees the old text or the new one, whole.
-    Raises GlassformerError when it cannot be written; the old text is then intact."""
-    write_bytes_durably(path, text.encode())
-
-
-def write_bytes_durably(path: Path, content: bytes) -> None:
-    """The same for any content."""
-    aside = _aside(path)
-    with errors_in_words(path), _removed_on_failure(aside):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_and_fsync(aside, content)
-        os.replace(aside, path)
-        fsync_folder(path.parent)
-
-
-def _write_and_fsync(path: Path, content: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _aside(path: Path) -> Path:
-    """A name beside `path`, hence on the same file system, where a rename is one step."""
-    return path.with_name(f"{ASIDE}{path.name}-{os.getpid()}")
-
-
-@contextmanager
-def _removed_on_failure(aside: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:  # Ctrl-C too leaves no half file behind
-        _delete(aside)
-        raise
-
-
-@contextmanager
-def errors_in_words(path: Path) -> Iterator[None]:
-    """Turns a failed write into a GlassformerError that says what is left: all that was there before."""
-    mend = "everything written before is intact; free some space (or make the folder writable) and continue"
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        why = "the disk is full" if full else (error.strerror or str(error))
-        raise GlassformerError(f"cannot write {path}: {why}", mend) from error
-    except SafetensorError as error:  # it carries the system's error only as text
-        full = f"(os error {errno.ENOSPC})" in str(error)
-        raise GlassformerError(f"cannot write {path}: {'the disk is full' if full else error}", mend) from error
-
-
-def _delete(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-# -------------------------------------------------------------------------------------------------- snapshots
 
 
 class Snapshot(NamedTuple):
@@ -122,6 +46,27 @@ class DamagedSnapshot(GlassformerError):
         self.reason = reason
 
 
+class FileSaid(Saved):
+    """A file of a snapshot, as its manifest has it."""
+
+    sha256: str
+    size: int
+
+
+class PartSaid(Saved):
+    """Names that share a tensor -> the name that has it."""
+
+    aliases: dict[str, str]
+
+
+class Manifest(Saved):
+    """What manifest.json says of a snapshot, without its own hash."""
+
+    format: int
+    files: dict[str, FileSaid]
+    parts: dict[str, PartSaid]
+
+
 def write_snapshot(folder: Path, parts: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
     """Writes the tensors of each part to `<part>.safetensors` and `state` to `state.json`. An older snapshot
     of the same name is replaced.
@@ -131,7 +76,7 @@ def write_snapshot(folder: Path, parts: dict[str, dict[str, Tensor]], state: dic
     """
 
     def fill(aside: Path) -> None:
-        _write_and_fsync(aside / "state.json", json.dumps(state, indent=1).encode())
+        write_and_fsync(aside / "state.json", json.dumps(state, indent=1).encode())
         aliases = {part: _write_part(aside, part, tensors) for part, tensors in parts.items()}
         _write_manifest(aside, aliases)
 
@@ -141,7 +86,7 @@ def write_snapshot(folder: Path, parts: dict[str, dict[str, Tensor]], state: dic
 def link_snapshot(source: Path, folder: Path, parts: Iterable[str]) -> None:
     """Makes `folder` a snapshot with only these parts of the snapshot `source`, by hard links (by copies
     where the file system has none): weights that are already on the disk are not written twice."""
-    aliases = {part: _manifest(source)["parts"][part]["aliases"] for part in parts}
+    aliases = {part: _manifest(source).parts[part].aliases for part in parts}
 
     def fill(aside: Path) -> None:
         for name in ["state.json", *(_file_of(part) for part in aliases)]:
@@ -154,10 +99,10 @@ def link_snapshot(source: Path, folder: Path, parts: Iterable[str]) -> None:
 def publish(folder: Path, fill: Callable[[Path], None]) -> None:
     """Fills a folder aside and gives it its name. A folder that is not empty cannot be replaced in one step,
     so the old one is renamed first; readers look there (`_standing`) while `folder` itself is missing."""
-    aside = _aside(folder)
-    with errors_in_words(folder), _removed_on_failure(aside):
+    aside = aside_of(folder)
+    with errors_in_words(folder), removed_on_failure(aside):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _delete(aside)
+        delete(aside)
         aside.mkdir()
         fill(aside)
         fsync_folder(aside)
@@ -178,16 +123,16 @@ def _swap(aside: Path, folder: Path) -> None:
 
 def remove_folder(folder: Path) -> None:
     """Removes `folder` so that a kill halfway leaves no folder of that name with some of its files."""
-    aside = _aside(folder)
-    _delete(aside)
+    aside = aside_of(folder)
+    delete(aside)
     os.rename(folder, aside)
-    _delete(aside)
+    delete(aside)
 
 
 def remove_abandoned(folder: Path) -> None:
     """Removes what killed processes left half done in `folder`. Only the process that writes may call it."""
     for path in folder.glob(f"{ASIDE}*"):
-        _delete(path)
+        delete(path)
 
 
 def snapshots(folder: Path) -> list[Path]:
@@ -221,13 +166,20 @@ def read_snapshot(folder: Path, parts: Iterable[str] | None = None, device: str 
 
 def _read_once(folder: Path, parts: list[str] | None, device: str) -> Snapshot:
     manifest = _manifest(folder)
-    known = manifest["parts"]
+    known = manifest.parts
     for part in parts or ():
         if part not in known:
             raise GlassformerError(f"{folder} holds no part {part!r}", nearest(part, known))
-    state = json.loads(_verified(folder, "state.json", manifest).read_text(encoding="utf-8"))
+    state = _state(_verified(folder, "state.json", manifest))
     chosen = list(known) if parts is None else parts
     return Snapshot({part: _read_part(folder, part, manifest, device) for part in chosen}, state)
+
+
+def _state(file: Path) -> dict[str, Any]:
+    try:
+        return json_object(file, STATE, "state.json", constants=True)
+    except Unreadable as error:
+        raise DamagedSnapshot(file.parent, f"{file.name} {error.reason}") from None
 
 
 def _standing(folder: Path) -> Path:
@@ -280,13 +232,18 @@ def _independent(tensor: Tensor) -> Tensor:
     return tensor if whole else tensor.clone()
 
 
-def _read_part(folder: Path, part: str, manifest: dict[str, Any], device: str) -> dict[str, Tensor]:
+def _read_part(folder: Path, part: str, manifest: Manifest, device: str) -> dict[str, Tensor]:
     path = _verified(folder, _file_of(part), manifest)
     try:
+        safetensors_header(path)
         tensors = load_file(path, device=device)
-    except SafetensorError as error:
+    except Unreadable as error:
+        raise DamagedSnapshot(folder, f"{path.name} {error.reason}") from None
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise DamagedSnapshot(folder, f"{path.name} cannot be read: {error}") from error
-    for alias, name in manifest["parts"][part]["aliases"].items():
+    for alias, name in manifest.parts[part].aliases.items():
+        if name not in tensors:
+            raise DamagedSnapshot(folder, f"manifest.json names {name[:100]}, which {path.name} lacks")
         tensors[alias] = tensors[name]
     return tensors
 
@@ -307,21 +264,22 @@ def _write_manifest(folder: Path, aliases: dict[str, dict[str, str]]) -> None:
         "parts": {part: {"aliases": names} for part, names in aliases.items()},
     }
     manifest["sha256"] = _hash_of(manifest)
-    _write_and_fsync(folder / "manifest.json", json.dumps(manifest, indent=1).encode())
+    write_and_fsync(folder / "manifest.json", json.dumps(manifest, indent=1).encode())
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def _manifest(folder: Path) -> Manifest:
     """The manifest of the snapshot `folder`. Raises DamagedSnapshot when it is missing or changed."""
+    file = folder / "manifest.json"
     try:
-        manifest = json.loads((folder / "manifest.json").read_bytes())
-        written = manifest.pop("sha256")
-    except OSError as error:
-        raise DamagedSnapshot(folder, _why_unreadable("manifest.json", error)) from None
-    except (ValueError, AttributeError, KeyError):
-        raise DamagedSnapshot(folder, "manifest.json cannot be read") from None
-    if written != _hash_of(manifest):
-        raise DamagedSnapshot(folder, "manifest.json was changed after it was written")
-    if manifest["format"] != 1:
+        said = json_object(file, what="manifest")
+        written = said.pop("sha256", None)
+        if written != _hash_of(said):
+            raise DamagedSnapshot(folder, "manifest.json was changed after it was written")
+        manifest = checked(Manifest, said, file)
+    except Unreadable as error:
+        damaged = error.reason.startswith("is damaged")
+        raise DamagedSnapshot(folder, f"manifest.json {'cannot be read' if damaged else error.reason}") from None
+    if manifest.format != 1:
         raise GlassformerError(f"{folder} was written by a newer glassformer", "update glassformer")
     return manifest
 
@@ -331,23 +289,24 @@ def _hash_of(manifest: dict[str, Any]) -> str:
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": path.stat().st_size}
+    with plain_file(path) as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": os.fstat(file.fileno()).st_size}
 
 
-def _why_unreadable(name: str, error: OSError) -> str:
-    return f"{name} is missing" if isinstance(error, FileNotFoundError) else f"{name}: {error.strerror}"
-
-
-def _verified(folder: Path, name: str, manifest: dict[str, Any]) -> Path:
+def _verified(folder: Path, name: str, manifest: Manifest) -> Path:
     """The path of one file of a snapshot, after its size and hash. Raises DamagedSnapshot."""
-    path, written = folder / name, manifest["files"][name]
+    path, written = folder / name, manifest.files.get(name)
+    if written is None or path.name != name:
+        raise DamagedSnapshot(folder, f"manifest.json has no file {name[:100]}")
     try:
-        found = _fingerprint(path)
-    except OSError as error:
-        raise DamagedSnapshot(folder, _why_unreadable(name, error)) from None
-    if found["size"] != written["size"]:
-        raise DamagedSnapshot(folder, f"{name} has {found['size']:,} bytes instead of {written['size']:,}")
-    if found["sha256"] != written["sha256"]:
-        raise DamagedSnapshot(folder, f"{name} was changed after it was written")
+        with plain_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+        if size != written.size:  # before it is read to its end
+            raise DamagedSnapshot(folder, f"{name} has {size:,} bytes instead of {written.size:,}")
+        if size > psutil.virtual_memory().available:
+            raise GlassformerError(f"{path} has {size:,} bytes, more than there is memory", "use a larger machine")
+        if _fingerprint(path)["sha256"] != written.sha256:
+            raise DamagedSnapshot(folder, f"{name} was changed after it was written")
+    except Unreadable as error:
+        raise DamagedSnapshot(folder, f"{name} {error.reason}") from None
     return path

@@ -426,7 +426,7 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
         (tmp_path / f"{name}.json").write_bytes(content)
         with pytest.raises(GlassformerError, match=rf"{name}\.json"):
             Tokenizer.load(tmp_path / f"{name}.json")
-    with pytest.raises(GlassformerError, match="cannot be read"):
+    with pytest.raises(GlassformerError, match="is no plain file"):
         Tokenizer.load(tmp_path)
 
 
@@ -469,3 +469,41 @@ def test_the_unknown_token_is_shown_by_its_name_where_letters_are_lowered() -> N
     assert encoded.ids.tolist()[1] == tokenizer.unk_id
     assert tokenizer.token(tokenizer.unk_id) == "[UNK]"
     assert tokenizer.decode(encoded.ids) == "the [UNK] mat"
+
+
+# --- those of a stranger ---------------------------------------------------------------------------
+
+
+def damaged(tmp_path, change):
+    """The file of a small tokenizer, changed."""
+    settings = json.loads(Tokenizer.train(["a b c d"], TokenizerConfig(kind="word", vocab_size=9))._description)
+    change(settings)
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps(settings))
+    return file
+
+
+def test_an_absurd_id_is_refused_before_anything_of_that_size_is_made(tmp_path):
+    file = damaged(tmp_path, lambda settings: settings["model"]["vocab"].update(a=4_000_000_000))
+    with pytest.raises(GlassformerError, match=r"numbers its tokens up to 4,000,000,000"):
+        Tokenizer.load(file)
+
+
+def test_a_vocabulary_that_does_not_hold_together_is_said_when_it_is_asked(tmp_path):
+    file = damaged(tmp_path, lambda settings: settings["model"].update(unk_token="no such token"))
+    with pytest.raises(GlassformerError, match="the tokenizer is damaged: "):
+        Tokenizer.load(file).encode("never seen")
+
+
+def test_a_panic_of_the_library_is_no_panic_here(tmp_path, monkeypatch):
+    class PanicException(BaseException):  # what a panic in Rust arrives as; no `except Exception` holds it
+        pass
+
+    class Panics:
+        @staticmethod
+        def from_str(description):
+            raise PanicException("index out of bounds")
+
+    monkeypatch.setattr(tokenizers, "Tokenizer", Panics)
+    with pytest.raises(GlassformerError, match="the tokenizer is damaged: index out of bounds"):
+        Tokenizer("{}")

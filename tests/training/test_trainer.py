@@ -25,7 +25,7 @@ from tiny_recipe import (
 )
 from torch import Tensor
 
-from glassformer import launch
+from glassformer import durable, launch
 from glassformer import snapshot as snapshot_module
 from glassformer.data.batch import Batch
 from glassformer.errors import GlassformerError
@@ -411,7 +411,7 @@ def test_samples_on_a_full_disk_are_a_clear_error(text: Path, tmp_path: Path, mo
         return disk_full() if "samples" in str(file) else opened(file, *args, **kwargs)
 
     monkeypatch.setattr(Path, "open", full_for_samples)
-    monkeypatch.setattr(snapshot_module, "open", full, raising=False)
+    monkeypatch.setattr(durable, "open", full, raising=False)
     with pytest.raises(GlassformerError, match="the disk is full"):
         train(recipe(text), tmp_path / "run")
 

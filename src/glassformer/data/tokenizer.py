@@ -34,9 +34,12 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from glassformer.config import Config
 from glassformer.data.scripts import HAN, JOINERS, word_starts
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.reading import LARGE, NoSuchFile, plain_text
 
 PAD, UNK, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 SENTINEL = "[S{}]".format
+MOST_TOKENS = 10_000_000
+"""The largest vocabulary that is read."""
 _N_BYTES = 256
 _CARRIES_SPACE = ("bpe", "unigram")  # kinds whose pieces hold the space before the word
 _LONGEST_RUN = 100
@@ -139,11 +142,9 @@ class Tokenizer:
         """Reads a tokenizer.json. Raises UsageError if there is no such file and GlassformerError if it is
         broken."""
         try:
-            description = Path(path).read_text(encoding="utf-8")
-        except FileNotFoundError:
+            description = plain_text(Path(path), LARGE, "tokenizer.json")
+        except NoSuchFile:
             raise UsageError(f"there is no tokenizer at {path}", "give the path of a tokenizer.json") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise GlassformerError(f"{path} cannot be read: {error}", "give a whole tokenizer.json") from None
         try:
             return cls(description)
         except GlassformerError as error:
@@ -185,6 +186,8 @@ class Tokenizer:
         except TypeError:
             _refuse_surrogates([text])
             raise
+        except BaseException as error:
+            raise _in_words(error) from None
         return self._to_encoded(encoding, text, self._allowed_in_prompts if allow_mask else self._allowed)
 
     def encode_batch(self, texts: Sequence[str]) -> list[Encoded]:
@@ -195,6 +198,8 @@ class Tokenizer:
         except TypeError:
             _refuse_surrogates(texts)
             raise
+        except BaseException as error:
+            raise _in_words(error) from None
         return [
             self._to_encoded(encoding, text, self._allowed) for encoding, text in zip(encodings, texts, strict=True)
         ]
@@ -230,7 +235,22 @@ class Tokenizer:
         shown = [self._space + token if token in special and i else token for i, token in enumerate(tokens)]
         if self._base.decoder is None:
             return " ".join(shown)
-        return self._base.decoder.decode(shown)
+        try:
+            return self._base.decoder.decode(shown)
+        except BaseException as error:
+            raise _in_words(error) from None
+
+    def frame(self) -> tuple[list[int], list[int]]:
+        """The special tokens that the tokenizer.json itself sets before and behind a text. Ours set none: objectives
+        do. Raises GlassformerError for one that cannot be used."""
+        try:
+            framed = self._base.encode("a", add_special_tokens=True)
+        except BaseException as error:
+            raise _in_words(error) from None
+        added = list(zip(framed.ids, framed.special_tokens_mask, strict=True))
+        before = [id for id, _ in takewhile(lambda token: token[1], added)]
+        behind = [id for id, _ in takewhile(lambda token: token[1], reversed(added[len(before) :]))]
+        return before, behind[::-1]
 
     def token(self, id: int | np.integer) -> str:
         """One token for display: white space is visible (▁ ↵ ⇥), half a character is its bytes, such as
@@ -559,10 +579,26 @@ def _from_json(description: str) -> tokenizers.Tokenizer:
         tokenizer = tokenizers.Tokenizer.from_str(description)
     except Exception as error:  # the library raises bare Exception
         raise GlassformerError(f"this is no tokenizer.json: {error}", "give a whole tokenizer.json") from None
+    except BaseException as error:
+        raise _in_words(error) from None
+    largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+    if largest >= MOST_TOKENS:  # a single absurd id makes it so, and the library counts up to it where it writes itself
+        raise GlassformerError(
+            f"the tokenizer numbers its tokens up to {largest:,}, and at most {MOST_TOKENS:,} are read",
+            "give a whole tokenizer.json",
+        )
     tokenizer.encode_special_tokens = True  # special tokens in a text are text
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def _in_words(error: BaseException) -> BaseException:
+    """What the library raises where a vocabulary does not hold together, as our own: it raises bare Exception, or a
+    panic, which is none."""
+    if type(error) is Exception or type(error).__name__ == "PanicException":
+        return GlassformerError(f"the tokenizer is damaged: {str(error)[:200]}", "give a whole tokenizer.json")
+    return error
 
 
 def _special_ids(tokenizer: tokenizers.Tokenizer) -> list[int]:

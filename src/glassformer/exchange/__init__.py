@@ -11,31 +11,35 @@ in both directions; nothing is left out or filled in.
 import json
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import psutil
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from glassformer import generation_settings
 from glassformer import recipe as recipes
 from glassformer.assemble import model_for, objective_for
 from glassformer.data.batch import HeadSpec
 from glassformer.data.tokenizer import CLS, MASK, PAD, SEP, UNK, Tokenizer, Tokenizers
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.model.config import Family, ModelConfig
+from glassformer.model.config import Family, ModelConfig, check_sizes
+from glassformer.model.size import n_parameters
 from glassformer.model.transformer import Transformer
 from glassformer.objectives import Objective
 from glassformer.plugins import find_plugin, plugin_names
 from glassformer.predict import Run, load
+from glassformer.reading import MEND, NoSuchFile, json_object, safetensors_header
 from glassformer.recipe import Recipe
 from glassformer.run import RunDirectory
 from glassformer.snapshot import publish, write_snapshot, write_text_durably
-from glassformer.training.checkpoints import load_into
+from glassformer.training.checkpoints import load_into, print_to_stderr
 
 # ------------------------------------------------------------------------------------- what an architecture is
 
@@ -117,6 +121,9 @@ class Architecture(ABC):
     @abstractmethod
     def model(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The other way: the keys of ModelConfig."""
+
+    token_defaults: ClassVar[dict[str, int | None]]
+    """What the keys of `tokens` are where config.json leaves them out."""
 
     @abstractmethod
     def tokens(self, tokenizer: Tokenizer) -> dict[str, int | None]:
@@ -347,6 +354,7 @@ def read(folder: str | Path, head: str | None = None) -> Folder:
     name = str(given.get("model_type"))
     architecture = find_architecture(name)
     settings = architecture.defaults | given
+    _check_types(folder / "config.json", settings, architecture)
     for key, wanted in architecture.fixed.items():
         if settings.get(key, wanted) != wanted:
             raise UsageError(
@@ -359,26 +367,38 @@ def read(folder: str | Path, head: str | None = None) -> Folder:
         )
     try:
         config = ModelConfig(**architecture.model(settings))
-    except (ValidationError, TypeError, KeyError) as error:
-        raise GlassformerError(f"{folder / 'config.json'} is damaged: {error}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        why = f"{'.'.join(map(str, first['loc']))}={first['input']!r}: {first['msg'].lower()}"
+        raise GlassformerError(f"{folder / 'config.json'} is damaged: {why}") from None
+    check_sizes(config)
     head = head or architecture.objective
-    weights = _our_tensors(folder, architecture, config, head)
-    biased = f"heads.{head}.output.bias" in weights
-    spec = HeadSpec(head, int(settings["vocab_size"]), tied=True, bias=biased)
+    spec = HeadSpec(head, settings["vocab_size"], tied=True, bias=False)
+    weights = _our_tensors(folder, architecture, config, spec)
+    spec = spec._replace(bias=f"heads.{head}.output.bias" in weights)
     return Folder(folder, name, config, spec.size, spec, weights, settings)
 
 
-def import_run(folder: str | Path, run: str | Path, changes: Sequence[str] = ()) -> Run:
+def import_run(
+    folder: str | Path,
+    run: str | Path,
+    changes: Sequence[str] = (),
+    say: Callable[[str], None] = print_to_stderr,
+) -> Run:
     """Make a run of a folder, so that everything that asks a run can ask it. It was trained elsewhere: it has weights,
     and no curves and no data. `changes` say what the recipe cannot know: the objective by which it is asked, data.
 
-    Raises what `read` raises, and UsageError for an objective of several heads, and where the folder's tokenizer is not
+    Settings of generation that are chosen anew at each call here are not taken, which is said.
+
+    Raises what `read` raises, and UsageError for an objective of several heads, where the folder's tokenizer is not
     one that we can use: it needs the five special tokens that objectives frame texts with, and the model must begin and
-    end texts with them.
+    end texts with them; and for what would decide answers and has no place here: tokens that are forced or forbidden, a
+    bias on the logits, another frame of special tokens around a text.
     """
     found = read(folder)
     architecture, tokenizer = find_architecture(found.format), found.tokenizer()
     _refuse_other_tokens(found, architecture, tokenizer)
+    generation_settings.check(found.path, found.settings, say)
     recipe = _recipe_for(found, architecture, changes)
     objective = objective_for(recipe, Tokenizers(tokenizer))
     if len(objective.heads()) != 1:
@@ -387,6 +407,12 @@ def import_run(folder: str | Path, run: str | Path, changes: Sequence[str] = ())
             f"ask it by one objective: objective.name={architecture.objective}",
         )
     [head] = objective.heads()
+    if found.head.bias and not head.bias:
+        raise UsageError(
+            f"{found.path} adds a bias to its logits, and a head of {head.name} has none",
+            "read the weights with glassformer.exchange.read, or set that tensor to zeros if it means nothing",
+        )
+    _refuse_other_frame(found, tokenizer, objective, say)
     model = model_for(recipe, objective)
     load_into(model, {_renamed(name, found.head.name, head.name): tensor for name, tensor in found.weights.items()})
     directory = RunDirectory.create(Path(run))
@@ -400,28 +426,35 @@ def import_run(folder: str | Path, run: str | Path, changes: Sequence[str] = ())
 
 
 def _their_settings(folder: Path) -> dict[str, Any]:
-    file = folder / "config.json"
     try:
-        settings = json.loads(file.read_bytes())
-    except FileNotFoundError:
+        return json_object(folder / "config.json", what="config.json")
+    except NoSuchFile:
         raise UsageError(f"{folder} is no model: it has no config.json", "save one with save_pretrained") from None
-    except (OSError, ValueError) as error:
-        raise GlassformerError(f"{file} cannot be read: {error}") from None
-    if not isinstance(settings, dict):
-        raise GlassformerError(f"{file} is damaged: it holds no settings")
-    return settings
 
 
-def _our_tensors(folder: Path, architecture: Architecture, config: ModelConfig, head: str) -> dict[str, Tensor]:
+def _check_types(file: Path, settings: Mapping[str, Any], architecture: Architecture) -> None:
+    """Raises GlassformerError for a setting of another type than the architecture's own values have."""
+    for key, usual in {**architecture.fixed, **architecture.defaults, **architecture.token_defaults}.items():
+        given = settings.get(key, usual)
+        kinds = {bool: (bool,), int: (int,), float: (int, float), str: (str,), type(None): (int, type(None))}[
+            type(usual)
+        ]
+        if key in architecture.token_defaults:
+            kinds = (int, type(None))
+        if type(given) not in kinds:
+            raise GlassformerError(f"{file} is damaged: {key}={json.dumps(given)[:100]}", MEND)
+    if settings["vocab_size"] < 1:
+        raise GlassformerError(f"{file} is damaged: vocab_size={settings['vocab_size']}", MEND)
+
+
+def _our_tensors(folder: Path, architecture: Architecture, config: ModelConfig, spec: HeadSpec) -> dict[str, Tensor]:
     """All tensors under our names. Raises GlassformerError naming one that is missing, left over, or not equal to what
     it should repeat."""
-    file = folder / "model.safetensors"
-    if not file.is_file():
-        raise UsageError(f"{folder} has no model.safetensors", "save it in one file with save_pretrained")
+    file, head = folder / "model.safetensors", spec.name
     try:
-        stored = load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise GlassformerError(f"{file} cannot be read: {error}") from None
+        stored = _stored(file, n_parameters(config, spec.size, [spec]))
+    except NoSuchFile:
+        raise UsageError(f"{folder} has no model.safetensors", "save it in one file with save_pretrained") from None
     pairs = list(architecture.pairs(config, head))
     names = {name for pair in pairs for name in pair.theirs}
     copies = architecture.copies(config)
@@ -442,6 +475,22 @@ def _our_tensors(folder: Path, architecture: Architecture, config: ModelConfig, 
     return {pair.ours: pair.read(whole) for pair in pairs}
 
 
+def _stored(file: Path, needed: int) -> dict[str, Tensor]:
+    """The tensors of a file as they are. Raises GlassformerError where they are fewer numbers than the `needed` ones of
+    the model that config.json describes, which might be of any size, or more than there is memory for."""
+    numbers = sum(tensor.size for tensor in safetensors_header(file).values())
+    if needed > numbers:
+        raise GlassformerError(
+            f"{file} has {numbers:,} numbers, and the model that config.json describes {needed:,} parameters", MEND
+        )
+    if file.stat().st_size > psutil.virtual_memory().available:
+        raise GlassformerError(f"{file} is larger than the memory that is free", "use a larger machine")
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        raise GlassformerError(f"{file} cannot be read: {error}", MEND) from None
+
+
 def _is_zero(tensors: Mapping[str, Tensor], pair: Pair) -> bool:
     return not any(bool(tensors[name].any()) for name in pair.theirs if name in tensors)
 
@@ -453,12 +502,32 @@ def _refuse_other_tokens(found: Folder, architecture: Architecture, tokenizer: T
             "read the weights alone with glassformer.exchange.read",
         )
     for key, id in architecture.tokens(tokenizer).items():
-        if id is not None and found.settings.get(key, id) != id:
+        given = found.settings.get(key, architecture.token_defaults[key])
+        if given != id and (id is None or key != "pad_token_id" or given is not None):
+            here = "none" if id is None else f"{id} there, which is {tokenizer.token(id)}"
             raise UsageError(
-                f"{found.path}: {key}={found.settings[key]} in config.json, and a run here has {id} there, which is "
-                f"{tokenizer.token(id)}",
+                f"{found.path}: {key}={_as_yaml(given)} in config.json, and a run here has {here}",
                 "read the weights alone with glassformer.exchange.read",
             )
+
+
+def _refuse_other_frame(found: Folder, tokenizer: Tokenizer, objective: Objective, say: Callable[[str], None]) -> None:
+    """Raises UsageError where the folder's tokenizer sets other special tokens around a text than the objective does;
+    says which are set where its own sets none."""
+    ours = frame_of(objective)
+    theirs = Frame(*tokenizer.frame())
+    if ours is None or ours == theirs:
+        return
+    shown = [" ".join([*map(tokenizer.token, f.before), "A", *map(tokenizer.token, f.behind)]) for f in (theirs, ours)]
+    if theirs == Frame([], []):
+        say(f"note: the folder's tokenizer adds nothing to a text A; here the model reads {shown[1]}")
+        return
+    raise UsageError(
+        f"{found.path}: its tokenizer makes {shown[0]} of a text A, and {objective.config.model_dump()['name']} reads "
+        f"{shown[1]}",
+        "ask it by an objective that reads the same (objective.name=denoising reads [CLS] A [SEP]), or read the "
+        "weights alone with glassformer.exchange.read",
+    )
 
 
 def _recipe_for(found: Folder, architecture: Architecture, changes: Sequence[str]) -> Recipe:

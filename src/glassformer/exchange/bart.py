@@ -48,6 +48,14 @@ class Bart(Architecture):
         "normalize_embedding": True,
     }
 
+    token_defaults: ClassVar = {
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+        "pad_token_id": 1,
+        "decoder_start_token_id": 2,
+        "forced_eos_token_id": 2,
+    }
+
     def settings(self, model: ModelConfig, vocab_size: int) -> dict[str, Any]:
         """As BartConfig."""
         return self.fixed | {

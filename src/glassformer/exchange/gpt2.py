@@ -38,6 +38,8 @@ class GPT2(Architecture):
         "add_cross_attention": False,
     }
 
+    token_defaults: ClassVar = {"bos_token_id": 50256, "eos_token_id": 50256, "pad_token_id": None}
+
     def settings(self, model: ModelConfig, vocab_size: int) -> dict[str, Any]:
         """As GPT2Config."""
         return self.fixed | {

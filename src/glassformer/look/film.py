@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Int64, Shaped, UInt8
 
-from glassformer.errors import UsageError
+from glassformer.errors import GlassformerError, UsageError
 from glassformer.objectives import Blank
 from glassformer.predict import Run
-from glassformer.training.probes import LEVELS, probe_file, probe_steps, read_probe_step
+from glassformer.training.probes import LEVELS, ProbeStep, probe_file, probe_steps, read_probe_step
 
 UNCHANGED = 0.01
 """Maps less than this total variation distance apart are the same map: no step can be named at which it took shape."""
@@ -69,7 +69,15 @@ def film_of(run: Run) -> Film:
             f"{run.path} has no film: it was trained without probes",
             "train with a text to watch: glassformer train RECIPE 'training.probes=[\"a text with a [MASK]\"]'",
         )
-    frames = [read_probe_step(probe_file(directory, step)) for step in steps]
+    frames = list[ProbeStep]()
+    for step in steps:
+        frames.append(read_probe_step(probe_file(directory, step)))
+        if _outline(frames[-1]) != _outline(frames[0]):
+            file, first = (probe_file(directory, number) for number in (step, steps[0]))
+            raise GlassformerError(
+                f"{file} is of other probes or another model than {first.name}",
+                "put the files back as they were, or remove those of another run",
+            )
     looks = list(zip(*(frame.looks for frame in frames), strict=True))  # probes x steps
     probes = []
     for each in looks:
@@ -81,6 +89,20 @@ def film_of(run: Run) -> Film:
         probes.append(FilmedProbe(each[0].text, each[0].tokens, [one.blanks for one in each], attention))
     norms = [np.stack([getattr(frame, name) for frame in frames]) for name in ("gradients", "updates", "weights")]
     return Film(np.array(steps, dtype=np.int64), probes, frames[0].components, *norms)
+
+
+def _outline(frame: ProbeStep) -> list[Any]:
+    """What is alike at all steps of a run: texts, places, kinds and sizes."""
+    looks = [
+        (
+            one.text,
+            one.tokens,
+            [(blank.position, blank.true) for blank in one.blanks],
+            {kind: (seen.weights.shape, seen.axes) for kind, seen in one.attention.items()},
+        )
+        for one in frame.looks
+    ]
+    return [looks, frame.components]
 
 
 def candidates(

@@ -7,14 +7,13 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.figure import Figure
 
-from glassformer.assemble import model_for
+from glassformer.assemble import parameters_of
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.look.curves import best, comparison_table, curves
 from glassformer.look.figures import FORMATS, save
 from glassformer.look.heatmaps import heatmap
 from glassformer.look.overlay import overlay
-from glassformer.model.transformer import count_parameters
 from glassformer.objectives import Prompt
 from glassformer.predict import Attention, Kind, Run, refuse_empty
 from glassformer.record import without_weights
@@ -229,7 +228,7 @@ def describe_run(run: Run) -> dict[str, Any]:
     return {
         "description": recipe.description or "-",
         "objective": recipe.objective.model_dump()["name"],
-        "parameters": count_parameters(model_for(recipe, run.objective)),
+        "parameters": parameters_of(recipe, run.objective),
         "vocabulary": run.tokenizer.vocab_size,
         "model": {key: model[key] for key in ("n_layers", "d_model", "n_heads", "d_ff", "max_length")},
         "training": {key: getattr(recipe.training, key) for key in ("steps", "device", "precision", "compile")},

@@ -118,5 +118,6 @@ def check_sizes(config: ModelConfig) -> None:
 
 
 def _nearest_divisors(number: int, wanted: int) -> str:
-    fitting = [n for n in range(1, number + 1) if number % n == 0]
+    small = [n for n in range(1, min(number, 10_000) + 1) if number % n == 0]
+    fitting = {*small, *(number // n for n in small)}
     return ", ".join(map(str, sorted(sorted(fitting, key=lambda n: abs(n - wanted))[:3])))

@@ -13,7 +13,6 @@ import io
 import json
 import math
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,12 +20,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from pydantic import Field
 from torch import Tensor, nn
 
 from glassformer.data.batch import collate
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.model.layers import MultiHeadAttention
 from glassformer.objectives import Blank, Candidate, Objective, Prompt
+from glassformer.reading import Saved, Unreadable, checked, json_value, npz_arrays
 from glassformer.record import attention_places, record
 from glassformer.run import RunDirectory
 from glassformer.snapshot import remove_abandoned, write_bytes_durably
@@ -263,7 +264,8 @@ def probe_file(run: RunDirectory, step: int) -> Path:
 
 def probe_steps(run: RunDirectory) -> list[int]:
     """The steps that there are probes of, the earliest first."""
-    return sorted(int(file.stem.removeprefix("step-")) for file in run.probes.glob("step-*.npz"))
+    numbers = (file.stem.removeprefix("step-") for file in run.probes.glob("step-*.npz"))
+    return sorted(int(number) for number in numbers if number.isascii() and number.isdecimal())
 
 
 def write_probe_step(file: Path, seen: ProbeStep) -> None:
@@ -297,30 +299,76 @@ def _said(one: Look) -> dict[str, Any]:
     return {"text": one.text, "tokens": one.tokens, "blanks": blanks, "attention": axes}
 
 
+class BlankSaid(Saved):
+    """A place that was asked."""
+
+    position: int = Field(ge=0)
+    true: str | None
+    candidates: list[list[str | float | None]]
+
+
+class AxesSaid(Saved):
+    """The words beside a map."""
+
+    queries: list[str]
+    keys: list[str]
+
+
+class LookSaid(Saved):
+    """The words of a look, as `_said` has them."""
+
+    text: str
+    tokens: list[str]
+    blanks: list[BlankSaid]
+    attention: dict[str, AxesSaid]
+
+
+class ProbesSaid(Saved):
+    """What probes.json holds."""
+
+    components: list[str]
+    probes: list[LookSaid]
+
+
 def read_probe_step(file: Path) -> ProbeStep:
     """What write_probe_step wrote. Raises GlassformerError where the file is damaged."""
     try:
-        # Of a damaged file that it opens itself numpy keeps the handle.
-        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as found:
-            said = json.loads(found["probes.json"])
-            looks = [_look(found, number, one) for number, one in enumerate(said["probes"])]
-            norms = [found[name] for name in ("gradients", "updates", "weights")]
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise GlassformerError(f"{file} is damaged: {error}", "put it back as it was, or remove it") from None
-    return ProbeStep(looks, said["components"], *norms)
+        arrays, texts = npz_arrays(file, what="file of probes", texts=frozenset({"probes.json"}))
+        said = checked(ProbesSaid, json_value(texts.get("probes.json", b""), file), file)
+        looks = [_look(file, arrays, number, one) for number, one in enumerate(said.probes)]
+        size = (len(said.components),)
+        norms = [_array_of(file, arrays, name, np.float32, size) for name in ("gradients", "updates", "weights")]
+    except Unreadable as error:
+        raise GlassformerError(error.what, "put it back as it was, or remove it") from None
+    return ProbeStep(looks, said.components, *norms)
 
 
-def _look(found: Any, number: int, said: dict[str, Any]) -> Look:
-    blanks = [
-        Blank(
-            blank["position"],
-            [Candidate(token, math.nan if p is None else p) for token, p in blank["candidates"]],
-            blank["true"],
-        )
-        for blank in said["blanks"]
-    ]
-    attention = {
-        kind: Seen(Axes(**axes), found[f"{number}/{kind}/weights"], found[f"{number}/{kind}/entropies"])
-        for kind, axes in said["attention"].items()
-    }
-    return Look(said["text"], said["tokens"], blanks, attention)
+def _look(file: Path, arrays: Mapping[str, np.ndarray], number: int, said: LookSaid) -> Look:
+    blanks = [Blank(one.position, [_candidate(file, pair) for pair in one.candidates], one.true) for one in said.blanks]
+    attention = {}
+    for kind, axes in said.attention.items():
+        entropies = _array_of(file, arrays, f"{number}/{kind}/entropies", np.float32, (None, None))
+        shape = (*entropies.shape, len(axes.queries), len(axes.keys))
+        weights = _array_of(file, arrays, f"{number}/{kind}/weights", np.uint8, shape)
+        attention[kind] = Seen(Axes(axes.queries, axes.keys), weights, entropies)
+    return Look(said.text, said.tokens, blanks, attention)
+
+
+def _candidate(file: Path, said: list[str | float | None]) -> Candidate:
+    [token, probability] = said if len(said) == 2 else (None, None)
+    if not isinstance(token, str) or isinstance(probability, str):
+        raise Unreadable(file, "is damaged: a candidate is no word with its probability")
+    return Candidate(token, math.nan if probability is None else float(probability))
+
+
+def _array_of(
+    file: Path, arrays: Mapping[str, np.ndarray], name: str, dtype: type, shape: tuple[int | None, ...]
+) -> np.ndarray:
+    """An array of this type and shape (None: any size). Raises Unreadable for another one."""
+    found = arrays.get(name)
+    if found is None:
+        raise Unreadable(file, f"is damaged: it has no {name[:100]}")
+    fits = len(shape) == found.ndim and all(want in (None, has) for want, has in zip(shape, found.shape, strict=True))
+    if found.dtype != dtype or not fits:
+        raise Unreadable(file, f"is damaged: {name[:100]} has the type {found.dtype} and the shape {found.shape}")
+    return found

@@ -1,0 +1,93 @@
+"""How many numbers a model has, from its configuration alone: an absurd one is refused before anything is built."""
+
+from collections.abc import Iterable
+
+import psutil
+from torch import nn
+
+from glassformer.data.batch import HeadSpec
+from glassformer.errors import UsageError
+from glassformer.model.attention import find_mechanism
+from glassformer.model.config import ModelConfig
+from glassformer.model.layers import GATED
+from glassformer.model.positions import RelativePositions
+
+BYTES = 4
+"""Of a number in float32."""
+BYTES_OF_LAYER = 100_000
+"""What a layer's modules take besides its weights, roughly."""
+
+
+def linear(inputs: int, outputs: int, bias: bool = True) -> int:
+    """Numbers of a linear layer."""
+    return (inputs + bias) * outputs
+
+
+def n_parameters(config: ModelConfig, vocab_size: int | dict[str, int], heads: Iterable[HeadSpec]) -> int:
+    """The parameters that a Transformer of this configuration has; a shared tensor counts once. Raises UsageError for
+    an attention mechanism that there is not."""
+    width = config.d_embedding or config.d_model
+    sizes = [vocab_size] if isinstance(vocab_size, int) else list(vocab_size.values())
+    if isinstance(vocab_size, int) and not config.shared_embeddings:
+        sizes = [vocab_size] * len(config.stacks)
+    found = sum(size * width for size in sizes)
+    found += sum(_of_stack(config, name, width) for name in config.stacks)
+    return found + sum(_of_head(config, head, width) for head in heads)
+
+
+def _of_stack(config: ModelConfig, name: str, width: int) -> int:
+    """All but its token embeddings."""
+    d_model, kind = config.d_model, config.positions
+    found = linear(width, d_model) if width != d_model else 0
+    found += (config.segments or 0) * d_model
+    found += _of_norm(config) if config.embedding_norm else 0
+    found += {"learned": config.max_length * d_model, "relative": RelativePositions.BUCKETS * config.n_heads}.get(
+        kind, 0
+    )
+    cross = name == "decoder" and len(config.stacks) > 1
+    found += _of_block(config, cross) * (1 if config.share_layers else config.layers_of(name))
+    return found + (_of_norm(config) if config.norm == "pre" else 0)
+
+
+def _of_block(config: ModelConfig, cross: bool) -> int:
+    attention = _of_attention(config) + _of_norm(config)
+    expanded = config.d_ff * (2 if config.activation in GATED else 1)
+    feed_forward = linear(config.d_model, expanded, config.bias) + linear(config.d_ff, config.d_model, config.bias)
+    return attention * (2 if cross else 1) + feed_forward + _of_norm(config)
+
+
+def _of_attention(config: ModelConfig) -> int:
+    kv_heads = config.n_kv_heads or config.n_heads
+    widths = (config.n_heads + 2 * kv_heads) * config.d_head
+    found = linear(config.d_model, widths, config.bias) + linear(config.d_model, config.d_model, config.bias)
+    mechanism: nn.Module = find_mechanism(config.attention)(config.d_head, config.attention_scale)
+    return found + sum(parameter.numel() for parameter in mechanism.parameters())
+
+
+def _of_norm(config: ModelConfig) -> int:
+    return config.d_model * (1 if config.norm_kind == "rms" else 2)
+
+
+def _of_head(config: ModelConfig, head: HeadSpec, width: int) -> int:
+    tied = config.tied and head.tied
+    width = width if tied else config.d_model
+    found = (0 if tied else width * head.size) + head.size * head.bias
+    if head.transform != "none":
+        return found + linear(config.d_model, width) + (2 * width if head.transform == "dense" else 0)
+    return found + (linear(config.d_model, width, bias=False) if width != config.d_model else 0)
+
+
+def refuse_too_large(config: ModelConfig, vocab_size: int | dict[str, int], heads: Iterable[HeadSpec]) -> None:
+    """Raises UsageError for a model that this machine has no memory for, before any of it is built."""
+    parameters = n_parameters(config, vocab_size, heads)
+    waves = {"sinusoidal": config.d_model, "rotary": 2 * config.d_head}.get(config.positions, 0)
+    layers = sum(config.layers_of(name) for name in config.stacks)
+    needed = BYTES * parameters + layers * BYTES_OF_LAYER
+    needed += 4 * BYTES * config.max_length * waves * len(config.stacks)  # made in float64
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise UsageError(
+            f"a model of {parameters:,} parameters in {layers:,} layers takes {needed // 2**30:,} GB of memory, "
+            f"and {free // 2**30:,} are free",
+            "choose a smaller model: model.n_layers, model.d_model, model.d_ff, model.max_length, tokenizer.vocab_size",
+        )
