@@ -4,6 +4,7 @@ A recipe is a YAML file with a section for each part; `key=value` pairs with dot
 that does not exist is an error that names the nearest one.
 """
 
+import stat
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 from pydantic import Field, ValidationError
 from pydantic_core import to_jsonable_python
 
+from glassformer.changes import LENGTHS, Changes, apply, lengths_in, listed, objective_name
 from glassformer.config import Config
 from glassformer.data.batch import BatchConfig
 from glassformer.data.sources import DataConfig
@@ -24,6 +26,8 @@ from glassformer.objectives import AnyObjective, Member, Objective, find_objecti
 from glassformer.training.optimisers import OptimizerConfig
 from glassformer.training.schedules import ScheduleConfig
 from glassformer.training.trainer import TrainingConfig
+from glassformer.values import built, section_of
+from glassformer.yaml_text import compose
 
 
 class Recipe(Config):
@@ -42,10 +46,6 @@ class Recipe(Config):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     training: TrainingConfig = TrainingConfig()
-
-
-LENGTHS = ("steps", "epochs", "minutes")
-"""The keys of `training` that each say how long it is."""
 
 
 class Key(NamedTuple):
@@ -169,27 +169,17 @@ def _nearest_key(key: str, names: Sequence[str]) -> str:
 
 def keys(tree: dict[str, Any] | None = None) -> list[Key]:
     """Every key with type, default and meaning; `tree` decides which objective's keys there are."""
-    section = (tree or {}).get("objective")
-    name = section.get("name", "masked_lm") if isinstance(section, dict) else "masked_lm"
-    return list(_keys_of(Recipe, "", find_objective(str(name)).Config))
+    return list(_keys_of(Recipe, "", find_objective(objective_name(tree or {})).Config))
 
 
 def _keys_of(config: type[Config], prefix: str, objective: type[Config]) -> Iterator[Key]:
     for name, field in config.model_fields.items():
-        section = objective if name == "objective" else _section(field.annotation)
+        section = objective if name == "objective" else section_of(field.annotation)
         if section is not None:
             yield from _keys_of(section, f"{prefix}{name}.", objective)
         else:
             default = "(needed)" if field.is_required() else field.get_default(call_default_factory=True)
             yield Key(prefix + name, _type_name(field.annotation), to_jsonable_python(default), field.description or "")
-
-
-def _section(kind: Any) -> type[Config] | None:
-    """The section that a field's type is, also where it may be left out."""
-    if get_origin(kind) not in (None, Union, UnionType, Annotated):  # a list of sections
-        return None
-    found = [part for part in (kind, *get_args(kind)) if isinstance(part, type) and issubclass(part, Config)]
-    return found[0] if found else None
 
 
 def _type_name(kind: Any) -> str:
@@ -214,8 +204,8 @@ def shipped() -> list[str]:
     return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
-def read(name_or_file: str, changes: Sequence[str] = ()) -> Recipe:
-    """A shipped recipe or a YAML file, with `key=value` changes. Raises UsageError."""
+def read(name_or_file: str, changes: Changes = ()) -> Recipe:
+    """A shipped recipe or a YAML file, with changes. Raises UsageError."""
     return with_changes(read_tree(name_or_file), changes, f"recipe {name_or_file}")
 
 
@@ -224,32 +214,46 @@ def read_tree(name_or_file: str) -> dict[str, Any]:
     if name_or_file in shipped():
         text = (resources.files("glassformer") / "recipes" / f"{name_or_file}.yaml").read_text(encoding="utf-8")
     elif Path(name_or_file).suffix in (".yaml", ".yml"):
-        if not Path(name_or_file).is_file():
-            raise UsageError(f"there is no file {name_or_file}")
-        text = _read_text(Path(name_or_file))
+        text = read_text(Path(name_or_file))
     else:
         raise UsageError(f"there is no recipe or file {name_or_file!r}", nearest(name_or_file, shipped()))
     return from_yaml(text, name_or_file)
 
 
-def _read_text(file: Path) -> str:
+LARGEST = 200_000
+"""Bytes of a recipe. Those that people write have a few thousand."""
+
+
+def read_text(file: Path) -> str:
+    """A recipe's file. Raises UsageError for one that is missing, no plain file, too large, or not UTF-8."""
+    content = _plain_bytes(file, LARGEST, "a recipe")
     try:
-        return file.read_text(encoding="utf-8")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{file} is no text in UTF-8: byte {error.start} is wrong", "save it as UTF-8") from None
 
 
-def from_yaml(text: str, where: str) -> dict[str, Any]:
-    """YAML text as plain data. Raises UsageError with the line of a mistake."""
+def _plain_bytes(file: Path, limit: int, what: str) -> bytes:
+    """The bytes of a plain file; a folder, a pipe or a device is not waited for."""
     try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise UsageError(f"{where} is not YAML{line}: {getattr(error, 'problem', error)}") from None
-    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise UsageError(f"{file} is no plain file", f"name the file of {what}")
+        if found.st_size > limit:
+            raise UsageError(f"{file} has {found.st_size:,} bytes, and {what} has at most {limit:,}")
+        return file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"there is no file {file}") from None
+    except (OSError, ValueError) as error:  # no permission, a name that is too long or holds a NUL
+        raise UsageError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def from_yaml(text: str, where: str) -> dict[str, Any]:
+    """YAML text as plain data, each value by the type of its key. Raises UsageError with the line of a mistake."""
+    root = compose(text, where)
+    if not isinstance(root, yaml.MappingNode):
         raise UsageError(f"{where} is not a recipe: its top level has no sections", "see `glassformer recipes`")
-    return tree
+    return dict(built(root, Recipe))
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -260,38 +264,16 @@ def to_yaml(recipe: Recipe) -> str:
     return text if yaml.safe_load(text) == tree else yaml.safe_dump(tree, sort_keys=False)
 
 
-def apply_changes(tree: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    """A copy of `tree` with dotted `key=value` changes; values are YAML. Raises UsageError for one without `=`."""
-    changed = yaml.safe_load(yaml.safe_dump(tree))
-    for change in changes:
-        if change.startswith("objective.name="):  # another objective has other keys
-            name = _value(change.partition("=")[2], change)
-            section = changed.get("objective") or {}
-            if not isinstance(section, dict) or section.get("name", "masked_lm") != name:
-                changed["objective"] = {"name": name}
-    for change in changes:
-        key, equals, value = change.partition("=")
-        if not equals or not key:
-            raise UsageError(f"{change!r} is not key=value", "for example: training.steps=500")
-        *path, leaf = key.split(".")
-        section = changed
-        for name in path:
-            if section.get(name) is None:
-                section[name] = {}
-            section = section[name]
-            if not isinstance(section, dict):
-                raise UsageError(f"there is no key {key!r}; {nearest(key, (k.name for k in keys(tree)))}")
-        section[leaf] = _value(value, change)
-        if path == ["training"] and leaf in LENGTHS and section[leaf] is not None:
-            _replace_length(section, leaf)
-    return changed
+def apply_changes(tree: dict[str, Any], changes: Changes) -> dict[str, Any]:
+    """A copy of a recipe's `tree` with changes: dotted `key=value` texts, or a mapping. Raises UsageError."""
+    return apply(Recipe, tree, changes)
 
 
-def with_changes(tree: dict[str, Any], changes: Sequence[str], where: str = "the recipe") -> Recipe:
-    """A recipe from plain data and `key=value` changes. Raises UsageError, also for other data that nobody would read:
+def with_changes(tree: dict[str, Any], changes: Changes, where: str = "the recipe") -> Recipe:
+    """A recipe from plain data and changes. Raises UsageError, also for other data that nobody would read:
     those of a mixture whose members all have data of their own."""
     recipe = parse(apply_changes(tree, changes), where)
-    unread = [change for change in changes if change.startswith("data.")]
+    unread = [str(change) for change in listed(changes) if change.key.startswith("data.")]
     if unread and not reads_data(recipe):
         names = ", ".join(member.name for member in objective_class(recipe).members_of(recipe.objective))
         raise UsageError(
@@ -306,23 +288,9 @@ def reads_data(recipe: Recipe) -> bool:
     return any(member.data is recipe.data for member in members(recipe))
 
 
-def _value(text: str, change: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UsageError(f"the value in {change!r} cannot be read", "put it in quotes") from None
-
-
-def _replace_length(section: dict[str, Any], leaf: str) -> None:
-    """A length given on the command line replaces the recipe's, in whatever unit that was."""
-    for other in {*LENGTHS} - {leaf}:
-        section.pop(other, None)
-
-
-def refuse_two_lengths(changes: Sequence[str]) -> None:
+def refuse_two_lengths(changes: Changes) -> None:
     """Of the lengths that are given in one breath each would replace the other. Raises UsageError for two of them."""
-    given = dict(change.split("=", 1) for change in changes if "=" in change)
-    _refuse_two([name for name in LENGTHS if _value(given.get(f"training.{name}", "null"), name) is not None])
+    _refuse_two(lengths_in(changes))
 
 
 def with_value(recipe: Recipe, key: str, value: Any) -> Recipe:
