@@ -4,7 +4,6 @@ A recipe is a YAML file with a section for each part; `key=value` pairs with dot
 that does not exist is an error that names the nearest one.
 """
 
-import stat
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -23,6 +22,7 @@ from glassformer.data.tokenizer import TokenizerConfig
 from glassformer.errors import UsageError, nearest
 from glassformer.model.config import ModelConfig, check_sizes, preset
 from glassformer.objectives import AnyObjective, Member, Objective, find_objective
+from glassformer.reading import NoSuchFile, Unreadable, plain_text
 from glassformer.training.optimisers import OptimizerConfig
 from glassformer.training.schedules import ScheduleConfig
 from glassformer.training.trainer import TrainingConfig
@@ -226,26 +226,12 @@ LARGEST = 200_000
 
 def read_text(file: Path) -> str:
     """A recipe's file. Raises UsageError for one that is missing, no plain file, too large, or not UTF-8."""
-    content = _plain_bytes(file, LARGEST, "a recipe")
     try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is no text in UTF-8: byte {error.start} is wrong", "save it as UTF-8") from None
-
-
-def _plain_bytes(file: Path, limit: int, what: str) -> bytes:
-    """The bytes of a plain file; a folder, a pipe or a device is not waited for."""
-    try:
-        found = file.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise UsageError(f"{file} is no plain file", f"name the file of {what}")
-        if found.st_size > limit:
-            raise UsageError(f"{file} has {found.st_size:,} bytes, and {what} has at most {limit:,}")
-        return file.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+        return plain_text(file, LARGEST, "recipe").removeprefix("\ufeff")
+    except NoSuchFile:
         raise UsageError(f"there is no file {file}") from None
-    except (OSError, ValueError) as error:  # no permission, a name that is too long or holds a NUL
-        raise UsageError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except Unreadable as error:
+        raise UsageError(error.what, error.mend) from None
 
 
 def from_yaml(text: str, where: str) -> dict[str, Any]:

@@ -23,13 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
 from filelock import FileLock, Timeout
 
 from glassformer.data.tokenizer import Tokenizer, Tokenizers
+from glassformer.durable import ASIDE, errors_in_words, fsync_file, write_text_durably
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.machine import processor
-from glassformer.snapshot import ASIDE, errors_in_words, fsync_file, write_text_durably
 
 LIBRARIES = ("glassformer", "torch", "numpy", "tokenizers", "lightning-fabric", "safetensors")
 
@@ -280,6 +279,8 @@ def _finite(value: Any) -> Any:
 
 def describe_environment() -> dict[str, Any]:
     """This machine and these versions, as environment.json holds them."""
+    import torch  # everything else of a run is read without it, in a fraction of the time
+
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),

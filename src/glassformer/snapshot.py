@@ -1,17 +1,15 @@
-"""Files that survive a kill and a full disk, and snapshots of tensors made of them.
+"""Snapshots of tensors, made of files that survive a kill and a full disk (durable.py).
 
 A snapshot is a folder of `<part>.safetensors`, `state.json` and `manifest.json`; nothing in it is pickled, so
 that loading a stranger's run executes none of their code. A process killed at any moment leaves the old
 snapshot or the new one, never neither and never half of one.
 """
 
-import errno
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,91 +17,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from glassformer.durable import ASIDE, aside_of, delete, errors_in_words, fsync_file, fsync_folder, removed_on_failure
+from glassformer.durable import write_and_fsync as write_and_fsync
+from glassformer.durable import write_bytes_durably as write_bytes_durably
+from glassformer.durable import write_text_durably as write_text_durably
 from glassformer.errors import GlassformerError, nearest
 
-ASIDE = ".tmp-"  # being written or being removed: nothing that starts like this was ever finished
 PREVIOUS = ".previous-"  # the old snapshot during the instant in which the new one takes its name
-
-
-# ---------------------------------------------------------------------------------------------- durable files
-
-
-def fsync_folder(folder: Path) -> None:
-    """Makes the names in `folder` (files made, renamed, removed) survive a power failure."""
-    if os.name == "nt":  # Windows cannot open a folder; its file system journals names by itself
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def fsync_file(path: Path) -> None:
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
-
-
-def write_text_durably(path: Path, text: str) -> None:
-    """Replaces `path` in one step: a reader, or a power failure, sees the old text or the new one, whole.
-    Raises GlassformerError when it cannot be written; the old text is then intact."""
-    write_bytes_durably(path, text.encode())
-
-
-def write_bytes_durably(path: Path, content: bytes) -> None:
-    """The same for any content."""
-    aside = _aside(path)
-    with errors_in_words(path), _removed_on_failure(aside):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_and_fsync(aside, content)
-        os.replace(aside, path)
-        fsync_folder(path.parent)
-
-
-def _write_and_fsync(path: Path, content: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _aside(path: Path) -> Path:
-    """A name beside `path`, hence on the same file system, where a rename is one step."""
-    return path.with_name(f"{ASIDE}{path.name}-{os.getpid()}")
-
-
-@contextmanager
-def _removed_on_failure(aside: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:  # Ctrl-C too leaves no half file behind
-        _delete(aside)
-        raise
-
-
-@contextmanager
-def errors_in_words(path: Path) -> Iterator[None]:
-    """Turns a failed write into a GlassformerError that says what is left: all that was there before."""
-    mend = "everything written before is intact; free some space (or make the folder writable) and continue"
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        why = "the disk is full" if full else (error.strerror or str(error))
-        raise GlassformerError(f"cannot write {path}: {why}", mend) from error
-    except SafetensorError as error:  # it carries the system's error only as text
-        full = f"(os error {errno.ENOSPC})" in str(error)
-        raise GlassformerError(f"cannot write {path}: {'the disk is full' if full else error}", mend) from error
-
-
-def _delete(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-# -------------------------------------------------------------------------------------------------- snapshots
 
 
 class Snapshot(NamedTuple):
@@ -131,7 +51,7 @@ def write_snapshot(folder: Path, parts: dict[str, dict[str, Tensor]], state: dic
     """
 
     def fill(aside: Path) -> None:
-        _write_and_fsync(aside / "state.json", json.dumps(state, indent=1).encode())
+        write_and_fsync(aside / "state.json", json.dumps(state, indent=1).encode())
         aliases = {part: _write_part(aside, part, tensors) for part, tensors in parts.items()}
         _write_manifest(aside, aliases)
 
@@ -154,10 +74,10 @@ def link_snapshot(source: Path, folder: Path, parts: Iterable[str]) -> None:
 def publish(folder: Path, fill: Callable[[Path], None]) -> None:
     """Fills a folder aside and gives it its name. A folder that is not empty cannot be replaced in one step,
     so the old one is renamed first; readers look there (`_standing`) while `folder` itself is missing."""
-    aside = _aside(folder)
-    with errors_in_words(folder), _removed_on_failure(aside):
+    aside = aside_of(folder)
+    with errors_in_words(folder), removed_on_failure(aside):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _delete(aside)
+        delete(aside)
         aside.mkdir()
         fill(aside)
         fsync_folder(aside)
@@ -178,16 +98,16 @@ def _swap(aside: Path, folder: Path) -> None:
 
 def remove_folder(folder: Path) -> None:
     """Removes `folder` so that a kill halfway leaves no folder of that name with some of its files."""
-    aside = _aside(folder)
-    _delete(aside)
+    aside = aside_of(folder)
+    delete(aside)
     os.rename(folder, aside)
-    _delete(aside)
+    delete(aside)
 
 
 def remove_abandoned(folder: Path) -> None:
     """Removes what killed processes left half done in `folder`. Only the process that writes may call it."""
     for path in folder.glob(f"{ASIDE}*"):
-        _delete(path)
+        delete(path)
 
 
 def snapshots(folder: Path) -> list[Path]:
@@ -307,7 +227,7 @@ def _write_manifest(folder: Path, aliases: dict[str, dict[str, str]]) -> None:
         "parts": {part: {"aliases": names} for part, names in aliases.items()},
     }
     manifest["sha256"] = _hash_of(manifest)
-    _write_and_fsync(folder / "manifest.json", json.dumps(manifest, indent=1).encode())
+    write_and_fsync(folder / "manifest.json", json.dumps(manifest, indent=1).encode())
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -273,12 +273,12 @@ def test_texts_are_the_same_without_a_compiler(anew, monkeypatch, cache):
 def test_it_is_built_once(anew, monkeypatch, cache):
     """Kept in the cache folder: the next process needs no compiler for it, another source does."""
     assert library() is not None
-    [file] = Path(cache, "compiled").iterdir()
-    made = file.stat().st_mtime_ns
+    made = {file: file.stat().st_mtime_ns for file in Path(cache, "compiled").iterdir()}
+    assert len(made) == 2  # with its hash
     library.cache_clear()
-    monkeypatch.setattr(compiled.subprocess, "run", lambda *a, **k: pytest.fail("it is there already"))
+    monkeypatch.setattr(compiled.built.subprocess, "run", lambda *a, **k: pytest.fail("it is there already"))
     assert library() is not None
-    assert [each.stat().st_mtime_ns for each in Path(cache, "compiled").iterdir()] == [made]
+    assert {file: file.stat().st_mtime_ns for file in Path(cache, "compiled").iterdir()} == made
     library.cache_clear()
     monkeypatch.setattr(compiled, "FLAGS", (*compiled.FLAGS, "-DOTHER"))
     with pytest.raises(pytest.fail.Exception):
@@ -286,11 +286,25 @@ def test_it_is_built_once(anew, monkeypatch, cache):
 
 
 @needs_compiler
-def test_a_folder_that_cannot_be_written(anew, monkeypatch, tmp_path):
+def test_a_library_that_is_damaged_is_made_anew(anew, cache):
+    """A cut one would end this process; test_built.py has the other damages."""
+    library()
+    [file] = Path(cache, "compiled").glob("*.so")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    library.cache_clear()
+    assert can_compile(make())
+    assert file.read_bytes() == whole
+
+
+@needs_compiler
+def test_a_folder_that_cannot_be_written(anew, monkeypatch, tmp_path, capsys):
+    """It is built for this process alone."""
     file = tmp_path / "file"
     file.write_text("")
     monkeypatch.setenv("GLASSFORMER_CACHE", str(file))
-    assert library() is None
+    assert library() is not None and library() is not None
+    assert capsys.readouterr().err.count("made anew in every process") == 1
 
 
 @needs_compiler
@@ -300,7 +314,7 @@ def test_threads_that_are_not_torchs(anew, monkeypatch):
 
     class Own:
         def __init__(self, path: str) -> None:
-            self.found, self.is_ours = shared(path), "step-" in path
+            self.found, self.is_ours = shared(path), "libtorch" not in path
 
         def __getattr__(self, name: str):
             return (
@@ -309,5 +323,5 @@ def test_threads_that_are_not_torchs(anew, monkeypatch):
                 else getattr(self.found, name)
             )
 
-    monkeypatch.setattr(compiled.ctypes, "CDLL", Own)
+    monkeypatch.setattr(compiled.ctypes, "CDLL", Own)  # the same module for built.py
     assert library() is None

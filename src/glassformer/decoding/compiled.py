@@ -7,7 +7,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from glassformer.data.corpus import cache_folder
+from glassformer.decoding import built
 from glassformer.decoding.packed import parts_of
 from glassformer.decoding.written_out import Step, embedding, is_watched, written_out
 from glassformer.machine import instructions, processor
@@ -68,7 +68,8 @@ def library() -> ctypes.CDLL | None:
         return None
     source = resources.files("glassformer.decoding").joinpath("step.c").read_bytes()
     try:
-        found = ctypes.CDLL(str(_built(source, compiler)))
+        file = _file(source, compiler)
+        found = built.loaded(built.kept(file, source, [*compiler, *FLAGS, "-x", "c", "-"]), file.name)
         torchs = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         threads = [ctypes.cast(each.omp_get_max_threads, ctypes.c_void_p).value for each in (found, torchs)]
     except (OSError, subprocess.SubprocessError, AttributeError):
@@ -77,19 +78,11 @@ def library() -> ctypes.CDLL | None:
     return found if threads[0] == threads[1] else None
 
 
-def _built(source: bytes, compiler: list[str]) -> Path:
-    """The library's file, for this processor. Raises OSError or CalledProcessError where it cannot be built."""
+def _file(source: bytes, compiler: list[str]) -> Path:
+    """Where the library for this processor is kept: whoever builds one of this name has built the same."""
     made_of = [source, *map(repr, (FLAGS, compiler, processor(), instructions(), torch.__version__))]
     name = hashlib.sha256(repr(made_of).encode()).hexdigest()[:32]
-    file = cache_folder() / "compiled" / f"step-{name}.so"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=file.parent) as aside:
-            made = Path(aside, file.name)
-            command = [*compiler, *FLAGS, "-x", "c", "-", "-o", str(made), "-lm"]
-            subprocess.run(command, input=source, capture_output=True, check=True, timeout=60)
-            made.rename(file)  # whoever builds it at the same time has built the same
-    return file
+    return cache_folder() / "compiled" / f"step-{name}.so"
 
 
 # ------------------------------------------------------------------- the structures of step.c, field by field

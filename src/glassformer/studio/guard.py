@@ -36,16 +36,16 @@ class Guard:
                 return
             await self.app(scope, receive, send)
             return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        host = host_of("//" + headers.get("host", ""))
-        if host not in self.hosts:
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        hosts = [value for name, value in headers if name == "host"]
+        if len(hosts) != 1 or host_of(hosts[0]) not in self.hosts:
             await refuse(send, 403, "this address is not the studio's", "open the address that the studio printed")
             return
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != headers["host"]:
+        own = [f"{scheme}://{hosts[0]}" for scheme in ("http", "https")]
+        if any(value not in own for name, value in headers if name == "origin"):
             await refuse(send, 403, "another page's requests are not answered", "use the studio's own page")
             return
-        body = await self.body(receive, headers.get("content-length", ""))
+        body = await self.body(receive, dict(headers).get("content-length", ""))
         if body is None:
             kilobytes = LARGEST_BODY // 1024
             await refuse(send, 413, f"the request is larger than {kilobytes} KB", "send a shorter text")
@@ -80,10 +80,12 @@ class Guard:
                 return bytes(found)
 
 
-def host_of(url: str) -> str | None:
-    """The name in a URL, without its port."""
+def host_of(header: str) -> str | None:
+    """The name that a Host header says, without its port; None where it is malformed."""
     try:
-        return urlsplit(url).hostname
+        parts = urlsplit(f"//{header}")
+        whole = parts.netloc == header and parts.username is None
+        return parts.hostname if whole and (parts.port or 0) >= 0 else None  # to ask for a wrong port raises
     except ValueError:
         return None
 
