@@ -14,8 +14,8 @@ from glassformer.data.sources import fingerprint, read_documents, split
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig, Tokenizers
 from glassformer.errors import UsageError
 from glassformer.model.transformer import Transformer
-from glassformer.objectives import Objective, Units
-from glassformer.recipe import Recipe, members, objective_class
+from glassformer.objectives import Objective, Units, find_objective
+from glassformer.recipe import Recipe, members
 
 Split = Literal["train", "validation", "test"]
 SPLIT = 2
@@ -70,6 +70,11 @@ def assemble(
             f"use more text, or batch.size={units} or less",
         )
     return parts
+
+
+def objective_class(recipe: Recipe) -> type[Objective]:
+    """The class of the recipe's objective."""
+    return find_objective(recipe.model_dump()["objective"]["name"])
 
 
 def objective_for(recipe: Recipe, tokenizers: Tokenizers) -> Objective:

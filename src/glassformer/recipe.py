@@ -16,16 +16,15 @@ from pydantic_core import to_jsonable_python
 
 from glassformer.changes import LENGTHS, Changes, apply, lengths_in, listed, objective_name
 from glassformer.config import Config
-from glassformer.data.batch import BatchConfig
+from glassformer.data.batch_config import BatchConfig
 from glassformer.data.sources import DataConfig
 from glassformer.data.tokenizer import TokenizerConfig
 from glassformer.errors import UsageError, nearest
 from glassformer.model.config import ModelConfig, check_sizes, preset
-from glassformer.objectives import AnyObjective, Member, Objective, find_objective
+from glassformer.objective_configs import AnyObjective, Member, Needs, members_in, needs_of
 from glassformer.reading import NoSuchFile, Unreadable, plain_text
-from glassformer.training.optimisers import OptimizerConfig
+from glassformer.training.config import OptimizerConfig, TrainingConfig
 from glassformer.training.schedules import ScheduleConfig
-from glassformer.training.trainer import TrainingConfig
 from glassformer.values import built, section_of
 from glassformer.yaml_text import compose
 
@@ -82,7 +81,7 @@ def _with_preset(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _with_family(recipe: Recipe) -> Recipe:
     """The stacks and segments that the objective needs, where the recipe leaves them open."""
-    kinds = [objective_class(member) for member in members(recipe)]
+    kinds = [_needs(member) for member in members(recipe)]
     families = [kind.family for kind in kinds]
     stacks = {kind.family == "encoder_decoder": member for kind, member in zip(kinds, members(recipe), strict=True)}
     if len(stacks) > 1:
@@ -97,14 +96,14 @@ def _with_family(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"model": recipe.model.model_copy(update=still_open)})
 
 
-def objective_class(recipe: Recipe) -> type[Objective]:
-    """The class of the recipe's objective."""
-    return find_objective(recipe.model_dump()["objective"]["name"])
+def _needs(recipe: Recipe) -> Needs:
+    """What the recipe's objective needs."""
+    return needs_of(recipe.model_dump()["objective"]["name"])
 
 
 def members(recipe: Recipe) -> list[Recipe]:
     """The recipe as one for each objective of its mixture, with that one's data; itself, where there is one only."""
-    found = objective_class(recipe).members_of(recipe.objective)
+    found = members_in(recipe.objective)
     if not found:
         return [recipe]
     return [recipe.model_copy(update={"objective": m.objective, "data": m.data or recipe.data}) for m in found]
@@ -155,7 +154,7 @@ def _keys_of_member(tree: dict[str, Any], loc: Sequence[int | str]) -> list[str]
     section = tree["objective"]["members"][loc[2]].get("objective")
     name = section.get("name", "masked_lm") if isinstance(section, dict) else "masked_lm"
     prefix = f"objective.members.{loc[2]}."
-    keys = [key.name for key in _keys_of(Member, prefix, find_objective(str(name)).Config)]
+    keys = [key.name for key in _keys_of(Member, prefix, needs_of(str(name)).config)]
     return [*keys, *(prefix + section for section in Member.model_fields)]
 
 
@@ -169,7 +168,7 @@ def _nearest_key(key: str, names: Sequence[str]) -> str:
 
 def keys(tree: dict[str, Any] | None = None) -> list[Key]:
     """Every key with type, default and meaning; `tree` decides which objective's keys there are."""
-    return list(_keys_of(Recipe, "", find_objective(objective_name(tree or {})).Config))
+    return list(_keys_of(Recipe, "", needs_of(objective_name(tree or {})).config))
 
 
 def _keys_of(config: type[Config], prefix: str, objective: type[Config]) -> Iterator[Key]:
@@ -261,7 +260,7 @@ def with_changes(tree: dict[str, Any], changes: Changes, where: str = "the recip
     recipe = parse(apply_changes(tree, changes), where)
     unread = [str(change) for change in listed(changes) if change.key.startswith("data.")]
     if unread and not reads_data(recipe):
-        names = ", ".join(member.name for member in objective_class(recipe).members_of(recipe.objective))
+        names = ", ".join(member.name for member in members_in(recipe.objective))
         raise UsageError(
             f"{unread[0]!r} would be read by nobody: {names} have data of their own",
             "say it in the recipe: `data` of a member, in objective.members",

@@ -13,7 +13,7 @@ import yaml
 
 from glassformer.config import Config
 from glassformer.errors import UsageError
-from glassformer.objectives import find_objective
+from glassformer.objective_configs import needs_of
 from glassformer.yaml_text import compose
 
 NULLS = frozenset({"", "~", "null", "Null", "NULL"})
@@ -131,6 +131,6 @@ def _named(section: type[Config] | None, objective: str) -> type[Config] | None:
     if section is not Config:
         return section
     try:
-        return find_objective(objective).Config
+        return needs_of(objective).config
     except UsageError:
         return None
