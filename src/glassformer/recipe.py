@@ -4,11 +4,12 @@ A recipe is a YAML file with a section for each part; `key=value` pairs with dot
 that does not exist is an error that names the nearest one.
 """
 
+import importlib
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import yaml
 from pydantic import Field, ValidationError
@@ -27,6 +28,9 @@ from glassformer.training.config import OptimizerConfig, TrainingConfig
 from glassformer.training.schedules import ScheduleConfig
 from glassformer.values import built, section_of
 from glassformer.yaml_text import compose
+
+if TYPE_CHECKING:
+    from glassformer.objectives import Objective
 
 
 class Recipe(Config):
@@ -94,6 +98,14 @@ def _with_family(recipe: Recipe) -> Recipe:
     needed = {"family": family, "segments": max(kind.segments for kind in kinds)}
     still_open = {key: value for key, value in needed.items() if getattr(recipe.model, key) is None}
     return recipe.model_copy(update={"model": recipe.model.model_copy(update=still_open)})
+
+
+def objective_class(recipe: Recipe) -> "type[Objective]":
+    """The class of the recipe's objective; it is loaded here, and torch with it."""
+    kind: type[Objective] = importlib.import_module("glassformer.objectives").find_objective(
+        recipe.model_dump()["objective"]["name"]
+    )
+    return kind
 
 
 def _needs(recipe: Recipe) -> Needs:

@@ -29,9 +29,17 @@ class TrainingConfig(Config):
     minutes: float | None = Field(None, gt=0, description="wall-clock budget, turned into steps by a short probe")
     accumulate: int = Field(1, ge=1, description="micro-batches in a step")
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; none: never clipped")
-    patience: int | None = Field(None, ge=1, description="stop after so many evaluations without a better loss")
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="stop after so many evaluations without a better loss, where each asks at least 100 questions",
+    )
     evaluate_every: int | None = Field(None, ge=1, description="steps between evaluations; none: at most 20 in all")
-    evaluate_units: int | None = Field(None, ge=1, description="validation units asked, a fixed draw; none: all")
+    evaluate_units: int | None = Field(
+        None,
+        ge=1,
+        description="validation units asked, a fixed draw; none: all. Of few units every word is asked in turn",
+    )
     evaluate_training_units: int = Field(
         500, ge=0, description="training units asked likewise, so that what is learned by heart shows; 0: none"
     )
@@ -41,7 +49,9 @@ class TrainingConfig(Config):
         None, ge=1, description="steps between lines in metrics.jsonl; none: at most 200 in all"
     )
     weights: Literal["best", "last"] = Field(
-        "best", description="which weights the run answers with: those of the lowest validation loss, or the newest"
+        "best",
+        description="which weights the run answers with: those of the lowest validation loss, or the newest; where an "
+        "evaluation asks too little to tell (under 100 questions), always the newest",
     )
     samples: int = Field(6, ge=0, description="fixed validation texts whose guesses are logged at each evaluation")
     probes: tuple[str, ...] = Field(
