@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,13 @@ from glassformer.errors import GlassformerError, UsageError
 from glassformer.look.report import draw_report
 from glassformer.model.attention import find_mechanism
 from glassformer.model.transformer import count_parameters
+from glassformer.own_text import is_change, is_own_text, run_name, text_among_changes
 from glassformer.predict import Run, load
 from glassformer.recipe import Recipe
 from glassformer.run import RunDirectory
 from glassformer.settle import all_questions, engine_for, refuse_missing_device, settle, training_order
 from glassformer.snapshot import write_text_durably
-from glassformer.suggest import is_own_text, recipe_for_text
+from glassformer.suggest import recipe_for_text
 from glassformer.training.checkpoints import checkpoint_steps
 from glassformer.training.display import TerminalDisplay
 from glassformer.training.engine import threads
@@ -130,32 +130,6 @@ def find_recipe(recipe: str | Path | Recipe, changes: Changes, say: Callable[[st
         tree = recipes.apply_changes({}, changes)
         return run_name(name), recipe_for_text(name, tree, say)
     return run_name(name), recipes.read(name, changes)
-
-
-def is_change(recipe: str | Path | Recipe | None) -> bool:
-    """Whether what stands in the place of a recipe is a change to one, and no file of such a name."""
-    return isinstance(recipe, str) and bool(re.match(r"[a-z_]+(\.[a-z_]+)*=", recipe)) and not Path(recipe).exists()
-
-
-def text_among_changes(recipe: str, changes: Changes) -> tuple[str, Changes]:
-    """The recipe and the changes to it, where perhaps a change stands first and no recipe is named: then `data.train`
-    is a text of the person's own. Raises UsageError where none is named either."""
-    if not is_change(recipe):
-        return recipe, changes
-    changes = [recipe, *as_recorded(changes)]
-    text = {change.key: change.value for change in listed(changes)}.get("data.train")
-    if not isinstance(text, str):
-        raise UsageError(
-            f"{recipe} is a change to a recipe, and no recipe is named before it",
-            "name a recipe or a text of your own first; `glassformer recipes` lists the recipes",
-        )
-    return text, changes
-
-
-def run_name(source: str) -> str:
-    """A folder's name for what is trained on: the file's or folder's own, without what has a meaning in paths."""
-    name = re.sub(r"[^\w.-]+", "-", Path(source).stem).strip(".-")
-    return name or "text"
 
 
 def free_folder(parent: Path, name: str) -> Path:

@@ -21,8 +21,9 @@ from glassformer.data.batch_config import BatchConfig
 from glassformer.data.sources import DataConfig
 from glassformer.data.tokenizer import TokenizerConfig
 from glassformer.errors import UsageError, nearest
-from glassformer.model.config import ModelConfig, check_sizes, preset
-from glassformer.objective_configs import AnyObjective, Member, Needs, members_in, needs_of
+from glassformer.model.config import ModelConfig, check_sizes, preset, presets
+from glassformer.objective_configs import PACKAGE, AnyObjective, Member, Needs, members_in, needs_of
+from glassformer.plugins import check_plugin, plugin_names
 from glassformer.reading import NoSuchFile, Unreadable, plain_text
 from glassformer.training.config import OptimizerConfig, TrainingConfig
 from glassformer.training.schedules import ScheduleConfig
@@ -51,6 +52,10 @@ class Recipe(Config):
     training: TrainingConfig = TrainingConfig()
 
 
+MECHANISMS = "glassformer.model.attention"
+"""The folder in which every file is an attention mechanism."""
+
+
 class Key(NamedTuple):
     """One key of a recipe, for people."""
 
@@ -63,15 +68,22 @@ class Key(NamedTuple):
 def parse(tree: dict[str, Any], where: str = "the recipe") -> Recipe:
     """A recipe from plain data; an empty section has its defaults. Raises UsageError naming each wrong key or value,
     and the nearest right key."""
+    recipe = _with_family(check_values(tree, where))
+    check_sizes(recipe.model)
+    _check_length(recipe)
+    return recipe
+
+
+def check_values(tree: dict[str, Any], where: str = "the recipe") -> Recipe:
+    """The recipe as it stands, with every key and value right by itself: what must fit together is not looked at.
+    Raises UsageError naming each wrong key or value, and the nearest right key."""
     tree = {"objective": {"name": "masked_lm"}} | {key: value for key, value in tree.items() if value is not None}
     tree = _with_preset(tree)
     try:
         recipe = Recipe.model_validate(tree)
     except ValidationError as error:
         raise UsageError(f"{where} is wrong: " + "; ".join(_explain(tree, error.errors()))) from None
-    recipe = _with_family(recipe)
-    check_sizes(recipe.model)
-    _check_length(recipe)
+    check_plugin(MECHANISMS, recipe.model.attention, "attention mechanism")
     return recipe
 
 
@@ -190,7 +202,18 @@ def _keys_of(config: type[Config], prefix: str, objective: type[Config]) -> Iter
             yield from _keys_of(section, f"{prefix}{name}.", objective)
         else:
             default = "(needed)" if field.is_required() else field.get_default(call_default_factory=True)
-            yield Key(prefix + name, _type_name(field.annotation), to_jsonable_python(default), field.description or "")
+            kind = " | ".join(map(repr, _names(prefix + name))) or _type_name(field.annotation)
+            kind = kind.replace("'", '"') + (" | None" if prefix + name == "model.preset" else "")
+            yield Key(prefix + name, kind, to_jsonable_python(default), field.description or "")
+
+
+def _names(key: str) -> list[str]:
+    """What there is to be named, where a key names a file of a folder, or a preset."""
+    if key == "objective.name":
+        return plugin_names(PACKAGE)
+    if key == "model.attention":
+        return plugin_names(MECHANISMS)
+    return sorted(presets()) if key == "model.preset" else []
 
 
 def _type_name(kind: Any) -> str:

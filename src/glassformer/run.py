@@ -26,7 +26,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from glassformer.data.tokenizer import Tokenizer, Tokenizers
-from glassformer.durable import ASIDE, errors_in_words, fsync_file, write_text_durably
+from glassformer.durable import ASIDE, errors_in_words, fsync_file, snapshots, write_text_durably
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.machine import processor
 
@@ -61,7 +61,10 @@ class RunDirectory:
         if run.recipe_file.is_file():
             return run
         what = "it has no recipe.yaml" if path.is_dir() else "there is no such folder"
-        near = find_runs(path) or find_runs(path.parent)
+        in_runs = cls(Path("runs") / path)
+        if in_runs.recipe_file.is_file():
+            raise UsageError(f"{path} is no run: {what}", f"did you mean {in_runs.path}?")
+        near = find_runs(path) or find_runs(path.parent) or find_runs(Path("runs"))
         found = ", ".join(str(run.path) for run in near)
         mend = f"runs found: {found}" if near else "make one first: glassformer train mlm-demo"
         raise UsageError(f"{path} is no run: {what}", mend)
@@ -246,6 +249,12 @@ def find_runs(folder: Path) -> list[RunDirectory]:
     if not folder.is_dir():
         return []
     return [RunDirectory(path) for path in sorted(folder.iterdir()) if (path / "recipe.yaml").is_file()]
+
+
+def checkpoint_steps(run: RunDirectory) -> list[int]:
+    """The steps that have a checkpoint, whole or damaged, the earliest first."""
+    names = [path.name.partition("step-") for path in snapshots(run.checkpoints)]
+    return sorted(int(number) for before, step, number in names if not before and step and number.isdecimal())
 
 
 def _length_of_whole_lines(path: Path) -> int:

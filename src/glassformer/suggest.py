@@ -6,25 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from glassformer import recipe as recipes
 from glassformer.data.pairs import read_pairs
 from glassformer.data.sources import read_documents
 from glassformer.errors import UsageError
 from glassformer.objectives import find_objective
+from glassformer.own_text import is_own_text as is_own_text
 from glassformer.recipe import Recipe, parse
 
-TEXT_SUFFIXES = (".txt", ".jsonl", ".csv", ".tsv", ".parquet", ".md")
 SPACELESS = 15
 """Mean length of a word from which on a text is taken to be in a script without spaces between words."""
-
-
-def is_own_text(name: str) -> bool:
-    """Whether RECIPE is no recipe but a text: an existing folder, a glob, or a file that is not YAML."""
-    path = Path(name)
-    if name in recipes.shipped() or path.suffix in (".yaml", ".yml"):
-        return False
-    looks_like_a_file = path.suffix in TEXT_SUFFIXES or "/" in name
-    return path.exists() or name.startswith(("hub:", "builtin:")) or "*" in name or looks_like_a_file
 
 
 def recipe_for_text(source: str, changes: dict[str, Any], say: Callable[[str], None]) -> Recipe:
