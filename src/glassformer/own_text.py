@@ -1,5 +1,7 @@
-"""What stands in the place of a recipe: a recipe's name, a YAML file, a text of the person's own, or a change. All of it
-is known, and what is wrong in the words of a command is refused, before anything is loaded that takes time."""
+"""What stands in the place of a recipe: a recipe's name, a YAML file, a text of the person's own, or a change.
+
+What is wrong in the words of a command is refused here, before anything is loaded that takes time.
+"""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a shell offers where a command wants a recipe or a run. Asked at every press of a key, so nothing slow is loaded.
+"""What a shell offers where a command wants a recipe or a run. Nothing slow is loaded for it.
 
 `glassformer --install-completion` sets it up for bash, zsh and fish.
 """
