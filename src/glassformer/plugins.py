@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import sys
 from typing import TypeVar
 
 from glassformer.errors import GlassformerError, UsageError, nearest
@@ -13,8 +14,11 @@ T = TypeVar("T")
 
 def plugin_names(package: str) -> list[str]:
     """The names of the files in a package's folder. None of them is loaded, nor the package."""
-    found = importlib.util.find_spec(package)
-    return [module.name for module in pkgutil.iter_modules(found.submodule_search_locations if found else [])]
+    loaded, found = sys.modules.get(package), None
+    if loaded is None:
+        found = importlib.util.find_spec(package)
+    places = loaded.__path__ if loaded is not None else found.submodule_search_locations if found else None
+    return [module.name for module in pkgutil.iter_modules(places or [])]
 
 
 def check_plugin(package: str, name: str, what: str) -> None:

@@ -143,6 +143,17 @@ def _refuse_two(lengths: list[str]) -> None:
         raise UsageError(f"training.{lengths[0]} and training.{lengths[1]} are both given", "keep one of them")
 
 
+EXPECTED = {
+    "int_parsing": "input should be a valid integer in decimal digits, such as 16",
+    "int_type": "input should be a valid integer in decimal digits, such as 16",
+    "float_parsing": "input should be a valid number in decimal digits, such as 0.5 or 1e-3",
+    "float_type": "input should be a valid number in decimal digits, such as 0.5 or 1e-3",
+    "bool_parsing": "input should be true or false",
+    "bool_type": "input should be true or false",
+}
+"""How a value is written that is none of its key's."""
+
+
 def _explain(tree: dict[str, Any], errors: Sequence[Any]) -> list[str]:
     """Pydantic's errors, one line for each wrong key: what was given, what would be right."""
     names = [key.name for key in keys(tree)]
@@ -164,7 +175,7 @@ def _explain(tree: dict[str, Any], errors: Sequence[Any]) -> list[str]:
         else:  # a key of several types has an error for each, below it
             ends = [n for n in range(1, len(loc) + 1) if ".".join(loc[:n]) in known]
             key = ".".join(loc[: ends[-1]]) if ends else key
-            wrong.setdefault(key, (error["input"], []))[1].append(error["msg"].lower())
+            wrong.setdefault(key, (error["input"], []))[1].append(EXPECTED.get(error["type"]) or error["msg"].lower())
     return unknown + [
         f"{key}={given!r}: {' or '.join([expected[0], *(e.removeprefix('input should be ') for e in expected[1:])])}"
         for key, (given, expected) in wrong.items()

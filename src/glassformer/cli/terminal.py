@@ -67,11 +67,14 @@ def check(recipe: str | None, changes: list[str] | None, run: Path | None = None
     gone on with: its own recipe decides which keys there are."""
     from glassformer.own_text import check_words, is_change
     from glassformer.recipe import apply_changes, check_values, read_tree
+    from glassformer.run import RunDirectory
 
     if run is not None and (run / "recipe.yaml").is_file():
         asked = [*([recipe] if recipe is not None and is_change(recipe) else []), *(changes or [])]
         check_values(apply_changes(read_tree(str(run / "recipe.yaml")), asked))
-    elif recipe is not None and (run is None or not is_change(recipe)):
+    elif run is not None and (recipe is None or is_change(recipe)):
+        RunDirectory.open(run)
+    elif recipe is not None:
         check_words(recipe, changes or [])
 
 
