@@ -123,7 +123,9 @@ def train(
     ] = None,
     changes: Changes = None,
     run: Annotated[Path | None, typer.Option(help="the run directory; without it runs/NAME")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on where the run stopped")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on where the run stopped; begin where there is none")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a model by a recipe, or on a text of your own.
