@@ -17,7 +17,7 @@ from glassformer.errors import GlassformerError, UsageError
 from glassformer.look.report import draw_report
 from glassformer.model.attention import find_mechanism
 from glassformer.model.transformer import count_parameters
-from glassformer.own_text import is_change, is_own_text, run_name, text_among_changes
+from glassformer.own_text import is_change, is_own_text, run_name, text_among_changes, which_recipe
 from glassformer.predict import Run, load
 from glassformer.recipe import Recipe
 from glassformer.run import RunDirectory
@@ -61,7 +61,7 @@ def train(
             with begun.locked():
                 return _fit(begun, _reopen(begun, recipe, changes, display))
     if recipe is None:
-        raise UsageError("which recipe?", "name a recipe, a YAML file or a text; `glassformer recipes` lists them")
+        raise which_recipe()
     name, wanted = find_recipe(recipe, changes, display.say)
     folder = Path(run) if run is not None else Path("runs") / name if resume else free_folder(Path("runs"), name)
     directory = RunDirectory.create(folder)

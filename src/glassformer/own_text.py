@@ -43,6 +43,11 @@ def text_among_changes(recipe: str, changes: Changes) -> tuple[str, Changes]:
     return text, changes
 
 
+def which_recipe() -> UsageError:
+    """The error where none is named."""
+    return UsageError("which recipe?", "name a recipe, a YAML file or a text; `glassformer recipes` lists them")
+
+
 def run_name(source: str) -> str:
     """A folder's name for what is trained on: the file's or folder's own, without what has a meaning in paths."""
     name = re.sub(r"[^\w.-]+", "-", Path(source).stem).strip(".-")

@@ -65,7 +65,7 @@ class App(typer.Typer):
 def check(recipe: str | None, changes: list[str] | None, run: Path | None = None) -> None:
     """Raises UsageError for a wrong name, key or value, before anything that takes time is loaded. `run` is one that is
     gone on with: its own recipe decides which keys there are."""
-    from glassformer.own_text import check_words, is_change
+    from glassformer.own_text import check_words, is_change, which_recipe
     from glassformer.recipe import apply_changes, check_values, read_tree
     from glassformer.run import RunDirectory
 
@@ -74,7 +74,9 @@ def check(recipe: str | None, changes: list[str] | None, run: Path | None = None
         check_values(apply_changes(read_tree(str(run / "recipe.yaml")), asked))
     elif run is not None and (recipe is None or is_change(recipe)):
         RunDirectory.open(run)
-    elif recipe is not None:
+    elif recipe is None:
+        raise which_recipe()
+    else:
         check_words(recipe, changes or [])
 
 
