@@ -16,7 +16,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from glassformer.look.figures import COLOURS, DPI, new_figure, styled, text_width, visible
-from glassformer.look.results import Record, best, evaluations, last_of, references, series
+from glassformer.look.results import Record, best, comparison_table, evaluations, last_of, references, series
 
 REFERENCES = {"uniform": "ln V", "unigram": "unigram"}
 HALO = [withStroke(linewidth=2.5, foreground="white")]
@@ -198,7 +198,7 @@ def _entitle(axes: Axes, name: str, records: list[Record]) -> None:
     """The run's name over its column, and its best numbers under the name."""
     shown, size = _name(name, axes.bbox.width / DPI)
     axes.text(0, 1.085, shown, transform=axes.transAxes, fontsize=size, parse_math=False)
-    row = _row(name, records)
+    [row] = comparison_table({name: records})
     if row["best_loss"] is None:
         words = "no evaluation yet" if records else "no records yet"
         if not series(records, "train", "loss")[0]:
