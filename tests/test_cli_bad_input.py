@@ -80,7 +80,8 @@ def test_a_text_too_short_for_one_batch(tmp_path: Path) -> None:
         ("seed=-1", "seed=-1"),
         ("training.steps", "'training.steps' is not key=value"),
         ("=5", "'=5' is not key=value"),
-        ("training.steps=[1", "cannot be read"),
+        ("training.steps=[1", "training.steps='[1': input should be a valid integer"),
+        ("data.train=[a, {]", "data.train=[a, {] cannot be read"),
         ("objective.name=masked", "there is no objective 'masked'; did you mean 'masked_lm'?"),
         ("model.norm=middle", "model.norm='middle'"),
     ],
@@ -141,7 +142,7 @@ def test_a_folder_that_is_taken(tmp_path: Path) -> None:
 def test_resume_without_a_run(tmp_path: Path) -> None:
     assert "name it: glassformer train --resume --run runs/NAME" in refused("train", "--resume")
     assert "name it:" in refused("train", "training.steps=5", "--resume")
-    assert "is no run: there is no such folder" in refused("train", "mlm-demo", "--resume")
+    assert "is no run: there is no such folder" in refused("train", "--resume", "--run", "runs/mlm-demo")
     assert "is no run: it has no recipe.yaml" in refused("train", "--resume", "--run", tmp_path)
 
 

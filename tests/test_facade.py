@@ -1,7 +1,9 @@
 """The names of `import glassformer`: loaded when used, none of them before."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +22,19 @@ def test_the_names_are_the_things_themselves() -> None:
 
 
 def test_dir_lists_the_names() -> None:
+    """And no import of ours among them."""
     assert dir(glassformer) == sorted(glassformer.__all__)
+    assert not {"importlib", "os", "Any", "TYPE_CHECKING"} & set(vars(glassformer))
+
+
+def test_editors_know_the_names() -> None:
+    """What type checkers read is what is loaded: the same names from the same homes."""
+    tree = ast.parse(Path(str(glassformer.__file__)).read_text(encoding="utf-8"))
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    homes = {name.name: part.module for part in block.body if isinstance(part, ast.ImportFrom) for name in part.names}
+    assert {*homes} | {"__version__"} == set(glassformer.__all__)
+    assert homes.pop("views") == "glassformer.look"
+    assert homes == glassformer._HOMES
 
 
 def test_a_wrong_name_is_an_attribute_error() -> None:

@@ -1,18 +1,22 @@
 """Recipes: what is wrong is named with the nearest right key, and what is right survives being written and read."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glassformer.changes import as_recorded, listed
+from glassformer.cli.terminal import as_written
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.model.config import ModelConfig
 from glassformer.recipe import (
     Recipe,
     apply_changes,
+    from_yaml,
     keys,
     parse,
     read,
@@ -91,7 +95,13 @@ def test_all_mistakes_are_told_at_once() -> None:
         ("model.norm=middle", "model.norm='middle': input should be 'pre' or 'post'"),
         ("objective.mask_rate=2", "objective.mask_rate=2: input should be less than 1"),
         ("batch.size=1.5", "batch.size=1.5: input should be a valid integer"),
-        ("data.train=5", "data.train=5: input should be a valid string"),
+        ("seed=0x10", "seed='0x10': input should be a valid integer"),
+        ("training.minutes=1:30", "training.minutes='1:30': input should be a valid number"),
+        ("training.minutes=.inf", "training.minutes='.inf': input should be a valid number"),
+        ("training.minutes=inf", "training.minutes='inf': input should be a finite number"),
+        ("training.steps=" + "9" * 5000, "training.steps='9999"),
+        ("training.compile=2", "training.compile=2: input should be"),
+        ("training.patience=never", "training.patience='never': input should be a valid integer"),
         ("training.precision=fp16", "training.precision='fp16': input should be 'auto'"),
         ("training.threads=x", "training.threads='x': input should be 'auto'"),
         ("training.threads=0", "training.threads=0: input should be"),
@@ -200,19 +210,125 @@ def test_data_is_needed() -> None:
         ("data.train=[a.txt, b.txt]", "data.train", ["a.txt", "b.txt"]),
         ("data.train=a=b.txt", "data.train", "a=b.txt"),
         ("data.train=hub:a/b:c:train", "data.train", "hub:a/b:c:train"),
-        ("description='two words: a colon'", "description", "two words: a colon"),
+        ("data.train=*.txt", "data.train", "*.txt"),
+        ("data.train=[ab]*.txt", "data.train", "[ab]*.txt"),
+        ("data.train=['a, b.txt', 1e3]", "data.train", ["a, b.txt", "1e3"]),
+        ("data.train=null.txt", "data.train", "null.txt"),
+        ("data.train=1e3", "data.train", "1e3"),
+        ("data.validation=none", "data.validation", None),
+        ("data.validation=null.txt", "data.validation", "null.txt"),
+        ("data.document_start=# ", "data.document_start", "# "),
+        ("data.document_start==---", "data.document_start", "=---"),
+        ("data.document_start==^X:", "data.document_start", "=^X:"),
+        ("data.document_start=[0-9]", "data.document_start", "[0-9]"),
+        ("data.document_start={1}", "data.document_start", "{1}"),
+        ("data.language=no", "data.language", "no"),
+        ("data.column=0", "data.column", "0"),
+        ("data.column=007", "data.column", "007"),
+        ("data.column=1:30", "data.column", "1:30"),
+        ("tokenizer.unknown=2024-13-45", "tokenizer.unknown", "2024-13-45"),
+        ("description=two words: a colon # and more", "description", "two words: a colon # and more"),
+        ("description='in quotes'", "description", "'in quotes'"),
+        ("description=null", "description", "null"),
+        ("description=", "description", ""),
+        ("description=!!python/name:os.system", "description", "!!python/name:os.system"),
+        ("model.positions=none", "model.positions", "none"),
+        ("model={d_model: 64, norm: post}", "model.norm", "post"),
+        ("target_tokenizer={kind: word, unknown: no}", "target_tokenizer.unknown", "no"),
+        ("target_tokenizer=none", "target_tokenizer", None),
+        ("training.patience=none", "training.patience", None),
+        ("training.compile=no", "training.compile", False),
+        ("training.compile=Yes", "training.compile", True),
+        ("training.probes=sun [MASK], star", "training.probes", ["sun [MASK], star"]),
+        ("training.probes=[no, 1:30]", "training.probes", ["no", "1:30"]),
+        ("training.probes=[]", "training.probes", []),
+        ("training.steps=1e3", "training.steps", 1000),
+        ("seed=010", "seed", 10),
+        ("optimizer.learning_rate=1e-3", "optimizer.learning_rate", 1e-3),
         ("tokenizer.unknown=<unk>", "tokenizer.unknown", "<unk>"),
     ],
 )
-def test_values_are_yaml(change: str, key: str, value: Any) -> None:
-    """Numbers in every notation, lists, words."""
+def test_values_are_taken_by_the_type_of_their_key(change: str, key: str, value: Any) -> None:
+    """Text stays as it was typed, numbers are decimal, lists and sections are in brackets."""
     assert value_of(changed(change), key) == value
 
 
-def test_a_value_that_yaml_cannot_read_is_refused() -> None:
-    """With the mend."""
-    assert "cannot be read" in refusal("description=[half a list")
-    assert "quotes" in refusal("description=[half a list")
+@pytest.mark.parametrize(
+    "change", ["data.train=[a, {]", "model={d_model: 64", "model={d_model: 64, d_model: 32}", "objective={name: [}"]
+)
+def test_a_list_or_section_that_cannot_be_read_is_refused(change: str) -> None:
+    """With the key, what was typed, and how lists and sections are written."""
+    said = refusal(change)
+    assert f"{change} cannot be read" in said
+    assert "a list is written [a, b]" in said
+
+
+def test_the_objective_decides_the_types_of_its_keys() -> None:
+    """Also where it is changed in the same breath, before or after its keys, and for every member of a mixture."""
+    prefix = ("objective.prefix=no", "objective.name=seq2seq")
+    for changes in (prefix, prefix[::-1], ("objective={name: seq2seq, prefix: no}",)):
+        assert value_of(changed(*changes), "objective.prefix") == "no"
+    assert (
+        value_of(changed("objective.name=seq2seq", "objective.prefix=translate: "), "objective.prefix") == "translate: "
+    )
+    members = (
+        "{objective: {name: seq2seq, prefix: 'no: '}, label: 1e3}, {objective: {name: span_corruption}, weight: 2}"
+    )
+    first, second = value_of(changed(f"objective={{name: mixture, members: [{members}]}}"), "objective.members")
+    assert (first["objective"]["prefix"], first["label"], second["weight"]) == ("no: ", "1e3", 2.0)
+
+
+@pytest.mark.parametrize("name", [key.name for key in keys(BASE) if not key.name.startswith("target_tokenizer.")])
+def test_every_value_that_is_printed_is_accepted(name: str) -> None:
+    """What `glassformer recipes` shows for a key can be typed behind it."""
+    recipe = parse(BASE)
+    value = value_of(recipe, name)
+    assert with_changes(BASE, [f"{name}={as_written(value)}"]) == recipe, as_written(value)
+
+
+def test_changes_may_be_a_mapping() -> None:
+    """Dotted keys, sections, both in one; values as Python has them, none of them read as text."""
+    dotted = {"training.steps": 5, "training.patience": None, "data.column": "none", "training.probes": ("a", "b")}
+    nested = {"training": {"steps": 5, "patience": None, "probes": ["a", "b"]}, "data": {"column": "none"}}
+    for changes in (dotted, nested, {"data.column": "none", "training": dict(nested["training"])}, [dotted]):
+        recipe = parse(apply_changes(BASE, changes))
+        assert (recipe.training.steps, recipe.training.patience, recipe.data.column) == (5, None, "none")
+        assert recipe.training.probes == ("a", "b")
+    assert parse(apply_changes(BASE, {"objective.name": "causal_lm"})).model.family == "decoder"
+    assert parse(apply_changes(BASE, {"data.train": Path("other.txt")})).data.train == "other.txt"
+    again = [listed(as_recorded(changes)) for changes in (dotted, ["data.column=none"])]
+    assert again == [listed(dotted), listed(["data.column=none"])]
+    with pytest.raises(UsageError, match=r"seed cannot be a object"):
+        apply_changes(BASE, {"seed": object()})
+
+
+BERT = {"norm": "post", "embedding_norm": True, "positions": "learned", "segments": 2, "activation": "gelu"}
+
+
+def model_section(recipe: Recipe) -> dict[str, Any]:
+    return {key: value for key, value in recipe.model.model_dump().items() if key in BERT}
+
+
+def test_a_preset_that_is_asked_for_wins_over_the_recipe() -> None:
+    """But not over what is asked for beside it, in whatever order; sizes stay the recipe's. In a file the keys beside
+    `preset` win."""
+    tree = BASE | {"model": {"norm": "pre", "positions": "rotary", "embedding_norm": False, "d_model": 64}}
+    assert model_section(changed("model.preset=bert", tree=tree)) == BERT
+    assert changed("model.preset=bert", tree=tree).model.d_model == 64
+    for changes in (("model.preset=bert", "model.positions=alibi"), ("model.positions=alibi", "model.preset=bert")):
+        assert model_section(changed(*changes, tree=tree)) == BERT | {"positions": "alibi"}
+    assert model_section(parse(apply_changes(tree, {"model": {"preset": "bert"}}))) == BERT
+    both = tree | {"model": tree["model"] | {"preset": "bert"}}
+    assert parse(both).model.positions == "rotary"
+    assert tree["model"]["positions"] == "rotary", "the tree itself is left as it was"
+
+
+def test_another_preset_takes_the_old_one_with_it() -> None:
+    """A recorded recipe has every key; what llama's said does not stay where bert is asked for."""
+    recorded = parse(BASE | {"model": {"preset": "llama", "d_model": 64, "dropout": 0.3, "family": "encoder"}})
+    asked = changed("model.preset=bert", tree=recorded.model_dump(mode="json")).model
+    assert (asked.norm_kind, asked.bias, asked.tied, asked.d_model, asked.dropout) == ("layer", True, True, 64, 0.3)
+    assert "did you mean 'bert'" in refusal("model.preset=brt")
 
 
 @pytest.mark.parametrize("change", ["training.steps", "=3", ""])
@@ -302,7 +418,66 @@ def test_any_recipe_survives_yaml(seed: int, dropout: float, rate: float, train:
         recipe = parse(tree)
     except GlassformerError:  # a surrogate in a name
         return
-    assert parse(yaml.safe_load(to_yaml(recipe))) == recipe
+    assert parse(from_yaml(to_yaml(recipe), "it")) == recipe
+
+
+ODD = [
+    "no",
+    "on",
+    "1:30",
+    "0o7",
+    "010",
+    "~",
+    "null",
+    "none",
+    "2024-13-45",
+    "=",
+    "<<",
+    "1e3",
+    "1_000",
+    "# ",
+    "- a",
+    "*a",
+]
+ODD += [
+    "&a",
+    "!!int 5",
+    "{a: b}",
+    "[a]",
+    "'",
+    '"',
+    "a: b",
+    " ",
+    "\t",
+    "\n",
+    "\x85",
+    "%",
+    "@",
+    "",
+    "? a",
+    "|",
+    "...",
+    "---",
+]
+
+
+@given(
+    text=st.sampled_from(ODD) | st.text(st.sampled_from("no~=<>#:-[]{}'\"!&*|% \n0159e+"), min_size=1, max_size=6),
+    more=st.lists(st.sampled_from(ODD), min_size=1, max_size=3),
+)
+@settings(max_examples=40)
+def test_any_text_survives_in_every_key_of_texts(text: str, more: list[str]) -> None:
+    """Written into a run's recipe and read again it is the same text, whatever else YAML would take it for."""
+    tree = {
+        "description": text,
+        "data": {"train": more, "column": text, "validation": text},
+        "objective": {"name": "seq2seq", "prefix": text},
+        "training": {"probes": more},
+    }
+    recipe = parse(tree)
+    assert parse(from_yaml(to_yaml(recipe), "it")) == recipe
+    assert parse(yaml.safe_load(to_yaml(recipe))) == recipe  # any other reader of YAML sees the same
+    assert parse(apply_changes(BASE, [f"description={text}"])).description == text
 
 
 def test_the_objectives_own_keys_survive() -> None:
@@ -322,7 +497,30 @@ def test_the_objectives_own_keys_survive() -> None:
         ("list.yaml", b"- a\n- b\n", "no sections"),
         ("binary.yaml", b"data: \xff\xfe\x00", "byte 6"),
         ("control.yaml", b"data: \x00\n", "is not YAML"),
-        ("numbers.yaml", b"1: 2\ndata: {train: a}\n", "no sections"),
+        ("numbers.yaml", b"1: 2\ndata: {train: a}\n", "there is no key '1'"),
+        ("deep.yaml", b"data: " + b"[" * 2000, "line 1: more than 32 levels"),
+        ("deep_blocks.yaml", b"".join(b" " * n + b"a:\n" for n in range(100)), "more than 32 levels"),
+        ("own_child.yaml", b"data: &a\n  train: *a\n", "more than 32 levels"),
+        (
+            "laughs.yaml",
+            b"a: &a [x, x, x, x, x, x, x, x]\n"
+            + b"".join(
+                f"{chr(n + 1)}: &{chr(n + 1)} [{', '.join([f'*{chr(n)}'] * 8)}]\n".encode() for n in range(97, 105)
+            ),
+            "more than 20,000 values",
+        ),
+        ("long_number.yaml", b"seed: " + b"9" * 6000 + b"\ndata: {train: a}\n", "seed='9999"),
+        ("escape.yaml", b'description: "\\UFFFFFFFF"\n', "is not YAML"),
+        ("version.yaml", b"%YAML " + b"9" * 5000 + b".1\n---\ndata: {train: a}\n", "is not YAML"),
+        ("twice.yaml", b"seed: 1\ndata: {train: a}\nseed: 2\n", "line 3: the key 'seed' is there twice"),
+        ("merged.yaml", b"x: &x {train: a}\ndata:\n  <<: *x\n", "line 3: merge keys"),
+        ("pair.yaml", b"? [a, b]\n: c\ndata: {train: a}\n", "line 1: a list or a mapping cannot be a key"),
+        ("code.yaml", b"data: {train: a}\nseed: !!python/name:os.system\n", "line 2: the tag 'python/name:os.system'"),
+        ("bytes.yaml", b"data: {train: !!binary aGk=}\n", "the tag 'binary'"),
+        ("tab.yaml", b"data:\n\ttrain: a\n", "is not YAML, line 2"),
+        ("two.yaml", b"data: {train: a}\n---\ndata: {train: b}\n", "but found another document"),
+        ("large.yaml", b"description: " + b"x" * 200_000, "a recipe has at most 200,000"),
+        ("nowhere.yaml/at.yaml", None, "there is no file"),
     ],
 )
 def test_a_file_that_is_no_recipe(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
@@ -334,6 +532,50 @@ def test_a_file_that_is_no_recipe(tmp_path: Path, name: str, content: bytes | No
         read(str(file))
     assert name in str(raised.value)
     assert said in str(raised.value)
+
+
+def test_what_is_no_plain_file_is_not_read(tmp_path: Path) -> None:
+    """A folder, and a pipe into which nobody ever writes."""
+    (tmp_path / "folder.yaml").mkdir()
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for name in ("folder.yaml", "pipe.yaml"):
+        with pytest.raises(UsageError, match="is no plain file"):
+            read(str(tmp_path / name))
+
+
+@given(st.text(st.sampled_from("ab:-[]{},'\"!&*<|>%@?# \n\t0\\U.~="), max_size=40) | st.text(max_size=20))
+def test_no_text_is_a_traceback(text: str) -> None:
+    """A tree or a UsageError."""
+    try:
+        assert isinstance(from_yaml(text, "it"), dict)
+    except UsageError as error:
+        assert "it is" in error.what
+
+
+FILE = b"""
+description: 2024-13-45
+seed: 010
+data: {train: [no, 1e3, "null"], language: no, column: 0, validation: null, document_start: =---, test: ~}
+tokenizer: {unknown: 12:30}
+objective: {name: seq2seq, prefix: on}
+model: &sizes {d_model: 64, positions: none, n_kv_heads: none}
+training: {patience: none, compile: off, minutes: 1e-3, probes: [1:30]}
+target_tokenizer:
+"""
+
+
+def test_a_file_says_what_stands_in_it(tmp_path: Path) -> None:
+    """None of what YAML 1.1 would make of it: false, 8, 0, a date, 750."""
+    (tmp_path / "mine.yaml").write_bytes(FILE)
+    recipe = read(str(tmp_path / "mine.yaml"))
+    assert (recipe.description, recipe.seed, recipe.tokenizer.unknown) == ("2024-13-45", 10, "12:30")
+    assert recipe.data.train == ("no", "1e3", "null")
+    assert (recipe.data.language, recipe.data.column, recipe.data.document_start) == ("no", "0", "=---")
+    assert (recipe.data.validation, recipe.data.test, recipe.target_tokenizer) == (None, None, None)
+    assert value_of(recipe, "objective.prefix") == "on"
+    assert (recipe.model.positions, recipe.model.n_kv_heads) == ("none", None)
+    training = recipe.training
+    assert (training.patience, training.compile, training.minutes, training.probes) == (None, False, 1e-3, ("1:30",))
 
 
 def test_a_name_that_is_no_recipe() -> None:

@@ -199,9 +199,10 @@ def test_two_processes_never_train_one_run(text: Path, tmp_path: Path) -> None:
 def test_a_run_whose_device_is_not_here(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Begun on a GPU, resumed where there is none: said in words."""
     run = cut_at(5, text, tmp_path / "run")
-    recorded = yaml.safe_load((run / "recipe.yaml").read_text())
-    recorded["training"]["device"] = "cuda"
-    (run / "recipe.yaml").write_text(yaml.safe_dump(recorded))
+    edit(run, "training", "device", "cuda")
+    environment = json.loads((run / "environment.json").read_text())
+    environment["recipe"]["training"]["device"] = "cuda"
+    (run / "environment.json").write_text(json.dumps(environment))
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(UsageError, match="no such device") as raised:
         train(None, run, resume=True)
@@ -253,6 +254,140 @@ def test_how_the_texts_are_read_agrees_with_what_was_chosen(text: Path, tmp_path
             train(wanted, run, resume=True, changes=changes)
     with pytest.raises(UsageError, match=r'data.document was "line" when the run was begun, and "file" is asked now'):
         train(None, run, resume=True, changes=("data.document=file",))
+
+
+def edit(run: Path, section: str, key: str, value: Any) -> None:
+    """Change recipe.yaml in place, as with an editor."""
+    recorded = yaml.safe_load((run / "recipe.yaml").read_text())
+    recorded[section] = (recorded[section] or {}) | {key: value}
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recorded))
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "was"),
+    [
+        ("model", "d_model", 24, "12"),
+        ("model", "dropout", 0.2, "0.1"),
+        ("optimizer", "learning_rate", 1e-4, "0.001"),
+        ("objective", "mask_rate", 0.3, "0.15"),
+        ("data", "validation_share", 0.1, "0.2"),
+        ("training", "steps", 11, "12"),
+        ("training", "patience", 3, "null"),
+        ("target_tokenizer", "kind", "word", "null"),
+    ],
+)
+def test_a_recipe_that_was_edited_in_place_is_refused(
+    section: str, key: str, value: Any, was: str, text: Path, tmp_path: Path
+) -> None:
+    """By name, and the right way round: what the run was trained by, what stands in the file now; also where the
+    original recipe is named again. Put back, it goes on."""
+    run = begun(text, tmp_path)
+    kept = (run / "recipe.yaml").read_text()
+    edit(run, section, key, value)
+    before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    for wanted in (None, recipe(text)):
+        with pytest.raises(UsageError) as raised:
+            train(wanted, run, resume=True)
+        said = (
+            f"was edited: {section}.{key} was {was} while the run was trained, and {json.dumps(value)} stands there now"
+        )
+        assert said in raised.value.what
+        assert "put it back" in raised.value.mend and "--run" in raised.value.mend
+    assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
+    (run / "recipe.yaml").write_text(kept)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "fit", lambda self: None)
+        train(None, run, resume=True)
+
+
+def test_words_for_people_and_more_steps_may_be_edited(text: Path, whole: Path, tmp_path: Path) -> None:
+    """A description is no matter; more steps in the file are more steps asked for, and are recorded once."""
+    hearing = Hearing()
+    edit(whole, "training", "steps", 16)
+    recorded = (whole / "recipe.yaml").read_text()
+    (whole / "recipe.yaml").write_text(recorded.replace("description: ''", "description: mine"))
+    for _ in range(2):
+        train(None, whole, resume=True, display=hearing)
+    assert [said for said in hearing.said if "extended" in said] == ["training.steps extended from 12 to 16"]
+    environment = RunDirectory.open(whole).environment()
+    assert (environment["extensions"], environment["recipe"]["training"]["steps"]) == ([{"from": 12, "to": 16}], 16)
+    assert read(str(whole / "recipe.yaml")).description == "mine"
+    train(recipe(text, training={"steps": 16}), tmp_path / "other")
+    assert records(whole, "train")[-1]["step"] == records(tmp_path / "other", "train")[-1]["step"] == 16
+    edit(whole, "training", "steps", 14)
+    with pytest.raises(UsageError, match=r"training\.steps was 16 while the run was trained, and 14 stands"):
+        train(None, whole, resume=True)
+
+
+def test_a_run_of_an_older_version_resumes(text: Path, whole: Path, tmp_path: Path) -> None:
+    """One that kept its recipe only once."""
+    run = cut_at(8, text, tmp_path / "run")
+    environment = json.loads((run / "environment.json").read_text())
+    del environment["recipe"]
+    (run / "environment.json").write_text(json.dumps(environment))
+    train(None, run, resume=True)
+    assert_same_run(whole, run)
+    train(None, run, resume=True, changes=("training.steps=14",))
+    assert RunDirectory.open(run).environment()["recipe"]["training"]["steps"] == 14
+
+
+def test_killed_between_the_two_files_of_an_extension(text: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """recipe.yaml has more steps already, environment.json does not: the next resume records them."""
+
+    def cut(self: RunDirectory, extra: Any) -> None:
+        raise Cut
+
+    with monkeypatch.context() as patch, pytest.raises(Cut):
+        patch.setattr(RunDirectory, "write_environment", cut)
+        train(None, whole, resume=True, changes=("training.steps=14",))
+    train(None, whole, resume=True)
+    assert RunDirectory.open(whole).environment()["extensions"] == [{"from": 12, "to": 14}]
+    assert records(whole, "train")[-1]["step"] == 14
+
+
+def test_a_preset_and_a_mapping_are_resumed_as_they_were_begun(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named again with the recipe, or not named again."""
+    monkeypatch.setattr(launch, "draw_report", lambda run: None)
+    monkeypatch.setattr(Trainer, "fit", lambda self: None)
+    file, run = tmp_path / "mine.yaml", tmp_path / "run"
+    file.write_text(to_yaml(recipe(text, model={"positions": "rotary", "d_model": 12, "n_heads": 3})))
+    changes = {"model": {"preset": "bert", "dropout": 0.2}, "training.probes": ["sun [MASK] star"]}
+    launch.train(file, changes, run=run)
+    begun = read(str(run / "recipe.yaml"))
+    assert (begun.model.positions, begun.model.norm, begun.model.dropout) == ("learned", "post", 0.2)
+    launch.train(file, run=run, resume=True)
+    launch.train(file, changes, run=run, resume=True)
+    launch.train(file, ["model.preset=bert"], run=run, resume=True)
+    launch.train(run=run, changes={"model.dropout": 0.2}, resume=True)
+    with pytest.raises(UsageError, match=r'model\.preset was "bert" when the run was begun, and "gpt2" is asked now'):
+        launch.train(file, ["model.preset=gpt2"], run=run, resume=True)
+
+
+def test_resume_begins_a_run_that_is_not_there_yet(
+    text: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its recipe is named; said; and the same words go on with it afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(launch, "draw_report", lambda run: None)
+    Path("mine.yaml").write_text(to_yaml(recipe(text)))
+    hearing = Hearing()
+    for _ in range(2):
+        launch.train("mine.yaml", resume=True, display=hearing)
+    assert [path.name for path in Path("runs").iterdir()] == ["mine"]
+    assert [said for said in hearing.said if "begins" in said] == [
+        f"there is no run {Path('runs/mine')} yet: it begins now"
+    ]
+    assert_same_run(whole, Path("runs/mine"))
+    launch.train("mine.yaml", resume=True, run="elsewhere", display=hearing)
+    assert_same_run(whole, Path("elsewhere"))
+    with pytest.raises(UsageError, match="is no run"):
+        launch.train("training.steps=5", resume=True, run="nowhere")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").write_text("years of work")
+    with pytest.raises(UsageError, match="is not empty"):
+        launch.train("mine.yaml", resume=True, run="thesis")
 
 
 def begun(text: Path, tmp_path: Path) -> Path:

@@ -220,7 +220,7 @@ def test_too_short_is_said_with_what_would_be_enough(tmp_path: Path) -> None:
     ("change", "answer"),
     [
         ("data=5", "data=5"),
-        ("data.column=[1, 2]", "data.column"),
+        ("batch.size=[1, 2]", "batch.size='[1, 2]'"),
         ("data.document=page", "data.document='page'"),
         ("tokenizer=5", "tokenizer=5"),
         ("tokenizer.kind=words", "tokenizer.kind='words'"),

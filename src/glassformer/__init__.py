@@ -8,15 +8,28 @@
 Names are loaded when first used: the command line answers `--help` without loading torch.
 """
 
-import importlib
-import os
-from typing import Any
+import importlib as _importlib
+import os as _os
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
+if _TYPE_CHECKING:
+    from glassformer.errors import GlassformerError, UsageError
+    from glassformer.launch import train
+    from glassformer.look import views
+    from glassformer.look.curves import curves
+    from glassformer.look.figures import save
+    from glassformer.look.heatmaps import heatmap
+    from glassformer.look.overlay import overlay
+    from glassformer.look.report import overlay_of
+    from glassformer.predict import Run, load
+    from glassformer.recipe import Recipe
 
 __version__ = "0.1.0"
 
 # Large tensors in pages of 2 MB (Linux): thousands of the usual 4 kB, got from the system anew at every step, made a
 # step of training a tenth longer. torch reads this when it makes its first tensor.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+_os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 _HOMES = {
     "train": "glassformer.launch",
@@ -32,15 +45,30 @@ _HOMES = {
     "UsageError": "glassformer.errors",
 }
 
-__all__ = ["__version__", "views", *_HOMES]
+__all__ = [
+    "GlassformerError",
+    "Recipe",
+    "Run",
+    "UsageError",
+    "__version__",
+    "curves",
+    "heatmap",
+    "load",
+    "overlay",
+    "overlay_of",
+    "save",
+    "train",
+    "views",
+]
+"""Written out, so that editors know them too; a test holds it against what is loaded."""
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _Any:
     if name == "views":
-        return importlib.import_module("glassformer.look.views")
+        return _importlib.import_module("glassformer.look.views")
     if name not in _HOMES:
         raise AttributeError(f"module 'glassformer' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(_importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

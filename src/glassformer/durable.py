@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from glassformer.errors import GlassformerError
 
 ASIDE = ".tmp-"
+PREVIOUS = ".previous-"  # the old snapshot during the instant in which the new one takes its name
 """What is being written or being removed: nothing that starts like this was ever finished."""
 
 
@@ -94,3 +95,11 @@ def delete(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def snapshots(folder: Path) -> list[Path]:
+    """The snapshots in `folder`, whole or damaged, one whose replacement was interrupted among them."""
+    if not folder.is_dir():
+        return []
+    names = {path.name.removeprefix(PREVIOUS) for path in folder.iterdir() if path.is_dir()}
+    return [folder / name for name in sorted(names) if not name.startswith(ASIDE)]

@@ -2,9 +2,8 @@
 
 import itertools
 import json
-import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,19 @@ import torch
 from glassformer import recipe as recipes
 from glassformer.assemble import Parts, assemble, unknown_in_words
 from glassformer.baselines.unigram import Unigram
+from glassformer.changes import Changes, as_recorded, listed
 from glassformer.data.batch import collate
-from glassformer.errors import UsageError
+from glassformer.errors import GlassformerError, UsageError
 from glassformer.look.report import draw_report
 from glassformer.model.attention import find_mechanism
 from glassformer.model.transformer import count_parameters
+from glassformer.own_text import is_change, is_own_text, run_name, text_among_changes, which_recipe
 from glassformer.predict import Run, load
 from glassformer.recipe import Recipe
 from glassformer.run import RunDirectory
 from glassformer.settle import all_questions, engine_for, refuse_missing_device, settle, training_order
 from glassformer.snapshot import write_text_durably
-from glassformer.suggest import is_own_text, recipe_for_text
+from glassformer.suggest import recipe_for_text
 from glassformer.training.checkpoints import checkpoint_steps
 from glassformer.training.display import TerminalDisplay
 from glassformer.training.engine import threads
@@ -35,7 +36,7 @@ from glassformer.training.trainer import Display, Trainer
 
 def train(
     recipe: str | Path | Recipe | None = None,
-    changes: Sequence[str] = (),
+    changes: Changes = (),
     *,
     run: str | Path | None = None,
     resume: bool = False,
@@ -44,29 +45,34 @@ def train(
 ) -> Run:
     """Train and return the finished run.
 
-    `recipe` is a shipped name, a YAML file, a Recipe, or a text file or folder of the person's own; `changes` are
-    dotted `key=value` pairs. `run` is the run directory (default `runs/NAME`, with a number if that is taken).
-    With `resume` everything comes from the run; a recipe or change that differs is refused by name, except a larger
-    `training.steps`, which is recorded. `display` is what a person watches; `Quiet()` shows nothing. `began` is when
-    the clock of `training.minutes` began to run (as time.time() has it); without it that is now.
+    `recipe` is a shipped name, a YAML file, a Recipe, or a text file or folder of the person's own. `changes` are
+    `["training.steps=5"]`, `{"training.steps": 5}` or `{"training": {"steps": 5}}`. `run` is the run directory (default
+    `runs/NAME`, with a number if that is taken). With `resume` everything comes from the run; a recipe or change that
+    differs is refused by name, except a larger `training.steps`, which is recorded; a run that is not there yet is
+    begun, where its recipe is named. `display` is what a person watches; `Quiet()` shows nothing. `began` is when the
+    clock of `training.minutes` began to run (as time.time() has it); without it that is now.
 
     Raises UsageError (wrong recipe, unusable text, existing run), Interrupted (Ctrl-C, SIGTERM; all is saved) and
     GlassformerError (training cannot go on).
     """
     display, began = display or TerminalDisplay(), began or time.time()
     if resume:
-        if is_change(recipe):
-            recipe, changes = None, [str(recipe), *changes]
-        directory = _run_to_resume(recipe, run)
-        with directory.locked():
-            return _fit(directory, _reopen(directory, recipe, changes, display))
+        begun = _run_to_resume(recipe, run)
+        if begun is not None:
+            if is_change(recipe):
+                recipe, changes = None, [str(recipe), *as_recorded(changes)]
+            with begun.locked():
+                return _fit(begun, _reopen(begun, recipe, changes, display))
     if recipe is None:
-        raise UsageError("which recipe?", "name a recipe, a YAML file or a text; `glassformer recipes` lists them")
+        raise which_recipe()
     name, wanted = find_recipe(recipe, changes, display.say)
-    directory = RunDirectory.create(Path(run) if run is not None else free_folder(Path("runs"), name))
+    folder = Path(run) if run is not None else Path("runs") / name if resume else free_folder(Path("runs"), name)
+    directory = RunDirectory.create(folder)
+    if resume:
+        display.say(f"there is no run {folder} yet: it begins now")
     with directory.locked():
         directory.refuse_taken()  # another process may have been quicker
-        asked = {"recipe": name, "changes": list(changes)}
+        asked = {"recipe": name, "changes": as_recorded(changes)}
         return _fit(directory, _begin(directory, wanted, asked, display, began))
 
 
@@ -97,7 +103,8 @@ def _begin(directory: RunDirectory, wanted: Recipe, asked: dict[str, Any], displ
             display.say(line)
         measured["parameters"] = count_parameters(trainer.engine.model)
         directory.save_tokenizers(parts.tokenizers)
-        directory.write_environment({"asked": asked, "measured": measured, "data": data_identity(parts)})
+        found = {"asked": asked, "measured": measured, "data": data_identity(parts), "recipe": as_json(settled)}
+        directory.write_environment(found)
         write_text_durably(directory.recipe_file, recipes.to_yaml(settled))
     except BaseException:  # the name stays free for the next attempt
         directory.forget()
@@ -119,42 +126,21 @@ def said_of(questions: FixedQuestions) -> str:
     return f"each evaluation asks {questions.count:,} questions in {questions.where}{left_out}{few}"
 
 
-def find_recipe(recipe: str | Path | Recipe, changes: Sequence[str], say: Callable[[str], None]) -> tuple[str, Recipe]:
+def as_json(recipe: Recipe) -> dict[str, Any]:
+    """Every key and value, as environment.json keeps them: a resume sees whether recipe.yaml was edited since."""
+    return recipe.model_dump(mode="json")
+
+
+def find_recipe(recipe: str | Path | Recipe, changes: Changes, say: Callable[[str], None]) -> tuple[str, Recipe]:
     """The recipe and a name for its run. A text of the person's own gets a recipe made for it."""
     if isinstance(recipe, Recipe):
-        return "run", recipe
+        return "run", recipes.with_changes(as_json(recipe), changes) if changes else recipe
     name, changes = text_among_changes(str(recipe), changes)
     recipes.refuse_two_lengths(changes)
     if is_own_text(name):
         tree = recipes.apply_changes({}, changes)
         return run_name(name), recipe_for_text(name, tree, say)
     return run_name(name), recipes.read(name, changes)
-
-
-def is_change(recipe: str | Path | Recipe | None) -> bool:
-    """Whether what stands in the place of a recipe is a change to one, and no file of such a name."""
-    return isinstance(recipe, str) and bool(re.match(r"[a-z_]+(\.[a-z_]+)*=", recipe)) and not Path(recipe).exists()
-
-
-def text_among_changes(recipe: str, changes: Sequence[str]) -> tuple[str, Sequence[str]]:
-    """The recipe and the changes to it, where perhaps a change stands first and no recipe is named: then `data.train`
-    is a text of the person's own. Raises UsageError where none is named either."""
-    if not is_change(recipe):
-        return recipe, changes
-    changes = [recipe, *changes]
-    text = dict(change.split("=", 1) for change in changes if "=" in change).get("data.train")
-    if text is None:
-        raise UsageError(
-            f"{recipe} is a change to a recipe, and no recipe is named before it",
-            "name a recipe or a text of your own first; `glassformer recipes` lists the recipes",
-        )
-    return text, changes
-
-
-def run_name(source: str) -> str:
-    """A folder's name for what is trained on: the file's or folder's own, without what has a meaning in paths."""
-    name = re.sub(r"[^\w.-]+", "-", Path(source).stem).strip(".-")
-    return name or "text"
 
 
 def free_folder(parent: Path, name: str) -> Path:
@@ -251,26 +237,27 @@ def _tensorboard(directory: RunDirectory) -> Callable[[dict[str, Any]], None]:
 # ------------------------------------------------------------------------------------------------- going on
 
 
-def _run_to_resume(recipe: str | Path | Recipe | None, run: str | Path | None) -> RunDirectory:
-    """The run that is named, or that has the recipe's name."""
-    if run is None and recipe is None:
+def _run_to_resume(recipe: str | Path | Recipe | None, run: str | Path | None) -> RunDirectory | None:
+    """The run that is named, or that has the recipe's name; none where it has not begun, and its recipe is named."""
+    if run is None and (recipe is None or is_change(recipe)):
         raise UsageError("which run?", "name it: glassformer train --resume --run runs/NAME")
-    return RunDirectory.open(Path(run) if run is not None else Path("runs") / run_name(str(recipe)))
+    path = Path(run) if run is not None else Path("runs") / run_name(str(recipe))
+    if recipe is None or is_change(recipe) or RunDirectory(path).recipe_file.exists():
+        return RunDirectory.open(path)
+    return None
 
 
-def _reopen(
-    directory: RunDirectory, recipe: str | Path | Recipe | None, changes: Sequence[str], display: Display
-) -> Trainer:
-    """The run as it was begun; what is asked anew must agree with it."""
-    recorded = recipes.read(str(directory.recipe_file))
+def _reopen(directory: RunDirectory, recipe: str | Path | Recipe | None, changes: Changes, display: Display) -> Trainer:
+    """The run as it was begun; what is asked anew must agree with it, and so must its recipe.yaml."""
     environment = directory.environment()
+    recorded, written = _recorded(directory, environment)
     lengths = environment.get("measured", {}).get("asked", {})
     left_open = environment.get("measured", {}).get("left_open", {})
     tree = _asked_tree(recipe)
     if lengths.get("steps") and (tree.get("training") or {}).get("steps") == lengths["steps"]:
         del tree["training"]["steps"]  # the recipe's own file still says the steps from before an extension
-    asked = recipes.apply_changes(tree, [*_begun_with(environment, recorded), *changes])
-    settled = _agreed(recorded, asked, lengths, left_open)
+    asked = recipes.apply_changes(tree, [*_begun_with(environment, written), *as_recorded(changes)])
+    settled = _agreed(written, asked, lengths, left_open)
     refuse_missing_device(settled.training.device, "go on where there is one, or start a new run with --run")
     parts = assemble(settled, display.say, directory.tokenizers())
     if environment.get("data") != data_identity(parts):
@@ -280,9 +267,38 @@ def _reopen(
         extension = {"from": recorded.training.steps, "to": settled.training.steps}
         display.say(f"training.steps extended from {extension['from']} to {extension['to']}")
         extensions = [*environment.get("extensions", []), extension]
-        directory.write_environment({**environment, "extensions": extensions})
+        # The recipe first: ended between the two, it is found edited, and that is recorded then.
         write_text_durably(directory.recipe_file, recipes.to_yaml(settled))
+        directory.write_environment({**environment, "extensions": extensions, "recipe": as_json(settled)})
     return trainer
+
+
+def _recorded(directory: RunDirectory, environment: dict[str, Any]) -> tuple[Recipe, Recipe]:
+    """The recipe that the run was trained by so far, and what its recipe.yaml says: the same, or with more steps.
+
+    Raises UsageError naming the first other key that was edited. Older runs have kept only the one.
+    """
+    written = recipes.read(str(directory.recipe_file))
+    if "recipe" not in environment:
+        return written, written
+    kept = environment["recipe"]
+    if not isinstance(kept, dict):
+        raise GlassformerError(
+            f"{directory.environment_file} is damaged: its recipe is none", "put it back from a copy"
+        )
+    recorded = recipes.parse(kept, f"the recipe in {directory.environment_file}")
+    more = (written.training.steps or 0) > (recorded.training.steps or 0)
+    before, now = (dict(_leaves(as_json(each))) for each in (recorded, written))
+    for key in before | now:
+        was, stands = before.get(key), now.get(key)
+        if was == stands or key == "description" or (key == "training.steps" and more):
+            continue
+        raise UsageError(
+            f"{directory.recipe_file} was edited: {key} was {json.dumps(was)} while the run was trained, and "
+            f"{json.dumps(stands)} stands there now",
+            f"put it back to go on, or start a new run: glassformer train {directory.recipe_file} --run NEW",
+        )
+    return recorded.model_copy(update={"description": written.description}), written
 
 
 def _asked_tree(recipe: str | Path | Recipe | None) -> dict[str, Any]:
@@ -294,11 +310,11 @@ def _asked_tree(recipe: str | Path | Recipe | None) -> dict[str, Any]:
     return {"data": {"train": str(recipe)}} if is_own_text(str(recipe)) else recipes.read_tree(str(recipe))
 
 
-def _begun_with(environment: dict[str, Any], recorded: Recipe) -> list[str]:
+def _begun_with(environment: dict[str, Any], recorded: Recipe) -> list[str | dict[str, Any]]:
     """The changes that the run was begun with: they changed its recipe then, and do so still; steps as extended."""
-    changes = environment.get("asked", {}).get("changes", [])
-    steps = f"training.steps={recorded.training.steps}"
-    return [steps if change.startswith("training.steps=") else change for change in changes]
+    begun = listed(environment.get("asked", {}).get("changes", []))
+    steps = recorded.training.steps
+    return [{change.key: steps} if change.key == "training.steps" else change.recorded for change in begun]
 
 
 LENGTHS = ("training.epochs", "training.minutes")

@@ -1,8 +1,10 @@
 """Plug-ins: in a folder such as `objectives/` or `model/attention/` every file is one, found by its name."""
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
+import sys
 from typing import TypeVar
 
 from glassformer.errors import GlassformerError, UsageError, nearest
@@ -11,8 +13,19 @@ T = TypeVar("T")
 
 
 def plugin_names(package: str) -> list[str]:
-    """The names of the files in a package's folder."""
-    return [module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)]
+    """The names of the files in a package's folder. None of them is loaded, nor the package."""
+    loaded, found = sys.modules.get(package), None
+    if loaded is None:
+        found = importlib.util.find_spec(package)
+    places = loaded.__path__ if loaded is not None else found.submodule_search_locations if found else None
+    return [module.name for module in pkgutil.iter_modules(places or [])]
+
+
+def check_plugin(package: str, name: str, what: str) -> None:
+    """Raises UsageError naming the nearest file where the folder has none of that name. `what` names the kind."""
+    names = plugin_names(package)
+    if name not in names:
+        raise UsageError(f"there is no {what} {name!r}", nearest(name, names))
 
 
 def find_plugin(package: str, name: str, base: type[T], what: str) -> type[T]:
@@ -20,9 +33,7 @@ def find_plugin(package: str, name: str, base: type[T], what: str) -> type[T]:
 
     Raises UsageError naming the nearest file when there is none, GlassformerError when the file has no such class.
     """
-    names = plugin_names(package)
-    if name not in names:
-        raise UsageError(f"there is no {what} {name!r}", nearest(name, names))
+    check_plugin(package, name, what)
     module = importlib.import_module(f"{package}.{name}")
     for _, found in inspect.getmembers(module, inspect.isclass):
         if issubclass(found, base) and found.__module__ == module.__name__:

@@ -17,6 +17,7 @@ from torch import nn
 
 from glassformer.assemble import Split, corpus_for, model_for, objective_for, refuse_larger
 from glassformer.baselines.counting import counting_losses
+from glassformer.changes import Changes, listed
 from glassformer.data.batch import Batch, collate
 from glassformer.data.builtin import Cloze
 from glassformer.data.corpus import Corpus
@@ -189,15 +190,15 @@ class Run:
             why = " ".join(str(getattr(error, "what", error)).split())
             raise GlassformerError(f"the run's recipe is damaged: {why}", "put the file back as it was") from None
 
-    def with_data(self, changes: Sequence[str]) -> "Run":
+    def with_data(self, changes: Changes) -> "Run":
         """The same model with other data: `["data.test=new.txt"]`, or where the run's data lie now.
 
         Raises UsageError for a key that is not one of the data's, and where nobody reads them: see `with_changes`.
         """
-        for change in changes:
-            if not change.startswith("data."):
+        for change in listed(changes):
+            if not change.key.startswith("data."):
                 raise UsageError(
-                    f"{change!r} does not change the data; the rest of a run is settled",
+                    f"{str(change)!r} does not change the data; the rest of a run is settled",
                     "for example: data.test=new.txt",
                 )
         other = copy.copy(self)

@@ -4,26 +4,34 @@ A recipe is a YAML file with a section for each part; `key=value` pairs with dot
 that does not exist is an error that names the nearest one.
 """
 
+import importlib
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import yaml
 from pydantic import Field, ValidationError
 from pydantic_core import to_jsonable_python
 
+from glassformer.changes import LENGTHS, Changes, apply, lengths_in, listed, objective_name
 from glassformer.config import Config
-from glassformer.data.batch import BatchConfig
+from glassformer.data.batch_config import BatchConfig
 from glassformer.data.sources import DataConfig
 from glassformer.data.tokenizer import TokenizerConfig
 from glassformer.errors import UsageError, nearest
-from glassformer.model.config import ModelConfig, check_sizes, preset
-from glassformer.objectives import AnyObjective, Member, Objective, find_objective
-from glassformer.training.optimisers import OptimizerConfig
+from glassformer.model.config import ModelConfig, check_sizes, preset, presets
+from glassformer.objective_configs import PACKAGE, AnyObjective, Member, Needs, members_in, needs_of
+from glassformer.plugins import check_plugin, plugin_names
+from glassformer.reading import NoSuchFile, Unreadable, plain_text
+from glassformer.training.config import OptimizerConfig, TrainingConfig
 from glassformer.training.schedules import ScheduleConfig
-from glassformer.training.trainer import TrainingConfig
+from glassformer.values import built, section_of
+from glassformer.yaml_text import compose
+
+if TYPE_CHECKING:
+    from glassformer.objectives import Objective
 
 
 class Recipe(Config):
@@ -44,8 +52,8 @@ class Recipe(Config):
     training: TrainingConfig = TrainingConfig()
 
 
-LENGTHS = ("steps", "epochs", "minutes")
-"""The keys of `training` that each say how long it is."""
+MECHANISMS = "glassformer.model.attention"
+"""The folder in which every file is an attention mechanism."""
 
 
 class Key(NamedTuple):
@@ -60,15 +68,22 @@ class Key(NamedTuple):
 def parse(tree: dict[str, Any], where: str = "the recipe") -> Recipe:
     """A recipe from plain data; an empty section has its defaults. Raises UsageError naming each wrong key or value,
     and the nearest right key."""
+    recipe = _with_family(check_values(tree, where))
+    check_sizes(recipe.model)
+    _check_length(recipe)
+    return recipe
+
+
+def check_values(tree: dict[str, Any], where: str = "the recipe") -> Recipe:
+    """The recipe as it stands, with every key and value right by itself: what must fit together is not looked at.
+    Raises UsageError naming each wrong key or value, and the nearest right key."""
     tree = {"objective": {"name": "masked_lm"}} | {key: value for key, value in tree.items() if value is not None}
     tree = _with_preset(tree)
     try:
         recipe = Recipe.model_validate(tree)
     except ValidationError as error:
         raise UsageError(f"{where} is wrong: " + "; ".join(_explain(tree, error.errors()))) from None
-    recipe = _with_family(recipe)
-    check_sizes(recipe.model)
-    _check_length(recipe)
+    check_plugin(MECHANISMS, recipe.model.attention, "attention mechanism")
     return recipe
 
 
@@ -82,7 +97,7 @@ def _with_preset(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _with_family(recipe: Recipe) -> Recipe:
     """The stacks and segments that the objective needs, where the recipe leaves them open."""
-    kinds = [objective_class(member) for member in members(recipe)]
+    kinds = [_needs(member) for member in members(recipe)]
     families = [kind.family for kind in kinds]
     stacks = {kind.family == "encoder_decoder": member for kind, member in zip(kinds, members(recipe), strict=True)}
     if len(stacks) > 1:
@@ -97,14 +112,22 @@ def _with_family(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"model": recipe.model.model_copy(update=still_open)})
 
 
-def objective_class(recipe: Recipe) -> type[Objective]:
-    """The class of the recipe's objective."""
-    return find_objective(recipe.model_dump()["objective"]["name"])
+def objective_class(recipe: Recipe) -> "type[Objective]":
+    """The class of the recipe's objective; it is loaded here, and torch with it."""
+    kind: type[Objective] = importlib.import_module("glassformer.objectives").find_objective(
+        recipe.model_dump()["objective"]["name"]
+    )
+    return kind
+
+
+def _needs(recipe: Recipe) -> Needs:
+    """What the recipe's objective needs."""
+    return needs_of(recipe.model_dump()["objective"]["name"])
 
 
 def members(recipe: Recipe) -> list[Recipe]:
     """The recipe as one for each objective of its mixture, with that one's data; itself, where there is one only."""
-    found = objective_class(recipe).members_of(recipe.objective)
+    found = members_in(recipe.objective)
     if not found:
         return [recipe]
     return [recipe.model_copy(update={"objective": m.objective, "data": m.data or recipe.data}) for m in found]
@@ -118,6 +141,17 @@ def _check_length(recipe: Recipe) -> None:
 def _refuse_two(lengths: list[str]) -> None:
     if len(lengths) > 1:
         raise UsageError(f"training.{lengths[0]} and training.{lengths[1]} are both given", "keep one of them")
+
+
+EXPECTED = {
+    "int_parsing": "input should be a valid integer in decimal digits, such as 16",
+    "int_type": "input should be a valid integer in decimal digits, such as 16",
+    "float_parsing": "input should be a valid number in decimal digits, such as 0.5 or 1e-3",
+    "float_type": "input should be a valid number in decimal digits, such as 0.5 or 1e-3",
+    "bool_parsing": "input should be true or false",
+    "bool_type": "input should be true or false",
+}
+"""How a value is written that is none of its key's."""
 
 
 def _explain(tree: dict[str, Any], errors: Sequence[Any]) -> list[str]:
@@ -141,7 +175,7 @@ def _explain(tree: dict[str, Any], errors: Sequence[Any]) -> list[str]:
         else:  # a key of several types has an error for each, below it
             ends = [n for n in range(1, len(loc) + 1) if ".".join(loc[:n]) in known]
             key = ".".join(loc[: ends[-1]]) if ends else key
-            wrong.setdefault(key, (error["input"], []))[1].append(error["msg"].lower())
+            wrong.setdefault(key, (error["input"], []))[1].append(EXPECTED.get(error["type"]) or error["msg"].lower())
     return unknown + [
         f"{key}={given!r}: {' or '.join([expected[0], *(e.removeprefix('input should be ') for e in expected[1:])])}"
         for key, (given, expected) in wrong.items()
@@ -155,7 +189,7 @@ def _keys_of_member(tree: dict[str, Any], loc: Sequence[int | str]) -> list[str]
     section = tree["objective"]["members"][loc[2]].get("objective")
     name = section.get("name", "masked_lm") if isinstance(section, dict) else "masked_lm"
     prefix = f"objective.members.{loc[2]}."
-    keys = [key.name for key in _keys_of(Member, prefix, find_objective(str(name)).Config)]
+    keys = [key.name for key in _keys_of(Member, prefix, needs_of(str(name)).config)]
     return [*keys, *(prefix + section for section in Member.model_fields)]
 
 
@@ -169,27 +203,28 @@ def _nearest_key(key: str, names: Sequence[str]) -> str:
 
 def keys(tree: dict[str, Any] | None = None) -> list[Key]:
     """Every key with type, default and meaning; `tree` decides which objective's keys there are."""
-    section = (tree or {}).get("objective")
-    name = section.get("name", "masked_lm") if isinstance(section, dict) else "masked_lm"
-    return list(_keys_of(Recipe, "", find_objective(str(name)).Config))
+    return list(_keys_of(Recipe, "", needs_of(objective_name(tree or {})).config))
 
 
 def _keys_of(config: type[Config], prefix: str, objective: type[Config]) -> Iterator[Key]:
     for name, field in config.model_fields.items():
-        section = objective if name == "objective" else _section(field.annotation)
+        section = objective if name == "objective" else section_of(field.annotation)
         if section is not None:
             yield from _keys_of(section, f"{prefix}{name}.", objective)
         else:
             default = "(needed)" if field.is_required() else field.get_default(call_default_factory=True)
-            yield Key(prefix + name, _type_name(field.annotation), to_jsonable_python(default), field.description or "")
+            kind = " | ".join(map(repr, _names(prefix + name))) or _type_name(field.annotation)
+            kind = kind.replace("'", '"') + (" | None" if prefix + name == "model.preset" else "")
+            yield Key(prefix + name, kind, to_jsonable_python(default), field.description or "")
 
 
-def _section(kind: Any) -> type[Config] | None:
-    """The section that a field's type is, also where it may be left out."""
-    if get_origin(kind) not in (None, Union, UnionType, Annotated):  # a list of sections
-        return None
-    found = [part for part in (kind, *get_args(kind)) if isinstance(part, type) and issubclass(part, Config)]
-    return found[0] if found else None
+def _names(key: str) -> list[str]:
+    """What there is to be named, where a key names a file of a folder, or a preset."""
+    if key == "objective.name":
+        return plugin_names(PACKAGE)
+    if key == "model.attention":
+        return plugin_names(MECHANISMS)
+    return sorted(presets()) if key == "model.preset" else []
 
 
 def _type_name(kind: Any) -> str:
@@ -214,8 +249,8 @@ def shipped() -> list[str]:
     return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
-def read(name_or_file: str, changes: Sequence[str] = ()) -> Recipe:
-    """A shipped recipe or a YAML file, with `key=value` changes. Raises UsageError."""
+def read(name_or_file: str, changes: Changes = ()) -> Recipe:
+    """A shipped recipe or a YAML file, with changes. Raises UsageError."""
     return with_changes(read_tree(name_or_file), changes, f"recipe {name_or_file}")
 
 
@@ -224,32 +259,32 @@ def read_tree(name_or_file: str) -> dict[str, Any]:
     if name_or_file in shipped():
         text = (resources.files("glassformer") / "recipes" / f"{name_or_file}.yaml").read_text(encoding="utf-8")
     elif Path(name_or_file).suffix in (".yaml", ".yml"):
-        if not Path(name_or_file).is_file():
-            raise UsageError(f"there is no file {name_or_file}")
-        text = _read_text(Path(name_or_file))
+        text = read_text(Path(name_or_file))
     else:
         raise UsageError(f"there is no recipe or file {name_or_file!r}", nearest(name_or_file, shipped()))
     return from_yaml(text, name_or_file)
 
 
-def _read_text(file: Path) -> str:
+LARGEST = 200_000
+"""Bytes of a recipe. Those that people write have a few thousand."""
+
+
+def read_text(file: Path) -> str:
+    """A recipe's file. Raises UsageError for one that is missing, no plain file, too large, or not UTF-8."""
     try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is no text in UTF-8: byte {error.start} is wrong", "save it as UTF-8") from None
+        return plain_text(file, LARGEST, "recipe").removeprefix("\ufeff")
+    except NoSuchFile:
+        raise UsageError(f"there is no file {file}") from None
+    except Unreadable as error:
+        raise UsageError(error.what, error.mend) from None
 
 
 def from_yaml(text: str, where: str) -> dict[str, Any]:
-    """YAML text as plain data. Raises UsageError with the line of a mistake."""
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise UsageError(f"{where} is not YAML{line}: {getattr(error, 'problem', error)}") from None
-    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
+    """YAML text as plain data, each value by the type of its key. Raises UsageError with the line of a mistake."""
+    root = compose(text, where)
+    if not isinstance(root, yaml.MappingNode):
         raise UsageError(f"{where} is not a recipe: its top level has no sections", "see `glassformer recipes`")
-    return tree
+    return dict(built(root, Recipe))
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -260,40 +295,18 @@ def to_yaml(recipe: Recipe) -> str:
     return text if yaml.safe_load(text) == tree else yaml.safe_dump(tree, sort_keys=False)
 
 
-def apply_changes(tree: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    """A copy of `tree` with dotted `key=value` changes; values are YAML. Raises UsageError for one without `=`."""
-    changed = yaml.safe_load(yaml.safe_dump(tree))
-    for change in changes:
-        if change.startswith("objective.name="):  # another objective has other keys
-            name = _value(change.partition("=")[2], change)
-            section = changed.get("objective") or {}
-            if not isinstance(section, dict) or section.get("name", "masked_lm") != name:
-                changed["objective"] = {"name": name}
-    for change in changes:
-        key, equals, value = change.partition("=")
-        if not equals or not key:
-            raise UsageError(f"{change!r} is not key=value", "for example: training.steps=500")
-        *path, leaf = key.split(".")
-        section = changed
-        for name in path:
-            if section.get(name) is None:
-                section[name] = {}
-            section = section[name]
-            if not isinstance(section, dict):
-                raise UsageError(f"there is no key {key!r}; {nearest(key, (k.name for k in keys(tree)))}")
-        section[leaf] = _value(value, change)
-        if path == ["training"] and leaf in LENGTHS and section[leaf] is not None:
-            _replace_length(section, leaf)
-    return changed
+def apply_changes(tree: dict[str, Any], changes: Changes) -> dict[str, Any]:
+    """A copy of a recipe's `tree` with changes: dotted `key=value` texts, or a mapping. Raises UsageError."""
+    return apply(Recipe, tree, changes)
 
 
-def with_changes(tree: dict[str, Any], changes: Sequence[str], where: str = "the recipe") -> Recipe:
-    """A recipe from plain data and `key=value` changes. Raises UsageError, also for other data that nobody would read:
+def with_changes(tree: dict[str, Any], changes: Changes, where: str = "the recipe") -> Recipe:
+    """A recipe from plain data and changes. Raises UsageError, also for other data that nobody would read:
     those of a mixture whose members all have data of their own."""
     recipe = parse(apply_changes(tree, changes), where)
-    unread = [change for change in changes if change.startswith("data.")]
+    unread = [str(change) for change in listed(changes) if change.key.startswith("data.")]
     if unread and not reads_data(recipe):
-        names = ", ".join(member.name for member in objective_class(recipe).members_of(recipe.objective))
+        names = ", ".join(member.name for member in members_in(recipe.objective))
         raise UsageError(
             f"{unread[0]!r} would be read by nobody: {names} have data of their own",
             "say it in the recipe: `data` of a member, in objective.members",
@@ -306,23 +319,9 @@ def reads_data(recipe: Recipe) -> bool:
     return any(member.data is recipe.data for member in members(recipe))
 
 
-def _value(text: str, change: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UsageError(f"the value in {change!r} cannot be read", "put it in quotes") from None
-
-
-def _replace_length(section: dict[str, Any], leaf: str) -> None:
-    """A length given on the command line replaces the recipe's, in whatever unit that was."""
-    for other in {*LENGTHS} - {leaf}:
-        section.pop(other, None)
-
-
-def refuse_two_lengths(changes: Sequence[str]) -> None:
+def refuse_two_lengths(changes: Changes) -> None:
     """Of the lengths that are given in one breath each would replace the other. Raises UsageError for two of them."""
-    given = dict(change.split("=", 1) for change in changes if "=" in change)
-    _refuse_two([name for name in LENGTHS if _value(given.get(f"training.{name}", "null"), name) is not None])
+    _refuse_two(lengths_in(changes))
 
 
 def with_value(recipe: Recipe, key: str, value: Any) -> Recipe:

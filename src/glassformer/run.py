@@ -23,15 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
 from filelock import FileLock, Timeout
 from pydantic import Field, model_validator
 
 from glassformer.data.tokenizer import Tokenizer, Tokenizers
+from glassformer.durable import ASIDE, errors_in_words, fsync_file, snapshots, write_text_durably
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.machine import processor
 from glassformer.reading import NoSuchFile, Saved, Unreadable, checked, json_object, json_value, plain_bytes
-from glassformer.snapshot import ASIDE, errors_in_words, fsync_file, write_text_durably
 
 LIBRARIES = ("glassformer", "torch", "numpy", "tokenizers", "lightning-fabric", "safetensors")
 
@@ -100,7 +99,10 @@ class RunDirectory:
         if run.recipe_file.is_file():
             return run
         what = "it has no recipe.yaml" if path.is_dir() else "there is no such folder"
-        near = find_runs(path) or find_runs(path.parent)
+        in_runs = cls(Path("runs") / path)
+        if in_runs.recipe_file.is_file():
+            raise UsageError(f"{path} is no run: {what}", f"did you mean {in_runs.path}?")
+        near = find_runs(path) or find_runs(path.parent) or find_runs(Path("runs"))
         found = ", ".join(str(run.path) for run in near)
         mend = f"runs found: {found}" if near else "make one first: glassformer train mlm-demo"
         raise UsageError(f"{path} is no run: {what}", mend)
@@ -290,6 +292,12 @@ def find_runs(folder: Path) -> list[RunDirectory]:
     return [RunDirectory(path) for path in sorted(folder.iterdir()) if (path / "recipe.yaml").is_file()]
 
 
+def checkpoint_steps(run: RunDirectory) -> list[int]:
+    """The steps that have a checkpoint, whole or damaged, the earliest first."""
+    names = [path.name.partition("step-") for path in snapshots(run.checkpoints)]
+    return sorted(int(number) for before, step, number in names if not before and step and number.isdecimal())
+
+
 def _length_of_whole_lines(path: Path) -> int:
     """The length up to and with the last line break. Reads backwards in blocks, since metrics may be long."""
     if not path.is_file():
@@ -321,6 +329,8 @@ def _finite(value: Any) -> Any:
 
 def describe_environment() -> dict[str, Any]:
     """This machine and these versions, as environment.json holds them."""
+    import torch  # everything else of a run is read without it, in a fraction of the time
+
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),

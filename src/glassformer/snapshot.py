@@ -19,6 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from glassformer.durable import ASIDE, aside_of, delete, errors_in_words, fsync_file, fsync_folder, removed_on_failure
+from glassformer.durable import PREVIOUS as PREVIOUS
+from glassformer.durable import snapshots as snapshots
 from glassformer.durable import write_and_fsync as write_and_fsync
 from glassformer.durable import write_bytes_durably as write_bytes_durably
 from glassformer.durable import write_text_durably as write_text_durably
@@ -27,7 +29,6 @@ from glassformer.reading import Saved, Unreadable, checked, json_object, plain_f
 
 STATE = 16 * 2**20
 """Bytes of state.json: it has a few lines for each parameter of a model."""
-PREVIOUS = ".previous-"  # the old snapshot during the instant in which the new one takes its name
 
 
 class Snapshot(NamedTuple):
@@ -133,14 +134,6 @@ def remove_abandoned(folder: Path) -> None:
     """Removes what killed processes left half done in `folder`. Only the process that writes may call it."""
     for path in folder.glob(f"{ASIDE}*"):
         delete(path)
-
-
-def snapshots(folder: Path) -> list[Path]:
-    """The snapshots in `folder`, whole or damaged, one whose replacement was interrupted among them."""
-    if not folder.is_dir():
-        return []
-    names = {path.name.removeprefix(PREVIOUS) for path in folder.iterdir() if path.is_dir()}
-    return [folder / name for name in sorted(names) if not name.startswith(ASIDE)]
 
 
 def has_snapshot(folder: Path) -> bool:

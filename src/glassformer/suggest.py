@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from glassformer import recipe as recipes
 from glassformer.data.kinds import changes, config_of
 from glassformer.data.pairs import read_pairs
 from glassformer.data.scripts import is_without_spaces, sample, words_in
@@ -19,25 +18,16 @@ from glassformer.data.survey import SAMPLE, Survey
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
 from glassformer.objectives import Objective, find_objective
+from glassformer.own_text import is_own_text as is_own_text
 from glassformer.recipe import Recipe, parse
 from glassformer.training.measure import default_device, products_per_second
 
-TEXT_SUFFIXES = (".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet", ".md")
 SPACELESS = 15
 """Mean length of what stands between spaces from which on it is more than a word."""
 LONGEST_WORD = 40
 FEW_WORDS, FEW_CHARACTERS = 20_000, 200_000
 MANY_UNSEEN = 0.3
 """Share of new words in further text from which on whole words miss too much."""
-
-
-def is_own_text(name: str) -> bool:
-    """Whether RECIPE is no recipe but a text: an existing folder, a glob, or a file that is not YAML."""
-    path = Path(name)
-    if name in recipes.shipped() or path.suffix in (".yaml", ".yml"):
-        return False
-    looks_like_a_file = path.suffix in TEXT_SUFFIXES or "/" in name
-    return path.exists() or name.startswith(("hub:", "builtin:")) or "*" in name or looks_like_a_file
 
 
 def recipe_for_text(source: str, changes: dict[str, Any], say: Callable[[str], None]) -> Recipe:

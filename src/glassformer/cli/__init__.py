@@ -10,12 +10,16 @@ import typer
 from typer.exceptions import TyperException
 
 from glassformer import __version__
+from glassformer.cli import completion
 from glassformer.cli.look import Output, give, look, possible
 from glassformer.cli.terminal import (
     HEADINGS,
+    App,
     AsJson,
     Changes,
     RunPath,
+    RunPaths,
+    check,
     complain,
     evaluation_in_words,
     head_choice,
@@ -37,9 +41,8 @@ from glassformer.wording import percent
 if TYPE_CHECKING:
     from glassformer.predict import Filled
 
-app = typer.Typer(
+app = App(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Train Transformers that you can see through.",
@@ -101,7 +104,10 @@ def misused(error: TyperException) -> int:
         print(what, file=sys.stderr)
     else:
         command = context.command_path if context is not None else "glassformer"
-        complain(UsageError(what.rstrip("."), f"see {command} --help"))
+        mend = f"see {command} --help"
+        if what.startswith("No such option"):
+            mend += '; before a text that begins with "-" stands --, as in: fill RUN -- "- a [MASK]"'
+        complain(UsageError(what.rstrip("."), mend))
     return error.exit_code
 
 
@@ -109,11 +115,17 @@ def misused(error: TyperException) -> int:
 def train(
     recipe: Annotated[
         str | None,
-        typer.Argument(metavar="RECIPE", help="a shipped recipe, a YAML file, or a text file or folder of your own"),
+        typer.Argument(
+            metavar="RECIPE",
+            help="a shipped recipe, a YAML file, or a text file or folder of your own",
+            autocompletion=completion.recipes,
+        ),
     ] = None,
     changes: Changes = None,
     run: Annotated[Path | None, typer.Option(help="the run directory; without it runs/NAME")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on where the run stopped")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on where the run stopped; begin where there is none")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a model by a recipe, or on a text of your own.
@@ -127,10 +139,11 @@ def train(
     """
     if resume and run is None and (recipe is None or "=" in recipe):
         raise UsageError("--resume needs to know which run", "name it: glassformer train --resume --run runs/NAME")
+    check(recipe, changes, run if resume else None)
     import psutil
 
     from glassformer import launch
-    from glassformer.look.curves import best as best_of
+    from glassformer.look.results import best as best_of
     from glassformer.training.display import TerminalDisplay
 
     display, began = TerminalDisplay(), psutil.Process().create_time()
@@ -409,7 +422,7 @@ def attention(
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="the run directories, one after another")],
+    runs: RunPaths,
     output: Annotated[Path | None, typer.Option(help="the picture: FILE.png, .svg or .pdf; without it none")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -438,7 +451,12 @@ def compare(
 @app.command()
 def preview(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="a shipped recipe, a YAML file, or a text of your own")
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="a shipped recipe, a YAML file, or a text of your own",
+            autocompletion=completion.recipes,
+        ),
     ],
     changes: Changes = None,
     count: Annotated[int, typer.Option(min=1, help="examples")] = 3,
@@ -451,6 +469,7 @@ def preview(
     glassformer preview mlm-demo
     glassformer preview mlm-demo objective.name=permutation_lm --output order.png
     """
+    check(recipe, changes)
     from glassformer.launch import find_recipe
     from glassformer.look import preview as look
     from glassformer.look.figures import save
@@ -471,7 +490,12 @@ def preview(
 @app.command()
 def doctor(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="a shipped recipe, a YAML file, or a text of your own")
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="a shipped recipe, a YAML file, or a text of your own",
+            autocompletion=completion.recipes,
+        ),
     ],
     changes: Changes = None,
     as_json: AsJson = False,
@@ -480,6 +504,7 @@ def doctor(
 
     Trains for a few seconds on this machine to measure memory and time; nothing of it is kept.
     """
+    check(recipe, changes)
     from glassformer import doctor as examination
     from glassformer.launch import find_recipe
 
@@ -507,6 +532,10 @@ def demo(
     demo_pairs(pairs)
 
 
+FILES = (".onnx", ".gguf", ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".zip", ".tflite", ".json")
+"""How files with models end. No folder is made under such a name."""
+
+
 @app.command("export")
 def export_folder(
     run: RunPath,
@@ -524,6 +553,12 @@ def export_folder(
     glassformer train my.txt objective.name=causal_lm model.preset=gpt2
     glassformer export runs/my my-gpt2
     """
+    if folder.suffix.lower() in FILES:
+        raise UsageError(
+            f"{folder} is the name of a file, and a run is written as a folder for transformers (gpt2, bart); "
+            f"{folder.suffix[1:].upper()} files are not written yet",
+            f"for example: glassformer export {run} {folder.stem}",
+        )
     from glassformer.exchange import export_run
     from glassformer.predict import load
 
@@ -554,7 +589,12 @@ def import_folder(
 @app.command()
 def recipes(
     name: Annotated[
-        str | None, typer.Argument(metavar="RECIPE", help="a shipped recipe or a YAML file: show its every key")
+        str | None,
+        typer.Argument(
+            metavar="RECIPE",
+            help="a shipped recipe or a YAML file: show its every key",
+            autocompletion=completion.recipes,
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -595,7 +635,7 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """List the runs in a folder, with their results."""
-    from glassformer.look.report import results_of
+    from glassformer.look.results import results_of
     from glassformer.run import find_runs
 
     rows = [results_of(run) for run in find_runs(folder)]
@@ -627,7 +667,7 @@ def info(run: RunPath, as_json: AsJson = False) -> None:
 
 @app.command()
 def studio(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="the run directories, one after another")],
+    runs: RunPaths,
     port: Annotated[int, typer.Option(min=0, max=65535, help="where to listen; 0: a free port")] = 0,
     host: Annotated[str, typer.Option(help="the address to listen on; others than this machine's can then ask")] = (
         "127.0.0.1"

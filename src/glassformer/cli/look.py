@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from glassformer.cli.terminal import AsJson, RunPath, patience, printable, say_unknown, show, table, texts_in
+from glassformer.cli.terminal import App, AsJson, RunPath, patience, printable, say_unknown, show, table, texts_in
 from glassformer.errors import UsageError
 from glassformer.wording import percent
 
 if TYPE_CHECKING:
     from glassformer.look.page import View
 
-look = typer.Typer(
+look = App(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Look inside a run: as a page, a picture or numbers.",

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 import yaml
+from typer.core import TyperCommand
 
+from glassformer.cli import completion
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.stopping import stoppable
 from glassformer.wording import loss_within, percent, share_within
@@ -21,12 +23,61 @@ from glassformer.wording import loss_within, percent, share_within
 if TYPE_CHECKING:
     from glassformer.predict import Run
 
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="a run directory, such as runs/mlm-demo")]
+RunPath = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="a run directory, such as runs/mlm-demo", autocompletion=completion.runs),
+]
+RunPaths = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN", help="the run directories, one after another", autocompletion=completion.runs),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a program to read")]
 Changes = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="changes to the recipe, such as model.d_model=256", show_default=False),
 ]
+
+
+class RunFirst(TyperCommand):
+    """A command that looks whether the runs it is to open are there, before it loads anything that takes time."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Raises UsageError for a run that is not there."""
+        for name in ("run", "runs"):
+            given = ctx.params.get(name)
+            wanted = [param for param in self.params if param.name == name and param.param_type_name == "argument"]
+            if given and wanted and self.name != "import":
+                from glassformer.run import RunDirectory
+
+                for path in [given] if isinstance(given, str | Path) else given:
+                    RunDirectory.open(Path(path))
+        return super().invoke(ctx)
+
+
+class App(typer.Typer):
+    """A group of commands, each a RunFirst."""
+
+    def command(self, *given: Any, **settings: Any) -> Any:
+        """As Typer's."""
+        return super().command(*given, **({"cls": RunFirst} | settings))
+
+
+def check(recipe: str | None, changes: list[str] | None, run: Path | None = None) -> None:
+    """Raises UsageError for a wrong name, key or value, before anything that takes time is loaded. `run` is one that is
+    gone on with: its own recipe decides which keys there are."""
+    from glassformer.own_text import check_words, is_change, which_recipe
+    from glassformer.recipe import apply_changes, check_values, read_tree
+    from glassformer.run import RunDirectory
+
+    if run is not None and (run / "recipe.yaml").is_file():
+        asked = [*([recipe] if recipe is not None and is_change(recipe) else []), *(changes or [])]
+        check_values(apply_changes(read_tree(str(run / "recipe.yaml")), asked))
+    elif run is not None and (recipe is None or is_change(recipe)):
+        RunDirectory.open(run)
+    elif recipe is None:
+        raise which_recipe()
+    else:
+        check_words(recipe, changes or [])
 
 
 def complain(error: GlassformerError) -> None:

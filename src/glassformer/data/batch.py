@@ -11,29 +11,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Int, Int64
-from pydantic import Field
 from torch import Tensor
 
-from glassformer.config import Config
+from glassformer.data.batch_config import BatchConfig
 from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError
 
 NOT_ASKED = -100
 """The target of a padded entry in a list of asked positions; cross-entropy ignores it."""
-
-
-class BatchConfig(Config):
-    """How many examples lie in a batch, and how they share it."""
-
-    size: int = Field(32, ge=1, description="rows in a batch (one micro-batch on one device)")
-    tokens: int | None = Field(
-        None, ge=1, description="a token budget instead: rows x longest row <= tokens, or one longer row"
-    )
-    layout: Literal["padded", "grouped", "packed"] = Field(
-        "grouped",
-        description="padded: at random; grouped: similar lengths together; packed: several units share a row, "
-        "none sees another. Rows are padded only to the longest of their batch",
-    )
 
 
 class HeadSpec(NamedTuple):

@@ -143,7 +143,10 @@ class Architecture(ABC):
 
 
 def find_architecture(name: str) -> Architecture:
-    """The architecture in the file `name`.py of this folder. Raises UsageError naming the nearest one."""
+    """The architecture in the file `name`.py of this folder. Raises UsageError naming those that there are."""
+    names = plugin_names(__name__)
+    if name not in names:
+        raise UsageError(f"there is no format {name!r}", f"formats: {', '.join(names)}")
     return find_plugin(__name__, name, Architecture, "format")()  # type: ignore[type-abstract]
 
 
@@ -352,6 +355,11 @@ def read(folder: str | Path, head: str | None = None) -> Folder:
     folder = Path(folder)
     given = _their_settings(folder)
     name = str(given.get("model_type"))
+    if name not in plugin_names(__name__):
+        raise UsageError(
+            f"{folder}: there is no format {name!r}, the model_type of its config.json",
+            f"formats that can be read: {', '.join(plugin_names(__name__))}",
+        )
     architecture = find_architecture(name)
     settings = architecture.defaults | given
     _check_types(folder / "config.json", settings, architecture)

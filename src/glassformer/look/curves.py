@@ -16,8 +16,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from glassformer.look.figures import COLOURS, DPI, new_figure, styled, text_width, visible
+from glassformer.look.results import Record, best, comparison_table, evaluations, last_of, references, series
 
-Record = dict[str, Any]
 REFERENCES = {"uniform": "ln V", "unigram": "unigram"}
 HALO = [withStroke(linewidth=2.5, foreground="white")]
 
@@ -37,7 +37,7 @@ def curves(runs: dict[str, list[Record]], *, reference: dict[str, float] | None 
     figure, losses, scores = _columns(len(runs))
     limits = loss_limits(list(runs.values()), lines)
     for axes, (name, records), line in zip(losses, runs.items(), lines, strict=True):
-        axes.set_xlim(0, 1.03 * max((_last(records, "step") or 1), 1))
+        axes.set_xlim(0, 1.03 * max((last_of(records, "step") or 1), 1))
         _draw_loss(axes, records, line, limits)
         _entitle(axes, name, records)
     for axes, records in zip(scores, runs.values(), strict=True):
@@ -45,96 +45,6 @@ def curves(runs: dict[str, list[Record]], *, reference: dict[str, float] | None 
     _name_axes(losses[0], scores[0], limits)
     _draw_legend(figure)
     return figure
-
-
-def comparison_table(runs: dict[str, list[Record]]) -> list[dict[str, Any]]:
-    """One row per run; None where a run has no such record.
-
-    `gap` is validation loss minus training loss at the end of the run, the overfitting gap. The training loss
-    is the one that the last evaluation measured, else the mean of the training steps since the one before.
-    """
-    return [_row(name, records) for name, records in runs.items()]
-
-
-# ------------------------------------------------------------------------------------------ reading records
-
-
-def series(records: list[Record], event: str, key: str) -> tuple[list[float], list[float]]:
-    """Steps and values of one quantity, finite values only."""
-    pairs = [
-        (float(record["step"]), float(record[key]))
-        for record in records
-        if record.get("event") == event and _finite(record.get(key)) and _finite(record.get("step"))
-    ]
-    return [step for step, _ in pairs], [value for _, value in pairs]
-
-
-def _finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def evaluations(records: list[Record]) -> list[Record]:
-    """The evaluations that measured a loss, in order."""
-    return [
-        record
-        for record in records
-        if record.get("event") == "evaluation" and _finite(record.get("loss")) and _finite(record.get("step"))
-    ]
-
-
-def best(records: list[Record]) -> Record | None:
-    """The evaluation of the weights that the run answers with: the last one of which the trainer says so, and in a run
-    of an older version the one with the lowest loss, the earlier of two equal ones."""
-    measured = evaluations(records)
-    kept = [record for record in measured if record.get("kept")]
-    return kept[-1] if kept else min(measured, key=lambda record: record["loss"], default=None)
-
-
-def references(records: list[Record]) -> dict[str, float]:
-    """The reference lines that the run's last evaluation names."""
-    named = [
-        record["references"] for record in records if record.get("event") == "evaluation" and record.get("references")
-    ]
-    return {name: value for name, value in named[-1].items() if _finite(value)} if named else {}
-
-
-def _last(records: list[Record], key: str) -> Any:
-    return next((record[key] for record in reversed(records) if record.get(key) is not None), None)
-
-
-def _end_losses(records: list[Record]) -> tuple[float | None, float | None]:
-    """Validation and training loss at the end of a run."""
-    measured = evaluations(records)
-    if not measured:
-        return None, None
-    last, since = measured[-1], (measured[-2]["step"] if len(measured) > 1 else -1)
-    if _finite(last.get("train_loss")):
-        return last["loss"], last["train_loss"]
-    steps, losses = series(records, "train", "loss")
-    recent = [loss for step, loss in zip(steps, losses, strict=True) if since < step <= last["step"]]
-    return last["loss"], (float(np.mean(recent)) if recent else None)
-
-
-def _row(name: str, records: list[Record]) -> dict[str, Any]:
-    top = best(records) or {}
-    validation, training = _end_losses(records)
-    loss = top.get("loss")
-    several = any(key.endswith("/loss") for key in top)  # added up: no perplexity
-    return {
-        "run": name,
-        "best_loss": loss,
-        "perplexity": None if loss is None or several else math.exp(min(loss, 700.0)),
-        "accuracy": top.get("accuracy"),
-        "best_step": top.get("step"),
-        "last_step": _last(records, "step"),
-        "last_loss": validation,
-        "tokens_seen": _last(records, "tokens_seen"),
-        "elapsed": _last(records, "elapsed"),
-        "gap": None if validation is None or training is None else validation - training,
-        "loss_interval": top.get("loss_interval"),
-        "count": top.get("count"),
-        "verdict": top.get("verdict"),
-    }
 
 
 def smoothed(values: Sequence[float], window: int) -> np.ndarray:
@@ -288,7 +198,7 @@ def _entitle(axes: Axes, name: str, records: list[Record]) -> None:
     """The run's name over its column, and its best numbers under the name."""
     shown, size = _name(name, axes.bbox.width / DPI)
     axes.text(0, 1.085, shown, transform=axes.transAxes, fontsize=size, parse_math=False)
-    row = _row(name, records)
+    [row] = comparison_table({name: records})
     if row["best_loss"] is None:
         words = "no evaluation yet" if records else "no records yet"
         if not series(records, "train", "loss")[0]:

@@ -10,15 +10,15 @@ from matplotlib.figure import Figure
 from glassformer.assemble import parameters_of
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.look.curves import best, comparison_table, curves
+from glassformer.look.curves import curves
 from glassformer.look.figures import FORMATS, save
 from glassformer.look.heatmaps import heatmap
 from glassformer.look.overlay import overlay
+from glassformer.look.results import best, comparison_table, results_of
 from glassformer.objectives import Prompt
 from glassformer.predict import Attention, Kind, Run, refuse_empty
 from glassformer.record import without_weights
-from glassformer.run import RunDirectory
-from glassformer.training.checkpoints import checkpoint_steps
+from glassformer.run import checkpoint_steps
 
 PICTURES = 4
 LONGEST = 48
@@ -196,13 +196,6 @@ def write_numbers(found: dict[str, Any], picked: Attention, output: Path) -> Non
                 file.write(json.dumps(found).encode())
     except OSError as error:
         raise GlassformerError(f"cannot write {output}: {error.strerror or error}", "choose another --output") from None
-
-
-def results_of(run: RunDirectory) -> dict[str, Any]:
-    """A run's line in a table. Stopped between two lines of the log, its last step is the last saved one."""
-    [row] = comparison_table({run.path.name: run.metrics()})
-    saved = max(checkpoint_steps(run), default=None)
-    return row if saved is None else row | {"last_step": max(saved, row["last_step"] or 0)}
 
 
 def compare_runs(runs: list[Run], output: Path | None) -> list[dict[str, Any]]:

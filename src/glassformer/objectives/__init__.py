@@ -7,21 +7,21 @@ prediction and views ask every objective through the methods below and know none
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from pydantic import BeforeValidator, Field, SerializeAsAny
 from torch import Tensor
 
 from glassformer.config import Config
 from glassformer.cross_entropy import cross_entropy, cross_entropy_of_each
 from glassformer.data.batch import NOT_ASKED, Asked, Batch, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
-from glassformer.data.sources import DataConfig
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
+from glassformer.objective_configs import AnyObjective as AnyObjective
+from glassformer.objective_configs import Member as Member
 from glassformer.plugins import find_plugin
 from glassformer.randomness import Purpose, generator
 
@@ -349,31 +349,6 @@ class Objective(ABC, Generic[C]):
             for head in examples[0].asked
         ]
         return max(shares)
-
-
-def _by_name(value: Any) -> Any:
-    """An objective's section is typed by its `name`: each objective brings its own keys."""
-    if isinstance(value, dict):
-        return find_objective(str(value.get("name", "masked_lm"))).Config.model_validate(value)
-    return value
-
-
-AnyObjective = Annotated[SerializeAsAny[Config], BeforeValidator(_by_name)]
-"""The configuration of whichever objective it names."""
-
-
-class Member(Config):
-    """One objective of a mixture."""
-
-    objective: AnyObjective
-    weight: float = Field(1.0, gt=0, description="how many batches it has, beside the others")
-    label: str | None = Field(None, description="what its numbers are called; none: the objective's name")
-    data: DataConfig | None = Field(None, description="texts of its own; none: those of the recipe")
-
-    @property
-    def name(self) -> str:
-        """Its label, or the name of its objective."""
-        return self.label or str(self.objective.model_dump()["name"])
 
 
 def find_objective(name: str) -> type[Objective]:

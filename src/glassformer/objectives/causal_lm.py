@@ -8,44 +8,19 @@ Documents stand one after another, [SEP] between. A model with causal attention 
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
-from pydantic import Field
 
-from glassformer.config import Config
 from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.data.windows import StreamWindows, all_pieces
 from glassformer.errors import UsageError
+from glassformer.objective_configs import CausalLMConfig
 from glassformer.objectives import Objective, Prompt, Units
 
 HEAD = "causal_lm"
-
-
-class CausalLMConfig(Config):
-    """What a row of text is."""
-
-    name: Literal["causal_lm"] = Field("causal_lm", description="the objective (a file in objectives)")
-    units: Literal["documents", "stream"] = Field(
-        "documents",
-        description="documents: each text by itself, [SEP] text [SEP], cut where too long, and none sees another, also "
-        "where batch.layout=packed lays several into a row; stream: all texts one after another, [SEP] between, cut "
-        "into full rows of max_length, in which a text sees what stood before it",
-    )
-    shifted: bool = Field(
-        False,
-        description="units=stream: while training, a row begins somewhere else in every pass, at most half a row away: "
-        "no text is always cut at the same places",
-    )
-    evaluation_overlap: int = Field(
-        0,
-        ge=0,
-        description="units=stream: so many tokens of a row of an evaluation are those at the end of the row before it, "
-        "read again but not asked: at least so much stands before every asked token",
-    )
 
 
 class CausalLM(Objective[CausalLMConfig]):

@@ -9,43 +9,18 @@ Kinds of damage, each as often as its rate says, one after the other: sentences 
 begin at another token, words change places, spans become one [MASK] each, tokens are masked, tokens are deleted.
 """
 
-from typing import Literal
-
 import numpy as np
 from jaxtyping import Bool, Int64
-from pydantic import Field
 
-from glassformer.config import Config
 from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.data.windows import windows_of
 from glassformer.errors import UsageError
+from glassformer.objective_configs import DenoisingConfig
 from glassformer.objectives import Objective, Prompt, Units
 
 HEAD = "denoising"
-
-
-class DenoisingConfig(Config):
-    """What is damaged, and how much."""
-
-    name: Literal["denoising"] = Field("denoising", description="the objective (a file in objectives)")
-    infill_rate: float = Field(0.3, ge=0, lt=1, description="share of the tokens in spans that become one [MASK] each")
-    span_length: float = Field(
-        3.0, ge=0.5, description="mean length of these spans (Poisson; an empty one adds a [MASK])"
-    )
-    mask_rate: float = Field(0.0, ge=0, lt=1, description="share of the tokens that become [MASK] one by one")
-    delete_rate: float = Field(0.0, ge=0, lt=1, description="share of the tokens that are left out without a trace")
-    shuffle_words: float = Field(0.0, ge=0, le=1, description="how often all words of a text are put in another order")
-    permute_sentences: float = Field(
-        0.0, ge=0, le=1, description="how often the sentences of a text are put in another order"
-    )
-    rotate: float = Field(0.0, ge=0, le=1, description="how often a text is turned to begin at another token")
-    units: Literal["documents", "stream"] = Field(
-        "documents",
-        description="documents: each text by itself, cut where too long; stream: all texts one after another, [SEP] "
-        "between, cut into full rows",
-    )
 
 
 class Denoising(Objective[DenoisingConfig]):

@@ -8,41 +8,19 @@ Of the chosen tokens 80% become [MASK], 10% a random word and 10% stay as they a
 every time that a text is seen. Special tokens and unknown words are never asked.
 """
 
-from typing import Literal
-
 import numpy as np
 from jaxtyping import Bool, Int64
-from pydantic import Field
 
 from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
-from glassformer.data.masking import Masking, MaskingConfig
+from glassformer.data.masking import Masking
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.data.windows import DocumentWindows, StreamWindows
 from glassformer.errors import UsageError
+from glassformer.objective_configs import MaskedLMConfig
 from glassformer.objectives import Objective, Prompt, Units
 
 HEAD = "masked_lm"
-
-
-class MaskedLMConfig(MaskingConfig):
-    """What is hidden, and how."""
-
-    name: Literal["masked_lm"] = Field("masked_lm", description="the objective (a file in objectives)")
-    evaluation_mask_rate: float = Field(
-        0.15, gt=0, lt=1, description="mask_rate in evaluation, so that runs with different rates can be compared"
-    )
-    units: Literal["documents", "stream"] = Field(
-        "documents",
-        description="documents: each text by itself, [CLS] text [SEP], cut where too long; stream: all texts one "
-        "after another, [SEP] between, cut into full rows",
-    )
-    row_length: int | None = Field(
-        None,
-        ge=8,
-        description="tokens of a text or row in training and evaluation, where fewer than the model reads "
-        "(max_length): attention takes time by their square",
-    )
 
 
 class MaskedLM(Objective[MaskedLMConfig]):

@@ -18,35 +18,14 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int64
-from pydantic import Field, field_validator
 from torch import Tensor
 
-from glassformer.config import Config
 from glassformer.data.batch import Batch, Example, HeadSpec
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
-from glassformer.objectives import Blank, Loss, Member, Objective, Prompt, Terms, Units, find_objective
-
-
-class MixtureConfig(Config):
-    """Which objectives, and how much of each."""
-
-    name: Literal["mixture"] = Field("mixture", description="the objective (a file in objectives)")
-    members: tuple[Member, ...] = Field(
-        default_factory=lambda: tuple(
-            Member.model_validate({"objective": {"name": name}}) for name in ("masked_lm", "causal_lm")
-        ),
-        min_length=2,
-        description="a list of {objective: {name: ...}, weight: 1, label: NAME, data: {train: ...}}",
-    )
-
-    @field_validator("members")
-    @classmethod
-    def _no_mixture(cls, members: tuple[Member, ...]) -> tuple[Member, ...]:
-        if any(isinstance(member.objective, cls) for member in members):
-            raise UsageError("a mixture cannot be a member of a mixture", "name its members beside the others")
-        return members
+from glassformer.objective_configs import Member, MixtureConfig
+from glassformer.objectives import Blank, Loss, Objective, Prompt, Terms, Units, find_objective
 
 
 class Mixture(Objective[MixtureConfig]):

@@ -13,18 +13,17 @@ modelling. A document of a single sentence has no pair: it is read alone, and on
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Int64
-from pydantic import Field
 
 from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
-from glassformer.data.masking import Masking, MaskingConfig
+from glassformer.data.masking import Masking
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.data.windows import SentenceRuns
 from glassformer.errors import UsageError
+from glassformer.objective_configs import NextSentenceConfig
 from glassformer.objectives import Objective, Prompt, Units
 
 WORDS, PAIR = "masked_lm", "next_sentence"
@@ -40,23 +39,6 @@ TRIES = 20
 
 Segment = tuple[Int64[np.ndarray, "_"], Bool[np.ndarray, "_"]]
 """Tokens, and which of them begin a word."""
-
-
-class NextSentenceConfig(MaskingConfig):
-    """What is hidden, and which pairs are asked."""
-
-    name: Literal["next_sentence"] = Field("next_sentence", description="the objective (a file in objectives)")
-    evaluation_mask_rate: float = Field(
-        0.15, gt=0, lt=1, description="mask_rate in evaluation, so that runs with different rates can be compared"
-    )
-    pairs: Literal["next", "order"] = Field(
-        "next",
-        description="next: does the second text follow the first, or is it from another document (BERT); order: two "
-        "texts that follow each other, are they in order or swapped (ALBERT)",
-    )
-    next_sentence_weight: float = Field(
-        1.0, ge=0, description="what the loss over the pairs is multiplied by, beside that over the words"
-    )
 
 
 class NextSentence(Objective[NextSentenceConfig]):

@@ -12,35 +12,19 @@ asked sees everything that is not asked. There is no memory of earlier texts (th
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
-from pydantic import Field
 
-from glassformer.config import Config
 from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import MASK, Tokenizer
 from glassformer.data.windows import windows_of
 from glassformer.errors import UsageError
+from glassformer.objective_configs import PermutationLMConfig
 from glassformer.objectives import Objective, Prompt, Units
 
 HEAD = "permutation_lm"
-
-
-class PermutationLMConfig(Config):
-    """How much of an order is asked."""
-
-    name: Literal["permutation_lm"] = Field("permutation_lm", description="the objective (a file in objectives)")
-    asked_share: float = Field(
-        1 / 6, gt=0, lt=1, description="share of the tokens that are asked: the last of the order"
-    )
-    units: Literal["documents", "stream"] = Field(
-        "documents",
-        description="documents: each text by itself, [CLS] text [SEP], cut where too long; stream: all texts one "
-        "after another, [SEP] between, cut into full rows of max_length",
-    )
 
 
 class PermutationLM(Objective[PermutationLMConfig]):

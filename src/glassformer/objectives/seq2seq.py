@@ -8,35 +8,19 @@
 The decoder reads the true target while it learns (teacher forcing), and its own words afterwards.
 """
 
-from typing import Literal
-
 import numpy as np
 from jaxtyping import Float, Int64
-from pydantic import Field
 from torch import Tensor
 
-from glassformer.config import Config
 from glassformer.cross_entropy import cross_entropy
 from glassformer.data.batch import NOT_ASKED, Asked, Batch, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
+from glassformer.objective_configs import Seq2SeqConfig
 from glassformer.objectives import Loss, Objective, Prompt, Units
 
 HEAD = "seq2seq"
-
-
-class Seq2SeqConfig(Config):
-    """How targets are learned."""
-
-    name: Literal["seq2seq"] = Field("seq2seq", description="the objective (a file in objectives)")
-    label_smoothing: float = Field(
-        0.0, ge=0, lt=1, description="share of the probability that training spreads over all tokens alike"
-    )
-    prefix: str = Field("", description="put before every source, so that a model of several tasks can tell them apart")
-    too_long: Literal["refuse", "cut"] = Field(
-        "refuse", description="pairs of which a side is longer than the model reads: an error, or cut at the end"
-    )
 
 
 class Seq2Seq(Objective[Seq2SeqConfig]):

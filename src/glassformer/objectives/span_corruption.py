@@ -10,34 +10,20 @@ In a stream of texts the [SEP] between two stays where it is: in a target it wou
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
-from pydantic import Field
 
-from glassformer.config import Config
 from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.data.windows import windows_of
 from glassformer.errors import UsageError
+from glassformer.objective_configs import SpanCorruptionConfig
 from glassformer.objectives import Objective, Prompt, Units
 
 HEAD = "span_corruption"
-
-
-class SpanCorruptionConfig(Config):
-    """How much is taken out, and in which pieces."""
-
-    name: Literal["span_corruption"] = Field("span_corruption", description="the objective (a file in objectives)")
-    corruption_rate: float = Field(0.15, gt=0, lt=1, description="share of the tokens that are taken out")
-    span_length: float = Field(3.0, ge=1, description="mean length of the spans")
-    units: Literal["documents", "stream"] = Field(
-        "documents",
-        description="documents: each text by itself, cut where too long; stream: all texts one after another, [SEP] "
-        "between, cut into full rows",
-    )
 
 
 class SpanCorruption(Objective[SpanCorruptionConfig]):

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.run import RunDirectory
+from glassformer.run import checkpoint_steps as checkpoint_steps
 from glassformer.snapshot import (
     DamagedSnapshot,
     Snapshot,
@@ -26,7 +27,6 @@ from glassformer.snapshot import (
     read_snapshot,
     remove_abandoned,
     remove_folder,
-    snapshots,
     write_snapshot,
 )
 
@@ -75,12 +75,6 @@ def save_checkpoint(
 def save_best(run: RunDirectory, model_tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Replaces the weights in `best/`. Raises GlassformerError when it fails; the older ones are intact."""
     write_snapshot(run.best, {"model": model_tensors}, state)
-
-
-def checkpoint_steps(run: RunDirectory) -> list[int]:
-    """The steps that have a checkpoint, whole or damaged, the earliest first."""
-    names = [path.name.partition("step-") for path in snapshots(run.checkpoints)]
-    return sorted(int(number) for before, step, number in names if not before and step and number.isdecimal())
 
 
 def latest_checkpoint(run: RunDirectory, report: Callable[[str], None], device: str = "cpu") -> Checkpoint | None:

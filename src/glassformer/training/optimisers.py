@@ -1,25 +1,10 @@
 """Optimisers: AdamW, and Muon for the matrices with AdamW for the rest."""
 
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from glassformer.config import Config
+from glassformer.training.config import OptimizerConfig
 from glassformer.training.muon import Muon
-
-
-class OptimizerConfig(Config):
-    """How gradients become updates."""
-
-    name: Literal["adamw", "muon"] = Field("adamw", description="muon: Muon for hidden matrices, AdamW for the rest")
-    learning_rate: float = Field(1e-3, gt=0, description="AdamW's peak learning rate")
-    muon_learning_rate: float = Field(0.02, gt=0, description="Muon's peak learning rate")
-    weight_decay: float = Field(0.01, ge=0, description="decoupled decay; never on norms and biases")
-    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW: memory of the mean gradient")
-    beta2: float = Field(0.98, ge=0, lt=1, description="AdamW: memory of the squared gradient")
-    epsilon: float = Field(1e-8, gt=0, description="AdamW: keeps the division finite")
 
 
 def decayed(parameter: Tensor) -> bool:

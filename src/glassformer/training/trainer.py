@@ -9,13 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from types import FrameType
-from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from pydantic import Field, field_validator
 from torch import nn
 
-from glassformer.config import Config
 from glassformer.errors import GlassformerError
 from glassformer.run import RunDirectory
 from glassformer.snapshot import remove_abandoned
@@ -28,70 +26,12 @@ from glassformer.training.checkpoints import (
     save_best,
     save_checkpoint,
 )
+from glassformer.training.config import TrainingConfig
 from glassformer.training.engine import Engine, Update
 from glassformer.training.evaluation import TELLS_FROM, Evaluation, FixedQuestions, evaluate
 from glassformer.training.observers import Moment, Observer, Watcher
 from glassformer.training.order import TrainingOrder
 from glassformer.training.schedules import ScheduleConfig, learning_rate_factor
-
-Auto = Literal["auto"]
-
-
-class TrainingConfig(Config):
-    """How long, how often, on what. `auto` is decided by a short measured probe or by the data, and recorded."""
-
-    steps: int | None = Field(None, ge=1, description="optimiser steps; or give epochs or minutes")
-    epochs: float | None = Field(None, gt=0, description="passes over the training units")
-    minutes: float | None = Field(
-        None, gt=0, description="wall-clock budget of the whole command, turned into steps by a short probe"
-    )
-    max_epochs: float | None = Field(
-        None, gt=0, description="with minutes: no more passes than these, though there be time; a small text needs few"
-    )
-    accumulate: int = Field(1, ge=1, description="micro-batches in a step")
-    clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; none: never clipped")
-    patience: int | None = Field(
-        None,
-        ge=1,
-        description="stop after so many evaluations without a better loss, where each asks at least 100 questions",
-    )
-    evaluate_every: int | None = Field(None, ge=1, description="steps between evaluations; none: at most 20 in all")
-    evaluate_units: int | None = Field(
-        None,
-        ge=1,
-        description="validation units asked, a fixed draw; none: all. Of few units every word is asked in turn",
-    )
-    evaluate_training_units: int = Field(
-        500, ge=0, description="training units asked likewise, so that what is learned by heart shows; 0: none"
-    )
-    checkpoint_every: int | None = Field(None, ge=1, description="steps between checkpoints; none: as evaluations")
-    keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints kept; older ones are removed")
-    log_every: int | None = Field(
-        None, ge=1, description="steps between lines in metrics.jsonl; none: at most 200 in all"
-    )
-    weights: Literal["best", "last"] = Field(
-        "best",
-        description="which weights the run answers with: those of the lowest validation loss, or the newest; where an "
-        "evaluation asks too little to tell (under 100 questions), always the newest",
-    )
-    samples: int = Field(6, ge=0, description="fixed validation texts whose guesses are logged at each evaluation")
-    probes: tuple[str, ...] = Field(
-        (),
-        description="texts that are asked again and again while the model learns; with how every component changes "
-        "they become the film of a run (glassformer look film). A pair: source, tab, target",
-    )
-    probe_every: int | None = Field(None, ge=1, description="steps between probes; none: at every evaluation")
-    nonfinite: Literal["skip", "stop"] = Field("skip", description="what a loss or gradient that is NaN does")
-    device: Auto | Literal["cpu", "cuda", "mps"] = Field("auto", description="where to train")
-    precision: Auto | Literal["32-true", "bf16-mixed", "bf16-true"] = Field("auto", description="number format")
-    compile: Auto | bool = Field("auto", description="compile the model (long runs only, when it was seen to pay)")
-    threads: Auto | Annotated[int, Field(ge=1)] = Field("auto", description="CPU threads")
-    tensorboard: bool = Field(False, description="write TensorBoard files too (needs the extra `tensorboard`)")
-
-    @field_validator("probes", mode="before")
-    @classmethod
-    def _one_text_is_a_list(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
 
 
 class Interrupted(GlassformerError):
