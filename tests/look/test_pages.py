@@ -243,7 +243,7 @@ def test_a_long_text_is_opened_at_its_blank_under_a_short_title(chromium, tmp_pa
 
 def test_when_each_head_took_its_shape_and_lines_that_can_be_told_apart(chromium, tmp_path):
     run = load(run_folder())
-    shown = opened(chromium, views.learning(run).save(tmp_path / "film.html"))
+    shown = opened(chromium, views.film(run).save(tmp_path / "film.html"))
     film = film_of_run(run)
     steps = took_shape(film.probes[0].attention["self"].weights, film.steps).flatten()
     assert shown.texts(".grid .facts") == ["stayed" if np.isnan(step) else f"from {step:.0f}" for step in steps]
@@ -262,7 +262,7 @@ def test_when_each_head_took_its_shape_and_lines_that_can_be_told_apart(chromium
 
 @pytest.mark.parametrize("by", ["pattern", "distance", "entropy", "similarity"])
 def test_the_page_has_the_heads_in_the_order_of_the_table(chromium, tmp_path, by):
-    view = views.heads_of(load(run_folder()), [TEXT], by=by)
+    view = views.heads(load(run_folder()), [TEXT], by=by)
     shown = opened(chromium, view.save(tmp_path / "heads.html"))
     heads = [(row["layer"], row["head"]) for row in view.rows if isinstance(row["layer"], int)]
     assert len(heads) == 6

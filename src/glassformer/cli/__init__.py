@@ -346,7 +346,7 @@ def ablate(
 
     possible(output)
     with patience():
-        view = views.ablation(load(run), parts, units, seeds)
+        view = views.ablate(load(run), parts, units, seeds)
     give(view, output, as_json, view.data["in_words"])
 
 

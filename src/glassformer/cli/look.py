@@ -266,7 +266,7 @@ def heads(
 
     possible(output)
     asked = list(texts or []) + ([] if file is None else texts_in(file))
-    give(views.heads_of(load(run), asked, kind, number, sort), output, as_json)
+    give(views.heads(load(run), asked, kind, number, sort), output, as_json)
 
 
 @look.command()
@@ -291,7 +291,7 @@ def dependencies(
     from glassformer.predict import load
 
     possible(output)
-    view = views.syntax(load(run), file, limit, relation, least)
+    view = views.dependencies(load(run), file, limit, relation, least)
     give(view, output, as_json, view.data["best"])
     if view.data["left_out"]:
         print(f"note: {view.data['left_out']}", file=sys.stderr)
@@ -383,4 +383,4 @@ def film(
     possible(output)
     if (layer is None) != (head is None):
         raise UsageError("one head is named by --layer and --head", "give both, or none")
-    give(views.learning(load(run), probe - 1, kind, layer, head, place - 1), output, as_json)
+    give(views.film(load(run), probe - 1, kind, layer, head, place - 1), output, as_json)
