@@ -139,7 +139,7 @@ def layers_of(tokens: list[str]) -> View:
 
 def shapes_of(tokens: list[str]) -> View:
     row = {"place": "encoder.norm", "kind": "Norm", "weights": "2", "output": "1", "parameters": 2, "flops": 0}
-    data = {"subtitle": tokens[-1], "tokens": tokens, "rows": [row], "parameters": 2, "flops": 3}
+    data = {"subtitle": tokens[-1], "tokens": tokens, "rows": [row], "parameters": 2, "flops": 3, "units": "FLOPs"}
     return View("shapes", tokens[0], data, {}, Figure)
 
 
@@ -353,6 +353,54 @@ def test_pointing_and_switching_off(chromium: Any, tmp_path: Path) -> None:
     seen.page.locator(".switch").nth(1).click()
     assert seen.texts(".bars .name")[0] == first["token"]
     assert seen.complaints == []
+
+
+SCROLLED = """() => [...document.querySelectorAll("main *")].flatMap((node) => {
+    const style = getComputedStyle(node), found = [];
+    const parts = [...node.children].filter((child) => !child.matches(".links")).map((child) => child.getBoundingClientRect());
+    const box = node.getBoundingClientRect();
+    for (const [axis, most, seen, end] of [["X", "scrollWidth", "clientWidth", "right"], ["Y", "scrollHeight", "clientHeight", "bottom"]])
+        if (/auto|scroll/.test(style["overflow" + axis]) && (node[most] > node[seen] || style["overflow" + axis] === "scroll"))
+            found.push([`${node.className} ${axis}`, Math.max(...parts.map((part) => part[end])) > box[end]]);
+    return found;
+})"""
+"""Every element of a page that has a scroll bar, and whether something in it lies beyond its edge."""
+SIZES = {"wide": {"width": 1280, "height": 800}, "narrow": {"width": 800, "height": 600}}
+
+
+def real_pages(folder: Path) -> dict[str, View]:
+    run, writer = load(run_folder()), load(generator_folder())
+    return {
+        "mask": mask_view(run, TEXT),
+        "heads": views.heads(run, [TEXT]),
+        "generation": generation_view(writer, "Mars is", "called the red planet"),
+        "shapes": views.shapes(run, TEXT),
+        "honest": views.honest(run, TEXT),
+        "film": views.film(run),
+    }
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_no_scroll_bar_has_nothing_to_scroll(chromium: Any, tmp_path: Path, size: str) -> None:
+    """At first, with links to other words, and on every page that strangers' words fill."""
+    for name, view in real_pages(tmp_path).items():
+        shown = opened(chromium, view.save(tmp_path / f"{name}.html"), viewport=SIZES[size])
+        assert [bar for bar, needed in shown.page.evaluate(SCROLLED) if not needed] == [], name
+        for place in range(min(3, shown.page.locator(".token").count())):
+            shown.page.locator(".token").nth(place).hover()
+            assert [bar for bar, needed in shown.page.evaluate(SCROLLED) if not needed] == [], (name, place)
+        shown.page.close()
+
+
+def test_a_text_that_is_longer_than_its_box_has_a_scroll_bar_and_its_links(chromium: Any, tmp_path: Path) -> None:
+    view = mask_of([f"word{n}" for n in range(400)], layers=1, heads=1)
+    shown = opened(chromium, view.save(tmp_path / "long.html"), viewport=SIZES["wide"])
+    assert ["text Y", True] in shown.page.evaluate(SCROLLED)
+    shown.page.locator(".text .token").nth(390).focus()
+    links = shown.page.locator(".links path.out").evaluate_all(
+        "paths => paths.map((path) => path.getBoundingClientRect().height)"
+    )
+    assert links and max(links) > 300  # drawn beyond the part that was seen at first
 
 
 def test_no_link_over_the_words_is_cut_off(chromium: Any, tmp_path: Path) -> None:
