@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+import tiny_recipe
 import typer.main
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from trained import TEXT, TREE, generator_folder, run_folder
 
 import glassformer as gf
@@ -111,3 +114,58 @@ def test_the_snippet_of_the_page_of_views_runs(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.chdir(tmp_path)
     exec(snippet, {})
     assert {file.name for file in tmp_path.iterdir()} >= {"mask.html", "honest.png", "film.html", "dependencies.csv"}
+
+
+# ------------------------------------------------------------------------------------- what the pictures say
+
+
+def is_bar(axes: Axes) -> bool:
+    """A colour bar, and it says what its colours are."""
+    return hasattr(axes, "_colorbar")
+
+
+STANDING: dict[str, Callable[[Run, Path], View]] = {
+    name: ASKED[name] for name in ("positions", "masks", "schedule", "dependencies", "ablate", "word", "generation")
+}
+
+
+@pytest.mark.parametrize("name", STANDING)
+def test_every_axis_has_a_name_and_all_colours_a_bar_that_says_what_they_are(name: str, tmp_path: Path) -> None:
+    (tmp_path / "tree.conllu").write_text(TREE, encoding="utf-8")
+    figure = STANDING[name](gf.load(run_folder()), tmp_path).draw()
+    words = {text.get_text() for text in figure.texts}
+    bars = [axes for axes in figure.axes if is_bar(axes)]
+    charts = [axes for axes in figure.axes if not is_bar(axes)]
+    assert charts
+    for axes in charts:
+        named = "query (looks)" in words and "key (is looked at)" in words
+        assert named or (axes.get_xlabel() and axes.get_ylabel()), axes.get_title()
+    assert len(bars) in ([1] if name == "generation" else [sum(bool(axes.images) for axes in charts)])
+    for bar in bars:
+        assert bar.get_ylabel() or any(":" in label.get_text() for label in bar.get_yticklabels())
+
+
+@pytest.mark.parametrize("positions", ["rotary", "alibi", "relative", "learned"])
+def test_the_axes_of_every_kind_of_positions_have_names(positions: str, tmp_path: Path) -> None:
+    short = {"steps": 1, "evaluate_every": 1, "checkpoint_every": 1}
+    text = tiny_recipe.text_file(tmp_path)
+    run = tiny_recipe.train(
+        tiny_recipe.recipe(text, model={"positions": positions, "d_model": 24}, training=short), tmp_path / "run"
+    )
+    figure = gf.views.positions(run).draw()
+    for axes in figure.axes:
+        assert axes.get_ylabel() and (is_bar(axes) or axes.get_xlabel())
+        assert not axes.images or any(is_bar(other) for other in figure.axes)
+
+
+def test_nothing_that_is_written_on_a_standing_picture_is_cut_off(tmp_path: Path) -> None:
+    (tmp_path / "tree.conllu").write_text(TREE, encoding="utf-8")
+    for name, look in STANDING.items():
+        figure = look(gf.load(run_folder()), tmp_path).draw()
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        for axes in figure.axes:
+            for text in (axes.xaxis.label, axes.yaxis.label, *axes.texts):
+                box = text.get_window_extent(canvas.get_renderer())
+                inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
+                assert inside, (name, text.get_text())

@@ -30,7 +30,7 @@ from glassformer.cli.terminal import (
     type_in_words,
 )
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.wording import percent
+from glassformer.wording import NATS, percent
 
 if TYPE_CHECKING:
     from glassformer.predict import Filled
@@ -284,6 +284,8 @@ def score(
             nats = ["-" if value is None else f"{value:.2f}" for value in scored.surprisal]
             words = [f"{token} {value}" for token, value in zip(scored.tokens, nats, strict=True)]
             print(printable(f"{'   '.join(words)}\n{scored.kind} {scored.perplexity:,.2f}"))
+    if not as_json:
+        print(f"surprisal in nats: {NATS}")
 
 
 @app.command()
@@ -314,6 +316,7 @@ def evaluate(
         show(result)
     else:
         table([result])
+        print(f"loss in nats per asked token: {NATS}")
 
 
 @app.command()
@@ -348,6 +351,8 @@ def ablate(
     with patience():
         view = views.ablate(load(run), parts, units, seeds)
     give(view, output, as_json, view.data["in_words"])
+    if output is None and not as_json:
+        print(f"loss in nats per asked token: {NATS}")
 
 
 @app.command()

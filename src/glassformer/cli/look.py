@@ -8,7 +8,7 @@ import typer
 
 from glassformer.cli.terminal import AsJson, RunPath, patience, printable, say_unknown, show, table, texts_in
 from glassformer.errors import UsageError
-from glassformer.wording import percent
+from glassformer.wording import NATS, percent
 
 if TYPE_CHECKING:
     from glassformer.look.page import View
@@ -213,6 +213,7 @@ def honest(
         print(printable(f"{candidate.token} {percent(candidate.probability)}, asked at {position}"))
         for warning in view.data["warnings"]:
             print(printable(warning))
+        print(NATS)
 
 
 @look.command()

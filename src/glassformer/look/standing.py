@@ -34,8 +34,9 @@ def squares(
     """A panel of numbers; rows and columns are what the axes stand for, or one name for each. `names` says what these
     are (rows, columns), `value` what a number is, with its unit."""
     found = np.round(np.asarray(values, dtype=np.float64), 4).tolist()
+    row_name, column_name = names or (rows[0], columns[0])
     panel = {"kind": "squares", "title": title, "note": note, "values": found, "rows": rows, "columns": columns}
-    return panel | {"row_name": (names or (rows[0], ""))[0], "column_name": (names or ("", columns[0]))[1], "value": value}
+    return panel | {"row_name": row_name, "column_name": column_name, "value": value}
 
 
 def lines(
@@ -104,7 +105,7 @@ def masks_view(run: Run, texts: list[str]) -> View:
                 title = f"{name}, {how}" + (f": {visible(texts[row], 30)}" if each else "")
                 note = "1 where the token of a row may attend to that of a column"
                 names = ("query (looks)", "key (is looked at)")
-                panels.append(squares(title, mask[row], note, queries[row], keys[row], names, "may attend (1) or not (0)"))
+                panels.append(squares(title, mask[row], note, queries[row], keys[row], names, "may attend"))
     data = {"subtitle": f"{run.path.name}: {run.recipe.description or run.path}", "panels": panels, "square": True}
     return of_panels(f"Masks of {run.path.name}", data)
 
@@ -209,7 +210,7 @@ def _draw_lines(axes: Axes, panel: dict[str, Any]) -> None:
 
 
 def _draw_squares(axes: Axes, bar: Axes, panel: dict[str, Any]) -> None:
-    """One colour for each number, white at 0; where all are 0 or 1, the bar has these two."""
+    """One colour for each number, white at 0; where all are 0 or 1, the bar says what 1 is."""
     values = np.array(panel["values"])
     largest, lowest = float(np.abs(values).max()) or 1.0, float(values.min())
     colours = {"cmap": SIGNED, "vmin": -largest, "vmax": largest}
@@ -224,8 +225,11 @@ def _draw_squares(axes: Axes, bar: Axes, panel: dict[str, Any]) -> None:
         axis.set_label_text(visible(name or names[0], 40), fontsize=8.5)
     if len(panel["columns"]) == values.shape[1]:
         axes.tick_params("x", rotation=90)
-    scale = axes.figure.colorbar(image, cax=bar, ticks=[0, 1] if set(np.unique(values)) <= {0.0, 1.0} else None)
+    scale = axes.figure.colorbar(image, cax=bar)
     scale.outline.set_edgecolor(COLOURS["rule"])  # type: ignore[operator]
     bar.set_ylim(min(0.0, lowest), largest)
     bar.tick_params(length=0, labelsize=7)
-    bar.set_ylabel(visible(panel["value"], 40), fontsize=7.5)
+    if set(np.unique(values)) <= {0.0, 1.0}:
+        scale.set_ticks([0, 1], labels=["0", f"1: {visible(panel['value'], 30)}"])
+    else:
+        bar.set_ylabel(visible(panel["value"], 40), fontsize=7.5)
