@@ -357,11 +357,14 @@ def test_pointing_and_switching_off(chromium: Any, tmp_path: Path) -> None:
 
 SCROLLED = """() => [...document.querySelectorAll("main *")].flatMap((node) => {
     const style = getComputedStyle(node), found = [];
-    const parts = [...node.children].filter((child) => !child.matches(".links")).map((child) => child.getBoundingClientRect());
+    const parts = [...node.children].filter((child) => !child.matches(".links"));
+    const ends = (end) => Math.max(...parts.map((part) => part.getBoundingClientRect()[end]));
     const box = node.getBoundingClientRect();
-    for (const [axis, most, seen, end] of [["X", "scrollWidth", "clientWidth", "right"], ["Y", "scrollHeight", "clientHeight", "bottom"]])
-        if (/auto|scroll/.test(style["overflow" + axis]) && (node[most] > node[seen] || style["overflow" + axis] === "scroll"))
-            found.push([`${node.className} ${axis}`, Math.max(...parts.map((part) => part[end])) > box[end]]);
+    for (const [axis, size, end] of [["X", "Width", "right"], ["Y", "Height", "bottom"]]) {
+        const how = style["overflow" + axis];
+        if (how === "scroll" || (how === "auto" && node["scroll" + size] > node["client" + size]))
+            found.push([`${node.className} ${axis}`, ends(end) > box[end]]);
+    }
     return found;
 })"""
 """Every element of a page that has a scroll bar, and whether something in it lies beyond its edge."""

@@ -35,7 +35,9 @@ def curves(runs: dict[str, list[Record]], *, reference: dict[str, float] | None 
         raise ValueError("curves needs at least one run")
     lines = [references(records) if reference is None else reference for records in runs.values()]
     figure, losses, scores = _columns(len(runs))
-    end = 1.03 * max(1, *((_last(records, "step") or 1) for records in runs.values()))  # one step axis: runs are compared
+    end = 1.03 * max(
+        1, *((_last(records, "step") or 1) for records in runs.values())
+    )  # one step axis: runs are compared
     limits = loss_limits(list(runs.values()), lines)
     for axes, (name, records), line in zip(losses, runs.items(), lines, strict=True):
         axes.set_xlim(0, end)

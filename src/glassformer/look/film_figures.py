@@ -283,7 +283,9 @@ def _draw_group(axes: Axes, film: Film, norms: np.ndarray, parts: tuple[str, ...
         layer = _layer_of(component)
         colour = COLOURS["muted"] if layer is None else colours[layer]
         positive = np.where(norms[:, number] > 0, norms[:, number], np.nan)  # a logarithm has no place for zero
-        dots: dict[str, Any] = {"marker": "o", "markersize": 2.5, "clip_on": False} if np.isfinite(positive).sum() < 3 else {}
+        dots: dict[str, Any] = (
+            {"marker": "o", "markersize": 2.5, "clip_on": False} if np.isfinite(positive).sum() < 3 else {}
+        )
         axes.plot(film.steps, positive, color=colour, linewidth=1.1, linestyle=DASHES[parts.index(part)], **dots)
 
 

@@ -365,8 +365,8 @@ def rows(found: Honest) -> list[dict[str, Any]]:
 
 
 KEY = (
-    "Each row: shares of its own sum, in hundredths. Last row: how far the log-probability of the answer falls when the "
-    f"token is hidden (orange: it rises); {NATS}. Correlation: Spearman's, of a row with the size of that effect."
+    "Each row: shares of its own sum, in hundredths. Last row: how far the log-probability of the answer falls when "
+    f"the token is hidden (orange: it rises); {NATS}. Correlation: Spearman's, of a row with the size of that effect."
 )
 
 

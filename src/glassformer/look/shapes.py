@@ -19,8 +19,7 @@ from glassformer.model.transformer import count_parameters
 from glassformer.predict import Run
 from glassformer.record import RecordedAttention, Tape, record
 
-
-UNITS = "FLOPs: floating-point operations of the matrix products, two for each multiply-add; those of attention itself too"
+UNITS = "FLOPs: operations of the matrix products, two for each multiply-add; those of attention itself too"
 """What is counted, said wherever the numbers stand."""
 
 
@@ -76,7 +75,7 @@ def shapes_view(run: Run, text: str) -> View:
 
 
 def counted_pass(model: nn.Module, batch: Batch) -> tuple[Tape, dict[str, int], int]:
-    """One pass over a batch: what came out of every part, the FLOPs of each part by its path, and those of the whole."""
+    """One pass over a batch: what came out of every part, the FLOPs of each part by its path, and of the whole."""
     model(batch)  # what is made at the first pass is not counted
     counter = FlopCounterMode(display=False)
     with plain_products(), counter, record(model, "*") as tape:

@@ -61,7 +61,9 @@ def positions_view(run: Run) -> View:
         added, rotation, bias = kind(places), kind.rotation(places), kind.bias(places, places)
         if added is not None:
             table = added[0].numpy()
-            panels.append(squares(f"{name}: added to each embedding", table, "", ["position"], ["feature"], value="number added"))
+            panels.append(
+                squares(f"{name}: added to each embedding", table, "", ["position"], ["feature"], value="number added")
+            )
             unit = table / np.linalg.norm(table, axis=1, keepdims=True)
             note = "cosine of the angle between the vectors of two places: 1 is the same direction"
             axes = (["position"], ["position"])
@@ -80,7 +82,11 @@ def positions_view(run: Run) -> View:
             series = {f"head {h}": bias[0, h, middle].numpy() for h in range(bias.shape[1])}
             offsets = [place - middle for place in range(count)]
             note = "what is added to the score of a key at this distance"
-            panels.append(lines(f"{name}: bias of the scores", offsets, series, note, "key's place minus query's (tokens)", "bias"))
+            panels.append(
+                lines(
+                    f"{name}: bias of the scores", offsets, series, note, "key's place minus query's (tokens)", "bias"
+                )
+            )
     if not panels:
         raise UsageError(
             f"this model has no positions (model.positions={config.positions})", "train with model.positions=rotary"

@@ -102,7 +102,9 @@ def softmax_gradient(weights: Float[Tensor, "K"]) -> float:
     return float((weights * (1 - weights)).max())
 
 
-KEY = "across: features, or one number for each token; blue above zero, orange below, each strip to its own largest size"
+KEY = (
+    "across: features, or one number for each token; blue above zero, orange below, each strip to its own largest size"
+)
 
 
 @styled
@@ -115,7 +117,9 @@ def picture(title: str, data: dict[str, Any]) -> Figure:
     heading = f"{title}: {data['subtitle']}"
     page.text(0.3, 0.35, fitted(heading, 11.0, width - 0.6), fontsize=11, va="center")
     page.text(0.3, 0.6, KEY, fontsize=8, va="center", color=COLOURS["muted"])
-    page.imshow(np.linspace(-1, 1, 101)[None], cmap=SIGNED, extent=(right - 1.8, right - 0.6, 0.66, 0.54), aspect="auto")
+    page.imshow(
+        np.linspace(-1, 1, 101)[None], cmap=SIGNED, extent=(right - 1.8, right - 0.6, 0.66, 0.54), aspect="auto"
+    )
     page.text(right - 1.9, 0.6, "−largest", fontsize=7, va="center", ha="right", color=COLOURS["muted"])
     page.text(right, 0.6, "+largest", fontsize=7, va="center", ha="right", color=COLOURS["muted"])
     top = 1.05
