@@ -169,3 +169,11 @@ def test_nothing_that_is_written_on_a_standing_picture_is_cut_off(tmp_path: Path
                 box = text.get_window_extent(canvas.get_renderer())
                 inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
                 assert inside, (name, text.get_text())
+
+
+def test_the_list_of_views_has_no_sentence_cut_short() -> None:
+    """At 80 columns; longer sentences end in three dots there."""
+    look = typer.main.get_command(app).commands["look"]  # type: ignore[attr-defined]
+    room = 80 - 6 - max(map(len, look.commands))
+    for name, command in look.commands.items():
+        assert not command.get_short_help_str(room).endswith("..."), name
