@@ -9,12 +9,11 @@ is started again. Results go to docs/results/real_runs.json, NAME.png (the curve
 
 import argparse
 import json
-import math
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,6 @@ from glassformer.data.windows import StreamWindows
 from glassformer.look.report import compare_runs
 from glassformer.model.transformer import count_parameters
 from glassformer.predict import Run
-from glassformer.randomness import Purpose, generator
 from glassformer.run import RunDirectory, describe_environment
 from glassformer.snapshot import write_text_durably
 from glassformer.training.checkpoints import checkpoint_steps
@@ -82,40 +80,6 @@ def multi30k(data: Path, made: Path) -> list[str]:
 # ----------------------------------------------------------------------------------------------- lines to compare with
 
 
-def asked_pairs(examples: Iterator[Example]) -> np.ndarray:
-    """(token before, target) of everything that is asked. Before a query stands its left neighbour, as the text has it,
-    also where that is asked itself."""
-    found: list[np.ndarray] = []
-    for example in examples:
-        for asked in example.asked.values():
-            stream = example.streams[asked.stream]
-            if not stream.queries:
-                before = stream.ids[asked.positions]
-            else:
-                assert stream.positions is not None
-                places = stream.positions[asked.positions]
-                before = np.where(places > 0, stream.ids[np.maximum(places - 1, 0)], -1)
-            found.append(np.stack([before, asked.targets], axis=1))
-    return np.concatenate(found)
-
-
-def reference_lines(run: Run) -> dict[str, float]:
-    """What counting comes to on the very questions of the validation part: how often each target occurs, and how often
-    behind the token before it. Counted on one pass over the training part."""
-    objective, questions = run.objective, run.questions("validation")
-    size = objective.target_tokenizer.vocab_size
-    units = objective.units(run.corpus("train"))
-    seed = run.recipe.seed
-    learned = asked_pairs(units.example(i, generator(seed, Purpose.CORRUPTION, 0, i)) for i in range(len(units)))
-    asked = asked_pairs(questions.example(int(i)) for i in questions.chosen)
-    learned[learned < 0], asked[asked < 0] = size, size
-    lines = {"uniform": math.log(size)}
-    for name, order in (("unigram", 1), ("bigram", 2)):
-        model = NGram(learned[:, -order:], size)
-        lines[name] = float(-np.log(model.probabilities(asked[:, -order:])).mean())
-    return lines
-
-
 def five_gram(run: Run, split: str) -> float:
     """The perplexity of an interpolated 5-gram on the same words of the same text, every word but the first."""
     size = run.tokenizer.vocab_size
@@ -158,7 +122,7 @@ def of_pretraining(run: Run) -> tuple[dict[str, Any], str]:
     """Loss beside counting on the same questions, and filled examples."""
     two_stacks = run.recipe.model.family == "encoder_decoder"
     found = run.evaluate("validation", other_sources=two_stacks)
-    lines = reference_lines(run)
+    lines = {name: loss for name, loss in run.reference_losses().items() if name in ("uniform", "unigram", "bigram")}
     numbers = {"validation_loss": found["loss"], "accuracy": found["accuracy"], "asked": found["count"], **lines}
     numbers["below_bigram"] = lines["bigram"] - found["loss"]
     if two_stacks:

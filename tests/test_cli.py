@@ -23,6 +23,7 @@ from glassformer import launch
 from glassformer.cli import terminal
 from glassformer.cli.terminal import readable
 from glassformer.look import tiles, views
+from glassformer.predict import load
 from glassformer.recipe import to_yaml
 from glassformer.stopping import go_on, stoppable
 
@@ -284,10 +285,36 @@ def test_what_would_steer_a_terminal_is_shown_instead() -> None:
 # ------------------------------------------------------------------------------------------------ other answers
 
 
+@pytest.mark.parametrize(
+    ("losses", "intervals", "told"),
+    [
+        ((4.0, 4.1), ([3.8, 4.2], [3.9, 4.3]), False),
+        ((4.0, 4.25), ([3.8, 4.2], [3.9, 4.6]), True),
+        ((4.0, 6.0), ([3.8, 4.2], [5.9, 6.1]), True),
+        ((4.0, 4.1), ([3.8, 4.2], None), True),
+    ],
+    ids=["each in the other's", "one in the other's", "far apart", "a run of an older version"],
+)
+def test_compare_says_which_runs_it_cannot_tell_apart(losses: Any, intervals: Any, told: bool) -> None:
+    rows = [
+        {"run": name, "best_loss": loss, "loss_interval": interval, "count": 300}
+        for name, loss, interval in zip("ab", losses, intervals, strict=True)
+    ]
+    said = terminal.undecided(rows)
+    assert said == [] if told else "a and b" in said[0] and "cannot tell which is better" in said[0]
+
+
+def test_two_copies_of_a_run_cannot_be_told_apart(tmp_path: Path) -> None:
+    said = command("compare", copy_of_run(tmp_path, "one"), copy_of_run(tmp_path, "two"))
+    assert "one and two: their questions" in said.out
+
+
 def test_train_a_yaml_file_and_say_where_the_run_is(recipe_file: Path, tmp_path: Path) -> None:
     said = command("train", recipe_file, "model.d_model=15")
     assert said.code == 0
-    assert re.search(r"best validation loss \d\.\d{4} at step \d, in runs/mine", said.out)
+    assert re.search(r"validation loss \d\.\d{4} at step \d, in runs/mine", said.out)
+    evaluations = [record for record in load("runs/mine").metrics() if record["event"] == "evaluation"]
+    assert next(record["verdict"] for record in reversed(evaluations) if record["kept"]) in said.out
     assert 'glassformer fill runs/mine "a text with a [MASK]"' in said.out
     assert (tmp_path / "runs" / "mine" / "recipe.yaml").is_file()
     assert command("info", "runs/mine", "--json").json["model"]["d_model"] == 15
@@ -321,14 +348,20 @@ def test_a_file_name_that_is_not_utf_8(tmp_path: Path) -> None:
 def test_evaluate_on_other_data(tmp_path: Path) -> None:
     text = tiny_recipe.text_file(tmp_path, ["Mars is called the red planet"] * 3)
     said = command("evaluate", run_folder(), f"data.test={text}", "--split", "test", "--json")
-    assert said.json["count"] == 3
+    assert said.json["count"] == 3 * 6
+    assert said.json["asked_in"] == "3 texts"
 
 
 def test_tables_for_people() -> None:
+    """Every mean with its interval, how much was asked, and what was not."""
     said = command("evaluate", run_folder())
-    heading, row = said.out.splitlines()
-    assert heading.split() == ["split", "loss", "accuracy", "top-5", "accuracy", "perplexity", "questions"]
-    assert re.search(r"validation +\d\.\d+ +\d+\.\d% +\d+\.\d%", row)
+    lines = dict(re.split(r"  +", line, maxsplit=1) for line in said.out.splitlines())
+    assert lines["split"] == "validation"
+    assert re.fullmatch(r"\d\.\d{3} \(\d\.\d{3} to \d\.\d{3}\)", lines["loss"])
+    assert re.fullmatch(r"[<\d.]+% \(\d+\.\d to \d+\.\d\)", lines["accuracy"])
+    assert re.fullmatch(r"\d+ in 18 texts", lines["questions"])
+    assert re.match(r"\d+ \(\d+\.\d% of the words\): never asked", lines["unknown words"])
+    assert {"top-5 accuracy", "perplexity", "accuracy of all words", "guessed most"} <= lines.keys()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
@@ -378,7 +411,9 @@ def test_runs_in_a_folder_and_in_none(tmp_path: Path) -> None:
     copy_of_run(tmp_path / "runs", "b")
     copy_of_run(tmp_path / "runs", "a")
     assert [row["run"] for row in command("runs", "--json").json] == ["a", "b"]
-    heading, row, _ = command("runs").out.splitlines()
+    heading, row, _, *verdicts = command("runs").out.splitlines()
+    assert [line.split(":")[0] for line in verdicts] == ["a", "b"]
+    assert verdicts[0].endswith(command("info", "runs/a", "--json").json["verdict"])
     assert row.split()[0] == "a"
     assert len(heading.rstrip()) <= 100
     assert all(word in heading for word in ("best loss", "perplexity", "accuracy", "last step", "seconds", "gap"))

@@ -10,7 +10,7 @@ import pytest
 import tiny_recipe
 
 from glassformer import doctor
-from glassformer.assemble import assemble, documents_for, model_for
+from glassformer.assemble import assemble, documents_for, model_for, unknown_in_words
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.recipe import Recipe
 from glassformer.settle import training_order
@@ -76,6 +76,36 @@ def test_unknown_words_and_cut_texts_are_shares(text: Path) -> None:
     assert found["unknown_share"] == pytest.approx(sum(w not in known for w in words) / len(words), abs=0.03)
     assert found["unknown_share"] > 0.3
     assert found["cut_share"] == sum(len(line.split()) > 6 for line in lines) / len(lines)
+
+
+@pytest.fixture
+def strange(text: Path, tmp_path: Path) -> Recipe:
+    """A recipe whose validation texts hold six words of which training has two."""
+    other = tiny_recipe.text_file(tmp_path, ["sun zorblax quux frobnicate moon spam"] * 3, "other.txt")
+    return tiny_recipe.recipe(text, data={"validation": str(other)})
+
+
+def test_unknown_words_of_the_validation_part_count(strange: Recipe) -> None:
+    """They are not in the training part's share, and no question is about them."""
+    found = doctor.describe_data(assemble(strange))
+    assert found["unknown_share"] == 0
+    assert found["validation_unknown_share"] == pytest.approx(4 / 6)
+    assert (found["validation_questions"], found["validation_asked_in"]) == (6, "3 texts")
+
+
+def test_training_warns_of_unknown_words(strange: Recipe, text: Path, tmp_path: Path) -> None:
+    """From one in ten on, of either part; with how many are asked. Where all are known nothing is said."""
+    hearing = tiny_recipe.Hearing()
+    tiny_recipe.train(strange, tmp_path / "strange", display=hearing)
+    [warning] = [line for line in hearing.said if line.startswith("warning: ")]
+    assert "66.7% of the validation words are not in the vocabulary" in warning
+    assert any("asks 6 questions in 3 texts, none about the 12 of 18 words" in line for line in hearing.said)
+    small = tiny_recipe.recipe(text, tokenizer={"vocab_size": 11})
+    assert [line.split(" words")[0].split()[-1] for line in unknown_in_words(assemble(small))] == [
+        "training",
+        "validation",
+    ]
+    assert unknown_in_words(assemble(tiny_recipe.recipe(text))) == []
 
 
 @pytest.mark.parametrize("layout", ["padded", "grouped", "packed"])

@@ -179,7 +179,9 @@ def test_evaluate_equals_the_evaluation_of_the_best_step_while_training(run: Run
 
 def test_evaluate_says_exactly_this(run: Run) -> None:
     found = run.evaluate("test")
-    assert set(found) == {"split", "loss", "perplexity", "accuracy", "top5_accuracy", "count"}
+    asked = {"count", "asked_in", "unknown", "unknown_share", "accuracy_of_all_words", "most_frequent_guess"}
+    intervals = {"loss_interval", "accuracy_interval"}
+    assert set(found) == {"split", "loss", "perplexity", "accuracy", "top5_accuracy"} | asked | intervals
     assert found["split"] == "test"
     assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
     assert 0 <= found["accuracy"] <= found["top5_accuracy"] <= 1
@@ -188,8 +190,8 @@ def test_evaluate_says_exactly_this(run: Run) -> None:
 def test_evaluate_on_other_data(run: Run, tmp_path: Path) -> None:
     text = tiny_recipe.text_file(tmp_path, ["Mars is called the red planet", "The sun is a star"], "other.txt")
     other = run.with_data([f"data.test={text}"])
-    assert other.evaluate("test")["count"] == 2
-    assert run.evaluate("test")["count"] > 2, "the run itself is unchanged"
+    assert other.evaluate("test")["asked_in"] == "2 texts"
+    assert run.evaluate("test")["asked_in"] == "5 texts", "the run itself is unchanged"
     with pytest.raises(UsageError, match="does not change the data"):
         run.with_data(["model.d_model=64"])
 

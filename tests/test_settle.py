@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_recipe import recipe
+from tiny_recipe import recipe, sentences, text_file
 
 from glassformer import settle as settle_module
 from glassformer.assemble import Parts, assemble
@@ -62,8 +62,9 @@ def test_what_is_said_is_kept(text: Path) -> None:
     assert set(measured) == {"asked"}
 
 
-def test_epochs_become_steps(text: Path) -> None:
+def test_epochs_become_steps(tmp_path: Path) -> None:
     """32 training sentences in batches of 4, two to a step: 4 steps an epoch; half an epoch is 2."""
+    text = text_file(tmp_path, sentences(40))
     for epochs, steps in ((1, 4), (3, 12), (0.5, 2), (0.01, 1)):
         settled, measured = settle(parts_of(text, epochs=epochs, accumulate=2), silence)
         assert settled.training.steps == steps

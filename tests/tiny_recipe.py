@@ -30,7 +30,7 @@ WORDS = ("sun", "moon", "star", "red", "blue", "green", "old", "new", "cold", "w
 TIMES = ("elapsed", "seconds", "tokens_per_second")
 
 
-def sentences(number: int = 40, seed: int = 1) -> list[str]:
+def sentences(number: int = 100, seed: int = 1) -> list[str]:
     """Sentences of 3 to 9 words: ragged on purpose."""
     rng = random.Random(seed)
     return [" ".join(rng.choices(WORDS, k=3 + n % 7)) for n in range(number)]

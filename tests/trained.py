@@ -39,7 +39,7 @@ def run_folder() -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     facts = list(sentences("facts", "train"))
     text = tiny_recipe.text_file(folder, ["Mars is called the red planet", *facts[:SENTENCES]], "train.txt")
-    validation = tiny_recipe.text_file(folder, facts[10:20] + facts[50:54], "validation.txt")
+    validation = tiny_recipe.text_file(folder, facts[10:24] + facts[50:54], "validation.txt")
     test = tiny_recipe.text_file(folder, facts[60:65], "test.txt")
     recipe = tiny_recipe.recipe(
         text,

@@ -16,6 +16,7 @@ from glassformer.errors import UsageError
 from glassformer.model.transformer import Transformer
 from glassformer.objectives import Objective, Units
 from glassformer.recipe import Recipe, members, objective_class
+from glassformer.wording import percent
 
 Split = Literal["train", "validation", "test"]
 SPLIT = 2
@@ -70,6 +71,37 @@ def assemble(
             f"use more text, or batch.size={units} or less",
         )
     return parts
+
+
+def sides_of(corpus: Corpus) -> list[Corpus]:
+    """Sources and targets, of every member of a mixture; the same texts come once."""
+    own = corpus.members or (corpus,)
+    return list({side.identity: side for member in own for side in (member, member.targets) if side}.values())
+
+
+def unknown_shares(parts: Parts) -> dict[str, float]:
+    """The share of the tokens that are [UNK], of the training and of the validation part."""
+    shares = {}
+    for name, corpus in (("train", parts.train), ("validation", parts.validation)):
+        sides = sides_of(corpus)
+        shares[name] = sum(side.n_unknown for side in sides) / max(1, sum(side.n_tokens for side in sides))
+    return shares
+
+
+UNKNOWN_FROM = 0.1
+"""The share of unknown words from which on a person is warned."""
+
+
+def unknown_in_words(parts: Parts) -> list[str]:
+    """A warning for each part of which many words are unknown."""
+    names = {"train": "training", "validation": "validation"}
+    return [
+        f"warning: {percent(share)} of the {names[part]} words are not in the vocabulary: they are read as [UNK] and "
+        "never asked, so that no score is over them; a tokenizer of pieces (tokenizer.kind=bpe) knows them, or perhaps "
+        "a larger tokenizer.vocab_size"
+        for part, share in unknown_shares(parts).items()
+        if share >= UNKNOWN_FROM
+    ]
 
 
 def objective_for(recipe: Recipe, tokenizers: Tokenizers) -> Objective:

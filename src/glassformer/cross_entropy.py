@@ -32,6 +32,15 @@ def cross_entropy(
     return F.cross_entropy(logits.float(), targets, ignore_index=ignored, reduction="sum", label_smoothing=smoothing)
 
 
+@torch.no_grad()
+def cross_entropy_of_each(logits: Float[Tensor, "N V"], targets: Int[Tensor, "N"]) -> Float[Tensor, "N"]:
+    """The same for each row by itself, to be looked at: no gradients."""
+    pieces = [
+        F.cross_entropy(logits[rows].to(_precise(logits)), targets[rows], reduction="none") for rows in _pieces(logits)
+    ]
+    return torch.cat(pieces) if pieces else logits.new_zeros(0, dtype=_precise(logits))
+
+
 class _InPieces(torch.autograd.Function):
     """The softmax is computed twice, forwards and backwards: that is cheaper than to keep it."""
 

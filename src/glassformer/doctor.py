@@ -21,18 +21,19 @@ import numpy as np
 import psutil
 import torch
 
-from glassformer.assemble import Parts, assemble, documents_for, model_for
-from glassformer.data.corpus import Corpus
+from glassformer.assemble import Parts, assemble, documents_for, model_for, sides_of, unknown_shares
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.launch import train
 from glassformer.model.transformer import count_parameters
 from glassformer.recipe import Recipe, from_yaml, parse, to_yaml
-from glassformer.settle import engine_for, settle, training_order
+from glassformer.settle import engine_for, settle, training_order, validation_questions
 from glassformer.suggest import choose_max_length, choose_tokenizer
 from glassformer.training.engine import threads
+from glassformer.training.evaluation import TELLS_FROM
 from glassformer.training.measure import Timing, padded_tokens, time_steps
 from glassformer.training.order import TrainingOrder
 from glassformer.training.trainer import Quiet
+from glassformer.wording import percent
 
 PERCENTILES = (50, 90, 95, 99, 100)
 COVERED = 0.98
@@ -55,7 +56,8 @@ def examine(recipe: Recipe, say: Callable[[str], None] = lambda text: None) -> d
 
 
 def describe_data(parts: Parts) -> dict[str, Any]:
-    """Counts, lengths and unknown words of the training part."""
+    """Counts, lengths and unknown words of the training part, and what is asked of the validation part."""
+    asked = validation_questions(parts.recipe, parts)
     train, sides = parts.train, sides_of(parts.train)
     every_length = np.concatenate([side.lengths for side in sides])
     tokens = sum(side.n_tokens for side in sides)
@@ -69,15 +71,12 @@ def describe_data(parts: Parts) -> dict[str, Any]:
         "vocabulary": parts.tokenizer.vocab_size,
         "bytes_per_token": round(sum(side.n_bytes for side in sides) / tokens, 2),
         "length_percentiles": {str(p): int(v) for p, v in zip(PERCENTILES, lengths, strict=True)},
-        "unknown_share": sum(side.n_unknown for side in sides) / tokens,
+        "unknown_share": unknown_shares(parts)["train"],
+        "validation_unknown_share": unknown_shares(parts)["validation"],
+        "validation_questions": asked.count,
+        "validation_asked_in": asked.where,
         "cut_share": float((every_length > parts.objective.row_length - 2).mean()),
     }
-
-
-def sides_of(corpus: Corpus) -> list[Corpus]:
-    """Sources and targets, of every member of a mixture; the same texts come once."""
-    own = corpus.members or (corpus,)
-    return list({side.identity: side for member in own for side in (member, member.targets) if side}.values())
 
 
 def repeated_share(parts: Parts) -> float:
@@ -219,7 +218,11 @@ def in_words(report: dict[str, Any], recipe: Recipe) -> list[str]:
         f"lengths      {lengths}, the longest {data['length_percentiles']['100']:,} tokens",
         f"vocabulary   {data['vocabulary']:,} tokens (tokenizer.vocab_size={recipe.tokenizer.vocab_size}); "
         f"suggested {suggested['vocab_size']}",
-        f"unknown      {data['unknown_share']:.1%} of the tokens: read as [UNK], never asked, so never learned",
+        f"unknown      {percent(data['unknown_share'])} of the training tokens and "
+        f"{percent(data['validation_unknown_share'])} of the validation tokens: read as [UNK], never asked, so never "
+        "learned",
+        f"questions    {data['validation_questions']:,} in {data['validation_asked_in']} at each evaluation"
+        + ("" if data["validation_questions"] >= TELLS_FROM else ": too few to tell better weights from worse"),
         f"max_length   {recipe.model.max_length} (model.max_length); suggested {suggested['max_length']}; {longer}",
         f"padding      {padding['share']:.1%} of the arithmetic goes to [PAD] with batch.layout="
         f"{recipe.batch.layout}"

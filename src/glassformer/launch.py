@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from glassformer import recipe as recipes
-from glassformer.assemble import Parts, assemble
+from glassformer.assemble import Parts, assemble, unknown_in_words
 from glassformer.baselines.unigram import Unigram
 from glassformer.data.batch import collate
 from glassformer.errors import UsageError
@@ -26,7 +26,7 @@ from glassformer.suggest import is_own_text, recipe_for_text
 from glassformer.training.checkpoints import checkpoint_steps
 from glassformer.training.display import TerminalDisplay
 from glassformer.training.engine import threads
-from glassformer.training.evaluation import FixedQuestions, evaluate
+from glassformer.training.evaluation import TELLS_FROM, FixedQuestions, evaluate
 from glassformer.training.observers import AttentionEntropy, Observer, Samples, Verdict, Watcher
 from glassformer.training.probes import Probes
 from glassformer.training.trainer import Display, Trainer
@@ -88,6 +88,8 @@ def _begin(directory: RunDirectory, wanted: Recipe, asked: dict[str, Any], displ
         settled, measured = settle(parts, display.say)
         parts = parts._replace(recipe=settled)
         trainer = _trainer(directory, parts, display)
+        for line in [*unknown_in_words(parts), said_of(trainer.questions[0])]:
+            display.say(line)
         measured["parameters"] = count_parameters(trainer.engine.model)
         directory.save_tokenizers(parts.tokenizers)
         directory.write_environment({"asked": asked, "measured": measured, "data": data_identity(parts)})
@@ -96,6 +98,14 @@ def _begin(directory: RunDirectory, wanted: Recipe, asked: dict[str, Any], displ
         directory.forget()
         raise
     return trainer
+
+
+def said_of(questions: FixedQuestions) -> str:
+    """How much an evaluation asks."""
+    words, unknown = questions.words
+    few = "" if questions.count >= TELLS_FROM else "; too few to tell better weights from worse"
+    left_out = f", none about the {unknown:,} of {words:,} words that are unknown" if unknown else ""
+    return f"each evaluation asks {questions.count:,} questions in {questions.where}{left_out}{few}"
 
 
 def find_recipe(recipe: str | Path | Recipe, changes: Sequence[str], say: Callable[[str], None]) -> tuple[str, Recipe]:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from glassformer.assemble import Split, corpus_for, model_for, objective_for
+from glassformer.baselines.counting import counting_losses
 from glassformer.data.batch import Batch, collate
 from glassformer.data.builtin import Cloze
 from glassformer.data.corpus import Corpus
@@ -27,11 +28,12 @@ from glassformer.decoding.sampling import sample, stream
 from glassformer.errors import GlassformerError, UsageError, nearest
 from glassformer.model.transformer import Transformer
 from glassformer.objectives import Blank, Objective, Prompt
+from glassformer.randomness import Purpose, generator
 from glassformer.recipe import Recipe, from_yaml, parse, reads_data, with_changes
 from glassformer.record import attention_places, need_weights, record
 from glassformer.run import RunDirectory
 from glassformer.training.checkpoints import load_into, load_weights
-from glassformer.training.evaluation import FixedQuestions, OtherSources, evaluate
+from glassformer.training.evaluation import FixedQuestions, OtherSources, evaluate, question_batch
 
 BATCH = 64
 Kind = Literal["self", "cross", "decoder"]
@@ -394,10 +396,24 @@ class Run:
             found["loss_with_other_sources"] = evaluate(self.model, other).loss
         return found
 
+    def reference_losses(self, split: Split = "validation", limit: int | None = None) -> dict[str, float]:
+        """What counting comes to on the very questions of `evaluate`: uniform, unigram, bigram, trigram and five_gram
+        (interpolated; see `baselines.counting`), in nats. Counted on the training texts, or on so many units of them.
+
+        Raises UsageError for a mixture.
+        """
+        questions = self.questions(split)
+        units, seed = questions.objective.units(self.corpus("train")), self.recipe.seed
+        chosen = generator(seed, Purpose.COUNTS).permutation(len(units))[:limit]
+        learned = (e for i in chosen for e in units.in_turn(int(i), generator(seed, Purpose.COUNT, int(i))))
+        asked = (example for index in questions.chosen for example in questions.examples(int(index)))
+        return counting_losses(learned, asked, questions.objective)
+
     def questions(self, split: Split) -> FixedQuestions:
         """The units of one part of the run's data, with their fixed corruption."""
         objective = self.objective.for_evaluation()
-        return FixedQuestions(objective.units(self.corpus(split)), objective, self.recipe.batch)
+        batch = question_batch(self.recipe.batch, objective.row_length)
+        return FixedQuestions(objective.units(self.corpus(split)), objective, batch)
 
     def corpus(self, split: Split) -> Corpus:
         """One part of the run's data, tokenised. Raises GlassformerError when the data are not where they were."""

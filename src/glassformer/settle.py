@@ -15,7 +15,7 @@ from glassformer.errors import UsageError
 from glassformer.objectives import Objective, Units
 from glassformer.recipe import Recipe
 from glassformer.training.engine import Engine, threads
-from glassformer.training.evaluation import FixedQuestions
+from glassformer.training.evaluation import FixedQuestions, question_batch
 from glassformer.training.measure import (
     COMPILE_FROM_SECONDS,
     EVALUATIONS,
@@ -200,7 +200,13 @@ def validation_questions(recipe: Recipe, parts: Parts) -> FixedQuestions:
     """The recipe's validation units with fixed corruption."""
     units, objective = parts.validation_units, parts.objective.for_evaluation()
     shapes = _shapes(recipe, objective, units)
-    return FixedQuestions(units, objective, recipe.batch, recipe.training.evaluate_units, shapes)
+    return FixedQuestions(units, objective, _batch(recipe, objective), recipe.training.evaluate_units, shapes)
+
+
+def _batch(recipe: Recipe, objective: Objective) -> BatchConfig:
+    """What questions are laid into; a compiled model knows the shapes of its training batches only."""
+    compiled = recipe.training.compile is True
+    return recipe.batch if compiled else question_batch(recipe.batch, objective.row_length)
 
 
 def training_questions(recipe: Recipe, parts: Parts) -> FixedQuestions | None:
@@ -212,7 +218,7 @@ def training_questions(recipe: Recipe, parts: Parts) -> FixedQuestions | None:
     objective = parts.objective.for_evaluation()
     units = objective.units(parts.train)
     shapes = _shapes(recipe, objective, parts.validation_units)  # the same as there, so that nothing recompiles
-    return FixedQuestions(units, objective, recipe.batch, limit, shapes)
+    return FixedQuestions(units, objective, _batch(recipe, objective), limit, shapes)
 
 
 def all_questions(recipe: Recipe, parts: Parts) -> list[FixedQuestions]:

@@ -11,3 +11,15 @@ def percent(share: float) -> str:
     if 0.9995 <= share < 1:
         return ">99.9%"
     return f"{share:.1%}"
+
+
+def share_within(share: float, interval: list[float] | tuple[float, float] | None) -> str:
+    """A share and the interval that it lies in: `63.2% (58.1 to 68.0)`."""
+    return (
+        percent(share) if interval is None else f"{percent(share)} ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
+    )
+
+
+def loss_within(loss: float, interval: list[float] | tuple[float, float] | None) -> str:
+    """A loss and the interval that it lies in: `4.213 (4.012 to 4.414)`."""
+    return f"{loss:.3f}" if interval is None else f"{loss:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"

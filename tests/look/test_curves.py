@@ -190,6 +190,18 @@ def test_colours_differ_in_greyscale() -> None:
 # ------------------------------------------------------------------------------------------------ the table
 
 
+def test_the_row_is_that_of_the_weights_in_use() -> None:
+    """The last evaluation that the trainer says is kept, not the lowest one, with its interval and its verdict."""
+    records = [
+        {"event": "evaluation", "step": step, "loss": loss, "kept": kept, "verdict": f"at {step}", "count": 7}
+        | {"loss_interval": [loss - 1, loss + 1]}
+        for step, loss, kept in ((0, 1.0, False), (10, 3.0, True), (20, 2.0, True), (30, 2.5, False))
+    ]
+    [row] = comparison_table({"run": records})
+    assert (row["best_step"], row["best_loss"], row["last_loss"]) == (20, 2.0, 2.5)
+    assert (row["verdict"], row["loss_interval"], row["count"]) == ("at 20", [1.0, 3.0], 7)
+
+
 def test_comparison_table_by_hand() -> None:
     good, worse = comparison_table({"good": GOOD, "worse": WORSE})
     # Training losses of steps 160 to 200: 7.4, 7.3, 7.2, 7.1, 7.0; their mean is 7.2.
@@ -205,6 +217,9 @@ def test_comparison_table_by_hand() -> None:
             "tokens_seen": 4096 * 200,
             "elapsed": 100.0,
             "gap": 6.0 - 7.2,
+            "loss_interval": None,
+            "count": None,
+            "verdict": None,
         }
     )
     assert (worse["best_step"], worse["best_loss"], worse["accuracy"]) == (100, 6.5, 0.1)

@@ -326,7 +326,7 @@ def trained(folder: Path, members: list[dict], **sections: dict) -> Run:
 def test_one_body_learns_to_fill_and_to_go_on(tmp_path: Path, accumulate: int) -> None:
     """The same twelve sentences by both objectives, by heart; each is asked for what it can do."""
     members = [{"objective": {"name": "masked_lm", "mask_rate": 0.4}}, {"objective": {"name": "causal_lm"}}]
-    run = trained(tmp_path, members, training={"steps": 800 // accumulate, "accumulate": accumulate})
+    run = trained(tmp_path, members, training={"steps": 1100 // accumulate, "accumulate": accumulate})
     assert run.recipe.model.family == "decoder"
     for n, sentence in enumerate(tiny_recipe.dozen()):
         words = sentence.split()

@@ -1,6 +1,8 @@
 """Evaluation: the same questions every time, and exact means over everything that is asked."""
 
+import itertools
 import math
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -11,28 +13,41 @@ from trained import answering_folder, run_folder
 
 from glassformer.data.batch import Batch, BatchConfig, Shapes
 from glassformer.data.corpus import Corpus
+from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import UsageError
+from glassformer.objectives import Objective, find_objective
 from glassformer.predict import load
 from glassformer.randomness import Purpose, generator
-from glassformer.training.evaluation import EVALUATION_SEED, Evaluation, FixedQuestions, OtherSources, evaluate
+from glassformer.training.evaluation import (
+    ENOUGH,
+    EVALUATION_SEED,
+    TELLS_FROM,
+    Evaluation,
+    FixedQuestions,
+    OtherSources,
+    evaluate,
+)
 
 TEXTS = sentences(31)
 OBJECTIVE = objective_of(TEXTS, mask_rate=0.3)
 UNITS = OBJECTIVE.units(corpus_of(TEXTS, OBJECTIVE))
 
 
-def questions(limit: int | None = None, shapes: Shapes | None = None, **batch: Any) -> FixedQuestions:
-    return FixedQuestions(UNITS, OBJECTIVE, BatchConfig(**(batch or {"size": 7})), limit, shapes)
+def questions(
+    limit: int | None = None, shapes: Shapes | None = None, enough: int = ENOUGH, **batch: Any
+) -> FixedQuestions:
+    return FixedQuestions(UNITS, OBJECTIVE, BatchConfig(**(batch or {"size": 7})), limit, shapes, enough=enough)
 
 
-def by_hand(indices: list[int]) -> dict[str, float]:
-    """Each unit by itself, no batch, no padding; every asked token counts once."""
+def by_hand(indices: list[int], in_turn: bool = True) -> dict[str, float]:
+    """Each example by itself, no batch, no padding; every asked token counts once."""
     model = model_of(OBJECTIVE, dropout=0.5).eval()
     losses: list[float] = []
     first: list[bool] = []
     fifth: list[bool] = []
-    for index in indices:
-        example = UNITS.example(index, generator(EVALUATION_SEED, Purpose.QUESTION, index))
+    made = UNITS.in_turn if in_turn else lambda index, rng: [UNITS.example(index, rng)]
+    examples = [made(index, generator(EVALUATION_SEED, Purpose.QUESTION, index)) for index in indices]
+    for example in itertools.chain(*examples):
         asked = example.asked["masked_lm"]
         hidden = model.encoder(questions_of(example.streams["encoder"].ids))[0]
         with torch.no_grad():
@@ -58,10 +73,13 @@ def questions_of(ids: np.ndarray) -> Any:
     return StreamBatch(row, torch.arange(len(ids))[None], AttentionMask())
 
 
-def test_it_is_the_mean_over_everything_asked() -> None:
-    """Loss, accuracies, perplexity and count equal those computed by hand, unit by unit."""
-    record = evaluate(model_of(OBJECTIVE, dropout=0.5), questions()).record()
-    expected = by_hand(list(range(len(UNITS))))
+@pytest.mark.parametrize("in_turn", [True, False])
+def test_it_is_the_mean_over_everything_asked(in_turn: bool) -> None:
+    """Loss, accuracies, perplexity and count equal those computed by hand, example by example: those of one draw where
+    that is enough, of all words in turn where it is not."""
+    asked = questions(enough=ENOUGH if in_turn else 31)
+    record = evaluate(model_of(OBJECTIVE, dropout=0.5), asked).record()
+    expected = by_hand(list(range(len(UNITS))), in_turn)
     assert record["count"] == expected["count"] > 31
     for name in ("loss", "accuracy", "top5_accuracy"):
         assert record[name] == pytest.approx(expected[name], rel=1e-5)
@@ -129,7 +147,9 @@ def test_limit_draws_a_fixed_subset() -> None:
     asked = questions(limit=11)
     assert len(asked.chosen) == len(set(asked.chosen.tolist())) == 11
     assert asked.chosen.tolist() == questions(limit=11, size=2).chosen.tolist() != list(range(11))
-    assert sum(batch.streams["encoder"].input_ids.shape[0] for batch in asked) == 11
+    assert {place for made in asked.made for row in made.rows for place in row} == set(range(11))
+    one_draw = questions(limit=11, enough=1)
+    assert sum(batch.streams["encoder"].input_ids.shape[0] for batch in one_draw) == 11
     expected = by_hand(asked.chosen.tolist())
     assert evaluate(model_of(OBJECTIVE), asked).loss == pytest.approx(expected["loss"], rel=1e-5)
     assert questions(limit=1000).chosen.tolist() == list(range(31))
@@ -216,3 +236,156 @@ def test_where_there_is_no_other_source_it_is_said() -> None:
     own = load(answering_folder()).questions("validation")
     with pytest.raises(UsageError, match="need two texts"):
         list(OtherSources(own.units, own.objective, own.config, limit=1))
+
+
+# ------------------------------------------------------------------------------------------ enough is asked
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "masked_lm": {},
+    "whole words": {"name": "masked_lm", "whole_word": True},
+    "masked rows": {"name": "masked_lm", "units": "stream"},
+    "next_sentence": {"pairs": "order"},
+    "permutation_lm": {},
+    "permuted rows": {"name": "permutation_lm", "units": "stream"},
+    "span_corruption": {"span_length": 2.0},
+    "causal_lm": {},
+    "denoising": {},
+}
+"""Objectives as a recipe names them; each of them on the same texts."""
+
+
+def made_by(kind: str, texts: list[str]) -> tuple[Objective, Corpus]:
+    """An objective and a corpus of texts of two lines, some words of which are unknown."""
+    settings = {"name": kind} | FAMILIES[kind]
+    known = [text.replace("blue", "sun") for text in texts]
+    tokenizer = Tokenizer.train(known, TokenizerConfig(kind="word", vocab_size=200, sentinels=8))
+    found = find_objective(settings["name"])
+    objective = found(found.Config(**settings), tokenizer, 40)
+    return objective.for_evaluation(), Corpus.from_texts(texts, tokenizer, language="en")
+
+
+PARAGRAPHS = [f"{a} . {b} ." for a, b in itertools.pairwise(sentences(23, seed=3))]
+
+
+def targets_of(asked: FixedQuestions) -> Counter[int]:
+    """How often each token is asked for."""
+    heads = (batch.asked.get(head) for batch in asked for head in batch.asked if head != "next_sentence")
+    return Counter(token for head in heads if head for token in head.targets[: head.number].tolist())
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_of_few_texts_every_word_is_asked_once(kind: str) -> None:
+    """Each known word as often as it stands in the texts, whatever a draw would hide; unknown words are counted, and
+    never asked."""
+    objective, corpus = made_by(kind, PARAGRAPHS)
+    asked = FixedQuestions(objective.units(corpus), objective, BatchConfig(size=7))
+    special = objective.tokenizer.special_ids
+    expected = Counter(token for token in np.asarray(corpus.tokens).tolist() if token not in special)
+    assert Counter({token: n for token, n in targets_of(asked).items() if token not in special}) == expected
+    words, unknown = asked.words
+    assert (unknown, words) == (corpus.n_unknown, corpus.n_tokens)
+    assert unknown > 5
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_of_many_texts_one_draw_is_asked(kind: str) -> None:
+    """Where that is enough: the questions are those of single examples."""
+    objective, corpus = made_by(kind, PARAGRAPHS)
+    units = objective.units(corpus)
+    asked = FixedQuestions(units, objective, BatchConfig(size=7), enough=20)
+    for index in range(len(units)):
+        [example] = asked.examples(index)
+        drawn = units.example(index, generator(EVALUATION_SEED, Purpose.QUESTION, index))
+        for head, questions in drawn.asked.items():
+            assert np.array_equal(example.asked[head].positions, questions.positions)
+
+
+@pytest.mark.parametrize("enough", [60, 100, 150])
+def test_no_more_than_enough_is_asked_in_turn(enough: int) -> None:
+    """Between one draw, which asks 56, and all words: at least so many questions, and no whole draw more; never a word
+    twice."""
+    asked = questions(enough=enough)
+    places = Counter((i, int(p)) for i in range(31) for e in asked.examples(i) for p in e.asked["masked_lm"].positions)
+    assert enough <= asked.count == len(places) < enough + 62
+    assert set(places.values()) == {1}
+
+
+def test_a_pair_is_asked_once() -> None:
+    """Its words in turn, but not the pair again each time."""
+    objective, corpus = made_by("next_sentence", PARAGRAPHS)
+    units = objective.units(corpus)
+    asked = FixedQuestions(units, objective, BatchConfig(size=7))
+    assert sum(batch.asked["next_sentence"].number for batch in asked) == len(units)
+    assert len(asked.examples(0)) > 1
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_single_questions_add_up_to_the_loss(kind: str) -> None:
+    """Terms and sums agree, name by name: loss, right answers, number."""
+    objective, corpus = made_by(kind, PARAGRAPHS)
+    asked = FixedQuestions(objective.units(corpus), objective, BatchConfig(size=7))
+    for batch in asked:
+        logits = {
+            head.name: torch.randn(len(batch.asked[head.name].rows), head.size)
+            for head in objective.heads()
+            if head.name in batch.asked
+        }
+        losses, scores, terms = (f(logits, batch) for f in (objective.loss, objective.scores, objective.terms))
+        for name, single in terms.items():
+            assert float(single.losses.sum()) == pytest.approx(float(losses[name].total), rel=1e-5)
+            assert int((single.guesses == single.targets).sum()) == int(scores[f"{name}/accuracy"].total)
+            assert len(single.targets) == losses[name].count
+
+
+def test_the_record_says_what_was_asked_and_how_sure_it_is() -> None:
+    """Intervals around loss and accuracy; where words are unknown, the accuracy over all of them, too."""
+    objective, corpus = made_by("masked_lm", PARAGRAPHS)
+    asked = FixedQuestions(objective.units(corpus), objective, BatchConfig(size=7))
+    record = evaluate(model_of(objective, max_length=40), asked).record()
+    assert record["loss_interval"][0] < record["loss"] < record["loss_interval"][1]
+    assert record["accuracy_interval"][0] <= record["accuracy"] <= record["accuracy_interval"][1]
+    assert record["asked_in"] == f"{len(PARAGRAPHS)} texts"
+    assert record["unknown"] == corpus.n_unknown
+    known = 1 - corpus.n_unknown / corpus.n_tokens
+    assert record["accuracy_of_all_words"] == pytest.approx(record["accuracy"] * known)
+    assert set(record["most_frequent_guess"]) == {"token", "share", "right"}
+    every_word = evaluate(model_of(OBJECTIVE), questions()).record()
+    assert every_word["unknown"] == 0
+    assert "accuracy_of_all_words" not in every_word
+
+
+def test_more_texts_make_the_interval_narrower() -> None:
+    """By the square root of their number, about; a single question has none."""
+    widths = []
+    for number in (40, 640):
+        corpus = Corpus.from_texts(sentences(number, seed=8), OBJECTIVE.tokenizer)
+        asked = FixedQuestions(OBJECTIVE.units(corpus), OBJECTIVE, BatchConfig(size=64), enough=100_000)
+        found = evaluate(model_of(OBJECTIVE), asked)
+        assert found.loss_interval is not None
+        widths.append(found.loss_interval[1] - found.loss_interval[0])
+    assert 3.0 < widths[0] / widths[1] < 5.3
+    one = Corpus.from_texts(["sun"], OBJECTIVE.tokenizer)
+    assert (
+        evaluate(model_of(OBJECTIVE), FixedQuestions(OBJECTIVE.units(one), OBJECTIVE, BatchConfig())).loss_interval
+        is None
+    )
+
+
+@pytest.mark.parametrize(("number", "tells"), [(TELLS_FROM - 1, False), (TELLS_FROM, True)])
+def test_it_says_whether_it_tells(number: int, tells: bool) -> None:
+    """From so many questions on."""
+    assert Evaluation(2.0, {}, number).tells is tells
+
+
+@torch.no_grad()
+def test_the_most_frequent_guess_is_counted_over_everything() -> None:
+    """A model that says one word: its share is 1, and it is right as often as the word was asked."""
+    model = model_of(OBJECTIVE)
+    word = OBJECTIVE.tokenizer.id("moon")
+    model.get_parameter("heads.masked_lm.output.bias")[word] = 1000.0
+    asked = questions()
+    found = evaluate(model, asked).guess
+    assert found is not None
+    assert (found.token, found.share) == ("moon", 1.0)
+    assert found.right == pytest.approx(targets_of(asked)[word] / asked.count)
+    assert evaluate(model_of(OBJECTIVE), asked).guess != found

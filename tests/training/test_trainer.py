@@ -18,21 +18,25 @@ from tiny_recipe import (
     dozen,
     recipe,
     records,
+    sentences,
     spoil_losses,
     text_file,
     train,
 )
 from torch import Tensor
 
+from glassformer import launch
 from glassformer import snapshot as snapshot_module
 from glassformer.data.batch import Batch
 from glassformer.errors import GlassformerError
+from glassformer.look.curves import best
 from glassformer.objectives import Loss, Objective
 from glassformer.predict import load
 from glassformer.run import RunDirectory
 from glassformer.snapshot import read_snapshot
 from glassformer.training import observers, trainer
 from glassformer.training.checkpoints import checkpoint_steps
+from glassformer.training.evaluation import FixedQuestions
 from glassformer.training.trainer import deferred_interrupts
 
 # ------------------------------------------------------------------------------------------------- it learns
@@ -202,6 +206,61 @@ def test_a_loss_that_is_no_number_is_never_the_best(
     run = train(recipe(text), tmp_path / "run").path
     assert read_snapshot(run / "best").state["best_loss"] == 5.0
     assert [record["loss"] for record in records(run, "evaluation")] == [9.0, None, 5.0, None]
+
+
+def test_weights_are_not_chosen_by_a_handful_of_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two held-out texts, losses of which the second would be the best and patience would end the run: it goes to its
+    end, answers with its last weights, and says why."""
+    fake_losses(monkeypatch, [9.0, 3.0, 5.0, 5.0, 5.0, 5.0, 5.0])
+    hearing = Hearing()
+    few = text_file(tmp_path, sentences(20))
+    wanted = recipe(few, data={"validation_share": 0.1}, training={"evaluate_every": 2, "patience": 1})
+    run = train(wanted, tmp_path / "run", display=hearing)
+    evaluations = records(run.path, "evaluation")
+    assert evaluations[-1]["step"] == 12
+    assert evaluations[-1]["kept"]
+    assert not any(record["tells"] for record in evaluations)
+    assert not (run.path / "best").exists()
+    last = read_snapshot(run.path / "last").parts["model"]
+    assert all(torch.equal(value, last[name]) for name, value in run.model.state_dict().items())
+    [said] = [line for line in hearing.said if "cannot tell which weights are better" in line]
+    assert said.startswith(f"{evaluations[-1]['count']} questions in 2 texts")
+    assert best(run.metrics()) == evaluations[-1]
+
+
+def test_the_kept_evaluation_is_that_of_the_weights_in_use(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With enough questions the lowest after step 0, also where step 0 was lower; with weights=last the last."""
+    for weights, step in (("best", 8), ("last", 12)):
+        with monkeypatch.context() as patch:
+            fake_losses(patch, [1.0, 5.0, 3.0, 4.0])
+            run = train(recipe(text, training={"weights": weights}), tmp_path / weights)
+        kept = best(run.metrics())
+        assert kept is not None
+        assert (kept["step"], kept["tells"]) == (step, True)
+
+
+def test_a_run_of_other_questions_finds_its_best_anew(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose evaluations asked fewer, as those of older versions did: its best loss counts no longer, and it says
+    so; a run that asked the same keeps it."""
+    from glassformer.training import evaluation
+
+    train(recipe(text), tmp_path / "same")
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "TELLS_FROM", 10)
+        patch.setattr(launch, "said_of", lambda questions: "")
+        few = FixedQuestions.__init__
+        patch.setattr(FixedQuestions, "__init__", lambda self, *args, **more: few(self, *args, **more | {"enough": 1}))
+        train(recipe(text), tmp_path / "other")
+    for name, anew in (("same", False), ("other", True)):
+        hearing = Hearing()
+        train(None, tmp_path / name, resume=True, changes=("training.steps=16",), display=hearing)
+        assert any("other questions" in line for line in hearing.said) is anew
+        counts = [record["count"] for record in records(tmp_path / name, "evaluation")]
+        assert (len(set(counts)) == 2) is anew
 
 
 # ------------------------------------------------------------------------------------------ what is not finite

@@ -17,6 +17,7 @@ from glassformer.cli.terminal import (
     Changes,
     RunPath,
     complain,
+    evaluation_in_words,
     head_choice,
     key_in_lines,
     patience,
@@ -28,6 +29,7 @@ from glassformer.cli.terminal import (
     table,
     texts_from,
     type_in_words,
+    undecided,
 )
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.wording import NATS, percent
@@ -132,12 +134,16 @@ def train(
     finished = launch.train(recipe, changes or [], run=run, resume=resume, display=TerminalDisplay())
     best = best_of(finished.metrics())
     if as_json:
-        found = None if best is None else {"step": best["step"], "loss": best["loss"]}
+        found = None
+        if best is not None:
+            found = {key: best.get(key) for key in ("step", "loss", "loss_interval", "count", "verdict")}
         show({"run": str(finished.path), "best": found})
         return
     path = printable(str(finished.path))
     if best is not None:
-        print(f"best validation loss {best['loss']:.4f} at step {best['step']}, in {path}")
+        which = "best validation" if best.get("tells", True) else "validation"
+        print(f"{which} loss {best['loss']:.4f} at step {best['step']}, in {path}")
+        print(printable(best.get("verdict", "")))
     print(f"curves and attention: {printable(str(finished.directory.plots))}")
     what, text = ("generate", "a text") if finished.objective.generates else ("fill", "a text with a [MASK]")
     print(f'try: glassformer {what} {path} "{printable(finished.objective.opening)}{text}"')
@@ -305,8 +311,9 @@ def evaluate(
 ) -> None:
     """Loss, perplexity, accuracy and top-5 accuracy on fixed masks.
 
-    The same questions at every call. All of the part is asked, also where training.evaluate_units asked fewer. A
-    decoder that does not read its source is as good with another's.
+    With the intervals that hold 95%. The same questions at every call. All of the part is asked, also where
+    training.evaluate_units asked fewer, and of a small part every word in turn; unknown words never are, and their
+    share is said. A decoder that does not read its source is as good with another's.
     """
     from glassformer.predict import load
 
@@ -314,9 +321,10 @@ def evaluate(
     result = (trained.with_data(changes) if changes else trained).evaluate(split, other_sources)
     if as_json:
         show(result)
-    else:
-        table([result])
-        print(f"loss in nats per asked token: {NATS}")
+        return
+    for key, value in evaluation_in_words(result).items():
+        print(f"{HEADINGS.get(key, key.replace('_', ' ')):<24} {printable(value)}")
+    print(f"loss in nats per asked token: {NATS}")
 
 
 @app.command()
@@ -420,6 +428,8 @@ def compare(
         show({"runs": rows, "picture": None if output is None else str(output)})
     else:
         results(rows)
+        for line in undecided(rows):
+            print(printable(line))
         if output is not None:
             print(printable(str(output)))
     vocabularies = [(each.tokenizer.vocabulary, each.objective.target_tokenizer.vocabulary) for each in loaded]

@@ -1,5 +1,6 @@
 """What every command shares: how texts come in, and how answers and complaints are printed."""
 
+import itertools
 import json
 import math
 import re
@@ -15,6 +16,7 @@ import yaml
 
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.stopping import stoppable
+from glassformer.wording import loss_within, percent, share_within
 
 if TYPE_CHECKING:
     from glassformer.predict import Run
@@ -94,9 +96,54 @@ def table(rows: list[dict[str, Any]]) -> None:
     console.print(drawn)
 
 
+def evaluation_in_words(found: dict[str, Any]) -> dict[str, str]:
+    """An evaluation for people: every mean with its interval, and what was not asked."""
+    said = {"split": str(found["split"]), "loss": loss_within(found["loss"], found.get("loss_interval"))}
+    for key, value in found.items():
+        kind = key.split("/")[-1]
+        if kind == "accuracy":
+            said[key] = share_within(value, found.get(f"{key}_interval"))
+        elif kind == "accuracy_of_all_words":
+            said[key] = f"{percent(value)}, unknown words counted as wrong"
+        elif kind in ("top5_accuracy", "perplexity") or (kind == "loss" and key != "loss"):
+            said[key] = readable(value, key)
+    said["questions"] = f"{found['count']:,} in {found['asked_in']}"
+    if found["unknown"]:
+        said["unknown words"] = f"{found['unknown']:,} ({percent(found['unknown_share'])} of the words): never asked"
+    if "most_frequent_guess" in found:
+        guess = found["most_frequent_guess"]
+        said["guessed most"] = f"{guess['token']}: {percent(guess['share'])}, right in {percent(guess['right'])}"
+    if "loss_with_other_sources" in found:
+        said["loss_with_other_sources"] = readable(found["loss_with_other_sources"])
+    return said
+
+
 def results(rows: list[dict[str, Any]]) -> None:
-    """Runs and their results, as many columns as a narrow terminal takes; --json has the others."""
-    table([{key: value for key, value in row.items() if key not in ("last_loss", "tokens_seen")} for row in rows])
+    """Runs and their results, as many columns as a narrow terminal takes (--json has the others), and below them the
+    verdict of each."""
+    hidden = ("last_loss", "tokens_seen", "loss_interval", "count", "verdict")
+    table([{key: value for key, value in row.items() if key not in hidden} for row in rows])
+    for row in rows:
+        if row["verdict"] is not None:
+            print(printable(f"{row['run']}: {row['verdict']}"))
+
+
+def undecided(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each pair of runs of which the questions cannot tell the better one: neither loss lies outside the
+    other's interval."""
+    told = [row for row in rows if row["loss_interval"] is not None]
+    return [
+        f"{one['run']} and {other['run']}: their questions ({one['count']:,} and {other['count']:,}) cannot tell which "
+        "is better, each loss lies in the other's interval"
+        for one, other in itertools.combinations(told, 2)
+        if within(one["best_loss"], other) and within(other["best_loss"], one)
+    ]
+
+
+def within(loss: float, row: dict[str, Any]) -> bool:
+    """Whether a loss lies in the interval of another run's."""
+    low, high = row["loss_interval"]
+    return bool(low <= loss <= high)
 
 
 NAME_WIDTH = 36

@@ -52,6 +52,20 @@ class Masking:
         taken = words[:1] if len(taken) == 0 else taken
         return positions[np.isin(word_of[positions], taken)]
 
+    def choose_in_turn(
+        self, ids: Int64[np.ndarray, "T"], starts_word: Bool[np.ndarray, "T"], rng: np.random.Generator
+    ) -> list[Int64[np.ndarray, "_"]]:
+        """Positions to ask, one choice after another, until each that can be asked is in one of them; each choice about
+        as large as `choose` has it, and of whole words where the configuration says so."""
+        positions = np.flatnonzero(self.is_ordinary[ids])
+        if len(positions) == 0:
+            return []
+        word_of = np.cumsum(starts_word) if self.config.whole_word else np.arange(len(ids))
+        words = rng.permutation(np.unique(word_of[positions]))
+        number = max(1, round(self.config.mask_rate * len(words)))
+        groups = np.array_split(words, -(-len(words) // number))
+        return [positions[np.isin(word_of[positions], group)] for group in groups]
+
     def corrupt(
         self, ids: Int64[np.ndarray, "T"], positions: Int64[np.ndarray, "n"], rng: np.random.Generator
     ) -> Int64[np.ndarray, "T"]:

@@ -86,8 +86,11 @@ def evaluations(records: list[Record]) -> list[Record]:
 
 
 def best(records: list[Record]) -> Record | None:
-    """The evaluation with the lowest loss, the earlier of two equal ones."""
-    return min(evaluations(records), key=lambda record: record["loss"], default=None)
+    """The evaluation of the weights that the run answers with: the last one of which the trainer says so, and in a run
+    of an older version the one with the lowest loss, the earlier of two equal ones."""
+    measured = evaluations(records)
+    kept = [record for record in measured if record.get("kept")]
+    return kept[-1] if kept else min(measured, key=lambda record: record["loss"], default=None)
 
 
 def references(records: list[Record]) -> dict[str, float]:
@@ -131,6 +134,9 @@ def _row(name: str, records: list[Record]) -> dict[str, Any]:
         "tokens_seen": _last(records, "tokens_seen"),
         "elapsed": _last(records, "elapsed"),
         "gap": None if validation is None or training is None else validation - training,
+        "loss_interval": top.get("loss_interval"),
+        "count": top.get("count"),
+        "verdict": top.get("verdict"),
     }
 
 
@@ -232,7 +238,8 @@ def _draw_references(axes: Axes, lines: dict[str, float], limits: tuple[float, f
 
 
 def _mark_best(axes: Axes, record: Record | None, limits: tuple[float, float]) -> None:
-    """A ring around the best evaluation, and its numbers in the strip below that nothing else uses."""
+    """A ring around the evaluation of the weights in use, and its numbers in the strip below that nothing else uses.
+    What too few questions were asked of is not called the best."""
     if record is None:
         return
     step, loss = record["step"], record["loss"]
@@ -244,7 +251,7 @@ def _mark_best(axes: Axes, record: Record | None, limits: tuple[float, float]) -
     last = axes.get_xlim()[1]
     side = "left" if step < 0.35 * last else "right" if step > 0.65 * last else "center"
     axes.annotate(
-        f"best {loss:.{2 if loss >= 1 else 4}f} at step {step:,}",
+        f"{'best' if record.get('tells', True) else 'kept'} {loss:.{2 if loss >= 1 else 4}f} at step {step:,}",
         (step, floor),
         (0, -2),
         textcoords="offset points",

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from glassformer.assemble import model_for
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.look.curves import comparison_table, curves
+from glassformer.look.curves import best, comparison_table, curves
 from glassformer.look.figures import FORMATS, save
 from glassformer.look.heatmaps import heatmap
 from glassformer.look.overlay import overlay
@@ -234,7 +234,7 @@ def describe_run(run: Run) -> dict[str, Any]:
         "model": {key: model[key] for key in ("n_layers", "d_model", "n_heads", "d_ff", "max_length")},
         "training": {key: getattr(recipe.training, key) for key in ("steps", "device", "precision", "compile")},
         "results": {key: value for key, value in results.items() if key != "run"},
-        "verdict": next((r["verdict"] for r in reversed(records) if "verdict" in r), "-"),
+        "verdict": (best(records) or {}).get("verdict", "-"),
         "machine": {key: environment.get(key) for key in ("platform", "cpu", "cores", "memory_gb")},
         "checkpoints": [f"step-{step}" for step in checkpoint_steps(run.directory)],
     }

@@ -110,15 +110,15 @@ def sums_of(model: nn.Module, asked: Sequence[FixedQuestions]) -> Sums:
     totals: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(number))
     counts: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(number))
     for questions in asked:
-        objective, unit = questions.objective, 0
-        for batch in questions:
+        objective = questions.objective
+        for made in questions.made:
             go_on()
-            for row, logits in rows_of(batch, model(batch)):
+            parts = rows_of(made.batch, model(made.batch))
+            for [unit], (row, logits) in zip(made.rows, parts, strict=True):
                 losses = {f"{name}/loss": loss for name, loss in objective.loss(logits, row).items()}
                 for name, found in (losses | objective.scores(logits, row)).items():
                     totals[name][unit] += float(found.total)
                     counts[name][unit] += found.count
-                unit += 1
     return Sums(dict(totals), dict(counts))
 
 

@@ -5,7 +5,7 @@ prediction and views ask every objective through the methods below and know none
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny
 from torch import Tensor
 
 from glassformer.config import Config
-from glassformer.cross_entropy import cross_entropy
+from glassformer.cross_entropy import cross_entropy, cross_entropy_of_each
 from glassformer.data.batch import NOT_ASKED, Asked, Batch, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
 from glassformer.data.sources import DataConfig
@@ -50,6 +50,21 @@ class Units(ABC):
     @abstractmethod
     def example(self, index: int, rng: np.random.Generator) -> Example:
         """Unit `index` with fresh corruption: a pure function of the index and the generator's state."""
+
+    def in_turn(self, index: int, rng: np.random.Generator) -> list[Example]:
+        """Unit `index` as examples that together ask each of its tokens once, each as much as `example` asks. One
+        example, unless a draw decides what is asked."""
+        return [self.example(index, rng)]
+
+
+class Terms(NamedTuple):
+    """What one head was asked, question by question: the terms of its loss, its guesses, and the truth."""
+
+    losses: Float[Tensor, "N"]
+    guesses: Int64[Tensor, "N"]
+    targets: Int64[Tensor, "N"]
+    words: bool
+    """Whether the classes are the tokens of the vocabulary."""
 
 
 class Candidate(NamedTuple):
@@ -265,6 +280,33 @@ class Objective(ABC, Generic[C]):
             if values.shape[-1] > 5:
                 hits[f"{name}/top5_accuracy"] = Loss(right.sum(), count)
         return hits
+
+    def terms(self, logits: dict[str, Float[Tensor, "_ _"]], batch: Batch) -> dict[str, Terms]:
+        """Every question by itself, by the names that `loss` has: its sum and the terms' agree in an evaluation."""
+        found: dict[str, Terms] = {}
+        for name, values in logits.items():
+            number = batch.asked[name].number
+            values, targets = values[:number], batch.asked[name].targets[:number]
+            words = values.shape[-1] == self.target_tokenizer.vocab_size
+            found[name] = Terms(cross_entropy_of_each(values, targets), values.argmax(-1), targets, words)
+        return found
+
+    def words_of(self, example: Example) -> tuple[int, int]:
+        """How many tokens of its text an example could ask about, and how many of them are unknown words, which are
+        never asked."""
+        streams = {asked.stream for asked in example.asked.values()}
+        return self._words_in(example, streams)
+
+    def _words_in(self, example: Example, streams: Iterable[str]) -> tuple[int, int]:
+        """The same, of some streams. What is hidden is a word that was there."""
+        words = unknown = 0
+        for name in streams:
+            tokenizer, stream = self.tokenizer_of(name), example.streams[name]
+            ids = stream.ids[: stream.content]
+            hidden = np.isin(ids, list(tokenizer.special_ids - {tokenizer.unk_id, tokenizer.mask_id}))
+            words += int((~hidden).sum())
+            unknown += int((ids == tokenizer.unk_id).sum())
+        return words, unknown
 
     def answer(self, example: Example, logits: dict[str, Float[Tensor, "_ _"]], top: int = 5) -> list[Blank]:
         """The model's candidates at every asked position of one example, best first, with real probabilities.

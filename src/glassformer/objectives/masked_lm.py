@@ -91,7 +91,19 @@ class MaskedLM(Objective[MaskedLMConfig]):
         self, ids: Int64[np.ndarray, "T"], starts_word: Bool[np.ndarray, "T"], rng: np.random.Generator
     ) -> Example:
         """Hide part of `ids` and ask for it."""
-        positions = self.masking.choose(ids, starts_word, rng)
+        return self.hiding(ids, self.masking.choose(ids, starts_word, rng), rng)
+
+    def in_turn(
+        self, ids: Int64[np.ndarray, "T"], starts_word: Bool[np.ndarray, "T"], rng: np.random.Generator
+    ) -> list[Example]:
+        """Hide one part of `ids` after another, until all was asked."""
+        parts = self.masking.choose_in_turn(ids, starts_word, rng)
+        return [self.hiding(ids, positions, rng) for positions in parts]
+
+    def hiding(
+        self, ids: Int64[np.ndarray, "T"], positions: Int64[np.ndarray, "n"], rng: np.random.Generator
+    ) -> Example:
+        """`ids` with these positions hidden, and asked."""
         corrupted = self.masking.corrupt(ids, positions, rng)
         return Example({"encoder": Stream(corrupted)}, {HEAD: Asked(positions, ids[positions])})
 
@@ -138,10 +150,16 @@ class MaskedDocuments(Units):
 
     def example(self, index: int, rng: np.random.Generator) -> Example:
         """Window `index`, corrupted."""
+        return self.objective.example(*self._framed(index), rng)
+
+    def in_turn(self, index: int, rng: np.random.Generator) -> list[Example]:
+        """Window `index`, each of its tokens hidden once."""
+        return self.objective.in_turn(*self._framed(index), rng)
+
+    def _framed(self, index: int) -> tuple[Int64[np.ndarray, "T"], Bool[np.ndarray, "T"]]:
         ids, starts_word = self.windows[index]
         first, last = self.objective.frame
-        framed = np.concatenate([[first], ids, [last]])
-        return self.objective.example(framed, np.concatenate([[True], starts_word, [True]]), rng)
+        return np.concatenate([[first], ids, [last]]), np.concatenate([[True], starts_word, [True]])
 
 
 class MaskedRows(Units):
@@ -155,3 +173,7 @@ class MaskedRows(Units):
     def example(self, index: int, rng: np.random.Generator) -> Example:
         """Row `index`, corrupted."""
         return self.objective.example(*self.windows[index], rng)
+
+    def in_turn(self, index: int, rng: np.random.Generator) -> list[Example]:
+        """Row `index`, each of its tokens hidden once."""
+        return self.objective.in_turn(*self.windows[index], rng)

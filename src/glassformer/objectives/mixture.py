@@ -26,7 +26,7 @@ from glassformer.data.batch import Batch, Example, HeadSpec
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
-from glassformer.objectives import Blank, Loss, Member, Objective, Prompt, Units, find_objective
+from glassformer.objectives import Blank, Loss, Member, Objective, Prompt, Terms, Units, find_objective
 
 
 class MixtureConfig(Config):
@@ -150,6 +150,15 @@ class Mixture(Objective[MixtureConfig]):
             renamed[f"{self._named(batch.member, head)}/{what}"] = value
         return renamed
 
+    def terms(self, logits: dict[str, Float[Tensor, "_ _"]], batch: Batch) -> dict[str, Terms]:
+        """Those of the member that made the batch."""
+        found = self.members[batch.member].terms(logits, batch)
+        return {self._named(batch.member, head): terms for head, terms in found.items()}
+
+    def words_of(self, example: Example) -> tuple[int, int]:
+        """As the member has it that made the example."""
+        return self.of(example).words_of(example)
+
     def asked_share(self, units: Units, seed: int, limit: int = 256) -> float:
         """Of the member that asks most."""
         assert isinstance(units, MixedUnits)
@@ -248,3 +257,9 @@ class MixedUnits(Units):
         member = int(self.members[index])
         made = self.parts[member].example(index - int(self.starts[member]), rng)
         return made._replace(member=member)
+
+    def in_turn(self, index: int, rng: np.random.Generator) -> list[Example]:
+        """As the member has it that the unit belongs to."""
+        member = int(self.members[index])
+        made = self.parts[member].in_turn(index - int(self.starts[member]), rng)
+        return [example._replace(member=member) for example in made]

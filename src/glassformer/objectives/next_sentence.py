@@ -104,13 +104,40 @@ class NextSentence(Objective[NextSentenceConfig]):
 
     def example(self, texts: list[Segment], answer: int | None, rng: np.random.Generator) -> Example:
         """One text or two, with some tokens hidden. `answer` is the class of a pair, None of a single text."""
+        ids, segment_ids, starts_word = self.joined(texts)
+        positions = self.masking.choose(ids, starts_word, rng)
+        return self.hiding(ids, segment_ids, positions, answer, rng)
+
+    def in_turn(self, texts: list[Segment], answer: int | None, rng: np.random.Generator) -> list[Example]:
+        """The same with one part of the tokens hidden after another, until all were asked; the pair is asked once."""
+        ids, segment_ids, starts_word = self.joined(texts)
+        parts = self.masking.choose_in_turn(ids, starts_word, rng) or [np.zeros(0, dtype=np.int64)]
+        return [
+            self.hiding(ids, segment_ids, positions, None if turn else answer, rng)
+            for turn, positions in enumerate(parts)
+        ]
+
+    def joined(
+        self, texts: list[Segment]
+    ) -> tuple[Int64[np.ndarray, "T"], Int64[np.ndarray, "T"], Bool[np.ndarray, "T"]]:
+        """Tokens, segments, and which tokens begin a word."""
         ids, segment_ids = self.framed([text for text, _ in texts])
         starts_word = np.ones(len(ids), dtype=bool)
         begin = 1
         for _, flags in texts:
             starts_word[begin : begin + len(flags)] = flags
             begin += len(flags) + 1
-        positions = self.masking.choose(ids, starts_word, rng)
+        return ids, segment_ids, starts_word
+
+    def hiding(
+        self,
+        ids: Int64[np.ndarray, "T"],
+        segment_ids: Int64[np.ndarray, "T"],
+        positions: Int64[np.ndarray, "n"],
+        answer: int | None,
+        rng: np.random.Generator,
+    ) -> Example:
+        """`ids` with these positions hidden, and asked."""
         stream = Stream(self.masking.corrupt(ids, positions, rng), segment_ids)
         return Example({"encoder": stream}, {WORDS: Asked(positions, ids[positions]), PAIR: at_first(answer)})
 
@@ -202,19 +229,25 @@ class Pairs(Units):
 
     def example(self, index: int, rng: np.random.Generator) -> Example:
         """Run `index`, parted and corrupted."""
+        return self.objective.example(*self._parted(index, rng), rng)
+
+    def in_turn(self, index: int, rng: np.random.Generator) -> list[Example]:
+        """Run `index`, parted, each of its tokens hidden once."""
+        return self.objective.in_turn(*self._parted(index, rng), rng)
+
+    def _parted(self, index: int, rng: np.random.Generator) -> tuple[list[Segment], int | None]:
+        """One text or two, and the class of the pair."""
         begin, end = self.runs.runs[index].tolist()
         if end - begin == 1:
-            return self.objective.example([self.runs.sentences(begin, end)], None, rng)
+            return [self.runs.sentences(begin, end)], None
         border = begin + int(rng.integers(1, end - begin))
         first, second = self.runs.sentences(begin, border), self.runs.sentences(border, end)
         if rng.random() < 0.5:
-            return self.objective.example([first, second], TRUE_PAIR, rng)
+            return [first, second], TRUE_PAIR
         if self.objective.config.pairs == "order":
-            return self.objective.example([second, first], FALSE_PAIR, rng)
+            return [second, first], FALSE_PAIR
         other = self.elsewhere.instead_of(border, end, int(self.runs.documents[index]), rng)
-        if other is None:
-            return self.objective.example([first, second], TRUE_PAIR, rng)
-        return self.objective.example([first, other], FALSE_PAIR, rng)
+        return ([first, second], TRUE_PAIR) if other is None else ([first, other], FALSE_PAIR)
 
 
 def are_alike(corpus: Corpus, documents: Sequence[int]) -> bool:

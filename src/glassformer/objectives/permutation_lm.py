@@ -76,6 +76,13 @@ class PermutationLM(Objective[PermutationLMConfig]):
         number = min(len(can_be_asked), max(1, int(self.config.asked_share * len(ids) + rng.random())))
         return self.asking(ids, rng.permutation(can_be_asked)[:number])
 
+    def in_turn(self, ids: Int64[np.ndarray, "T"], rng: np.random.Generator) -> list[Example]:
+        """A text in several orders, until each of its words was among the last of one."""
+        can_be_asked = np.flatnonzero(~np.isin(ids, list(self.tokenizer.special_ids)))
+        number = max(1, round(self.config.asked_share * len(ids)))
+        groups = np.array_split(rng.permutation(can_be_asked), -(-len(can_be_asked) // number) or 1)
+        return [self.asking(ids, group) for group in groups if len(group)]
+
     def asking(self, ids: Int64[np.ndarray, "T"], asked: Int64[np.ndarray, "n"]) -> Example:
         """The words at `asked`, in this order, each from those before it and from all that is not asked."""
         rank = np.zeros(len(ids), dtype=np.int64)  # 0: not asked
@@ -174,8 +181,12 @@ class OrderedTexts(Units):
 
     def example(self, index: int, rng: np.random.Generator) -> Example:
         """Window `index`, ordered."""
+        return self.objective.example(self._framed(index), rng)
+
+    def in_turn(self, index: int, rng: np.random.Generator) -> list[Example]:
+        """Window `index`, in several orders."""
+        return self.objective.in_turn(self._framed(index), rng)
+
+    def _framed(self, index: int) -> Int64[np.ndarray, "T"]:
         ids, _ = self.windows[index]
-        if self.framed:
-            first, last = self.objective.frame
-            ids = np.concatenate([[first], ids, [last]])
-        return self.objective.example(ids, rng)
+        return np.concatenate([self.objective.frame[:1], ids, self.objective.frame[1:]]) if self.framed else ids

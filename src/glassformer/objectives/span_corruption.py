@@ -83,7 +83,19 @@ class SpanCorruption(Objective[SpanCorruptionConfig]):
 
     def example(self, ids: Int64[np.ndarray, "T"], rng: np.random.Generator) -> Example:
         """A text with gaps, and what stood in them."""
-        drawn = spans(len(ids), self.config.corruption_rate, self.config.span_length, rng)
+        return self.with_gaps(ids, spans(len(ids), self.config.corruption_rate, self.config.span_length, rng))
+
+    def in_turn(self, ids: Int64[np.ndarray, "T"], rng: np.random.Generator) -> list[Example]:
+        """A text with other gaps each time, until each of its tokens stood in one."""
+        turns = spans_in_turn(len(ids), self.config.corruption_rate, self.config.span_length, rng)
+        return [self.with_gaps(ids, drawn) for drawn in turns]
+
+    def words_of(self, example: Example) -> tuple[int, int]:
+        """What is not in the one stream is in the other."""
+        return self._words_in(example, example.streams)
+
+    def with_gaps(self, ids: Int64[np.ndarray, "T"], drawn: Sequence[tuple[int, int]]) -> Example:
+        """A text with gaps at these spans."""
         gaps = [gap for start, stop in drawn if (gap := self.in_one_text(ids, start, stop))]
         source: list[np.ndarray] = []
         target: list[np.ndarray] = []
@@ -168,6 +180,19 @@ def spans(length: int, rate: float, mean: float, rng: np.random.Generator) -> li
     return [(int(start), int(start + n)) for start, n in zip(starts, inside, strict=True)]
 
 
+def spans_in_turn(length: int, rate: float, mean: float, rng: np.random.Generator) -> list[list[tuple[int, int]]]:
+    """Spans of a text, one choice after another, until each token is in one of them; in each choice about as much as
+    `spans` has, and spread over the text. The text is cut into spans, and neighbours go to different choices."""
+    if length < 2:
+        return []
+    taken, number = numbers_of(length, rate, mean)
+    pieces = min(length, max(2, round(length * number / taken)))
+    turns = min(pieces, max(2, -(-pieces // number)))  # never more gaps than there are sentinels for
+    ends = np.cumsum(partition(length, pieces, rng))
+    cut = [(int(end - n), int(end)) for end, n in zip(ends, np.diff(ends, prepend=0), strict=True)]
+    return [cut[turn::turns] for turn in range(turns)]
+
+
 def partition(total: int, parts: int, rng: np.random.Generator) -> Int64[np.ndarray, "parts"]:
     """`total` as a sum of so many positive numbers, every such sum as likely."""
     cuts = np.sort(rng.choice(total - 1, parts - 1, replace=False)) + 1
@@ -186,3 +211,7 @@ class GappedTexts(Units):
     def example(self, index: int, rng: np.random.Generator) -> Example:
         """Window `index`, with gaps."""
         return self.objective.example(self.windows[index][0], rng)
+
+    def in_turn(self, index: int, rng: np.random.Generator) -> list[Example]:
+        """Window `index`, with other gaps each time."""
+        return self.objective.in_turn(self.windows[index][0], rng)

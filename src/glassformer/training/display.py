@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from glassformer.wording import loss_within, share_within
+
 
 class TerminalDisplay:
     """A progress bar with loss, tokens per second and time left, and a line for each evaluation. Where the output is
@@ -45,10 +47,13 @@ class TerminalDisplay:
         """A line: the step, the loss, the accuracy, the verdict; and warnings."""
         named = {key: share for key, share in record.items() if key.split("/")[-1] == "accuracy"}  # of several heads
         accuracy = "".join(
-            f", {key.removesuffix('accuracy').replace('/', ' ')}{share:.1%} right" for key, share in named.items()
+            f", {key.removesuffix('accuracy').replace('/', ' ')}"
+            f"{share_within(share, record.get(f'{key}_interval'))} right"
+            for key, share in named.items()
         )
         verdict = f"  {record['verdict']}" if "verdict" in record else ""
-        self.say(f"step {record['step']:>6}  validation loss {record['loss']:.3f}{accuracy}{verdict}")
+        loss = loss_within(record["loss"], record.get("loss_interval"))
+        self.say(f"step {record['step']:>6}  validation loss {loss}{accuracy}{verdict}")
         for warning in record.get("warnings", []):
             self.say(f"warning: {warning}")
 

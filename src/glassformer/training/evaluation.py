@@ -1,9 +1,12 @@
 """How good a model is on units whose corruption is fixed, so that every evaluation asks the same questions."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,29 +15,79 @@ from torch import nn
 
 from glassformer.data.batch import Batch, BatchConfig, Example, Shapes, collate, plan
 from glassformer.errors import UsageError
-from glassformer.objectives import Loss, Objective, Units
+from glassformer.objectives import Loss, Objective, Terms, Units
 from glassformer.randomness import Purpose, generator
+from glassformer.training.intervals import CLUSTERS, Interval, Sums, half_width, share_interval
 
 EVALUATION_SEED = 20_170_612
 """The same for every run, whatever its own seed: two runs on the same data answer the same questions."""
 
 
+ENOUGH = 1000
+"""Questions from which on one draw of what is hidden is enough; where there are fewer, words are asked in turn."""
+TELLS_FROM = 100
+"""Questions from which on one evaluation is held against another: to keep the better weights, or to stop."""
+
+
+class Guess(NamedTuple):
+    """The token that is guessed most often: in which share of the questions, and in which it would be right."""
+
+    token: str
+    share: float
+    right: float
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """The loss as training has it (the heads' means, added by their weights), and per name every mean (loss per head,
-    accuracy, top-5 accuracy)."""
+    accuracy, top-5 accuracy). Intervals hold 95% of what other texts of the kind would give."""
 
     loss: float
     means: dict[str, float]
     count: int
+    where: str = ""
+    """The texts, or rows of a stream of them, that were asked: `212 texts`."""
+    loss_interval: Interval | None = None
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    """Of accuracies, by their names in `means`."""
+    of_all_words: dict[str, float] = field(default_factory=dict)
+    """The same accuracies where every unknown word counts as a wrong answer; none where all words are known."""
+    unknown: int | None = None
+    """Words of these texts that are not in the vocabulary: they are never asked."""
+    unknown_share: float = 0.0
+    guess: Guess | None = None
 
-    def record(self) -> dict[str, float]:
+    @property
+    def tells(self) -> bool:
+        """Whether enough was asked to hold this evaluation against another of the same questions."""
+        return self.count >= TELLS_FROM
+
+    @property
+    def asked(self) -> str:
+        """`4 questions in 2 texts`."""
+        questions = f"{self.count:,} question{'' if self.count == 1 else 's'}"
+        return f"{questions} in {self.where}" if self.where else questions
+
+    def record(self) -> dict[str, Any]:
         """As it is written to metrics.jsonl; with one head its name is left out. Several losses added up are no longer
         the logarithm of a perplexity."""
         short = {name.split("/")[-1]: value for name, value in self.means.items()}
-        means = short if len(short) == len(self.means) else self.means
-        perplexity = {"perplexity": math.exp(min(self.loss, 700.0))} if means is short else {}
-        return {**means, "loss": self.loss, **perplexity, "count": self.count}
+        alone = len(short) == len(self.means)
+        means = short if alone else self.means
+        perplexity = {"perplexity": math.exp(min(self.loss, 700.0))} if alone else {}
+        found: dict[str, Any] = {**means, "loss": self.loss, **perplexity, "count": self.count}
+        if not self.where:
+            return found
+        found |= {"asked_in": self.where, "loss_interval": self.loss_interval and list(self.loss_interval)}
+        for name, interval in self.intervals.items():
+            key = name.split("/")[-1] if alone else name
+            found[f"{key}_interval"] = list(interval)
+            if name in self.of_all_words:
+                found[f"{key}_of_all_words"] = self.of_all_words[name]
+        found |= {"unknown": self.unknown, "unknown_share": self.unknown_share}
+        if self.guess is not None:
+            found["most_frequent_guess"] = self.guess._asdict()
+        return found
 
 
 def drawn(units: Units, limit: int | None) -> Int64[np.ndarray, "n"]:
@@ -48,9 +101,31 @@ def drawn(units: Units, limit: int | None) -> Int64[np.ndarray, "n"]:
     return np.sort(np.concatenate(few))
 
 
+ROOM = 2048
+"""Tokens of a batch of questions at least: small batches serve learning, and only cost time here."""
+
+
+def question_batch(config: BatchConfig, row_length: int) -> BatchConfig:
+    """The batches of training, or larger ones where those are small: without gradients they take no more memory."""
+    return config.model_copy(update={"size": max(config.size, ROOM // row_length)})
+
+
+class Made(NamedTuple):
+    """A batch of questions, and whose they are."""
+
+    batch: Batch
+    rows: list[list[int]]
+    """Of each row, the units that lie in it, as places in `chosen`."""
+    clusters: dict[str, Int64[np.ndarray, "_"]]
+    """Of each question of a head the cluster (see `intervals`)."""
+
+
 class FixedQuestions:
     """Units with their fixed corruption, collated once; at most `limit` units, drawn at random once; of a mixture each
     member's share of the limit, and at least one unit of each. Another `seed` hides other things in the same units.
+
+    Where one draw of what is hidden asks less than `enough`, the words of the same units are asked in turn, each one
+    once, until it is enough or all were asked.
 
     Collated when first asked, and kept: asking the same questions again then costs only the forward passes. Raises
     UsageError then, where there is nothing to ask, of a member too: a loss of 0 over 0 questions would look perfect.
@@ -64,6 +139,7 @@ class FixedQuestions:
         limit: int | None = None,
         shapes: Shapes | None = None,
         seed: int = EVALUATION_SEED,
+        enough: int = ENOUGH,
     ) -> None:
         self.objective = objective
         self.seed = seed
@@ -71,18 +147,15 @@ class FixedQuestions:
         self.chosen = drawn(units, limit)
         self.config = config
         self.shapes = shapes
+        self.enough = enough
+        self._several: dict[int, list[Example]] = {}
+        self._counted = np.zeros(2, dtype=np.int64)
 
     @cached_property
-    def _batches(self) -> list[Batch]:
-        pad_id, row_length = self.objective.tokenizer.pad_id, self.objective.row_length
-        members = np.zeros(len(self.units), dtype=np.int64) if self.units.members is None else self.units.members
-        batches = []
-        for member in np.unique(members[self.chosen]):
-            chosen = self.chosen[members[self.chosen] == member]
-            for rows in plan(self.units.lengths[chosen], self.config, row_length, rng=None):
-                examples = [[self.example(int(chosen[i])) for i in row] for row in rows]
-                batches.append(collate(examples, pad_id, self.shapes))
-        asked_members = {batch.member for batch in batches if any(asked.number for asked in batch.asked.values())}
+    def made(self) -> list[Made]:
+        """All batches."""
+        batches = [made for member in np.unique(self._members[self.chosen]) for made in self._batches_of(int(member))]
+        asked_members = {batch.member for batch, *_ in batches if any(asked.number for asked in batch.asked.values())}
         if len(asked_members) < len(self.units.shares):
             raise UsageError(
                 "nothing can be asked in the evaluation texts: every word of theirs is unknown",
@@ -90,12 +163,102 @@ class FixedQuestions:
             )
         return batches
 
+    def _batches_of(self, member: int) -> Iterator[Made]:
+        """Those of one member of a mixture."""
+        places = np.flatnonzero(self._members[self.chosen] == member)
+        turns = [self.turns(int(self.chosen[place])) for place in places]
+        asked = [(int(place), turn) for place, many in zip(places, turns, strict=True) for turn in range(many)]
+        lengths = self.units.lengths[[int(self.chosen[place]) for place, _ in asked]]
+        for rows in plan(lengths, self.config, self.objective.row_length, rng=None):
+            mine = [[asked[i] for i in row] for row in rows]
+            examples = [[self.examples(int(self.chosen[place]))[turn] for place, turn in row] for row in mine]
+            batch = collate(examples, self.objective.tokenizer.pad_id, self.shapes)
+            whose = [[place for place, _ in row] for row in mine]
+            for example, (_, turn) in zip(chain(*examples), chain(*mine), strict=True):
+                if turn == 0:  # the text is the same in every turn
+                    self._counted += self.objective.words_of(example)
+            yield Made(batch, whose, self._clusters(examples, whose))
+
+    def _clusters(self, examples: list[list[Example]], whose: list[list[int]]) -> dict[str, Int64[np.ndarray, "_"]]:
+        """Of everything asked, head by head, in the order of the batch."""
+        found: dict[str, list[np.ndarray]] = {}
+        for row, places in zip(examples, whose, strict=True):
+            for example, place in zip(row, places, strict=True):
+                for head, asked in example.asked.items():
+                    stream = example.streams[asked.stream]
+                    stands = asked.positions if stream.positions is None else stream.positions[asked.positions]
+                    block = np.minimum(stands * self.blocks // max(1, stream.content), self.blocks - 1)
+                    found.setdefault(head, []).append(place * self.blocks + block)
+        return {head: np.concatenate(parts) for head, parts in found.items()}
+
+    @property
+    def blocks(self) -> int:
+        """Into how many clusters each unit is cut."""
+        return -(-CLUSTERS // len(self.chosen))
+
+    @cached_property
+    def _members(self) -> Int64[np.ndarray, "units"]:
+        return np.zeros(len(self.units), dtype=np.int64) if self.units.members is None else self.units.members
+
+    @cached_property
+    def _rounds(self) -> dict[int, int]:
+        """Of each member, how many parts of what can be asked are asked one after another; 1: a draw is enough."""
+        rounds = {}
+        for member in np.unique(self._members[self.chosen]):
+            found = 0
+            for index in self.chosen[self._members[self.chosen] == member]:
+                drawn = self.units.example(int(index), self._generator(int(index)))
+                found += max((len(asked.targets) for asked in drawn.asked.values()), default=0)
+                if found >= self.enough:
+                    break
+            rounds[int(member)] = max(1, -(-self.enough // max(1, found)))
+        return rounds
+
+    def _generator(self, index: int) -> np.random.Generator:
+        return generator(self.seed, Purpose.QUESTION, index)
+
+    def turns(self, index: int) -> int:
+        """As how many examples unit `index` is asked."""
+        return 1 if self._rounds[int(self._members[index])] == 1 else len(self.examples(index))
+
+    def examples(self, index: int) -> list[Example]:
+        """Unit `index` with its fixed corruption: an example, or several that ask its words in turn."""
+        rounds = self._rounds[int(self._members[index])]
+        if rounds == 1:
+            return [self.units.example(index, self._generator(index))]
+        return self._in_turn(index)[:rounds]
+
+    def _in_turn(self, index: int) -> list[Example]:
+        """Kept, since they are few: units whose words are asked in turn have no more than about `enough`."""
+        if index not in self._several:
+            made = self.units.in_turn(index, self._generator(index))
+            self._several[index] = made or [self.units.example(index, self._generator(index))]
+        return self._several[index]
+
     def example(self, index: int) -> Example:
-        """Unit `index` with its fixed corruption."""
-        return self.units.example(index, generator(self.seed, Purpose.QUESTION, index))
+        """Unit `index` with its fixed corruption; of several examples the first."""
+        return self.examples(index)[0]
+
+    @cached_property
+    def words(self) -> tuple[int, int]:
+        """Tokens of the chosen texts, and how many of them are unknown words, which are never asked."""
+        assert self.made
+        words, unknown = self._counted.tolist()
+        return words, unknown
+
+    @cached_property
+    def count(self) -> int:
+        """How many questions there are."""
+        return sum(sum(self.objective.counts(batch).values()) for batch in self)
+
+    @property
+    def where(self) -> str:
+        """`212 texts`, or `9 rows` of a stream of texts."""
+        what = "row" if self.objective.config.model_dump().get("units") == "stream" else "text"
+        return f"{len(self.chosen):,} {what}{'' if len(self.chosen) == 1 else 's'}"
 
     def __iter__(self) -> Iterator[Batch]:
-        return iter(self._batches)
+        return (batch for batch, *_ in self.made)
 
 
 class OtherSources(FixedQuestions):
@@ -111,10 +274,10 @@ class OtherSources(FixedQuestions):
             raise UsageError("other sources need two texts, and there is one", "evaluate more texts")
         return dict(zip(self.chosen.tolist(), np.roll(self.chosen, -1).tolist(), strict=True))
 
-    def example(self, index: int) -> Example:
+    def examples(self, index: int) -> list[Example]:
         """Unit `index`, with the source of another."""
-        own, other = super().example(index), super().example(self._next[index])
-        return own._replace(streams={**own.streams, "encoder": other.streams["encoder"]})
+        other = super().examples(self._next[index])[0].streams["encoder"]
+        return [own._replace(streams={**own.streams, "encoder": other}) for own in super().examples(index)]
 
 
 @torch.no_grad()
@@ -131,18 +294,80 @@ def evaluate(
         module.eval()
     losses: dict[str, list[float]] = {}
     others: dict[str, list[float]] = {}
-    for batch in questions:
-        batch = to_device(batch)
+    spread = Spread(questions)
+    for made in questions.made:
+        batch = to_device(made.batch)
         logits = model(batch)
         _add(losses, objective.loss(logits, batch))
         _add(others, objective.scores(logits, batch))
+        spread.add(objective.terms(logits, batch), [made.clusters[head] for head in logits])
     if module is not None:
         module.train(training)
     weights, shares = objective.weights(), objective.shares()
     loss = sum(weights[name] * shares[name] * total / max(1.0, number) for name, (total, number) in losses.items())
     count = sum(number for _, number in losses.values())
     means = {name: t / max(1.0, n) for name, (t, n) in ({f"{k}/loss": v for k, v in losses.items()} | others).items()}
-    return Evaluation(loss, means, int(count))
+    words, unknown = questions.words
+    of_all = {name: means[name] * (1 - unknown / words) for name in spread.of_words} if unknown else {}
+    return Evaluation(
+        loss,
+        means,
+        int(count),
+        questions.where,
+        spread.of_loss(loss),
+        spread.of_shares(),
+        of_all,
+        unknown,
+        unknown / max(1, words),
+        spread.guess(),
+    )
+
+
+class Spread:
+    """How losses and right answers scatter over the texts, and what is guessed most."""
+
+    def __init__(self, questions: FixedQuestions) -> None:
+        self.objective = questions.objective
+        self.clusters = len(questions.chosen) * questions.blocks
+        self.losses: dict[str, Sums] = {}
+        self.right: dict[str, Sums] = {}
+        self.of_words: set[str] = set()
+        """The accuracies that are over words."""
+        self.guesses: Counter[int] = Counter()
+        self.truths: Counter[int] = Counter()
+
+    def add(self, found: dict[str, Terms], clusters: list[Int64[np.ndarray, "_"]]) -> None:
+        """The questions of a batch, head by head, and the cluster of each."""
+        for (name, terms), whose in zip(found.items(), clusters, strict=True):
+            for sums, values in (
+                (self.losses, terms.losses.double()),
+                (self.right, (terms.guesses == terms.targets).double()),
+            ):
+                sums.setdefault(name, Sums.empty(self.clusters)).add(values.cpu().numpy(), whose)
+            if terms.words:
+                self.of_words.add(f"{name}/accuracy")
+                self.guesses.update(terms.guesses.tolist())
+                self.truths.update(terms.targets.tolist())
+
+    def of_loss(self, loss: float) -> Interval | None:
+        """None where a single question, or a loss that is not finite, tells nothing."""
+        if not math.isfinite(loss):
+            return None
+        weights, shares = self.objective.weights(), self.objective.shares()
+        parts = [(weights[name] * shares[name], sums) for name, sums in self.losses.items() if sums.number]
+        half = half_width([(weight, sums) for weight, sums in parts if weight])
+        return (max(0.0, loss - half), loss + half) if math.isfinite(half) else None
+
+    def of_shares(self) -> dict[str, Interval]:
+        """Of the accuracy of each head that was asked."""
+        return {f"{name}/accuracy": share_interval(sums) for name, sums in self.right.items() if sums.number}
+
+    def guess(self) -> Guess | None:
+        """None where no words were asked."""
+        if not self.guesses:
+            return None
+        [(token, times)], number = self.guesses.most_common(1), self.guesses.total()
+        return Guess(self.objective.target_tokenizer.token(token), times / number, self.truths[token] / number)
 
 
 def _add(sums: dict[str, list[float]], parts: dict[str, Loss]) -> None:

@@ -16,6 +16,7 @@ from glassformer.record import RecordedAttention, attention_places, record, with
 from glassformer.run import RunDirectory
 from glassformer.snapshot import write_text_durably
 from glassformer.training.evaluation import Evaluation, FixedQuestions
+from glassformer.training.verdicts import verdict
 from glassformer.wording import percent
 
 
@@ -27,6 +28,8 @@ class Moment(NamedTuple):
     evaluation: Evaluation
     history: list[dict[str, Any]]
     """The records of all evaluations so far, this one not included."""
+    train_loss: float | None = None
+    """The loss of the training texts that are asked likewise, where there are such."""
 
 
 @runtime_checkable
@@ -182,35 +185,11 @@ class Verdict:
         self.references = references
 
     def __call__(self, moment: Moment) -> dict[str, Any]:
-        guesses = [record["loss"] for record in moment.history] + [moment.evaluation.loss]
-        return {"references": self.references, "verdict": verdict(guesses, self.references)}
-
-
-def verdict(losses: list[float], references: dict[str, float]) -> str:
-    """Where the newest of the validation losses stands.
-
-    uniform and unigram are in nats, as the losses are. The order of the questions matters: rising after a low point
-    is said before how good the low point was, and a model that has used the context and lost it again overfits however
-    high its loss rises. Held-out words that training saw rarely can put unigram above uniform; the lower one counts.
-    """
-    newest, best = losses[-1], min(losses)
-    uniform, unigram = references["uniform"], min(references.values())
-    if not math.isfinite(newest):
-        return "broken: the loss is not a finite number"
-    rising = len(losses) >= 4 and newest > best + 0.1 and losses[-1] > losses[-2] > losses[-3]
-    if newest > uniform * 1.05 and not (rising and best < unigram):
-        return "worse than guessing at random: the learning rate is probably too high"
-    if rising:
-        return f"overfitting: the validation loss has risen for some time, by {newest - best:.2f} since its best"
-    if newest > min(uniform - 0.02, unigram + 0.5 * (uniform - unigram)):
-        return "hardly anything learned yet: near ln V, where all words are alike"
-    if newest > unigram - 0.02:
-        return "knows how often words occur, but does not use the context yet"
-    if newest > 0.9 * unigram:
-        return "begins to use the context"
-    if newest > 0.5 * unigram:
-        return "uses the context: clearly better than word frequencies"
-    return "predicts most words from their context"
+        course = [(record["loss"], record.get("train_loss")) for record in moment.history]
+        course.append((moment.evaluation.loss, moment.train_loss))
+        validation, training = ([math.nan if x is None else x for x in losses] for losses in zip(*course, strict=True))
+        found = verdict(validation, self.references, training, moment.evaluation if moment.step else None)
+        return {"references": self.references, "verdict": found}
 
 
 def one_word_warning(samples: list[dict[str, Any]]) -> list[str]:

@@ -29,7 +29,7 @@ from glassformer.training.checkpoints import (
     save_checkpoint,
 )
 from glassformer.training.engine import Engine, Update
-from glassformer.training.evaluation import FixedQuestions, evaluate
+from glassformer.training.evaluation import TELLS_FROM, Evaluation, FixedQuestions, evaluate
 from glassformer.training.observers import Moment, Observer, Watcher
 from glassformer.training.order import TrainingOrder
 from glassformer.training.schedules import ScheduleConfig, learning_rate_factor
@@ -45,9 +45,17 @@ class TrainingConfig(Config):
     minutes: float | None = Field(None, gt=0, description="wall-clock budget, turned into steps by a short probe")
     accumulate: int = Field(1, ge=1, description="micro-batches in a step")
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; none: never clipped")
-    patience: int | None = Field(None, ge=1, description="stop after so many evaluations without a better loss")
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="stop after so many evaluations without a better loss, where each asks at least 100 questions",
+    )
     evaluate_every: int | None = Field(None, ge=1, description="steps between evaluations; none: at most 20 in all")
-    evaluate_units: int | None = Field(None, ge=1, description="validation units asked, a fixed draw; none: all")
+    evaluate_units: int | None = Field(
+        None,
+        ge=1,
+        description="validation units asked, a fixed draw; none: all. Of few units every word is asked in turn",
+    )
     evaluate_training_units: int = Field(
         500, ge=0, description="training units asked likewise, so that what is learned by heart shows; 0: none"
     )
@@ -57,7 +65,9 @@ class TrainingConfig(Config):
         None, ge=1, description="steps between lines in metrics.jsonl; none: at most 200 in all"
     )
     weights: Literal["best", "last"] = Field(
-        "best", description="which weights the run answers with: those of the lowest validation loss, or the newest"
+        "best",
+        description="which weights the run answers with: those of the lowest validation loss, or the newest; where an "
+        "evaluation asks too little to tell (under 100 questions), always the newest",
     )
     samples: int = Field(6, ge=0, description="fixed validation texts whose guesses are logged at each evaluation")
     probes: tuple[str, ...] = Field(
@@ -258,6 +268,17 @@ class Trainer:
             self.display.say(f"stopped early: no better loss since step {self.state.best_step}")
         if self.state.step not in checkpoint_steps(self.run):
             self._save()
+        self._say_what_cannot_be_told()
+
+    def _say_what_cannot_be_told(self) -> None:
+        """Why neither the best weights were kept nor patience ended the run."""
+        choosing = self.config.weights == "best" or self.config.patience is not None
+        if choosing and self.history and self.history[-1].get("tells") is False:
+            asked, where = self.history[-1]["count"], self.history[-1]["asked_in"]
+            self.display.say(
+                f"{asked} questions in {where} cannot tell which weights are better: the last ones are kept, and the "
+                f"run was not stopped early ({TELLS_FROM} questions could; see data.validation_share)"
+            )
 
     def _learning_rate(self) -> float:
         return float(self.engine.optimizers[0].param_groups[0]["lr"])
@@ -275,7 +296,8 @@ class Trainer:
         record: dict[str, Any] = {"event": "evaluation", "step": self.state.step, **evaluation.record()}
         if learned:
             record["train_loss"] = learned[0].loss
-        moment = Moment(self.state.step, self.engine.model, evaluation, self.history)
+        train_loss = learned[0].loss if learned else None
+        moment = Moment(self.state.step, self.engine.model, evaluation, self.history, train_loss)
         warnings: list[str] = []
         for observer in self.observers:
             seen = observer(moment)
@@ -283,21 +305,25 @@ class Trainer:
             record |= seen
         record |= {"warnings": warnings, "elapsed": round(self.state.elapsed, 3)}
         record["seconds"] = round(time.perf_counter() - started, 3)
-        if self.state.step > 0:
-            self._judge(evaluation.loss)
+        record |= {"tells": evaluation.tells, "kept": self._judge(evaluation)}
         self.history.append(record)
         self._append(record)
         self.display.evaluation(record)
 
-    def _judge(self, loss: float) -> None:
-        """Keep the weights if they are the best so far."""
+    def _judge(self, evaluation: Evaluation) -> bool:
+        """Keep the weights if they are the best so far, where so many questions can tell; whether the run, if it ended
+        here, would answer with them."""
+        newest = self.config.weights == "last" or not evaluation.tells
+        if self.state.step == 0 or not evaluation.tells:
+            return newest
         best = self.state.best_loss
-        if math.isfinite(loss) and (best is None or loss < best):
-            self.state.best_loss, self.state.best_step = loss, self.state.step
+        if math.isfinite(evaluation.loss) and (best is None or evaluation.loss < best):
+            self.state.best_loss, self.state.best_step = evaluation.loss, self.state.step
             self.state.without_improvement = 0
             save_best(self.run, dict(self.engine.model.state_dict()), asdict(self.state))
-        else:
-            self.state.without_improvement += 1
+            return True
+        self.state.without_improvement += 1
+        return newest
 
     def _append(self, record: dict[str, Any]) -> None:
         self.run.append_metrics(record)
@@ -331,6 +357,10 @@ class Trainer:
         self._window = Window(**checkpoint.state["window"])
         self.run.truncate_metrics(self.state.metrics_length)
         self.history = [record for record in self.run.metrics() if record.get("event") == "evaluation"]
+        if self.history and self.history[-1].get("count") != self.questions[0].count:
+            # A run of an older version asked fewer: its losses are of other questions than those that follow.
+            self.state.best_loss, self.state.without_improvement = None, 0
+            self.display.say("this version asks other questions: what is best is found anew from here")
         self.display.say(f"resuming at step {self.state.step} of {self.steps}")
 
 

@@ -1,0 +1,151 @@
+"""Where a training stands, in plain words, from its validation and training losses and how much was asked."""
+
+import math
+from collections.abc import Sequence
+
+from glassformer.training.evaluation import Evaluation
+from glassformer.wording import percent
+
+RISE = 0.1
+"""Nats by which a loss must have risen before it is said to rise."""
+TRAINING_RISE = 0.5
+"""The same of the training loss, above which training goes apart."""
+TOO_WIDE = 0.25
+"""Half of an interval of the loss, in nats, that tells the unigram line from what is near it."""
+ONE_WORD = 0.8
+"""The share of the guesses that are one token, from which on a model has collapsed onto it."""
+NOT_LEARNED = "hardly anything learned yet: near ln V, where all words are alike"
+FREQUENCIES = "knows how often words occur, but does not use the context yet"
+
+
+def verdict(
+    losses: Sequence[float],
+    references: dict[str, float],
+    training: Sequence[float] = (),
+    evaluation: Evaluation | None = None,
+) -> str:
+    """Where the newest of the validation losses stands.
+
+    uniform and unigram are in nats, as the losses are; held-out words that training saw rarely can put unigram above
+    uniform; the lower one counts. `training` are the losses of training texts at the same evaluations, NaN where there
+    are none: they tell a model that learns by heart from one that goes apart. `evaluation` is the newest one, with its
+    interval and its guesses.
+
+    What is wrong is said before how good the loss is: broken, diverging, too few questions, overfitting, collapsed.
+    """
+    newest = losses[-1]
+    if not math.isfinite(newest):
+        return "broken: the loss is not a finite number"
+    training = list(training) or [math.nan] * len(losses)
+    return (
+        _diverging(losses, training, references)
+        or _too_small(newest, references, evaluation, by_number=True)
+        or _overfitting(losses, training, references, evaluation)
+        or _collapsed(newest, references, evaluation)
+        or _worse_than_random(newest, training[-1], references)
+        or _too_small(newest, references, evaluation, by_number=False)
+        or level(newest, references)
+    )
+
+
+def level(loss: float, references: dict[str, float]) -> str:
+    """How good a loss is, beside the lines."""
+    uniform, unigram = references["uniform"], min(references.values())
+    if loss > min(uniform - 0.02, unigram + 0.5 * (uniform - unigram)):
+        return NOT_LEARNED
+    if loss > unigram - 0.02:
+        return FREQUENCIES
+    if loss > 0.9 * unigram:
+        return "begins to use the context"
+    if loss > 0.5 * unigram:
+        return "uses the context: clearly better than word frequencies"
+    return "predicts most words from their context"
+
+
+def _diverging(losses: Sequence[float], training: Sequence[float], references: dict[str, float]) -> str:
+    """The training loss itself is worse than guessing, or has risen for two evaluations, far above its best."""
+    newest, uniform = training[-1], references["uniform"]
+    if len(losses) < 2 or math.isnan(newest):
+        return ""
+    if newest > max(uniform * 1.05, training[0] + RISE):
+        what = f"the training loss is {newest:.2f}, and guessing at random has {uniform:.2f}"
+    elif len(losses) >= 3 and min(training[-2:]) > min(training) + TRAINING_RISE:
+        what = f"the training loss itself has risen, by {newest - min(training):.2f} since its best"
+    else:
+        return ""
+    return f"diverging: {what}; the learning rate is probably too high"
+
+
+def _too_small(newest: float, references: dict[str, float], asked: Evaluation | None, by_number: bool) -> str:
+    """Too few questions, or so wide an interval, that the loss may as well be the unigram line or above it."""
+    if asked is None or not asked.where or (by_number and asked.tells):
+        return ""
+    unigram = min(references.values())
+    low, high = asked.loss_interval or (0.0, math.inf)
+    unclear = high >= unigram if by_number else low < unigram < high and high - newest > TOO_WIDE
+    if not unclear:
+        return ""
+    loss = f"between {low:.2f} and {high:.2f}" if math.isfinite(high) else "anywhere"
+    return (
+        f"this text is too small to tell: {asked.asked}, whose loss lies {loss}, and counting words has {unigram:.2f}; "
+        "more text, or more of it held out (data.validation_share), would tell"
+    )
+
+
+def _overfitting(
+    losses: Sequence[float], training: Sequence[float], references: dict[str, float], asked: Evaluation | None
+) -> str:
+    """The validation loss rises while the training loss does not. Without a training loss: it rises twice in a row."""
+    newest, best = losses[-1], min(losses)
+    at_best = training[list(losses).index(best)]
+    interval = asked.loss_interval if asked else None
+    # The same questions are asked again: their losses scatter less from one evaluation to another than from each other.
+    noise = RISE if interval is None else max(RISE, (interval[1] - newest) / 2)
+    unseen = math.isnan(training[-1])
+    steady = len(losses) >= 4 and losses[-1] > losses[-2] > losses[-3]
+    twice = len(losses) >= 3 and losses[-2] > best + noise and training[-1] < at_best + RISE
+    if newest > best + noise and (steady if unseen else twice):
+        return _risen(newest, best, references, unseen)
+    if fallen_far(newest, training, references):
+        return (
+            f"overfitting: the training texts are learned by heart (loss {training[-1]:.2f}), and on others the loss "
+            f"is {newest:.2f}, worse than guessing at random ({references['uniform']:.2f})"
+        )
+    return ""
+
+
+def fallen_far(newest: float, training: Sequence[float], references: dict[str, float]) -> bool:
+    """Whether training texts are well known by a model that is worse than guessing on others."""
+    return newest > references["uniform"] * 1.05 and training[-1] < 0.9 * min(references.values())
+
+
+def _risen(newest: float, best: float, references: dict[str, float], unseen: bool) -> str:
+    if unseen and newest > references["uniform"] * 1.05 and best >= min(references.values()):
+        return ""  # nothing of the context was ever used: what rose was not learned by heart
+    since = f"the validation loss has risen for some time, by {newest - best:.2f} since its best"
+    return f"overfitting: {since}" + ("" if unseen else ", while the training loss has not")
+
+
+def _collapsed(newest: float, references: dict[str, float], asked: Evaluation | None) -> str:
+    """Nearly all guesses are one token that is mostly wrong, and the loss is no better than counting."""
+    if asked is None or asked.guess is None or newest < 0.9 * min(references.values()):
+        return ""
+    token, share, right = asked.guess
+    if share < ONE_WORD or right > 0.5:
+        return ""
+    return (
+        f"collapsed on a frequent word: {percent(share)} of all guesses are {token!r}, which is right in "
+        f"{percent(right)}; most models begin so, and more steps or a lower learning rate lead out of it"
+    )
+
+
+def _worse_than_random(newest: float, training: float, references: dict[str, float]) -> str:
+    """Of texts that were held out; where training texts are better known, the learning rate is not the cause."""
+    if newest <= references["uniform"] * 1.05:
+        return ""
+    if training < references["uniform"]:
+        return (
+            "worse than guessing at random on the held-out texts, though not on the training texts "
+            f"(loss {training:.2f}): these are learned by heart, or those are of another kind"
+        )
+    return "worse than guessing at random: the learning rate is probably too high"
