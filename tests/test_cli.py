@@ -361,6 +361,7 @@ def test_tables_for_people() -> None:
     assert re.fullmatch(r"[<\d.]+% \(\d+\.\d to \d+\.\d\)", lines["accuracy"])
     assert re.fullmatch(r"\d+ in 18 texts", lines["questions"])
     assert re.match(r"\d+ \(\d+\.\d% of the words\): never asked", lines["unknown words"])
+    assert "nats" in lines["unit of the loss"] and "1 bit" in lines["unit of the loss"]
     assert {"top-5 accuracy", "perplexity", "accuracy of all words", "guessed most"} <= lines.keys()
 
 
