@@ -149,7 +149,7 @@ def within(loss: float, row: dict[str, Any]) -> bool:
 NAME_WIDTH = 36
 """Characters of the first column that a narrow terminal keeps on one line."""
 
-HEADINGS = {"top5_accuracy": "top-5 accuracy", "elapsed": "seconds", "count": "questions"}
+HEADINGS = {"top5_accuracy": "top-5 accuracy", "elapsed": "seconds", "count": "questions", "entropy": "entropy (nats)"}
 
 
 def readable(value: Any, key: str = "") -> str:

@@ -340,8 +340,8 @@ def warnings_of(found: Honest) -> list[str]:
 
 
 def _nats(fall: float) -> str:
-    """The change of a log-probability."""
-    return f"{-fall:+.2f} nats"
+    """The change of a log-probability; never -0.00."""
+    return f"{round(-fall, 2) + 0.0:+.2f} nats"
 
 
 def in_words(found: Honest) -> list[dict[str, Any]]:

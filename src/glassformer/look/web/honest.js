@@ -15,7 +15,7 @@ VIEWS.honest = (page, main) => {
   });
   function point(n) {
     const said = Object.keys(methods).map((name) => `${methods[name]} ${(100 * relevance[name][n]).toFixed(0)}`).join(", ");
-    fill(readout, el("b", {}, tokens[n]), `: ${said} (of 100); hiding it changes the answer by ${(-nats[n]).toFixed(2)} nats`);
+    fill(readout, el("b", {}, tokens[n]), `: ${said} (of 100); hiding it changes the answer by ${(Math.round(-100 * nats[n]) / 100 + 0).toFixed(2)} nats`);
   }
   function paint() {
     const values = relevance[method], largest = Math.max(...values.map(Math.abs), 1e-9);
