@@ -1,6 +1,6 @@
 """How numbers are said to people, in terminals and in pictures alike."""
 
-NATS = "0.69 nats, or 1 bit, are a factor of 2 in probability"
+NATS = "0.69 nats, or 1 bit, halve a probability"
 """What a difference in nats means; written where nats stand."""
 
 

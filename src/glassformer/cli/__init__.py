@@ -324,7 +324,7 @@ def evaluate(
         return
     for key, value in evaluation_in_words(result).items():
         print(f"{HEADINGS.get(key, key.replace('_', ' ')):<24} {printable(value)}")
-    print(f"{'unit of the loss':<24} nats for each asked token; {NATS}")
+    print(f"{'unit of the loss':<24} nats; {NATS}")
 
 
 @app.command()
