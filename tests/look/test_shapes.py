@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from tiny_recipe import sentences, tokenizer_of
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from trained import answering_folder, generator_folder, run_folder
+from trained import answering_folder, command, generator_folder, run_folder
 
 from glassformer.baselines.torch_transformer import TorchTransformer
 from glassformer.data.batch import Batch, collate
@@ -130,3 +131,22 @@ def test_tables_and_totals_of_runs_add_up(folder: Any) -> None:
     assert sum(top) + sum(heads) == view.data["flops"]
     assert "multiply-add" in UNITS and view.data["units"] == UNITS
     assert UNITS in [text.get_text() for axes in view.draw().axes for text in axes.texts]
+
+
+def test_the_table_of_a_narrow_terminal_has_every_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """80 columns: no column is left out, and the last line is the whole model."""
+    view = shapes_view(load(run_folder()), "the sun is a star")
+    whole = Console.__init__
+
+    def narrow(self: Console, **settings: Any) -> None:
+        whole(self, force_terminal=True, color_system=None, width=80)
+
+    monkeypatch.setattr(Console, "__init__", narrow)
+    said = command("look", "shapes", run_folder(), "the sun is a star")
+    assert said.code == 0 and "FLOPs" in said.out
+    assert all(len(line) <= 100 for line in said.out.splitlines())
+    numbers = [f"{row['flops']:,}" for row in view.data["rows"] if row["flops"]]
+    assert all(number in said.out for number in numbers)
+    *_, total, units = said.out.splitlines()
+    assert total.split() == ["(whole", "model)", f"{view.data['parameters']:,}", f"{view.data['flops']:,}"]
+    assert units == UNITS

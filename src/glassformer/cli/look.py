@@ -141,11 +141,14 @@ def shapes(
     as_json: AsJson = False,
 ) -> None:
     """Every part of a model: output shape, parameters, FLOPs."""
-    from glassformer.look import views
+    from glassformer.look import shapes
     from glassformer.predict import load
 
     possible(output)
-    give(views.shapes(load(run), text), output, as_json)
+    view = shapes.shapes_view(load(run), text)
+    give(view, output, as_json, shapes.in_words(view))
+    if output is None and not as_json:
+        print(shapes.UNITS)
 
 
 @look.command()

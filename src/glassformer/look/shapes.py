@@ -85,6 +85,16 @@ def counted_pass(model: nn.Module, batch: Batch) -> tuple[Tape, dict[str, int], 
     return tape, flops, int(counter.get_total_flops())
 
 
+def in_words(view: View) -> list[dict[str, Any]]:
+    """A line for each part and one for the whole model, in as many columns as a narrow terminal takes."""
+    lines = [(row["place"], row["output"], row["parameters"], row["flops"]) for row in view.data["rows"]]
+    lines.append(("(whole model)", "", view.data["parameters"], view.data["flops"]))
+    return [
+        {"part": place, "output": output, "parameters": own or None, "FLOPs": flops or None}
+        for place, output, own, flops in lines
+    ]
+
+
 def shape_of(tape: Tape, path: str) -> str:
     """What a part gave, B x T x D as they are; empty where it did not run."""
     if path.endswith("_attention"):  # the tape has what its mechanism was given
