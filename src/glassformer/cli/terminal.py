@@ -92,7 +92,8 @@ def table(rows: list[dict[str, Any]]) -> None:
             drawn.add_column(heading, overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(readable(value, key)) for key, value in row.items()))
-    drawn.columns[0].min_width = min(NAME_WIDTH, max(len(str(next(iter(row.values())))) for row in rows))
+    first = [next(iter(rows[0])), *(str(next(iter(row.values()))) for row in rows)]  # its heading is not broken either
+    drawn.columns[0].min_width = min(NAME_WIDTH, max(map(len, first)))
     console.print(drawn)
 
 
