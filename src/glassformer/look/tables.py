@@ -188,6 +188,7 @@ def bars(found: list[Bar], what: str, title: str = "") -> Figure:
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0, labelcolor=COLOURS["ink"])
     axes.set_xlabel(what, fontsize=8.5)
+    axes.set_ylabel("without", fontsize=8.5)
     if title:
         figure.text(
             MARGIN / width, 1 - 0.35 / height, fitted(title, 11.0, width - 2 * MARGIN), fontsize=11, parse_math=False
