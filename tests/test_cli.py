@@ -361,6 +361,7 @@ def test_tables_for_people() -> None:
     assert re.fullmatch(r"[<\d.]+% \(\d+\.\d to \d+\.\d\)", lines["accuracy"])
     assert re.fullmatch(r"\d+ in 18 texts", lines["questions"])
     assert re.match(r"\d+ \(\d+\.\d% of the words\): never asked", lines["unknown words"])
+    assert "nats" in lines["unit of the loss"] and "1 bit" in lines["unit of the loss"]
     assert {"top-5 accuracy", "perplexity", "accuracy of all words", "guessed most"} <= lines.keys()
 
 
@@ -545,13 +546,13 @@ def test_long_work_says_how_far_it_is(live: bool, monkeypatch: pytest.MonkeyPatc
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("view", ["mask", "mattered", "ablation"])
+@pytest.mark.parametrize("view", ["mask", "honest", "ablate"])
 def test_views_that_take_long_know_how_far_they_are(view: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the large maps, then of what is switched off or hidden: from nothing on, ever further, never all of it."""
     told: list[tuple[int, int]] = []
     monkeypatch.setattr(tiles, "WHOLE_UP_TO", 0)
     run = glassformer.load(run_folder())
     with stoppable(lambda done, of: told.append((done, of)) if of else None):
-        views.ablation(run, "heads") if view == "ablation" else getattr(views, view)(run, TEXT)
+        views.ablate(run, "heads") if view == "ablate" else getattr(views, view)(run, TEXT)
     assert told[0][0] == 0 and all(done < of for done, of in told)
     assert all(done == 0 or done > before for (before, _), (done, _) in itertools.pairwise(told))

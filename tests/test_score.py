@@ -52,6 +52,7 @@ def test_the_command(tmp_path: Path) -> None:
         said = command("score", folder, TEXT)
         assert said.out.splitlines()[1] == f"{kind} {scored.perplexity:,.2f}"
         assert f"{scored.tokens[0]} {scored.surprisal[0]:.2f}" in said.out
+        assert said.out.splitlines()[-1].startswith("surprisal in nats: ") and "1 bit" in said.out
         assert command("score", folder, TEXT, "--json").json["surprisal"] == pytest.approx(scored.surprisal)
         picture = tmp_path / f"{kind}.png"
         assert command("score", folder, TEXT, "--output", picture).code == 0

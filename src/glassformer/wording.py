@@ -1,5 +1,8 @@
 """How numbers are said to people, in terminals and in pictures alike."""
 
+NATS = "0.69 nats, or 1 bit, halve a probability"
+"""What a difference in nats means; written where nats stand."""
+
 
 def percent(share: float) -> str:
     """`0.973` as `97.3%`, `0.0004` as `<0.1%`: never a rounded-off 0% or 100% that is not one."""

@@ -162,6 +162,17 @@ def test_nothing_is_cut_off(count: int) -> None:
         assert left.get_window_extent().x1 < right.get_window_extent().x0
 
 
+def test_all_panels_have_one_axis_of_steps() -> None:
+    """Runs of 30 and of 300 steps: the same step stands at the same place in every panel."""
+    short = [record for record in GOOD if record["step"] <= GOOD[-1]["step"] / 4]
+    assert short[-1]["step"] < GOOD[-1]["step"]
+    figure = curves({"short": short, "long": GOOD, "empty": []})
+    limits = {axes.get_xlim() for axes in figure.axes}
+    assert limits == {(0, 1.03 * GOOD[-1]["step"])}
+    drawn = [max(line.get_xdata(), default=0) for line in columns(figure)[0][0].lines]
+    assert max(drawn) == max(record["step"] for record in short)  # and no run is drawn longer than it was
+
+
 def test_hostile_run_names() -> None:
     names = ["$x^2$", "a\nb", "\u202eevil", "😀 \ud800", "_hidden", "<script>", ""]
     figure = curves(dict.fromkeys(names, GOOD))

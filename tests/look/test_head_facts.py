@@ -285,7 +285,7 @@ def test_of_a_long_text_some_tokens_look(runs: dict[str, Run], family: str, monk
     assert some.positions is not None and whole.positions is not None
     np.testing.assert_array_equal(some.positions[0], whole.positions[0][some.sampled])
     assert facts([some]).rows == 3 - (family == "decoder")  # the first token of a causal model has no choice
-    view = views.heads_of(run, [text])
+    view = views.heads(run, [text])
     assert "of this long text 3 tokens look" in view.data["subtitle"]
 
 

@@ -289,6 +289,10 @@ def test_of_a_causal_model_the_next_token_is_asked(generator: Run) -> None:
     assert found.candidate.probability == pytest.approx(best.probability, rel=1e-5)
 
 
+def test_a_change_of_nothing_has_no_minus() -> None:
+    assert (honest._nats(0.001), honest._nats(-0.001), honest._nats(0.5)) == ("+0.00 nats", "+0.00 nats", "-0.50 nats")
+
+
 def case(attention: list[float], nats: list[float], correlation: float | None = 0.9) -> list[str]:
     relevance = dict.fromkeys(METHODS, np.array(attention)) | {EFFECT: np.array(nats)}
     tokens = ["a", "b", "[MASK]", "c"]

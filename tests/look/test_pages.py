@@ -139,7 +139,7 @@ def layers_of(tokens: list[str]) -> View:
 
 def shapes_of(tokens: list[str]) -> View:
     row = {"place": "encoder.norm", "kind": "Norm", "weights": "2", "output": "1", "parameters": 2, "flops": 0}
-    data = {"subtitle": tokens[-1], "tokens": tokens, "rows": [row], "parameters": 2, "flops": 3}
+    data = {"subtitle": tokens[-1], "tokens": tokens, "rows": [row], "parameters": 2, "flops": 3, "units": "FLOPs"}
     return View("shapes", tokens[0], data, {}, Figure)
 
 
@@ -243,7 +243,7 @@ def test_a_long_text_is_opened_at_its_blank_under_a_short_title(chromium, tmp_pa
 
 def test_when_each_head_took_its_shape_and_lines_that_can_be_told_apart(chromium, tmp_path):
     run = load(run_folder())
-    shown = opened(chromium, views.learning(run).save(tmp_path / "film.html"))
+    shown = opened(chromium, views.film(run).save(tmp_path / "film.html"))
     film = film_of_run(run)
     steps = took_shape(film.probes[0].attention["self"].weights, film.steps).flatten()
     assert shown.texts(".grid .facts") == ["stayed" if np.isnan(step) else f"from {step:.0f}" for step in steps]
@@ -262,7 +262,7 @@ def test_when_each_head_took_its_shape_and_lines_that_can_be_told_apart(chromium
 
 @pytest.mark.parametrize("by", ["pattern", "distance", "entropy", "similarity"])
 def test_the_page_has_the_heads_in_the_order_of_the_table(chromium, tmp_path, by):
-    view = views.heads_of(load(run_folder()), [TEXT], by=by)
+    view = views.heads(load(run_folder()), [TEXT], by=by)
     shown = opened(chromium, view.save(tmp_path / "heads.html"))
     heads = [(row["layer"], row["head"]) for row in view.rows if isinstance(row["layer"], int)]
     assert len(heads) == 6
@@ -353,6 +353,57 @@ def test_pointing_and_switching_off(chromium: Any, tmp_path: Path) -> None:
     seen.page.locator(".switch").nth(1).click()
     assert seen.texts(".bars .name")[0] == first["token"]
     assert seen.complaints == []
+
+
+SCROLLED = """() => [...document.querySelectorAll("main *")].flatMap((node) => {
+    const style = getComputedStyle(node), found = [];
+    const parts = [...node.children].filter((child) => !child.matches(".links"));
+    const ends = (end) => Math.max(...parts.map((part) => part.getBoundingClientRect()[end]));
+    const box = node.getBoundingClientRect();
+    for (const [axis, size, end] of [["X", "Width", "right"], ["Y", "Height", "bottom"]]) {
+        const how = style["overflow" + axis];
+        if (how === "scroll" || (how === "auto" && node["scroll" + size] > node["client" + size]))
+            found.push([`${node.className} ${axis}`, ends(end) > box[end]]);
+    }
+    return found;
+})"""
+"""Every element of a page that has a scroll bar, and whether something in it lies beyond its edge."""
+SIZES = {"wide": {"width": 1280, "height": 800}, "narrow": {"width": 800, "height": 600}}
+
+
+def real_pages(folder: Path) -> dict[str, View]:
+    run, writer = load(run_folder()), load(generator_folder())
+    return {
+        "mask": mask_view(run, TEXT),
+        "heads": views.heads(run, [TEXT]),
+        "generation": generation_view(writer, "Mars is", "called the red planet"),
+        "shapes": views.shapes(run, TEXT),
+        "honest": views.honest(run, TEXT),
+        "film": views.film(run),
+    }
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_no_scroll_bar_has_nothing_to_scroll(chromium: Any, tmp_path: Path, size: str) -> None:
+    """At first, with links to other words, and on every page that strangers' words fill."""
+    for name, view in real_pages(tmp_path).items():
+        shown = opened(chromium, view.save(tmp_path / f"{name}.html"), viewport=SIZES[size])
+        assert [bar for bar, needed in shown.page.evaluate(SCROLLED) if not needed] == [], name
+        for place in range(min(3, shown.page.locator(".token").count())):
+            shown.page.locator(".token").nth(place).hover()
+            assert [bar for bar, needed in shown.page.evaluate(SCROLLED) if not needed] == [], (name, place)
+        shown.page.close()
+
+
+def test_a_text_that_is_longer_than_its_box_has_a_scroll_bar_and_its_links(chromium: Any, tmp_path: Path) -> None:
+    view = mask_of([f"word{n}" for n in range(400)], layers=1, heads=1)
+    shown = opened(chromium, view.save(tmp_path / "long.html"), viewport=SIZES["wide"])
+    assert ["text Y", True] in shown.page.evaluate(SCROLLED)
+    shown.page.locator(".text .token").nth(390).focus()
+    links = shown.page.locator(".links path.out").evaluate_all(
+        "paths => paths.map((path) => path.getBoundingClientRect().height)"
+    )
+    assert links and max(links) > 300  # drawn beyond the part that was seen at first
 
 
 def test_no_link_over_the_words_is_cut_off(chromium: Any, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from glassformer.cli.terminal import (
     undecided,
 )
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.wording import percent
+from glassformer.wording import NATS, percent
 
 if TYPE_CHECKING:
     from glassformer.predict import Filled
@@ -306,6 +306,8 @@ def score(
             nats = ["-" if value is None else f"{value:.2f}" for value in scored.surprisal]
             words = [f"{token} {value}" for token, value in zip(scored.tokens, nats, strict=True)]
             print(printable(f"{'   '.join(words)}\n{scored.kind} {scored.perplexity:,.2f}"))
+    if not as_json:
+        print(f"surprisal in nats: {NATS}")
 
 
 @app.command()
@@ -338,6 +340,7 @@ def evaluate(
         return
     for key, value in evaluation_in_words(result).items():
         print(f"{HEADINGS.get(key, key.replace('_', ' ')):<24} {printable(value)}")
+    print(f"{'unit of the loss':<24} nats; {NATS}")
 
 
 @app.command()
@@ -370,8 +373,10 @@ def ablate(
 
     possible(output)
     with patience():
-        view = views.ablation(load(run), parts, units, seeds)
+        view = views.ablate(load(run), parts, units, seeds)
     give(view, output, as_json, view.data["in_words"])
+    if output is None and not as_json:
+        print(f"loss in nats per asked token: {NATS}")
 
 
 @app.command()

@@ -8,7 +8,7 @@ import typer
 
 from glassformer.cli.terminal import App, AsJson, RunPath, patience, printable, say_unknown, show, table, texts_in
 from glassformer.errors import UsageError
-from glassformer.wording import percent
+from glassformer.wording import NATS, percent
 
 if TYPE_CHECKING:
     from glassformer.look.page import View
@@ -71,7 +71,7 @@ def mask(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """A sentence with blanks: candidates, all heads, and what changes when one is switched off.
+    """Blanks: candidates, all heads, and the answer without each.
 
     \b
     glassformer look mask runs/mlm-demo "Mars is called the [MASK] planet" --output mars.html
@@ -97,7 +97,7 @@ def generation(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """What a model writes, token by token: candidates, self-attention and cross-attention at each.
+    """What a model writes, token by token, and where it looks.
 
     \b
     glassformer look generation runs/seq2seq-demo "I love dogs" --output dogs.html
@@ -121,7 +121,7 @@ def steps(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """One token through one layer, step by step: every number of the model, and its formula.
+    """One token through one layer, with every number and formula.
 
     \b
     glassformer look steps runs/mlm-demo "Mars is called the red planet" --layer 1 --token red --output red.html
@@ -140,17 +140,20 @@ def shapes(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Every part of a model: the shape of what comes out, its parameters, its arithmetic."""
-    from glassformer.look import views
+    """Every part of a model: output shape, parameters, FLOPs."""
+    from glassformer.look import shapes
     from glassformer.predict import load
 
     possible(output)
-    give(views.shapes(load(run), text), output, as_json)
+    view = shapes.shapes_view(load(run), text)
+    give(view, output, as_json, shapes.in_words(view))
+    if output is None and not as_json:
+        print(shapes.UNITS)
 
 
 @look.command()
 def positions(run: RunPath, output: Output = None, as_json: AsJson = False) -> None:
-    """How a model tells places apart: vectors, turns, or numbers that are added to the scores."""
+    """How a model tells positions apart."""
     from glassformer.look import views
     from glassformer.predict import load
 
@@ -165,7 +168,7 @@ def masks(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Who may see whom when a model reads these texts: padding, order, borders of texts."""
+    """Who may see whom when a model reads these texts."""
     from glassformer.look import views
     from glassformer.predict import load
 
@@ -191,7 +194,7 @@ def honest(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hold what attention says against what hiding each token does.
+    """What attention says, against what hiding each token does.
 
     Four ways of reading attention, the change of the answer's log-probability when a token is hidden from everybody,
     and a warning for each way that this proves wrong.
@@ -213,6 +216,7 @@ def honest(
         print(printable(f"{candidate.token} {percent(candidate.probability)}, asked at {position}"))
         for warning in view.data["warnings"]:
             print(printable(warning))
+        print(NATS)
 
 
 @look.command()
@@ -223,7 +227,7 @@ def layers(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what the model would answer if it stopped after each layer.
+    """What the model would answer if it stopped after each layer.
 
     \b
     glassformer look layers runs/mlm-demo "Mars is called the [MASK] planet" --output layers.png
@@ -253,7 +257,7 @@ def heads(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what each head does: how broadly and how far it looks, and which known pattern fits it.
+    """What each head does: how far it looks, which pattern fits it.
 
     A score is the mean weight on the tokens that the pattern names; beside it stands the score of a head that looks at
     all tokens alike.
@@ -266,7 +270,7 @@ def heads(
 
     possible(output)
     asked = list(texts or []) + ([] if file is None else texts_in(file))
-    give(views.heads_of(load(run), asked, kind, number, sort), output, as_json)
+    give(views.heads(load(run), asked, kind, number, sort), output, as_json)
 
 
 @look.command()
@@ -279,7 +283,7 @@ def dependencies(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which head follows which syntactic relation, from a treebank in CoNLL-U.
+    """Which head follows which syntactic relation of a treebank.
 
     For each word: is the other word that a head looks at most its syntactic head, or its dependent? The baseline is the
     best guess that always takes the word at one fixed distance.
@@ -291,7 +295,7 @@ def dependencies(
     from glassformer.predict import load
 
     possible(output)
-    view = views.syntax(load(run), file, limit, relation, least)
+    view = views.dependencies(load(run), file, limit, relation, least)
     give(view, output, as_json, view.data["best"])
     if view.data["left_out"]:
         print(f"note: {view.data['left_out']}", file=sys.stderr)
@@ -312,7 +316,7 @@ def pronoun(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say how much each head attends from a pronoun to what it may refer to, and back.
+    """Attention from a pronoun to what it may refer to, and back.
 
     \b
     glassformer look pronoun runs/my "The cat sat on the mat because it was tired" --word it --candidates cat mat
@@ -340,7 +344,7 @@ def word_in_two_texts(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Follow one word through the layers in two texts: how alike its vectors are.
+    """One word in two texts: how alike its vectors are by layer.
 
     Beside it, how alike two different words of these texts are at the same place.
 
@@ -368,7 +372,7 @@ def film(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show how a run learned, from its first step to its last.
+    """How a run learned, from its first step to its last.
 
     Of a run that was trained with probes, texts that were asked again and again: their answers, the entropy of every
     head, the gradient and the update of every component. With --layer and --head the map of one head at a few steps.
@@ -383,4 +387,4 @@ def film(
     possible(output)
     if (layer is None) != (head is None):
         raise UsageError("one head is named by --layer and --head", "give both, or none")
-    give(views.learning(load(run), probe - 1, kind, layer, head, place - 1), output, as_json)
+    give(views.film(load(run), probe - 1, kind, layer, head, place - 1), output, as_json)

@@ -143,7 +143,8 @@ def table(rows: list[dict[str, Any]]) -> None:
             drawn.add_column(heading, overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(readable(value, key)) for key, value in row.items()))
-    drawn.columns[0].min_width = min(NAME_WIDTH, max(len(str(next(iter(row.values())))) for row in rows))
+    first = [next(iter(rows[0])), *(str(next(iter(row.values()))) for row in rows)]  # its heading is not broken either
+    drawn.columns[0].min_width = min(NAME_WIDTH, max(map(len, first)))
     console.print(drawn)
 
 
@@ -200,7 +201,7 @@ def within(loss: float, row: dict[str, Any]) -> bool:
 NAME_WIDTH = 36
 """Characters of the first column that a narrow terminal keeps on one line."""
 
-HEADINGS = {"top5_accuracy": "top-5 accuracy", "elapsed": "seconds", "count": "questions"}
+HEADINGS = {"top5_accuracy": "top-5 accuracy", "elapsed": "seconds", "count": "questions", "entropy": "entropy (nats)"}
 
 
 def readable(value: Any, key: str = "") -> str:

@@ -24,7 +24,7 @@ HALO = [withStroke(linewidth=2.5, foreground="white")]
 
 @styled
 def curves(runs: dict[str, list[Record]], *, reference: dict[str, float] | None = None) -> Figure:
-    """A column per run: loss above, accuracy below, each on one y axis.
+    """A column per run: loss above, accuracy below, each on one y axis and all on one axis of steps.
 
     `runs` maps a name to its records, such as `{"event": "train", "step": 20, "loss": 5.1}`.
     `reference` gives the dashed lines of the loss; without it each run's last evaluation says its own.
@@ -35,9 +35,11 @@ def curves(runs: dict[str, list[Record]], *, reference: dict[str, float] | None 
         raise ValueError("curves needs at least one run")
     lines = [references(records) if reference is None else reference for records in runs.values()]
     figure, losses, scores = _columns(len(runs))
+    # one step axis, so that runs can be compared
+    end = 1.03 * max(1, *((last_of(records, "step") or 1) for records in runs.values()))
     limits = loss_limits(list(runs.values()), lines)
     for axes, (name, records), line in zip(losses, runs.items(), lines, strict=True):
-        axes.set_xlim(0, 1.03 * max((last_of(records, "step") or 1), 1))
+        axes.set_xlim(0, end)
         _draw_loss(axes, records, line, limits)
         _entitle(axes, name, records)
     for axes, records in zip(scores, runs.values(), strict=True):
@@ -232,11 +234,11 @@ def _name_axes(loss: Axes, score: Axes, limits: tuple[float, float]) -> None:
     loss.set_ylim(low - 0.2 * spread, high + 0.09 * spread)
     places = MaxNLocator(6).tick_values(low, high)
     loss.yaxis.set_major_locator(FixedLocator([place for place in places if place >= max(0.0, low - 0.1 * spread)]))
-    loss.set_ylabel("loss (nats per token)", fontsize=8.5)
+    loss.set_ylabel("loss (nats per token; 0.69 nats = 1 bit)", fontsize=8.5)
     score.set_ylim(0, 1.04)
     score.yaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
     score.yaxis.set_major_formatter(PercentFormatter(1))
-    score.set_ylabel("accuracy", fontsize=8.5)
+    score.set_ylabel("accuracy (share right)", fontsize=8.5)
 
 
 def _draw_legend(figure: Figure) -> None:

@@ -332,11 +332,11 @@ def figure(scores: list[Scores]) -> Figure:
     panels = [(d, [each for each in scores if each.direction == d]) for d in DIRECTIONS]
     panels = [panel for panel in panels if panel[1]]
     most = max(len(each) for _, each in panels)
-    panel, high = 5.75, 0.24 * most
-    width, height = panel * len(panels), high + 1.2
+    panel, high = 5.95, 0.24 * most
+    width, height = panel * len(panels), high + 1.4
     page = new_figure(width, height)
     for column, (direction, part) in enumerate(panels):
-        box = ((1.35 + panel * column) / width, 0.4 / height, 2.4 / width, high / height)
+        box = ((1.55 + panel * column) / width, 0.6 / height, 2.4 / width, high / height)
         axes = page.add_axes(box)
         axes.set(xlim=(0, 1), ylim=(most - 0.5, -0.5))
         places = np.arange(len(part))
@@ -349,6 +349,9 @@ def figure(scores: list[Scores]) -> Figure:
         axes.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
         axes.tick_params(length=0, labelsize=8)
         axes.tick_params(axis="y", labelcolor=COLOURS["ink"])
+        axes.set_xlabel("share of the words that look at the right one", fontsize=8)
+        axes.set_ylabel("relation (how often)", fontsize=8)
+        axes.yaxis.set_label_coords(-0.58, 0.5)  # left of the longest name
         axes.set_title(direction, loc="left", fontsize=9.5, pad=6)
         for place, each in enumerate(part):
             layer, head = each.best

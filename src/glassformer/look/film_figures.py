@@ -170,7 +170,7 @@ def _draw_candidates(axes: Axes, film: Film, probe: FilmedProbe, blank: int) -> 
     top = min(1.0, max(0.1, 1.1 * float(found.max(initial=0.0))))
     places = _apart([float(p) if math.isfinite(p) else 0.0 for p in probabilities[-1]], 0.1 * top)
     for colour, token, line, place in zip(CANDIDATE_COLOURS, tokens, probabilities.T, places, strict=False):
-        axes.plot(film.steps, line, color=colour, linewidth=1.6, marker="o", markersize=2.5)
+        axes.plot(film.steps, line, color=colour, linewidth=1.6, marker="o", markersize=2.5, clip_on=False)
         name = f"{visible(token, 14)}  {percent(float(line[-1])) if math.isfinite(line[-1]) else '-'}"
         _name_line(axes, place, name, colour)
     axes.set_ylim(0, 1.02 * top)
@@ -272,6 +272,7 @@ def _draw_components(figure: Figure, film: Film) -> None:
                 )
         if first is not None:
             first.set_ylabel(f"{name} (norm)", fontsize=8.5)
+    _write(figure, LEFT, 9.55, "across: step; a step of 0 has neither gradient nor update", muted=True, fontsize=7.5)
 
 
 def _draw_group(axes: Axes, film: Film, norms: np.ndarray, parts: tuple[str, ...], colours: dict) -> None:
@@ -282,7 +283,10 @@ def _draw_group(axes: Axes, film: Film, norms: np.ndarray, parts: tuple[str, ...
         layer = _layer_of(component)
         colour = COLOURS["muted"] if layer is None else colours[layer]
         positive = np.where(norms[:, number] > 0, norms[:, number], np.nan)  # a logarithm has no place for zero
-        axes.plot(film.steps, positive, color=colour, linewidth=1.1, linestyle=DASHES[parts.index(part)])
+        dots: dict[str, Any] = (
+            {"marker": "o", "markersize": 2.5, "clip_on": False} if np.isfinite(positive).sum() < 3 else {}
+        )
+        axes.plot(film.steps, positive, color=colour, linewidth=1.1, linestyle=DASHES[parts.index(part)], **dots)
 
 
 def _part_of(component: str) -> str:

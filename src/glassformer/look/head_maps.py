@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from glassformer.look.figures import COLOURS, DPI, GLASS, fitted, new_figure, styled
@@ -66,7 +68,7 @@ def head_maps(text: Seen, found: HeadFacts, order: Int[np.ndarray, "flat"], by: 
     rows = -(-len(order) // columns)
     side = float(np.clip(15.0 / max(columns, rows), 0.7, 1.5))
     tall = side * max(queries / max(queries, keys), 0.3)
-    across, down, left, top = side + 0.18, tall + 0.58, 0.25, 1.0
+    across, down, left, top = side + 0.18, tall + 0.58, 0.25, 1.45
     width, height = max(left + columns * across + 0.1, 4.4), top + rows * down
     figure = new_figure(width, height)
     room = width - 2 * left
@@ -74,9 +76,11 @@ def head_maps(text: Seen, found: HeadFacts, order: Int[np.ndarray, "flat"], by: 
         (0.33, 11.0, f"{layers} layers × {heads} heads, {ORDERS[by]}", "ink"),
         (0.56, 8.5, "pattern and score of each head, and the score of one that looks at all alike", "muted"),
         (0.77, 8.5, " ".join(text.queries), "muted"),
+        (0.97, 7.5, "down: query (looks), across: key (is looked at)", "muted"),
     ):
         how: dict[str, Any] = {"fontsize": size, "color": COLOURS[colour], "parse_math": False}
         figure.text(left / width, 1 - y / height, fitted(said, size, room), **how)
+    _draw_scale(figure, left, 1.13)
     for place, number in enumerate(order):
         row, column = divmod(place, columns)
         layer, head = divmod(int(number), heads)
@@ -101,3 +105,13 @@ def head_maps(text: Seen, found: HeadFacts, order: Int[np.ndarray, "flat"], by: 
                 color=colour,
             )
     return figure
+
+
+def _draw_scale(figure: Figure, x: float, y: float) -> None:
+    """What a colour means: each map has a scale of its own, since some heads spread what others put on one token."""
+    width, height = figure.get_size_inches()
+    bar = figure.add_axes((x / width, 1 - (y + 0.12) / height, 0.9 / width, 0.12 / height))
+    scale = figure.colorbar(ScalarMappable(Normalize(0, 1), GLASS), cax=bar, orientation="horizontal", ticks=[])
+    scale.outline.set_edgecolor(COLOURS["rule"])  # type: ignore[operator]
+    how: dict[str, Any] = {"fontsize": 7.5, "color": COLOURS["muted"], "va": "center"}
+    figure.text((x + 1.0) / width, 1 - (y + 0.06) / height, "weight: 0 to the largest of each map", **how)

@@ -29,7 +29,7 @@ from glassformer.objectives import Candidate, Objective, Prompt
 from glassformer.predict import BATCH, Run, refuse_empty
 from glassformer.record import attention_places, hooked, need_weights
 from glassformer.stopping import go_on
-from glassformer.wording import percent
+from glassformer.wording import NATS, percent
 
 METHODS = {
     "attention": "attention weights",
@@ -340,8 +340,8 @@ def warnings_of(found: Honest) -> list[str]:
 
 
 def _nats(fall: float) -> str:
-    """The change of a log-probability."""
-    return f"{-fall:+.2f} nats"
+    """The change of a log-probability; never -0.00."""
+    return f"{round(-fall, 2) + 0.0:+.2f} nats"
 
 
 def in_words(found: Honest) -> list[dict[str, Any]]:
@@ -364,6 +364,12 @@ def rows(found: Honest) -> list[dict[str, Any]]:
     ]
 
 
+KEY = (
+    "Each row: shares of its own sum, in hundredths. Last row: how far the log-probability of the answer falls when "
+    f"the token is hidden (orange: it rises); {NATS}. Correlation: Spearman's, of a row with the size of that effect."
+)
+
+
 def picture(found: Honest) -> Figure:
     """The methods side by side over the tokens, the measured effect below them, and what to beware of."""
     drawn = [
@@ -380,6 +386,7 @@ def picture(found: Honest) -> Figure:
         f"What mattered for {answer}, asked at {asked}",
         "correlation",
         found.warnings,
+        KEY,
     )
 
 

@@ -5,6 +5,7 @@
 The words run as text does, wrapped over lines, from right to left where the script does.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -108,13 +109,14 @@ def surprisal(tokens: list[str], nats: list[float | None], title: str = "") -> F
         raise ValueError(f"{len(tokens)} tokens and {len(nats)} numbers")
     type_ = _type(len(tokens))
     words, room, depth = _set(tokens, type_)
-    top = MARGIN + 0.5
+    top = MARGIN + 0.72
     width, height = room + 2 * MARGIN, top + depth + MARGIN
     figure = new_figure(width, height)
     axes = _page(figure, width, height)
     axes.text(MARGIN, MARGIN + 0.05, fitted(title, 10.0, room), fontsize=10, va="center")
     # Where nothing surprises, nothing is dark: the scale reaches one nat at least (37% for the right word).
     scale = Normalize(0.0, max([1.0, *(value for value in nats if value is not None)]))
+    _draw_surprisal_key(axes, MARGIN, MARGIN + 0.36, scale.vmax or 1.0)
     for word, value in zip(words, nats, strict=True):
         share = 0.0 if value is None else float(np.clip(scale(value), 0, 1))
         _draw_word(axes, word, top, type_, share, "" if value is None else f"{value:.1f}")
@@ -239,17 +241,28 @@ def _draw_key(axes: Axes, x: float, y: float, masked: str, largest: float, whose
     words = f"attention from “{masked}” to each token:  0%"
     axes.text(x, y, words, **how)
     start = x + text_width(words, 8.0) + 0.08
-    axes.imshow(
-        np.linspace(0, 1, 256)[None],
-        cmap=GLASS,
-        extent=(start, start + 0.9, y - 0.05, y + 0.05),
-        aspect="auto",
-        zorder=1,
-    )
+    _draw_strip(axes, start, y)
     axes.text(start + 0.98, y, percent(largest), **how)
     if whose:
         start += 0.98 + text_width(percent(largest), 8.0) + 0.15
         axes.text(start, y, fitted(whose, 8.0, right - start), **how)
+
+
+def _draw_strip(axes: Axes, x: float, y: float) -> None:
+    """The scale of colours, 0.9 inches long."""
+    axes.imshow(
+        np.linspace(0, 1, 256)[None], cmap=GLASS, extent=(x, x + 0.9, y - 0.05, y + 0.05), aspect="auto", zorder=1
+    )
+
+
+def _draw_surprisal_key(axes: Axes, x: float, y: float, largest: float) -> None:
+    """What the numbers and the tint of surprisal mean."""
+    how: dict[str, Any] = {"fontsize": 8, "va": "center", "color": COLOURS["muted"], "parse_math": False}
+    words = "surprisal in nats:  0 (certain)"
+    axes.text(x, y, words, **how)
+    start = x + text_width(words, 8.0) + 0.08
+    _draw_strip(axes, start, y)
+    axes.text(start + 0.98, y, f"{largest:.1f} ({percent(math.exp(-largest))});  +0.69 = half as likely", **how)
 
 
 def _draw_answer(axes: Axes, x: float, y: float, candidates: list[tuple[str, float]], true: str | None) -> None:

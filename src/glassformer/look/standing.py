@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from glassformer.data.batch import Batch, collate
 from glassformer.data.masks import AttentionMask, across
 from glassformer.errors import UsageError
-from glassformer.look.figures import SIGNED, fitted, new_figure, styled, visible
+from glassformer.look.figures import COLOURS, SIGNED, fitted, new_figure, styled, visible
 from glassformer.look.generation import whole
 from glassformer.look.page import View
 from glassformer.predict import Run
@@ -21,16 +22,29 @@ POINTS = 400
 """Steps of a schedule that are drawn at most."""
 
 
-def squares(title: str, values: Any, note: str, rows: list[str], columns: list[str]) -> dict[str, Any]:
-    """A panel of numbers; rows and columns are what the axes stand for, or one name for each."""
+def squares(
+    title: str,
+    values: Any,
+    note: str,
+    rows: list[str],
+    columns: list[str],
+    names: tuple[str, str] | None = None,
+    value: str = "value",
+) -> dict[str, Any]:
+    """A panel of numbers; rows and columns are what the axes stand for, or one name for each. `names` says what these
+    are (rows, columns), `value` what a number is, with its unit."""
     found = np.round(np.asarray(values, dtype=np.float64), 4).tolist()
-    return {"kind": "squares", "title": title, "note": note, "values": found, "rows": rows, "columns": columns}
+    row_name, column_name = names or (rows[0], columns[0])
+    panel = {"kind": "squares", "title": title, "note": note, "values": found, "rows": rows, "columns": columns}
+    return panel | {"row_name": row_name, "column_name": column_name, "value": value}
 
 
-def lines(title: str, x: list[int], series: dict[str, Any], note: str, x_name: str) -> dict[str, Any]:
+def lines(
+    title: str, x: list[int], series: dict[str, Any], note: str, x_name: str, y_name: str = "value"
+) -> dict[str, Any]:
     """A panel of lines over x."""
     named = [{"name": name, "values": np.round(np.asarray(v, dtype=float), 6).tolist()} for name, v in series.items()]
-    return {"kind": "lines", "title": title, "note": note, "x": x, "series": named, "x_name": x_name}
+    return {"kind": "lines", "title": title, "note": note, "x": x, "series": named, "x_name": x_name, "y_name": y_name}
 
 
 @torch.no_grad()
@@ -47,26 +61,32 @@ def positions_view(run: Run) -> View:
         added, rotation, bias = kind(places), kind.rotation(places), kind.bias(places, places)
         if added is not None:
             table = added[0].numpy()
-            panels.append(squares(f"{name}: added to each embedding", table, "", ["position"], ["feature"]))
+            panels.append(
+                squares(f"{name}: added to each embedding", table, "", ["position"], ["feature"], value="number added")
+            )
             unit = table / np.linalg.norm(table, axis=1, keepdims=True)
             note = "cosine of the angle between the vectors of two places: 1 is the same direction"
-            panels.append(squares(f"{name}: how alike two places are", unit @ unit.T, note, ["position"], ["position"]))
+            axes = (["position"], ["position"])
+            panels.append(squares(f"{name}: how alike two places are", unit @ unit.T, note, *axes, value="cosine"))
         if rotation is not None:
             cos = rotation.cos[0, 0].numpy()
             note = "cosine of the angle by which each pair of features is turned"
-            panels.append(squares(f"{name}: turns of queries and keys", cos, note, ["position"], ["feature of a head"]))
+            axes = (["position"], ["pair of features of a head"])
+            panels.append(squares(f"{name}: turns of queries and keys", cos, note, *axes, value="cosine of the angle"))
             note = "the score of a vector with itself, turned by its distance; of a vector of ones"
-            panels.append(
-                lines(
-                    f"{name}: a score falls with distance", places[0].tolist(), {"q · k": cos.mean(1)}, note, "distance"
-                )
-            )
+            series, said = {"q · k": cos.mean(1)}, f"{name}: a score falls with distance"
+            y_name = "share of the score at distance 0"
+            panels.append(lines(said, places[0].tolist(), series, note, "distance (tokens)", y_name))
         if bias is not None:
             middle = count // 2
             series = {f"head {h}": bias[0, h, middle].numpy() for h in range(bias.shape[1])}
             offsets = [place - middle for place in range(count)]
             note = "what is added to the score of a key at this distance"
-            panels.append(lines(f"{name}: bias of the scores", offsets, series, note, "key's place minus query's"))
+            panels.append(
+                lines(
+                    f"{name}: bias of the scores", offsets, series, note, "key's place minus query's (tokens)", "bias"
+                )
+            )
     if not panels:
         raise UsageError(
             f"this model has no positions (model.positions={config.positions})", "train with model.positions=rotary"
@@ -90,7 +110,8 @@ def masks_view(run: Run, texts: list[str]) -> View:
             for row in range(len(queries)):
                 title = f"{name}, {how}" + (f": {visible(texts[row], 30)}" if each else "")
                 note = "1 where the token of a row may attend to that of a column"
-                panels.append(squares(title, mask[row], note, queries[row], keys[row]))
+                names = ("query (looks)", "key (is looked at)")
+                panels.append(squares(title, mask[row], note, queries[row], keys[row], names, "may attend"))
     data = {"subtitle": f"{run.path.name}: {run.recipe.description or run.path}", "panels": panels, "square": True}
     return of_panels(f"Masks of {run.path.name}", data)
 
@@ -134,7 +155,7 @@ def schedule_view(run: Run) -> View:
     series = {"AdamW": factors * recipe.optimizer.learning_rate}
     if recipe.optimizer.name == "muon":
         series["Muon"] = factors * recipe.optimizer.muon_learning_rate
-    panel = lines("Learning rate", x, series, f"{recipe.schedule.name}, {steps:,} steps", "step")
+    panel = lines("Learning rate", x, series, f"{recipe.schedule.name}, {steps:,} steps", "step", "learning rate")
     return of_panels(f"Learning rate of {run.path.name}", {"subtitle": recipe.description, "panels": [panel]})
 
 
@@ -143,34 +164,78 @@ def of_panels(title: str, data: dict[str, Any]) -> View:
     return View("panels", title, data, {}, lambda: picture(title, data["panels"]))
 
 
+WIDTH, LEFT, RIGHT = 9.0, 1.45, 1.35
+"""Inches: of the picture, and beside its panels; on the right stand the bars of colour."""
+ROOM = 1.15
+"""Inches above and below a panel, for its title, its note and the name of its axis."""
+NAMED = 40
+"""Tokens; up to here each row and column has its own name."""
+
+
 @styled
 def picture(title: str, panels: list[dict[str, Any]]) -> Figure:
-    """All panels of a view, one below the other."""
-    heights = [3.0 if p["kind"] == "lines" else min(6.0, 0.16 * len(p["values"]) + 1.2) + 0.6 for p in panels]
-    figure = new_figure(9.0, sum(heights) + 0.5)
-    whole = sum(heights) + 0.5
+    """All panels of a view, one below the other, each with its axes named; of colours a bar says what they mean."""
+    sizes = [_size(panel) for panel in panels]
+    whole = 0.6 + sum(height + ROOM + below for _, height, below in sizes)
+    figure = new_figure(WIDTH, whole)
     figure.text(0.03, 1 - 0.3 / whole, fitted(visible(title, 80), 11.0, 8.0), fontsize=11, va="center")
-    top = 0.5
-    for panel, height in zip(panels, heights, strict=True):
-        axes = figure.add_axes((0.16, 1 - (top + height - 0.55) / whole, 0.8, (height - 1.0) / whole))
-        axes.set_title(visible(panel["title"], 90), fontsize=9, loc="left")
+    top = 0.6
+    for panel, (width, height, below) in zip(panels, sizes, strict=True):
+        top += 0.55
+        axes = figure.add_axes((LEFT / WIDTH, 1 - (top + height) / whole, width / WIDTH, height / whole))
+        how: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "parse_math": False}
+        axes.annotate(fitted(visible(panel["title"], 90), 9.0, 7.0), (0, 1), (0, 18), fontsize=9, **how)
+        note = {"fontsize": 7.5, "color": COLOURS["muted"], **how}
+        axes.annotate(fitted(panel["note"], 7.5, 7.0) if panel["note"] else "", (0, 1), (0, 6), **note)
         if panel["kind"] == "lines":
-            drawn = [axes.plot(panel["x"], one["values"])[0] for one in panel["series"]]
-            axes.set_xlabel(visible(panel["x_name"], 40))
-            axes.legend(drawn, [visible(one["name"], 40) for one in panel["series"]], fontsize=7)
+            _draw_lines(axes, panel)
         else:
-            values = np.array(panel["values"])
-            largest = float(np.abs(values).max()) or 1.0
-            axes.imshow(values, cmap=SIGNED, vmin=-largest, vmax=largest, aspect="auto", interpolation="nearest")
-            for axis, names, count in (
-                (axes.xaxis, panel["columns"], values.shape[1]),
-                (axes.yaxis, panel["rows"], len(values)),
-            ):
-                if len(names) == count and count <= 40:
-                    axis.set_ticks(range(count), [visible(name, 14) for name in names], fontsize=7)
-                else:
-                    axis.set_label_text(visible(names[0], 40))
-            if len(panel["columns"]) == values.shape[1]:
-                axes.tick_params("x", rotation=90)
-        top += height
+            place = ((LEFT + width + 0.15) / WIDTH, 1 - (top + height) / whole, 0.13 / WIDTH, height / whole)
+            _draw_squares(axes, figure.add_axes(place), panel)
+        top += height + below + ROOM - 0.55
     return figure
+
+
+def _size(panel: dict[str, Any]) -> tuple[float, float, float]:
+    """Width and height of a panel in inches, and the room for the names below it. Squares of tokens by tokens are
+    squares on paper too."""
+    if panel["kind"] == "lines":
+        return WIDTH - LEFT - 0.3, 2.0, 0.0
+    rows, columns = len(panel["values"]), len(panel["values"][0])
+    side = min(0.3, 5.4 / max(rows, columns))
+    if len(panel["columns"]) != columns or columns > NAMED:
+        return WIDTH - LEFT - RIGHT, min(5.4, max(1.2, 0.16 * rows)), 0.0
+    return max(side * columns, 0.9), max(side * rows, 0.9), 0.75
+
+
+def _draw_lines(axes: Axes, panel: dict[str, Any]) -> None:
+    drawn = [axes.plot(panel["x"], one["values"])[0] for one in panel["series"]]
+    axes.set_xlabel(visible(panel["x_name"], 60), fontsize=8.5)
+    axes.set_ylabel(visible(panel["y_name"], 60), fontsize=8.5)
+    axes.legend(drawn, [visible(one["name"], 40) for one in panel["series"]], fontsize=7)
+
+
+def _draw_squares(axes: Axes, bar: Axes, panel: dict[str, Any]) -> None:
+    """One colour for each number, white at 0; where all are 0 or 1, the bar says what 1 is."""
+    values = np.array(panel["values"])
+    largest, lowest = float(np.abs(values).max()) or 1.0, float(values.min())
+    colours = {"cmap": SIGNED, "vmin": -largest, "vmax": largest}
+    image = axes.imshow(values, aspect="auto", interpolation="nearest", **colours)
+    axes.spines[:].set_visible(True)
+    for axis, names, count, name in (
+        (axes.xaxis, panel["columns"], values.shape[1], panel["column_name"]),
+        (axes.yaxis, panel["rows"], len(values), panel["row_name"]),
+    ):
+        if len(names) == count and count <= NAMED:
+            axis.set_ticks(range(count), [visible(one, 12) for one in names], fontsize=7)
+        axis.set_label_text(visible(name or names[0], 40), fontsize=8.5)
+    if len(panel["columns"]) == values.shape[1]:
+        axes.tick_params("x", rotation=90)
+    scale = axes.figure.colorbar(image, cax=bar)
+    scale.outline.set_edgecolor(COLOURS["rule"])  # type: ignore[operator]
+    bar.set_ylim(min(0.0, lowest), largest)
+    bar.tick_params(length=0, labelsize=7)
+    if set(np.unique(values)) <= {0.0, 1.0}:
+        scale.set_ticks([0, 1], labels=["0", f"1: {visible(panel['value'], 30)}"])
+    else:
+        bar.set_ylabel(visible(panel["value"], 40), fontsize=7.5)

@@ -102,16 +102,27 @@ def softmax_gradient(weights: Float[Tensor, "K"]) -> float:
     return float((weights * (1 - weights)).max())
 
 
+KEY = (
+    "across: features, or one number for each token; blue above zero, orange below, each strip to its own largest size"
+)
+
+
 @styled
 def picture(title: str, data: dict[str, Any]) -> Figure:
     """The same as one long picture: name and formula on the left, the numbers as coloured squares."""
     steps, tokens = data["steps"], data["tokens"]
     heights = [0.5 if step["kind"] == "vector" else 0.22 * len(tokens) + 0.3 for step in steps]
     width, left, right = 11.0, 3.6, 10.7
-    figure, page = sheet(width, sum(heights) + 0.9)
+    figure, page = sheet(width, sum(heights) + 1.2)
     heading = f"{title}: {data['subtitle']}"
     page.text(0.3, 0.35, fitted(heading, 11.0, width - 0.6), fontsize=11, va="center")
-    top = 0.75
+    page.text(0.3, 0.6, KEY, fontsize=8, va="center", color=COLOURS["muted"])
+    page.imshow(
+        np.linspace(-1, 1, 101)[None], cmap=SIGNED, extent=(right - 1.8, right - 0.6, 0.66, 0.54), aspect="auto"
+    )
+    page.text(right - 1.9, 0.6, "−largest", fontsize=7, va="center", ha="right", color=COLOURS["muted"])
+    page.text(right, 0.6, "+largest", fontsize=7, va="center", ha="right", color=COLOURS["muted"])
+    top = 1.05
     for step, height in zip(steps, heights, strict=True):
         page.text(0.3, top + 0.1, step["name"], fontsize=9, va="center")
         page.text(0.3, top + 0.28, fitted(step["formula"], 8.0, 2.4), fontsize=8, va="center", color=COLOURS["muted"])
@@ -129,7 +140,7 @@ def picture(title: str, data: dict[str, Any]) -> Figure:
                 if step["kind"] == "numbers":
                     page.text(end + 0.1, y, f"{step['values'][n]:.4f}", fontsize=7, va="center")
         top += height
-    page.set(xlim=(0, width), ylim=(sum(heights) + 0.9, 0))
+    page.set(xlim=(0, width), ylim=(sum(heights) + 1.2, 0))
     return figure
 
 

@@ -55,9 +55,11 @@ def relevance_table(
     title: str = "",
     remarks: str = "",
     notes: list[str] | None = None,
+    key: str = "",
 ) -> Figure:
     """Methods (rows) over tokens (columns), in hundredths; `position` is where the model was asked, `remarks` heads the
-    column of remarks. The last row is set apart: it is what the others are held against. `notes` are written below.
+    column of remarks. The last row is set apart: it is what the others are held against. `notes` are written below, and
+    `key`, what the numbers and colours mean.
 
     Raises ValueError where the values of a row do not fit the tokens.
     """
@@ -71,7 +73,8 @@ def relevance_table(
     left = MARGIN + max(text_width(row.name, 9.0) for row in rows) + 0.15
     end = left + pitch * len(tokens)
     width = max(end + 1.1 + MARGIN, 6.4)
-    lines = _wrapped(notes or [], width - 2 * MARGIN)
+    lines = [(line, "wrong") for line in _wrapped(notes or [], width - 2 * MARGIN)]
+    lines += [(line, "muted") for line in _wrapped([key] if key else [], width - 2 * MARGIN)]
     top = MARGIN + (0.42 if title else 0.0) + head
     below = top + LINE * len(rows) + 0.12
     figure, axes = sheet(width, below + (0.2 + 0.2 * len(lines) if lines else 0.0) + MARGIN)
@@ -90,8 +93,8 @@ def relevance_table(
         _write(axes, left - 0.12, y + LINE / 2, row.name, ha="right", color=COLOURS["ink" if last else "muted"])
         _cells(axes, left, y, pitch, row.values)
         _write(axes, end + 0.12, y + LINE / 2, row.remark)
-    for number, line in enumerate(lines):
-        _write(axes, MARGIN, below + 0.3 + 0.2 * number, line, fontsize=8.5, color=COLOURS["wrong"])
+    for number, (line, colour) in enumerate(lines):
+        _write(axes, MARGIN, below + 0.3 + 0.2 * number, line, fontsize=8.5, color=COLOURS[colour])
     return figure
 
 
@@ -185,6 +188,7 @@ def bars(found: list[Bar], what: str, title: str = "") -> Figure:
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0, labelcolor=COLOURS["ink"])
     axes.set_xlabel(what, fontsize=8.5)
+    axes.set_ylabel("without", fontsize=8.5)
     if title:
         figure.text(
             MARGIN / width, 1 - 0.35 / height, fitted(title, 11.0, width - 2 * MARGIN), fontsize=11, parse_math=False

@@ -1,6 +1,8 @@
-"""Every view by one function: it looks, and gives back a View, which a notebook shows and `save` writes in any form.
+"""Every view by one function, under the name of its command: it looks, and gives back a View, which a notebook shows
+and `save` writes in any form.
 
-    views.mask(run, "Mars is called the [MASK] planet").save("mask.html")
+    views.mask(run, "Mars is called the [MASK] planet").save("mask.html")     glassformer look mask ...
+    views.honest(run, "Mars is called the [MASK] planet")                     glassformer look honest ...
     views.of_arrays(weights, tokens)          anybody's attention weights, layers x heads x query x key
 
 Raises what the views themselves raise: UsageError for what the run or the text has not.
@@ -11,8 +13,16 @@ from itertools import islice
 from pathlib import Path
 
 from glassformer.ablation import chosen_parts
-from glassformer.look import apart, dependencies, film, film_figures, head_maps, heads, honest, lens, worth
-from glassformer.look import pronoun as pronouns
+from glassformer.look import apart as _apart
+from glassformer.look import dependencies as _dependencies
+from glassformer.look import film as _film
+from glassformer.look import film_figures as _film_figures
+from glassformer.look import head_maps as _head_maps
+from glassformer.look import heads as _heads
+from glassformer.look import honest as _honest
+from glassformer.look import lens as _lens
+from glassformer.look import pronoun as _pronoun
+from glassformer.look import worth as _worth
 from glassformer.look.generation import generation_view as generation
 from glassformer.look.head_maps import view_of_arrays as of_arrays
 from glassformer.look.mask import mask_view as mask
@@ -25,73 +35,86 @@ from glassformer.look.steps import steps_view as steps
 from glassformer.predict import Kind, Run
 
 __all__ = [
-    "ablation",
+    "ablate",
+    "dependencies",
+    "film",
     "generation",
-    "heads_of",
+    "heads",
+    "honest",
     "layers",
-    "learning",
     "mask",
     "masks",
-    "mattered",
     "of_arrays",
     "positions",
     "pronoun",
     "schedule",
     "shapes",
     "steps",
-    "syntax",
     "word",
 ]
 
 
-def heads_of(
-    run: Run, texts: Sequence[str] = (), kind: Kind = "self", number: int = 16, by: heads.Sort = "layer"
+def __dir__() -> list[str]:
+    """The views and nothing else, so that tab completion offers no library."""
+    return sorted(__all__)
+
+
+def heads(
+    run: Run, texts: Sequence[str] = (), kind: Kind = "self", number: int = 16, by: _heads.Sort = "layer"
 ) -> View:
     """What each head does on texts, or on `number` of the run's own validation units; the maps are of the first."""
-    seen = list(heads.seen_of(run, texts, kind, number))
-    return head_maps.view_of(seen[0], heads.facts(seen), by, run.path.name)
+    seen = list(_heads.seen_of(run, texts, kind, number))
+    return _head_maps.view_of(seen[0], _heads.facts(seen), by, run.path.name)
 
 
-def mattered(run: Run, text: str, blank: int = 0) -> View:
-    """Readings of attention beside the measured effect of hiding each token."""
-    return honest.view_of(run, honest.views(run, text, blank))
+def honest(run: Run, text: str, blank: int = 0) -> View:
+    """Readings of attention beside the measured effect of hiding each token; blanks count from 0."""
+    return _honest.view_of(run, _honest.views(run, text, blank))
 
 
 def layers(run: Run, text: str, top: int = 5) -> View:
     """What the model would say if it stopped after each layer."""
-    return lens.view_of(run, lens.layerwise(run, text, top))
+    return _lens.view_of(run, _lens.layerwise(run, text, top))
 
 
-def syntax(
-    run: Run, file: Path, limit: int | None = None, relation: str | None = None, least: int = dependencies.LEAST
+def dependencies(
+    run: Run,
+    file: str | Path,
+    limit: int | None = None,
+    relation: str | None = None,
+    least: int = _dependencies.LEAST,
 ) -> View:
     """Which head follows which relation of a treebank in CoNLL-U."""
-    found = dependencies.dependencies(run, islice(dependencies.read_conllu(file), limit))
-    return dependencies.view_of(run, found._replace(scores=dependencies.frequent(found, least, relation)))
+    found = _dependencies.dependencies(run, islice(_dependencies.read_conllu(Path(file)), limit))
+    kept = _dependencies.frequent(found, least, relation)
+    return _dependencies.view_of(run, found._replace(scores=kept))
 
 
 def pronoun(run: Run, text: str, word: str = "it", candidates: Sequence[str] = (), nth: int | None = None) -> View:
     """Attention between a word and what it may refer to."""
-    return pronouns.view_of(run, pronouns.pronoun(run, text, word, candidates, nth))
+    return _pronoun.view_of(run, _pronoun.pronoun(run, text, word, candidates, nth))
 
 
 def word(run: Run, word: str, text_a: str, text_b: str, nth: tuple[int | None, int | None] = (None, None)) -> View:
     """How the vectors of one word drift apart in two texts."""
-    return apart.view_of(run, apart.apart(run, word, text_a, text_b, nth))
+    return _apart.view_of(run, _apart.apart(run, word, text_a, text_b, nth))
 
 
-def learning(
+def film(
     run: Run, probe: int = 0, kind: str = "self", layer: int | None = None, head: int | None = None, place: int = 0
 ) -> View:
     """The film of a run that was trained with probes."""
-    return film_figures.view_of(run, film.film_of(run), probe, kind, layer, head, place)
+    return _film_figures.view_of(run, _film.film_of(run), probe, kind, layer, head, place)
 
 
-def ablation(
-    run: Run,
-    parts: str = "all",
-    units: int | None = None,
-    seeds: int = 1,
-) -> View:
+def ablate(run: Run, parts: str = "all", units: int | None = None, seeds: int = 1) -> View:
     """The run's own metric without each part."""
-    return worth.view_of(run, worth.ablate(run, chosen_parts(run.model, parts), units, seeds))
+    return _worth.view_of(run, _worth.ablate(run, chosen_parts(run.model, parts), units, seeds))
+
+
+# The names that these had before they were named after their commands.
+ablation = ablate
+heads_of = heads
+learning = film
+mattered = honest
+syntax = dependencies

@@ -169,7 +169,10 @@ def picture(found: Ablation, metric: str = "loss") -> Figure:
     """The parts by what taking them out does to the metric."""
     drawn = [Bar(str(worth.part), *worth.changes[metric]) for worth in found.parts]
     title = f"Without each part: change of the validation {metric} ({found.whole[metric]:.3f} whole)"
-    return bars(drawn, f"change of the {metric}; lines: 95% of {RESAMPLES} resamplings of {found.units} units", title)
+    unit = " (nats per token; 0.69 nats = 1 bit)" if metric == "loss" else ""
+    return bars(
+        drawn, f"change of the {metric}{unit}\nlines: 95% of {RESAMPLES} resamplings of {found.units} units", title
+    )
 
 
 def view_of(run: Run, found: Ablation) -> View:

@@ -350,23 +350,23 @@ def view_of(run: Run, asked: Look, treebank: Path | None) -> View:
     if asked.view == "dependencies":
         if treebank is None:
             raise UsageError("the studio has no treebank", "start it with --treebank FILE.conllu")
-        return views.syntax(run, treebank, limit=SENTENCES)
+        return views.dependencies(run, treebank, limit=SENTENCES)
     text, lines = asked.text, [line for line in asked.text.splitlines() if line.strip()]
     makers: dict[str, Callable[[], View]] = {
         "mask": lambda: views.mask(run, text),
         "generation": lambda: views.generation(run, text, asked.target, max_tokens=asked.max_tokens, beam=asked.beam),
         "steps": lambda: views.steps(run, text, asked.layer, asked.head, asked.token),
-        "heads": lambda: views.heads_of(run, [text]),
-        "honest": lambda: views.mattered(run, text, asked.blank),
+        "heads": lambda: views.heads(run, [text]),
+        "honest": lambda: views.honest(run, text, asked.blank),
         "layers": lambda: views.layers(run, text),
         "shapes": lambda: views.shapes(run, text),
         "positions": lambda: views.positions(run),
         "masks": lambda: views.masks(run, lines or [text]),
         "schedule": lambda: views.schedule(run),
-        "film": lambda: views.learning(run),
+        "film": lambda: views.film(run),
         "pronoun": lambda: views.pronoun(run, text, asked.word),
         "word": lambda: views.word(run, asked.word, *two(lines)),
-        "ablation": lambda: views.ablation(run, asked.parts, units=UNITS),
+        "ablation": lambda: views.ablate(run, asked.parts, units=UNITS),
     }
     return makers[asked.view]()
 

@@ -105,7 +105,6 @@ class Texts {
       this.tinted.add(nodes[n]);
     });
     active.classList.add("active");
-    this.links.style.height = this.element.scrollHeight + "px";
     const links = [
       ...(out ? strongest(out, 8).map(([k, v]) => [this.keys[k], v, "out"]) : []),
       ...(into ? strongest(into, 8).map(([q, v]) => [this.queries[q], v, "in"]) : []),

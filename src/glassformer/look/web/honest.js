@@ -15,7 +15,7 @@ VIEWS.honest = (page, main) => {
   });
   function point(n) {
     const said = Object.keys(methods).map((name) => `${methods[name]} ${(100 * relevance[name][n]).toFixed(0)}`).join(", ");
-    fill(readout, el("b", {}, tokens[n]), `: ${said} (of 100); hiding it changes the answer by ${(-nats[n]).toFixed(2)} nats`);
+    fill(readout, el("b", {}, tokens[n]), `: ${said} (of 100); hiding it changes the answer by ${(Math.round(-100 * nats[n]) / 100 + 0).toFixed(2)} nats`);
   }
   function paint() {
     const values = relevance[method], largest = Math.max(...values.map(Math.abs), 1e-9);
@@ -36,6 +36,6 @@ VIEWS.honest = (page, main) => {
     readout,
     el("div", { className: "bars wide" }, el("span", { className: "muted" }, "method"), el("span", { className: "muted" }, "over the tokens, from the first to the last"), el("span", { className: "muted" }, "agrees"), rows),
     el("p", { className: "note" }, "The last row is measured: each token is hidden from everybody in turn, and the answer is read again. “Agrees” is the " +
-      "rank correlation of a method with the size of that effect. Attention weights say where a layer looks, not what the answer depends on."));
+      "rank correlation of a method with the size of that effect. Attention weights say where a layer looks, not what the answer depends on. Its log-probability is in nats: 0.69 nats, or 1 bit, are a factor of 2 in probability."));
   paint();
 };

@@ -88,7 +88,7 @@ VIEWS.mask = (page, main) => {
     el("div", { className: "columns" }, answers, view.large),
     page.layers.length > 0 && el("h2", {}, "All heads"),
     page.layers.length > 0 && el("p", { className: "note" }, page.why ? "" : "Click a map to enlarge it, again for all heads together. ",
-      "Below each: how the first candidate's log-probability changes when the head is switched off."),
+      "Below each: how the first candidate's log-probability changes when the head is switched off; 0.69 nats, or 1 bit, are a factor of 2 in probability."),
     view.grid,
     el("p", { className: "note" }, page.precision));
   view.show();

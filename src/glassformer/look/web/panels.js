@@ -5,6 +5,9 @@ VIEWS.panels = (page, main) => {
     const readout = el("p", { className: "readout facts left", "aria-live": "polite" }, panel.note);
     const named = (names, n, count) => (names.length === count ? el("b", {}, names[n]) : `${names[0]} ${n}`);
     let chart;
+    const said = panel.kind === "lines"
+      ? `across: ${panel.x_name}; up: ${panel.y_name}`
+      : `rows: ${panel.row_name}; columns: ${panel.column_name}; colour: ${panel.value}`;
     if (panel.kind === "lines") {
       const { x, series } = panel;
       chart = lines({ x, series, xName: panel.x_name, pointed: (i) =>
@@ -22,7 +25,7 @@ VIEWS.panels = (page, main) => {
         canvas);
       if (page.square) chart.style.gridTemplateColumns = `max-content minmax(0, ${Math.max(12, 28 * width)}px)`;
     }
-    return el("section", { className: "panel" }, el("h2", {}, panel.title), chart, readout);
+    return el("section", { className: "panel" }, el("h2", {}, panel.title), el("p", { className: "facts left" }, said), chart, readout);
   });
   fill(main, el("h1", {}, page.title), el("p", { className: "note" }, page.subtitle), drawn,
     el("p", { className: "note" }, page.panels.some((panel) => panel.kind !== "lines") && "Blue is above zero, orange below. ", "Point at a chart to read it."));
