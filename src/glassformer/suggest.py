@@ -19,7 +19,7 @@ from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
 from glassformer.objectives import Objective, find_objective
 from glassformer.own_text import is_own_text as is_own_text
-from glassformer.recipe import Recipe, parse
+from glassformer.recipe import Recipe, objective_class, parse
 from glassformer.training.measure import default_device, products_per_second
 
 SPACELESS = 15
@@ -118,7 +118,7 @@ def said(source: str, survey: Survey, recipe: Recipe) -> list[str]:
         f"chosen: {counted(model.n_layers, 'layer')} of width {model.d_model}, "
         f"{counted(recipe.batch.size, 'row')} in a batch, {length} of training",
     ]
-    if find_objective(recipe.objective.name).family != "encoder":
+    if objective_class(recipe).family != "encoder":
         composed = all(unicodedata.is_normalized("NFC", text) for text in survey.sample)
         lines += [text for text in [changes(tokenizer, composed)] if text]
     if recipe.data.validation is None:

@@ -47,6 +47,8 @@ def engine_of(precision: str = "32-true") -> Engine:
         (60.0, 0.5, 0.0, None, (120, 6)),
         (60.0, 0.1, 0.25, None, (547, 28)),  # 21 evaluations leave 54.75 seconds
         (60.0, 0.5, 1.4, None, (108, 36)),  # a tenth, 6 seconds, pays for four
+        (60.0, 0.5, 2.5, None, (100, 34)),  # a fifth, 12 seconds, pays for four
+        (60.0, 0.5, 4.0, None, (96, 48)),  # a fifth pays for three
         (60.0, 0.5, 30.0, None, (1, 1)),  # even one more than the first is too much
         (60.0, 0.5, 1.0, 10, (98, 10)),  # 1 + 98 / 10 evaluations and 49 seconds of steps
         (6.0, 10.0, 60.0, 5, (1, 5)),

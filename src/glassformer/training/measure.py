@@ -25,6 +25,7 @@ EVALUATIONS = 20
 """How often a run is evaluated at most when its recipe does not say."""
 EVALUATING_AT_MOST = 0.1
 """The share of a time budget that goes to evaluations, unless the recipe says how many there are."""
+LEAST_EVALUATIONS = 3
 HOPELESS = 10.0
 """A precision whose first step takes so many times as long is not tried further: without the instructions for it,
 bfloat16 is tens of times slower."""
@@ -171,12 +172,14 @@ def choose_precision(build: Callable[[str], Engine], order: TrainingOrder) -> tu
 def steps_for(seconds: float, step: float, evaluation: float, every: int | None) -> tuple[int, int]:
     """(steps, steps between evaluations) that fit into so many seconds; `step` and `evaluation` are seconds of one.
 
-    Where `every` is left open, there are EVALUATIONS of them, or as many as take a tenth of the time. One is made
-    before the first step. At least one step.
+    Where `every` is left open, there are EVALUATIONS of them, or as many as take a tenth of the time; to see a curve at
+    all, three of them may take a fifth. One is made before the first step. At least one step.
     """
     if every is not None:
         return max(1, int((seconds - evaluation) / (step + evaluation / every))), every
-    affordable = int(EVALUATING_AT_MOST * seconds / evaluation) - 1 if evaluation > 0 else EVALUATIONS
-    evaluations = min(EVALUATIONS, max(1, affordable))
+    evaluations = EVALUATIONS
+    if evaluation > 0:
+        few = min(LEAST_EVALUATIONS, int(2 * EVALUATING_AT_MOST * seconds / evaluation) - 1)
+        evaluations = min(EVALUATIONS, max(1, few, int(EVALUATING_AT_MOST * seconds / evaluation) - 1))
     steps = max(1, int((seconds - (evaluations + 1) * evaluation) / step))
     return steps, math.ceil(steps / evaluations)

@@ -1,7 +1,7 @@
 """Muon (Jordan et al. 2024): the momentum of a matrix, brought near the closest orthogonal one, is its update."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ class Muon(torch.optim.Muon):
     in float32: on an AVX2 machine three quarters of every step of a small model went there.
     """
 
-    def __init__(self, matrices: list[Tensor], number_format: torch.dtype, **settings: Any) -> None:
+    def __init__(self, matrices: Iterable[Tensor], number_format: torch.dtype, **settings: Any) -> None:
         super().__init__(matrices, **settings)
         self.number_format = number_format
 
