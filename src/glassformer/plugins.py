@@ -5,6 +5,7 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
+from collections.abc import Sequence
 from typing import TypeVar
 
 from glassformer.errors import GlassformerError, UsageError, nearest
@@ -14,11 +15,14 @@ T = TypeVar("T")
 
 def plugin_names(package: str) -> list[str]:
     """The names of the files in a package's folder. None of them is loaded, nor the package."""
-    loaded, found = sys.modules.get(package), None
-    if loaded is None:
-        found = importlib.util.find_spec(package)
-    places = loaded.__path__ if loaded is not None else found.submodule_search_locations if found else None
-    return [module.name for module in pkgutil.iter_modules(places or [])]
+    return [module.name for module in pkgutil.iter_modules(_places(package))]
+
+
+def _places(package: str) -> Sequence[str]:
+    if package in sys.modules:
+        return sys.modules[package].__path__
+    found = importlib.util.find_spec(package)
+    return (found.submodule_search_locations or []) if found is not None else []
 
 
 def check_plugin(package: str, name: str, what: str) -> None:

@@ -82,4 +82,4 @@ def _check_keys(node: yaml.MappingNode, where: str) -> None:
 
 
 def _refuse(node: yaml.Node, where: str, what: str) -> NoReturn:
-    raise UsageError(f"{where} is not YAML that is read, line {node.start_mark.line + 1}: {what}")
+    raise UsageError(f"{where} is not YAML, line {node.start_mark.line + 1}: {what}")
