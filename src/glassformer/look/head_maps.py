@@ -112,6 +112,6 @@ def _draw_scale(figure: Figure, x: float, y: float) -> None:
     width, height = figure.get_size_inches()
     bar = figure.add_axes((x / width, 1 - (y + 0.12) / height, 0.9 / width, 0.12 / height))
     scale = figure.colorbar(ScalarMappable(Normalize(0, 1), GLASS), cax=bar, orientation="horizontal", ticks=[])
-    scale.outline.set_edgecolor(COLOURS["rule"])  # type: ignore[operator]
+    scale.outline.set_edgecolor(COLOURS["rule"])
     how: dict[str, Any] = {"fontsize": 7.5, "color": COLOURS["muted"], "va": "center"}
     figure.text((x + 1.0) / width, 1 - (y + 0.06) / height, "weight: 0 to the largest of each map", **how)

@@ -185,8 +185,8 @@ def picture(title: str, panels: list[dict[str, Any]]) -> Figure:
         axes = figure.add_axes((LEFT / WIDTH, 1 - (top + height) / whole, width / WIDTH, height / whole))
         how: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "parse_math": False}
         axes.annotate(fitted(visible(panel["title"], 90), 9.0, 7.0), (0, 1), (0, 18), fontsize=9, **how)
-        note = {"fontsize": 7.5, "color": COLOURS["muted"], **how}
-        axes.annotate(fitted(panel["note"], 7.5, 7.0) if panel["note"] else "", (0, 1), (0, 6), **note)
+        small: dict[str, Any] = {"fontsize": 7.5, "color": COLOURS["muted"], **how}
+        axes.annotate(fitted(panel["note"], 7.5, 7.0) if panel["note"] else "", (0, 1), (0, 6), **small)
         if panel["kind"] == "lines":
             _draw_lines(axes, panel)
         else:
@@ -219,7 +219,7 @@ def _draw_squares(axes: Axes, bar: Axes, panel: dict[str, Any]) -> None:
     """One colour for each number, white at 0; where all are 0 or 1, the bar says what 1 is."""
     values = np.array(panel["values"])
     largest, lowest = float(np.abs(values).max()) or 1.0, float(values.min())
-    colours = {"cmap": SIGNED, "vmin": -largest, "vmax": largest}
+    colours: dict[str, Any] = {"cmap": SIGNED, "vmin": -largest, "vmax": largest}
     image = axes.imshow(values, aspect="auto", interpolation="nearest", **colours)
     axes.spines[:].set_visible(True)
     for axis, names, count, name in (
@@ -232,7 +232,7 @@ def _draw_squares(axes: Axes, bar: Axes, panel: dict[str, Any]) -> None:
     if len(panel["columns"]) == values.shape[1]:
         axes.tick_params("x", rotation=90)
     scale = axes.figure.colorbar(image, cax=bar)
-    scale.outline.set_edgecolor(COLOURS["rule"])  # type: ignore[operator]
+    scale.outline.set_edgecolor(COLOURS["rule"])
     bar.set_ylim(min(0.0, lowest), largest)
     bar.tick_params(length=0, labelsize=7)
     if set(np.unique(values)) <= {0.0, 1.0}:
