@@ -7,11 +7,9 @@ glassformer.doctor` reads a recipe on standard input and prints what it measured
 import itertools
 import json
 import math
-import re
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +21,7 @@ import torch
 
 from glassformer.assemble import Parts, assemble, documents_for, model_for
 from glassformer.data.corpus import Corpus
+from glassformer.data.tokenizer import count_words
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.launch import train
 from glassformer.model.transformer import count_parameters
@@ -107,8 +106,7 @@ def suggest(parts: Parts) -> dict[str, int]:
     max_length = choose_max_length(lengths, parts.train.n_tokens / max(1, int(lengths.sum())))
     if config.kind != "word":
         return {"max_length": max_length, "vocab_size": choose_tokenizer(texts, config.kind)["vocab_size"]}
-    pattern = r"\w+|[^\w\s]+" if config.split == "punctuation" else r"\S+"
-    words = Counter(w for text in texts for w in re.findall(pattern, text.lower() if config.lowercase else text))
+    words = count_words(texts, config)
     known = np.cumsum(sorted(words.values(), reverse=True)) / words.total()
     return {"max_length": max_length, "vocab_size": int(np.searchsorted(known, COVERED)) + 1 + N_SPECIAL}
 

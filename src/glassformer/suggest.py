@@ -1,5 +1,7 @@
 """A recipe for a text of the person's own: tokenizer, sizes and minutes chosen from the data, and said aloud."""
 
+import unicodedata
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,15 +9,22 @@ from typing import Any
 import numpy as np
 
 from glassformer import recipe as recipes
+from glassformer.data.kinds import changes, config_of
 from glassformer.data.pairs import read_pairs
+from glassformer.data.scripts import is_without_spaces, sample, words_in
 from glassformer.data.sources import read_documents
+from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
 from glassformer.objectives import find_objective
 from glassformer.recipe import Recipe, parse
 
 TEXT_SUFFIXES = (".txt", ".jsonl", ".csv", ".tsv", ".parquet", ".md")
 SPACELESS = 15
-"""Mean length of a word from which on a text is taken to be in a script without spaces between words."""
+"""Mean length of what stands between spaces from which on it is more than a word."""
+LONGEST_WORD = 40
+FEW_WORDS, FEW_CHARACTERS = 20_000, 200_000
+MANY_UNSEEN = 0.3
+"""Share of new words in further text from which on whole words miss too much."""
 
 
 def is_own_text(name: str) -> bool:
@@ -40,8 +49,8 @@ def recipe_for_text(source: str, changes: dict[str, Any], say: Callable[[str], N
     else:
         texts = list(read_documents(source, data.column, data.document, data.document_start))
     tokenizer = changes.get("tokenizer")
-    kind = tokenizer.get("kind") if isinstance(tokenizer, dict) else None
-    suggested = suggestion(source, texts, kind)
+    kind, path = (tokenizer.get(key) if isinstance(tokenizer, dict) else None for key in ("kind", "path"))
+    suggested = suggestion(source, texts, kind, find_objective(objective).family != "encoder", path)
     if objective != "masked_lm":
         suggested = for_another_objective(suggested, objective, texts)
     recipe = parse(merged(suggested, changes), where)
@@ -50,8 +59,11 @@ def recipe_for_text(source: str, changes: dict[str, Any], say: Callable[[str], N
     return recipe
 
 
-def suggestion(source: str, texts: list[str], kind: str | None = None) -> dict[str, Any]:
-    """The choices for these texts, as a recipe's tree; `kind` is a tokenizer that the person wants."""
+def suggestion(
+    source: str, texts: list[str], kind: str | None = None, writes: bool = False, path: str | None = None
+) -> dict[str, Any]:
+    """The choices for these texts, as a recipe's tree; `kind` or `path` is a tokenizer that the person wants, `writes`
+    says that the model is to write texts."""
     lengths = np.array([len(text.split()) for text in texts])
     words, characters = int(lengths.sum()), sum(map(len, texts))
     if words < 50 and characters < 400:
@@ -59,7 +71,7 @@ def suggestion(source: str, texts: list[str], kind: str | None = None) -> dict[s
             f"{source} is too short to learn from: {words} words in {counted(len(texts), 'text')}",
             "a few hundred words are the least; a few hundred thousand give a useful model",
         )
-    tokenizer = choose_tokenizer(texts, kind)
+    tokenizer = choose_tokenizer(texts, kind, writes, path)
     per_word = tokens_per_word(tokenizer["kind"], characters / max(1, words))
     tokens = int(words * per_word)
     max_length = choose_max_length(lengths, per_word)
@@ -106,6 +118,9 @@ def said(source: str, texts: list[str], recipe: Recipe) -> list[str]:
         f"chosen: {counted(model.n_layers, 'layer')} of width {model.d_model}, "
         f"{counted(recipe.batch.size, 'row')} in a batch, {length} of training",
     ]
+    if find_objective(recipe.objective.name).family != "encoder":
+        composed = all(unicodedata.is_normalized("NFC", text) for text in texts)
+        lines += [text for text in [changes(tokenizer, composed)] if text]
     if recipe.data.validation == source:
         lines.append("there is only one text, so nothing is held out: the validation loss is that of the same text")
     elif recipe.data.validation is None:
@@ -124,30 +139,70 @@ def distinct_words(texts: list[str]) -> int:
 
 
 def is_spaceless(texts: list[str]) -> bool:
-    """Whether the texts are in a script that puts no spaces between words."""
-    return sum(map(len, texts)) / max(1, sum(len(text.split()) for text in texts)) > SPACELESS
+    """Whether the texts are in a script that puts no spaces between words, by their letters."""
+    return is_without_spaces(texts)
 
 
-def choose_tokenizer(texts: list[str], kind: str | None = None) -> dict[str, Any]:
-    """Whole words for a small text (its words are few), pieces of words for a larger one, unigram pieces for scripts
-    without spaces. About a third as many pieces as there are different words, from 400 to 8,192."""
-    words, distinct = sum(len(text.split()) for text in texts), distinct_words(texts)
-    if kind is None:
-        kind = "unigram" if is_spaceless(texts) else "word" if words < 20_000 else "wordpiece"
-    if kind == "word":
-        return {"kind": kind, "vocab_size": max(64, min(8192, distinct + 5)), "lowercase": True}
+def has_no_words(texts: list[str]) -> bool:
+    """Whether what stands between spaces is mostly too long to be a word, as in DNA; one long id among words is not
+    that. Said of scripts with spaces."""
+    lengths = [len(run) for text in sample(texts) for run in text.split()]
+    return bool(lengths) and float(np.median(lengths)) > LONGEST_WORD
+
+
+def unseen_share(texts: list[str]) -> float:
+    """The share of words of further text that these texts do not have: about that of the words that stand here once
+    (Good 1953, equation 9)."""
+    counts = Counter(text[begin:end].lower() for text in sample(texts) for begin, end in words_in(text))
+    return sum(number == 1 for number in counts.values()) / max(1, counts.total())
+
+
+def choose_tokenizer(
+    texts: list[str], kind: str | None = None, writes: bool = False, path: str | None = None
+) -> dict[str, Any]:
+    """By script, size and objective. A model that `writes` gets a tokenizer that gives back what it read: characters
+    for a small text and for one without words, byte-level pieces else. Other models get whole words for a small text
+    (its words are few), unless too many of further text would be new; pieces of words for a larger one; unigram pieces for
+    scripts without spaces; characters where there are no words. About a third as many pieces as there are different
+    words, from 400 to 8,192. A `path` is taken as what it is. Raises what `Tokenizer.load` raises."""
+    if path is not None:
+        return config_of(Tokenizer.load(path)).model_dump(include={"kind", "vocab_size", "lowercase"}) | {"path": path}
+    spaceless, characters, alphabet = is_spaceless(texts), sum(map(len, texts)), len(set().union(*texts))
+    kind = kind or (writing_kind(texts) if writes else reading_kind(texts))
     if kind == "character":
-        return {"kind": kind, "vocab_size": max(64, len(set().union(*texts)) + 5)}
+        return {"kind": kind, "vocab_size": max(64, alphabet + 5)}
     if kind == "byte":
         return {"kind": kind, "vocab_size": 261}
-    if is_spaceless(texts):
-        return {"kind": kind, "vocab_size": 4096}
+    distinct = distinct_words(texts)
+    if kind == "word":
+        many = alphabet if spaceless else 0  # each Chinese character is a word
+        return {"kind": kind, "vocab_size": max(64, min(8192, many + distinct + 5)), "lowercase": not writes}
+    if spaceless:  # room for every character, inside a word too, and a piece for each 20 characters of the text
+        return {"kind": kind, "vocab_size": int(min(8192, max(400, 2 * alphabet + 5, alphabet + characters // 20)))}
+    if writes:
+        return {"kind": kind, "vocab_size": int(min(4096, max(512, characters // 500)))}
     return {"kind": kind, "vocab_size": int(min(8192, max(400, distinct // 3)))}
 
 
+def writing_kind(texts: list[str]) -> str:
+    """The kind that gives back these texts: a small one teaches its characters, but hardly pieces of them."""
+    small = sum(map(len, texts)) < FEW_CHARACTERS or (has_no_words(texts) and not is_spaceless(texts))
+    return "character" if small and all(unicodedata.is_normalized("NFC", text) for text in texts) else "bpe"
+
+
+def reading_kind(texts: list[str]) -> str:
+    """The kind for a model that reads: what it is asked should be a word, or a good part of one."""
+    if is_spaceless(texts):
+        return "unigram"
+    if has_no_words(texts):
+        return "character"
+    few = sum(len(text.split()) for text in texts) < FEW_WORDS
+    return "word" if few and unseen_share(texts) <= MANY_UNSEEN else "wordpiece"
+
+
 def tokens_per_word(kind: str, characters: float) -> float:
-    """About how many tokens stand between two spaces, `characters` of text apart. A piece is two characters of a
-    script without spaces."""
+    """About how many tokens stand between two spaces, `characters` of text apart. A piece is two characters of what is
+    longer than words are: a script without spaces, an id."""
     if kind in ("character", "byte"):
         return characters + 1
     return characters / 2 if characters > SPACELESS else 1.0 if kind == "word" else 1.4

@@ -16,7 +16,11 @@ class MaskingConfig(Config):
     mask_rate: float = Field(0.15, gt=0, lt=1, description="share of the tokens that are asked")
     mask_token_share: float = Field(0.8, ge=0, le=1, description="of those: share that becomes [MASK]")
     random_token_share: float = Field(0.1, ge=0, le=1, description="of those: share that becomes a random word")
-    whole_word: bool = Field(False, description="choose whole words instead of single tokens")
+    whole_word: bool = Field(
+        False,
+        description="choose whole words instead of single tokens (a script without spaces between words does not say "
+        "where one ends: each token is one there)",
+    )
 
 
 class Masking:

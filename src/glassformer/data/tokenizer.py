@@ -2,6 +2,8 @@
 makes training reproducible, and keeps one promise: a special token inside a person's text is text, never a
 special id.
 
+Words keep their marks and joiners (`scripts`), so no kind cuts a vowel sign from its letter.
+
     "Mars is red."  word       Mars | is | red | .
                     wordpiece  Mars | is | red | .         rare words in pieces: photo | ##sphere
                     bpe        Mars | ▁is | ▁red | .       pieces carry the space before them
@@ -14,10 +16,11 @@ Ids 0 to 4 are [PAD] [UNK] [CLS] [SEP] [MASK] in every tokenizer trained here.""
 import hashlib
 import json
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain, count, takewhile
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -29,12 +32,16 @@ from pydantic import Field
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from glassformer.config import Config
+from glassformer.data.scripts import HAN, JOINERS, has_plain_words, word_starts
 from glassformer.errors import GlassformerError, UsageError
 
 PAD, UNK, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 SENTINEL = "[S{}]".format
 _N_BYTES = 256
 _CARRIES_SPACE = ("bpe", "unigram")  # kinds whose pieces hold the space before the word
+_LONGEST_RUN = 100
+"""Characters of a run without a space that wordpiece reads at once. The library's own limit, beyond which it gives
+[UNK]; the time for a run grows with its square."""
 
 
 class TokenizerConfig(Config):
@@ -46,7 +53,9 @@ class TokenizerConfig(Config):
     vocab_size: int = Field(
         8192, ge=6, description="at most this many tokens, the 5 special ones included (byte: always 261)"
     )
-    lowercase: bool = Field(False, description="lower all letters (wordpiece: and strip accents, as BERT does)")
+    lowercase: bool = Field(
+        False, description="lower all letters (wordpiece: and strip the accents of é, as BERT does)"
+    )
     unknown: str | None = Field(
         None,
         min_length=1,
@@ -119,7 +128,8 @@ class Tokenizer:
         kind."""
         if config.path is not None:
             return cls.load(config.path)
-        cleaned = [_without_specials(text, config) for text in texts]
+        normalizer = _normalizer(config)
+        cleaned = [normalizer.normalize_str(_without_specials(text, config)) for text in texts]
         if not any(text and not text.isspace() for text in cleaned):
             raise UsageError("there is no text to train a tokenizer on", "give a source that holds text")
         return cls(_assemble(_train_model(cleaned, config), config).to_str())
@@ -157,6 +167,11 @@ class Tokenizer:
         return hashlib.sha256(self._description.encode()).hexdigest()
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The content of its tokenizer.json."""
+        return dict(json.loads(self._description))
+
+    @property
     def vocabulary(self) -> list[str | None]:
         """The tokens by their numbers, as the tokenizer.json has them; None where there is none."""
         return [self._base.id_to_token(id) for id in range(self.vocab_size)]
@@ -187,8 +202,9 @@ class Tokenizer:
     def encode_together(self, texts: Sequence[str]) -> "Together":
         """The tokens of many texts in one row, each text's as `encode` gives them, without their places in the text:
         most of the time that reading a large corpus takes goes into those. Raises UsageError for a lone surrogate."""
-        is_one_word = self._space_ids is not None
-        encode = self._base.encode_batch_fast if is_one_word else self._base.encode_batch
+        mended = [number for number, text in enumerate(texts) if not has_plain_words(text)]
+        no_places = self._space_ids is not None and not mended
+        encode = self._base.encode_batch_fast if no_places else self._base.encode_batch
         try:
             encodings = encode(texts, add_special_tokens=False)
         except TypeError:
@@ -196,8 +212,9 @@ class Tokenizer:
             raise
         lengths = np.array([len(encoding) for encoding in encodings], dtype=np.int64)
         ids = self._allowed[_in_one_row((encoding.ids for encoding in encodings), int(lengths.sum()))]
+        places = np.cumsum(lengths) - lengths
         begins = np.zeros(len(ids) + 1, dtype=bool)  # one more, for empty texts at the end
-        begins[np.cumsum(lengths) - lengths] = True
+        begins[places] = True
         begins = begins[:-1]
         if self._space_ids is not None:
             is_space = self._space_ids[ids]
@@ -205,7 +222,11 @@ class Tokenizer:
         else:
             groups = _in_one_row((encoding.word_ids for encoding in encodings), len(ids))
             starts_word = np.diff(groups, prepend=-1) != 0
-        return Together(ids, starts_word | begins, lengths)
+        starts_word |= begins
+        for number in mended:
+            place, one = places[number], self._to_encoded(encodings[number], texts[number], self._allowed)
+            starts_word[place : place + lengths[number]] = one.starts_word
+        return Together(ids, starts_word, lengths)
 
     def decode(self, ids: Sequence[int | np.integer] | Integer[np.ndarray, "n"]) -> str:
         """The text of the tokens, special ones shown. Exact for bpe and byte; the other kinds lose some
@@ -253,7 +274,8 @@ class Tokenizer:
         groups = np.asarray(encoding.word_ids, dtype=np.int64)
         if self._space_ids is not None:
             groups = np.cumsum(_first_spaces(self._space_ids[ids]))
-        return Encoded(ids, offsets, np.diff(groups, prepend=-1) != 0)
+        starts = np.array([start for start, _ in offsets], dtype=np.int64)
+        return Encoded(ids, offsets, word_starts(text, starts, np.diff(groups, prepend=-1) != 0))
 
     def _white_space(self) -> Bool[np.ndarray, "vocab"]:
         raw = [token or "" for token in self.vocabulary]
@@ -300,12 +322,13 @@ def _first_spaces(is_space: Bool[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
 
 
 def _train_model(texts: list[str], config: TokenizerConfig) -> models.Model:
+    """`texts` are normalised."""
     if config.kind == "byte":
         return _vocabulary_without_merges(_byte_characters())
     if config.kind == "character":
         return _vocabulary_without_merges(_alphabet(texts, config, config.vocab_size - len(SPECIALS)))
     if config.kind == "word":
-        return _train_with(trainers.WordLevelTrainer, models.WordLevel(unk_token=UNK), texts, config).model
+        return _train_with(trainers.WordLevelTrainer, models.WordLevel(unk_token=UNK), texts, None, config).model
     if config.kind == "bpe":
         return _train_bpe(texts, config)
     if config.kind == "unigram":
@@ -329,24 +352,28 @@ def _train_bpe(texts: list[str], config: TokenizerConfig) -> models.Model:
         )
     bytes_first = pre_tokenizers.ByteLevel.alphabet()
     model = models.BPE(unk_token=UNK)
-    return _train_with(trainers.BpeTrainer, model, texts, config, initial_alphabet=bytes_first).model
+    return _train_with(trainers.BpeTrainer, model, texts, None, config, initial_alphabet=bytes_first).model
 
 
 def _train_wordpiece(texts: list[str], config: TokenizerConfig) -> models.Model:
-    """The library numbers the pieces `##x` in the order of a hash table that differs from run to run, and
-    breaks ties between merges by these numbers: two trainings on WikiText-2 gave different vocabularies
-    (tokenizers 0.23.3). So a first short training finds these pieces, and a second one gets them sorted, as
-    if special."""
-    # a character and its ##form must both find room
-    alphabet = _alphabet(texts, config, max(1, (config.vocab_size - len(SPECIALS)) // 2))
-    settings = {"initial_alphabet": alphabet, "limit_alphabet": len(alphabet)}
-
-    def train(**more: Any) -> tokenizers.Tokenizer:
-        model = models.WordPiece(unk_token=UNK)
-        return _train_with(trainers.WordPieceTrainer, model, texts, config, **settings, **more)
-
-    pieces = sorted(p for p in train(vocab_size=1).get_vocab() if len(p) == 3 and p.startswith("##"))
-    return train(special_tokens=[*SPECIALS, *pieces]).model
+    """Every character of the alphabet is there at the beginning of a word and, as `##x`, inside one, so that what is
+    made of them is never unknown. The library numbers those `##x` that it finds itself in the order of a hash table
+    that differs from run to run, and breaks ties between merges by these numbers: two trainings on WikiText-2 gave
+    different vocabularies (tokenizers 0.23.3). So it gets them all beforehand, sorted, as if special."""
+    room = config.vocab_size - len(SPECIALS)
+    ranked = _ranked_characters(texts, config)
+    forms = np.cumsum([1 + _continues_a_word(c) for c in ranked])
+    alphabet = sorted(ranked[: max(1, int(np.searchsorted(forms, room, side="right")))])
+    inside = [f"##{c}" for c in alphabet if _continues_a_word(c)]
+    return _train_with(
+        trainers.WordPieceTrainer,
+        models.WordPiece(unk_token=UNK, max_input_chars_per_word=_LONGEST_RUN),
+        *_cut_at_others(texts, alphabet),
+        config=config,
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        special_tokens=[*SPECIALS, *inside],
+    ).model
 
 
 def _train_unigram(texts: list[str], config: TokenizerConfig) -> models.Model:
@@ -354,10 +381,9 @@ def _train_unigram(texts: list[str], config: TokenizerConfig) -> models.Model:
     only so that every text can be written: they step down by 0.0001 in the order of a hash table (seen with
     tokenizers 0.23.3). All of them get the lowest score; the other scores are rounded against the order of
     float sums."""
-    alphabet = set(_alphabet(texts, config, max(1, (config.vocab_size - len(SPECIALS)) // 2)))
-    rare = {ord(c): None for c in set().union(*texts) - alphabet if not c.isspace()}
-    kept = [text.translate(rare) for text in texts] if rare else texts
-    trained = _train_with(trainers.UnigramTrainer, models.Unigram(), kept, config, unk_token=UNK)
+    alphabet = _alphabet(texts, config, max(1, (config.vocab_size - len(SPECIALS)) // 2))
+    kept, border = _cut_at_others(texts, alphabet)
+    trained = _train_with(trainers.UnigramTrainer, models.Unigram(), kept, border, config, unk_token=UNK)
     scores = dict(json.loads(trained.to_str())["model"]["vocab"][len(SPECIALS) :])
     lowest = min(scores.values())
     band = lowest + 0.0001 * (sum(len(piece) == 1 for piece in scores) + 1)
@@ -368,11 +394,16 @@ def _train_unigram(texts: list[str], config: TokenizerConfig) -> models.Model:
 
 
 def _train_with(
-    trainer: type, model: models.Model, texts: list[str], config: TokenizerConfig, **settings: Any
+    trainer: type,
+    model: models.Model,
+    texts: list[str],
+    border: str | None,
+    config: TokenizerConfig,
+    **settings: Any,
 ) -> tokenizers.Tokenizer:
     tokenizer = tokenizers.Tokenizer(model)
-    tokenizer.normalizer = _normalizer(config)
-    tokenizer.pre_tokenizer = _pre_tokenizer(config)
+    cuts = [] if border is None else [pre_tokenizers.Split(border, "removed")]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cuts, _pre_tokenizer(config)])
     defaults: dict[str, Any] = {"vocab_size": config.vocab_size, "special_tokens": list(SPECIALS)}
     if trainer is not trainers.UnigramTrainer:
         defaults["min_frequency"] = config.min_frequency
@@ -380,17 +411,35 @@ def _train_with(
     return tokenizer
 
 
-def _alphabet(texts: list[str], config: TokenizerConfig, limit: int) -> list[str]:
-    """The most frequent characters, sorted; ties go to the lower code point."""
+def _cut_at_others(texts: list[str], alphabet: list[str]) -> tuple[list[str], str | None]:
+    """The texts with one and the same sign for every character that is not in the alphabet, and the sign. The text is
+    cut there: left out, such a character would bring together what does not stand together."""
+    others = sorted(c for c in set().union(*texts) - set(alphabet) if not c.isspace())
+    if not others:
+        return texts, None
+    border = others[0]
+    table = str.maketrans(dict.fromkeys(others, border))
+    return [text.translate(table) for text in texts], border
+
+
+def _ranked_characters(texts: list[str], config: TokenizerConfig) -> list[str]:
+    """The most frequent first; ties go to the lower code point."""
     counts: Counter[str] = Counter()
-    normalizer = _normalizer(config)
     for text in texts:
-        counts.update(normalizer.normalize_str(text))
+        counts.update(text)
     if config.kind != "character":
-        counts = Counter({c: n for c, n in counts.items() if not c.isspace()})
-    ranked = sorted(counts, key=lambda c: (-counts[c], c))
-    frequent = [c for c in ranked if config.kind != "character" or counts[c] >= config.min_frequency]
-    return sorted(frequent[:limit])
+        return sorted((c for c in counts if not c.isspace()), key=lambda c: (-counts[c], c))
+    return sorted((c for c in counts if counts[c] >= config.min_frequency), key=lambda c: (-counts[c], c))
+
+
+def _alphabet(texts: list[str], config: TokenizerConfig, limit: int) -> list[str]:
+    """The most frequent characters, sorted."""
+    return sorted(_ranked_characters(texts, config)[:limit])
+
+
+def _continues_a_word(character: str) -> bool:
+    """Whether it may stand inside a word; Chinese characters and punctuation are words of their own."""
+    return re.match(f"[{HAN}{_ASCII_SIGNS}]", character) is None and unicodedata.category(character)[0] != "P"
 
 
 def _without_specials(text: str, config: TokenizerConfig) -> str:
@@ -423,26 +472,79 @@ def _assemble(model: models.Model, config: TokenizerConfig) -> tokenizers.Tokeni
     return tokenizer
 
 
+def untrained(config: TokenizerConfig) -> dict[str, Any]:
+    """The tokenizer.json of these settings, its vocabulary empty: how it normalises, cuts and joins."""
+    return dict(json.loads(_assemble(models.WordLevel({UNK: 0}, UNK), config).to_str()))
+
+
 def _normalizer(config: TokenizerConfig) -> normalizers.Normalizer:
-    lower = [normalizers.Lowercase()] if config.lowercase else []
     if config.kind in ("bpe", "byte"):  # exact: what is decoded is what was encoded
-        return normalizers.Sequence(lower)
-    if config.kind == "wordpiece":
-        bert = normalizers.BertNormalizer(strip_accents=config.lowercase, lowercase=config.lowercase)
-        return normalizers.Sequence([normalizers.NFC(), bert])
-    return normalizers.Sequence([normalizers.NFC(), *lower])
+        return normalizers.Sequence(_lowered() if config.lowercase else [])
+    if not config.lowercase:
+        return normalizers.NFC()
+    if config.kind != "wordpiece":
+        return normalizers.Sequence([normalizers.NFC(), *_lowered(), normalizers.NFC()])
+    accents = normalizers.Replace(tokenizers.Regex(_ACCENTS), "")
+    return normalizers.Sequence([normalizers.NFD(), accents, *_lowered(), normalizers.NFC()])
+
+
+_ACCENTS = "[\u0300-\u036f]"
+"""Those of Latin, Greek and Cyrillic letters. The marks of other scripts are vowels: another word without them."""
+
+
+def _lowered() -> list[normalizers.Normalizer]:
+    """The library lowers character by character. What that leaves: the dot of İ, which is no letter of its own, and
+    the sigma that has another form at the end of a word (Unicode 3.13, Final_Sigma)."""
+    final = rf"(?<=[\p{{L}}\p{{M}}])σ(?![\p{{L}}\p{{M}}{JOINERS}])"
+    return [
+        normalizers.Lowercase(),
+        normalizers.Replace("i\u0307", "i"),
+        normalizers.Replace(tokenizers.Regex(final), "ς"),
+    ]
+
+
+_MARKS = rf"\p{{M}}{JOINERS}"
+_ASCII_SIGNS = "$+<=>^`|~"
+_SIGNS = rf"\p{{P}}{_ASCII_SIGNS}"
+"""What BERT takes for punctuation."""
+
+
+def _words(longest: int | None = None) -> str:
+    """Words as BERT's basic tokenizer finds them: between white space, around punctuation and Chinese characters; but
+    a mark stays with what stands before it. A run longer than `longest` is several."""
+    often = "+" if longest is None else f"{{1,{longest}}}"
+    other = rf"[^\s{_SIGNS}{HAN}]{often}"
+    return rf"[{HAN}{_SIGNS}][{_MARKS}]{{0,20}}|{other}(?![{_MARKS}])|{other}"
+
+
+_BYTE_LEVEL_WORDS = (
+    rf"'(?:s|t|re|ve|m|ll|d)(?![\p{{L}}{_MARKS}])"
+    rf"| ?\p{{L}}[\p{{L}}{_MARKS}]*| ?\p{{N}}[\p{{N}}{_MARKS}]*| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)|\s+"
+)
+"""GPT-2's words (Radford et al. 2019), but a mark or joiner stays with the letter or digit before it."""
 
 
 def _pre_tokenizer(config: TokenizerConfig) -> pre_tokenizers.PreTokenizer:
-    if config.kind in ("bpe", "byte"):
-        return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=config.kind == "bpe")
+    if config.kind == "byte":
+        return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    if config.kind == "bpe":
+        words = pre_tokenizers.Split(tokenizers.Regex(_BYTE_LEVEL_WORDS), "isolated")
+        return pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     if config.kind == "unigram":
         return pre_tokenizers.Metaspace(prepend_scheme="first")
     if config.kind == "character":
         return pre_tokenizers.Sequence([])
     if config.kind == "word" and config.split == "whitespace":
         return pre_tokenizers.WhitespaceSplit()
-    return pre_tokenizers.BertPreTokenizer()
+    pattern = _words(_LONGEST_RUN if config.kind == "wordpiece" else None)
+    return pre_tokenizers.Split(tokenizers.Regex(pattern), "removed", invert=True)
+
+
+def count_words(texts: Iterable[str], config: TokenizerConfig) -> Counter[str]:
+    """How often each word stands in the texts, as kind=word cuts and writes it."""
+    config = config.model_copy(update={"kind": "word"})
+    normalizer, cut = _normalizer(config), _pre_tokenizer(config)
+    return Counter(word for text in texts for word, _ in cut.pre_tokenize_str(normalizer.normalize_str(text)))
 
 
 def _decoder(config: TokenizerConfig) -> decoders.Decoder | None:
@@ -519,12 +621,25 @@ def _cuts_at_spaces(settings: dict[str, Any]) -> bool:
     steps, cuts = _steps(settings, "normalizer"), _steps(settings, "pre_tokenizer", "pretokenizers")
     added = [token for token in settings["added_tokens"] if not token["special"]]
     return (
-        all(step["type"] in _CHARACTER_BY_CHARACTER or _replaces_in_words(step) for step in steps)
+        all(step["type"] in _CHARACTER_BY_CHARACTER or _replaces_in_words(step) or _is_own(step) for step in steps)
         and bool(cuts)
-        and _cuts_first(cuts[0])
+        and (_cuts_first(cuts[0]) or _is_own(cuts[0]))
         and all(cut["type"] in _CUT_FURTHER or _is_plain_bytes(cut) for cut in cuts[1:])
         and not any(token["rstrip"] or " " in token["content"] for token in added)
     )
+
+
+def _is_own(step: dict[str, Any]) -> bool:
+    """Whether it is one of the steps by which a kind that cuts at spaces is made here."""
+    return step["type"] in ("Replace", "Split") and json.dumps(step, sort_keys=True) in _own_steps()
+
+
+@cache
+def _own_steps() -> frozenset[str]:
+    kinds: tuple[Literal["word", "wordpiece", "bpe"], ...] = ("word", "wordpiece", "bpe")
+    made = [untrained(TokenizerConfig(kind=kind, lowercase=lowered)) for kind in kinds for lowered in (False, True)]
+    steps = [s for m in made for s in [*_steps(m, "normalizer"), *_steps(m, "pre_tokenizer", "pretokenizers")[:1]]]
+    return frozenset(json.dumps(step, sort_keys=True) for step in steps)
 
 
 def _steps(settings: dict[str, Any], kind: str, inner: str = "normalizers") -> list[dict[str, Any]]:

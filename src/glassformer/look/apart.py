@@ -13,7 +13,7 @@ from glassformer.errors import UsageError
 from glassformer.look.figures import COLOURS, fitted, new_figure, styled, visible
 from glassformer.look.page import View
 from glassformer.look.standing import lines
-from glassformer.look.words import Reading, find, reading, words_in
+from glassformer.look.words import Reading, find, reading
 from glassformer.predict import Run
 from glassformer.record import record
 
@@ -92,9 +92,7 @@ def _words(
     text: Reading, stream: Float[np.ndarray, "places tokens d_model"]
 ) -> tuple[Float[np.ndarray, "words places d_model"], list[str]]:
     """The vectors of all words that the model knows, and the words in lower case."""
-    known = [
-        span for span in words_in(text.text) if text.tokens_of(span) and not text.unknown[text.tokens_of(span)].any()
-    ]
+    known = [span for span in text.words() if text.tokens_of(span) and not text.unknown[text.tokens_of(span)].any()]
     if not known:
         raise UsageError(f"the model knows no word of {text.text!r}", "give a sentence in the language of its texts")
     return np.stack([_vector(text, stream, span) for span in known]), [text.text[a:b].lower() for a, b in known]

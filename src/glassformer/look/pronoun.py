@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from glassformer.errors import UsageError
 from glassformer.look.figures import COLOURS, GLASS, fitted, ink_on, new_figure, styled, text_width, visible
 from glassformer.look.page import View
-from glassformer.look.words import Span, attention_between, find, find_all, reading, words_in
+from glassformer.look.words import Reading, Span, attention_between, find, find_all, reading
 from glassformer.predict import Run
 
 
@@ -40,7 +40,7 @@ def pronoun(run: Run, text: str, word: str, candidates: Sequence[str] = (), nth:
     """
     span = find(text, word, nth)
     read = reading(run, text)
-    spans = _spans(text, candidates, span)
+    spans = _spans(read, candidates, span)
     if span in [each for found in spans.values() for each in found]:
         raise UsageError(f"{word!r} is its own candidate", "name other words of the text")
     named = sorted(
@@ -63,14 +63,14 @@ def pronoun(run: Run, text: str, word: str, candidates: Sequence[str] = (), nth:
     )
 
 
-def _spans(text: str, candidates: Sequence[str], own: Span) -> dict[str, list[Span]]:
+def _spans(read: Reading, candidates: Sequence[str], own: Span) -> dict[str, list[Span]]:
     """Everywhere that each candidate stands; without candidates all words but one's own."""
     if candidates:
-        return {candidate: find_all(text, candidate) for candidate in candidates}
+        return {candidate: find_all(read.text, candidate) for candidate in candidates}
     spans = defaultdict[str, list[Span]](list)
-    for begin, end in words_in(text):
-        if (begin, end) != own:
-            spans[text[begin:end]].append((begin, end))
+    for begin, end in read.words():
+        if max(begin, own[0]) >= min(end, own[1]):
+            spans[read.text[begin:end]].append((begin, end))
     return spans
 
 

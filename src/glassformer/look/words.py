@@ -1,12 +1,12 @@
 """Which tokens of what a model reads are which word of a text, and attention between words instead of tokens."""
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from glassformer.data.scripts import cut_at, is_without_spaces, occurrences, words_in
 from glassformer.errors import UsageError
 from glassformer.look.heads import visible_pairs
 from glassformer.objectives import Prompt
@@ -14,7 +14,6 @@ from glassformer.predict import Run
 
 Span = tuple[int, int]
 """Characters of a text, as in text[begin:end]."""
-WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 
 class Reading(NamedTuple):
@@ -30,6 +29,11 @@ class Reading(NamedTuple):
         """The tokens that hold at least one of these characters; none where the tokenizer has dropped them."""
         begin, end = span
         return [n for n, (a, b) in enumerate(self.spans) if max(a, begin) < min(b, end)]
+
+    def words(self) -> list[Span]:
+        """The words of the text. Where its script puts no space between words, its tokens stand for them."""
+        starts = [begin for begin, _ in self.spans]
+        return [part for span in words_in(self.text) for part in cut_at(self.text, span, starts)]
 
 
 def reading(run: Run, text: str) -> Reading:
@@ -47,11 +51,6 @@ def reading(run: Run, text: str) -> Reading:
     return Reading(text, prompt, spans, stream.ids == run.tokenizer.unk_id)
 
 
-def words_in(text: str) -> list[Span]:
-    """The words of a text, an apostrophe inside one included."""
-    return [match.span() for match in WORD.finditer(text)]
-
-
 def find(text: str, word: str, nth: int | None = None) -> Span:
     """Where a word stands in a text, upper and lower case alike; `nth` counts from 1 where it stands there more than
     once. Raises UsageError for a word that is not there, and where it is not said which."""
@@ -64,9 +63,11 @@ def find(text: str, word: str, nth: int | None = None) -> Span:
 
 
 def find_all(text: str, word: str) -> list[Span]:
-    """Everywhere that a word stands. Raises UsageError naming the words that there are, where it is nowhere."""
-    pattern = rf"(?<!\w){re.escape(word)}(?!\w)"
-    found = [match.span() for match in re.finditer(pattern, text, re.IGNORECASE)] if word else []
+    """Everywhere that a word stands; in a script without spaces between words, any part of the text is one. Raises
+    UsageError naming the words that there are, where it is nowhere."""
+    found = occurrences(text, word)
+    if not found and is_without_spaces([text]):
+        raise UsageError(f"{word!r} is not in {text!r}", "name any part of the text: its script has no spaces")
     if not found:
         there = dict.fromkeys(text[begin:end] for begin, end in words_in(text))
         raise UsageError(f"{word!r} is not in {text!r}", f"its words are: {', '.join(there) or 'none'}")
