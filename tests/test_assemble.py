@@ -187,15 +187,39 @@ def test_held_out_texts_that_will_not_do_are_named(tmp_path: Path) -> None:
     assert len(assemble(recipe(file, data=few | {"validation_share": 0.1}, **wanted)).validation_units) == 3
 
 
-def test_of_a_single_file_the_end_is_held_out(tmp_path: Path) -> None:
-    """At the character, where data.document=file says that the text is one; nothing is lost and nothing comes twice."""
+@pytest.mark.parametrize("document", ["file", "line", "blank_line", "auto", None])
+def test_of_a_single_text_the_end_is_held_out(tmp_path: Path, document: str | None) -> None:
+    """Whatever makes it a single one; where a word begins; nothing is lost and nothing comes twice."""
     words = " ".join(sentences(60))
     file = tmp_path / "one.txt"
     file.write_text(words, encoding="utf-8")
-    wanted = recipe(file, data={"document": "file", "validation_share": 0.1}, objective={"units": "stream"})
-    train, validation = (documents_for(wanted, part) for part in ("train", "validation"))
-    assert train == [words[: int(0.9 * len(words))]] and train[0] + validation[0] == words
+    how = {"document_start": "^" + words[:9], "document": "auto"} if document is None else {"document": document}
+    wanted = recipe(file, data=how | {"validation_share": 0.1}, objective={"units": "stream"})
+    (train,), (validation,) = (documents_for(wanted, part) for part in ("train", "validation"))
+    assert train + validation == words and abs(len(train) - 0.9 * len(words)) < 6
+    assert train.endswith(" ") and validation.split(" ")[0] in WORDS
     assert assemble(wanted).validation.n_documents == 1
+
+
+def test_training_and_validation_are_cut_alike(tmp_path: Path) -> None:
+    """The training text decides: a validation text of few paragraphs is cut into paragraphs too, and one of many into
+    lines. It is said, recorded in the recipe, and not said again where the recipe says it."""
+    train, validation = tmp_path / "train.txt", tmp_path / "valid.txt"
+    paragraph = "one red sun and\nthe old star"
+    for n_train, n_validation, document in ((40, 7, "blank_line"), (7, 40, "line")):
+        train.write_text("\n\n".join(f"{paragraph} {n}" for n in range(n_train)), encoding="utf-8")
+        validation.write_text("\n\n".join(f"{paragraph} {n}" for n in range(n_validation)), encoding="utf-8")
+        wanted = recipe(train, data={"document": "auto", "validation": str(validation)})
+        lines = 1 if document == "blank_line" else 2
+        assert len(documents_for(wanted, "train")) == n_train * lines
+        assert len(documents_for(wanted, "validation")) == n_validation * lines
+        said: list[str] = []
+        parts = assemble(wanted, said.append)
+        assert parts.recipe.data.document == document
+        assert "train.txt: a text is a " in said[0] and "say otherwise with data.document=" in said[0]
+        again: list[str] = []
+        assert assemble(parts.recipe, again.append).validation.n_documents == parts.validation.n_documents
+        assert again == []
 
 
 def test_a_tokenizer_for_targets_is_for_pairs_only(text: Path) -> None:

@@ -241,6 +241,20 @@ def test_every_other_key_that_differs_is_refused_by_name(text: Path, tmp_path: P
     assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
 
 
+def test_how_the_texts_are_read_agrees_with_what_was_chosen(text: Path, tmp_path: Path) -> None:
+    """`auto` as it was asked, what was chosen for it, and the same recipe again; another value is refused."""
+    wanted = recipe(text, data={"document": "auto"})
+    run = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "fit", lambda self: None)
+        train(wanted, run)
+        assert "document: line" in (run / "recipe.yaml").read_text()
+        for changes in ((), ("data.document=auto",), ("data.document=line",)):
+            train(wanted, run, resume=True, changes=changes)
+    with pytest.raises(UsageError, match=r'data.document was "line" when the run was begun, and "file" is asked now'):
+        train(None, run, resume=True, changes=("data.document=file",))
+
+
 def begun(text: Path, tmp_path: Path) -> Path:
     """A run of which only the beginning is there: no step was taken."""
     with pytest.MonkeyPatch.context() as patch:

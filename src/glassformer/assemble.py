@@ -13,9 +13,10 @@ from jaxtyping import Bool
 
 from glassformer.baselines.torch_transformer import TorchTransformer
 from glassformer.data.corpus import Corpus, Wanted, cached_tokenizer
+from glassformer.data.layout import Layout
 from glassformer.data.pairs import pairs_fingerprint, read_pairs
 from glassformer.data.sample import sample_of
-from glassformer.data.sources import fingerprint, held_out, key_of, read_documents
+from glassformer.data.sources import decided, fingerprint, held_out, key_of, layout_for, read_documents, split_end
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig, Tokenizers
 from glassformer.errors import UsageError
 from glassformer.model.transformer import Transformer
@@ -25,8 +26,10 @@ from glassformer.recipe import Recipe, members, objective_class
 Split = Literal["train", "validation", "test"]
 Row = tuple[str, str | None]
 """A text, and of pairs its target."""
-SPLIT = 2
+SPLIT = 3
 """Raised whenever `sources.split` draws otherwise, so that no cached part of an older split is taken."""
+LAYOUT = 1
+"""Raised whenever equal settings make other texts of equal files."""
 
 
 class Parts(NamedTuple):
@@ -61,11 +64,12 @@ class Parts(NamedTuple):
 def assemble(
     recipe: Recipe, say: Callable[[str], None] = lambda text: None, tokenizers: Tokenizers | None = None
 ) -> Parts:
-    """Read the data, train the tokenizer (unless it is handed in), tokenise (or open what an earlier run tokenised).
+    """Choose how the texts are read and say so, read them, train the tokenizer (unless it is handed in), tokenise (or
+    open what an earlier run tokenised). The recipe of the parts says how the texts are read.
 
     Raises UsageError when the text is too short for one batch.
     """
-    reading = Reading()
+    recipe, reading = with_layout(recipe, say), Reading()
     tokenizers = tokenizers or tokenizers_for(recipe, say, reading)
     objective = objective_for(recipe, tokenizers)
     train, validation = corpora_for(recipe, tokenizers, ("train", "validation"), say, reading)
@@ -131,6 +135,23 @@ def model_for(recipe: Recipe, objective: Objective) -> Transformer:
         return kinds[recipe.model.implementation](recipe.model, sizes, objective.heads())
 
 
+def with_layout(recipe: Recipe, say: Callable[[str], None] = lambda text: None) -> Recipe:
+    """The recipe with everything in its section `data` that was left open as the texts decide it: what a document is,
+    which column, delimiter, header. A mixture, whose members may read the same texts in different ways, stays as it is:
+    it is decided anew, and alike, each time that they are read. Raises UsageError where it is not clear."""
+    layouts = [layout_of_recipe(member) for member in members(recipe)]
+    for line in dict.fromkeys(line for layout in layouts for line in layout.said()):
+        say(line)
+    if len(layouts) > 1:
+        return recipe
+    return recipe.model_copy(update={"data": decided(recipe.data, layouts[0])})
+
+
+def layout_of_recipe(recipe: Recipe) -> Layout:
+    """How the texts of a recipe (of one objective) are read. Raises UsageError where it is not clear."""
+    return layout_for(recipe.data, pairs=objective_class(recipe).pairs)
+
+
 def documents_for(recipe: Recipe, part: Split) -> list[str]:
     """The texts of one part of the data; of pairs, the sources. Without a validation source, a share of the training
     texts is held out."""
@@ -156,7 +177,7 @@ def _numbered_rows(recipe: Recipe, parts: Sequence[Split], reading: "Reading") -
     places = {part: place_of(recipe, part) for part in parts}
     for number, part in enumerate(parts):
         if not places[part].is_cut:
-            yield from ((number, row) for row in _own_rows(recipe, places[part]))
+            yield from ((number, row) for row in _own_rows(recipe, places[part], reading.layout(recipe)))
     cut = [(part == "validation", number) for number, part in enumerate(parts) if places[part].is_cut]
     if cut:
         numbers = dict(cut)
@@ -165,13 +186,12 @@ def _numbered_rows(recipe: Recipe, parts: Sequence[Split], reading: "Reading") -
                 yield numbers[is_held_out], row
 
 
-def _own_rows(recipe: Recipe, place: "DataPlace") -> Iterator[Row]:
+def _own_rows(recipe: Recipe, place: "DataPlace", layout: Layout) -> Iterator[Row]:
     """All rows of a place, one by one."""
-    data = recipe.data
     if objective_class(recipe).pairs:
-        yield from read_pairs(place.source, place.targets, data.column, data.target_column)
+        yield from read_pairs(place.source, place.targets, layout)
     else:
-        for text in read_documents(place.source, data.column, data.document, data.document_start):
+        for text in read_documents(place.source, layout):
             yield text, None
 
 
@@ -196,48 +216,54 @@ def place_of(recipe: Recipe, part: Split) -> DataPlace:
 
 
 class Reading:
-    """What one start finds out about its data, so that it is found out once: what the files hold, and which texts are
-    held out. Of the texts themselves nothing is kept."""
+    """What one start finds out about its data, so that it is found out once: how they are read, what the files hold,
+    and which texts are held out. Of the texts themselves nothing is kept."""
 
     def __init__(self) -> None:
+        self._layouts: dict[str, Layout] = {}
         self._contents: dict[str, str] = {}
         self._apart: dict[str, np.ndarray] = {}
 
+    def layout(self, recipe: Recipe) -> Layout:
+        """How the texts of a recipe (of one objective) are read. Raises UsageError where it is not clear."""
+        name = json.dumps([recipe.data.model_dump_json(), objective_class(recipe).pairs])
+        if name not in self._layouts:
+            self._layouts[name] = layout_of_recipe(recipe)
+        return self._layouts[name]
+
     def content(self, recipe: Recipe, place: DataPlace) -> str:
-        """A name for the texts of a place."""
-        data, pairs = recipe.data, objective_class(recipe).pairs
-        settings = [data.column, data.target_column] if pairs else [data.column, data.document, data.document_start]
-        name = json.dumps([place.source, place.targets, pairs, settings])
+        """A name for the texts of a place: what its files hold, and how they are read."""
+        pairs = objective_class(recipe).pairs
+        name = json.dumps([place.source, place.targets, pairs])
         if name not in self._contents:
-            if pairs:
-                content = pairs_fingerprint(place.source, place.targets, data.column, data.target_column)
-            else:
-                content = fingerprint(place.source, data.column, data.document, data.document_start)
-            self._contents[name] = content
-        return self._contents[name]
+            of_pairs = pairs_fingerprint(place.source, place.targets, None, None) if pairs else None
+            self._contents[name] = of_pairs or fingerprint(place.source)
+        return json.dumps([self._contents[name], self.layout(recipe).settings(), LAYOUT])
 
     def cut_rows(self, recipe: Recipe) -> Iterator[tuple[bool, Row]]:
-        """The rows of data that are cut into training and validation, each with whether it is held out."""
+        """The rows of data that are cut into training and validation, each with whether it is held out. Of a single
+        text the end is."""
         place, apart = place_of(recipe, "train"), self._held_out(recipe)
-        rows = _own_rows(recipe, place)
-        if recipe.data.document == "file" and len(apart) == 1:
+        rows = _own_rows(recipe, place, self.layout(recipe))
+        if apart is None:
             [(text, _)] = rows
-            border = int(len(text) * (1 - recipe.data.validation_share))
-            yield from ((False, (text[:border], None)), (True, (text[border:], None)))
+            train, validation = split_end(text, recipe.data.validation_share)
+            yield from ((False, (train, None)), (True, (validation, None)))
             return
         for row, is_held_out in zip_longest(rows, apart):
             if row is None or is_held_out is None:
                 raise UsageError(f"{place.source} has changed while it was read", "start again when it stays as it is")
             yield bool(is_held_out), row
 
-    def _held_out(self, recipe: Recipe) -> Bool[np.ndarray, "n"]:
-        """Of each row, whether it is held out. Of a single one that is a whole file this says nothing: its end is."""
-        name = json.dumps([self.content(recipe, place_of(recipe, "train")), recipe.seed, recipe.data.validation_share])
+    def _held_out(self, recipe: Recipe) -> Bool[np.ndarray, "n"] | None:
+        """Of each row, whether it is held out; None of a single text."""
+        place, share = place_of(recipe, "train"), recipe.data.validation_share
+        name = json.dumps([self.content(recipe, place), recipe.seed, share])
         if name not in self._apart:
-            keys = array("Q", (key_of(source) for source, _ in _own_rows(recipe, place_of(recipe, "train"))))
-            if recipe.data.document == "file" and len(keys) == 1:
-                return np.zeros(1, dtype=bool)
-            self._apart[name] = held_out(np.array(keys, dtype=np.uint64), recipe.data.validation_share, recipe.seed)
+            keys = array("Q", (key_of(source) for source, _ in _own_rows(recipe, place, self.layout(recipe))))
+            if len(keys) == 1 and not objective_class(recipe).pairs:
+                return None
+            self._apart[name] = held_out(np.array(keys, dtype=np.uint64), share, recipe.seed)
         return self._apart[name]
 
 

@@ -87,6 +87,7 @@ def _begin(directory: RunDirectory, wanted: Recipe, asked: dict[str, Any], displ
         parts = assemble(wanted, display.say)
         settled, measured = settle(parts, display.say)
         parts = parts._replace(recipe=settled)
+        measured["left_open"] = _changed_by_the_texts(wanted, settled)
         trainer = _trainer(directory, parts, display)
         measured["parameters"] = count_parameters(trainer.engine.model)
         directory.save_tokenizers(parts.tokenizers)
@@ -96,6 +97,12 @@ def _begin(directory: RunDirectory, wanted: Recipe, asked: dict[str, Any], displ
         directory.forget()
         raise
     return trainer
+
+
+def _changed_by_the_texts(wanted: Recipe, settled: Recipe) -> dict[str, Any]:
+    """What the recipe said of its texts where `assemble` chose something for it, such as `auto`."""
+    before, after = wanted.data.model_dump(mode="json"), settled.data.model_dump(mode="json")
+    return {f"data.{key}": value for key, value in before.items() if value != after[key]}
 
 
 def find_recipe(recipe: str | Path | Recipe, changes: Sequence[str], say: Callable[[str], None]) -> tuple[str, Recipe]:
@@ -244,11 +251,12 @@ def _reopen(
     recorded = recipes.read(str(directory.recipe_file))
     environment = directory.environment()
     lengths = environment.get("measured", {}).get("asked", {})
+    left_open = environment.get("measured", {}).get("left_open", {})
     tree = _asked_tree(recipe)
     if lengths.get("steps") and (tree.get("training") or {}).get("steps") == lengths["steps"]:
         del tree["training"]["steps"]  # the recipe's own file still says the steps from before an extension
     asked = recipes.apply_changes(tree, [*_begun_with(environment, recorded), *changes])
-    settled = _agreed(recorded, asked, lengths)
+    settled = _agreed(recorded, asked, lengths, left_open)
     refuse_missing_device(settled.training.device, "go on where there is one, or start a new run with --run")
     parts = assemble(settled, display.say, directory.tokenizers())
     if environment.get("data") != data_identity(parts):
@@ -286,10 +294,13 @@ LEFT_OPEN = {f"training.{name}" for name in SETTLED}
 """Where `auto` or none agrees with whatever `settle` made of it."""
 
 
-def _agreed(recorded: Recipe, asked: dict[str, Any], lengths: dict[str, Any]) -> Recipe:
+def _agreed(
+    recorded: Recipe, asked: dict[str, Any], lengths: dict[str, Any], left_open: dict[str, Any] | None = None
+) -> Recipe:
     """The recorded recipe, perhaps with more steps. Raises UsageError naming the first key that differs.
 
-    `lengths` are the epochs or minutes that the run was begun with: they were turned into steps then.
+    `lengths` are the epochs or minutes that the run was begun with: they were turned into steps then. `left_open` are
+    the values of keys for which something was chosen then, such as `auto`: they agree with what was chosen.
     """
     name, wanted_name = recorded.model_dump()["objective"]["name"], (asked.get("objective") or {}).get("name")
     if wanted_name not in (None, name):
@@ -305,7 +316,7 @@ def _agreed(recorded: Recipe, asked: dict[str, Any], lengths: dict[str, Any]) ->
             before = recipes.with_value(recorded, "training.steps", None)
             before = recipes.with_value(before, key, lengths.get(key.removeprefix("training.")))
         wanted = recipes.with_value(before, key, value)
-        if wanted == before:
+        if wanted == before or (key in (left_open or {}) and recipes.value_of(wanted, key) == (left_open or {})[key]):
             continue
         if key == "training.steps" and (wanted.training.steps or 0) > (recorded.training.steps or 0):
             recorded = wanted

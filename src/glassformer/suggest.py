@@ -12,13 +12,13 @@ from glassformer import recipe as recipes
 from glassformer.data.kinds import changes, config_of
 from glassformer.data.pairs import read_pairs
 from glassformer.data.scripts import is_without_spaces, sample, words_in
-from glassformer.data.sources import read_documents
+from glassformer.data.sources import layout_for, read_documents
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
 from glassformer.objectives import find_objective
 from glassformer.recipe import Recipe, parse
 
-TEXT_SUFFIXES = (".txt", ".jsonl", ".csv", ".tsv", ".parquet", ".md")
+TEXT_SUFFIXES = (".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet", ".md")
 SPACELESS = 15
 """Mean length of what stands between spaces from which on it is more than a word."""
 LONGEST_WORD = 40
@@ -44,10 +44,10 @@ def recipe_for_text(source: str, changes: dict[str, Any], say: Callable[[str], N
     section = changes.get("objective")
     objective = str(section.get("name", "masked_lm")) if isinstance(section, dict) else "masked_lm"
     if find_objective(objective).pairs:
-        pairs = list(read_pairs(source, data.train_targets, data.column, data.target_column))
+        pairs = list(read_pairs(source, data.train_targets, layout_for(data, pairs=True)))
         texts = [text for pair in pairs for text in pair]
     else:
-        texts = list(read_documents(source, data.column, data.document, data.document_start))
+        texts = list(read_documents(source, layout_for(data)))
     tokenizer = changes.get("tokenizer")
     kind, path = (tokenizer.get(key) if isinstance(tokenizer, dict) else None for key in ("kind", "path"))
     suggested = suggestion(source, texts, kind, find_objective(objective).family != "encoder", path)

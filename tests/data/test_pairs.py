@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from glassformer.data.layout import Layout
 from glassformer.data.pairs import Pair, builtin_pairs, pairs_fingerprint, read_pairs
 from glassformer.errors import UsageError
 
@@ -50,11 +51,11 @@ def test_rows_have_two_columns(tmp_path):
     )
     known = write(tmp_path, "c.jsonl", "".join(json.dumps({"answer": b, "question": a}) + "\n" for a, b in PAIRS))
     assert list(read_pairs(plain)) == list(read_pairs(headed)) == PAIRS
-    assert list(read_pairs(noted, column="1", target_column="0")) == [Pair(b, a) for a, b in PAIRS]
+    assert list(read_pairs(noted, layout=Layout(column="1", target_column="0"))) == [Pair(b, a) for a, b in PAIRS]
     for place in (table, lines):
-        assert list(read_pairs(place, column="de", target_column="en")) == PAIRS
+        assert list(read_pairs(place, layout=Layout(column="de", target_column="en"))) == PAIRS
     assert list(read_pairs(lines)) == [Pair(b, a) for a, b in PAIRS]  # the only two texts, in their order
-    assert list(read_pairs(inner, column="translation.de", target_column="translation.en")) == PAIRS
+    assert list(read_pairs(inner, layout=Layout(column="translation.de", target_column="translation.en"))) == PAIRS
     assert list(read_pairs(known)) == PAIRS
 
 
@@ -62,8 +63,13 @@ def test_rows_have_two_columns(tmp_path):
     "name, text, columns, message",
     [
         ("a.txt", "one\ntwo\n", (None, None), "a text without targets\n.*data.train_targets"),
-        ("a.tsv", "one\ttwo\nthree\n", (None, None), "line 2 is broken: 1 columns, and column 2 is wanted"),
-        ("a.csv", "n,de,en\n1,a,b\n", ("de", "eng"), "there is no column 'eng'\n.*'en'"),
+        ("a.tsv", "one\ttwo\nthree\n", (None, None), "line 2 is broken: 1 column, and most rows have 2"),
+        (
+            "a.csv",
+            "n,de,en\n1,a,b\n",
+            ("de", "eng"),
+            "no column 'eng'; the columns are 'n', 'de', 'en'\n.*'en'",
+        ),
         ("a.jsonl", '{"a": "x", "b": "y", "c": "z"}\n', (None, None), "not clear which columns .*'a', 'b', 'c'"),
         ("a.jsonl", '{"a": "x", "b": "y"}\n', ("a", "d"), "has no column 'd'|not clear which columns"),
         ("a.tsv", "one\ttwo\tnote\n", (None, None), "not clear which columns hold source and target"),
@@ -72,7 +78,7 @@ def test_rows_have_two_columns(tmp_path):
 )
 def test_what_is_wrong_is_said(tmp_path, name, text, columns, message):
     with pytest.raises(UsageError, match=message):
-        list(read_pairs(write(tmp_path, name, text), None, *columns))
+        list(read_pairs(write(tmp_path, name, text), None, Layout(column=columns[0], target_column=columns[1])))
 
 
 def test_as_many_files_of_targets_as_of_sources(tmp_path):

@@ -443,7 +443,7 @@ def preview(
     from glassformer.look.figures import save
 
     name, found = find_recipe(recipe, list(changes or []), lambda line: None)
-    shown = look.previews(found, count)
+    shown = look.previews(found, count, lambda line: print(printable(line), file=sys.stderr))
     if output is not None:
         objective = found.objective.model_dump()["name"]
         save(look.figure(shown, f"{name}: {objective}"), output)

@@ -1,9 +1,9 @@
 """Pairs of texts, a source and the target that belongs to it: for models that answer, translate or paraphrase.
 
-train.de with train.en     parallel files: line n of one belongs to line n of the other
-pairs.tsv .csv .jsonl      two columns of a row; without names the only two
-builtin:pairs/train        written for this project: paraphrases, answers, English and French
-hub:OWNER/NAME             two columns of a row; `translation.de` is a field inside a column
+train.de with train.en       parallel files: line n of one belongs to line n of the other
+pairs.tsv .csv .jsonl .json  two columns of a row; without names the only two that hold texts
+builtin:pairs/train          written for this project: paraphrases, answers, English and French
+hub:OWNER/NAME               two columns of a row; `translation.de` is a field inside a column
 """
 
 import hashlib
@@ -12,23 +12,13 @@ from collections.abc import Iterator
 from importlib import resources
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from glassformer.data.sources import (
-    files_of,
-    fingerprint,
-    format_of,
-    hub_rows,
-    jsonl_rows,
-    parquet_rows,
-    read_lines,
-    table_rows,
-    text_in,
-)
-from glassformer.errors import GlassformerError, UsageError, nearest
+from glassformer.data.layout import Layout
+from glassformer.data.records import Row, text_in
+from glassformer.data.sources import files_of, fingerprint, format_of, hub_rows, layout_of, read_lines, rows_of
+from glassformer.errors import GlassformerError, UsageError
 
-PAIR_COLUMNS = (("source", "target"), ("input", "output"), ("question", "answer"), ("text", "summary"))
-"""Names of columns that are taken for a pair, where a recipe names none."""
 BUILTIN_KINDS = ("paraphrase", "answer", "translation")
 
 
@@ -42,12 +32,12 @@ class Pair(NamedTuple):
 def read_pairs(
     source: str | tuple[str, ...],
     targets: str | tuple[str, ...] | None = None,
-    column: str | None = None,
-    target_column: str | None = None,
+    layout: Layout | None = None,
 ) -> Iterator[Pair]:
     """The pairs of one place, or of several one after another. A pair of which one half is blank is left out.
 
-    With `targets` both are text files, line by line. Raises UsageError for unequal numbers of lines (saying which line
+    With `targets` both are text files, line by line; else the layout names the columns, and what it leaves open is
+    decided by this source. Raises UsageError for unequal numbers of lines (saying which line
     has no partner), a column that is missing or not clear, and whatever `read_documents` raises.
     """
     names = (source,) if isinstance(source, str) else source
@@ -56,9 +46,11 @@ def read_pairs(
         raise UsageError(
             f"{len(names)} files of sources and {len(partners)} of targets", "give as many of one as of the other"
         )
+    layout = layout or Layout()
+    layout = layout if targets is not None else layout_of(source, layout, pairs=True)
     for number, name in enumerate(names):
         found = False
-        for pair in _read(name, None if partners is None else partners[number], column, target_column):
+        for pair in _read(name, None if partners is None else partners[number], layout):
             if pair.source.strip() and pair.target.strip():
                 found = True
                 yield pair
@@ -79,16 +71,16 @@ def pairs_fingerprint(
     return digest.hexdigest()
 
 
-def _read(name: str, targets: str | None, column: str | None, target_column: str | None) -> Iterator[Pair]:
+def _read(name: str, targets: str | None, layout: Layout) -> Iterator[Pair]:
     if targets is not None:
         yield from _parallel(name, targets)
     elif name.startswith("builtin:"):
         yield from builtin_pairs(name)
     elif name.startswith("hub:"):
-        yield from _of_rows(hub_rows(name), column, target_column)
+        yield from _of_rows(hub_rows(name), layout)
     else:
         for file in files_of(name):
-            yield from _of_file(file, column, target_column)
+            yield from _of_file(file, layout)
 
 
 def _parallel(source: str, target: str) -> Iterator[Pair]:
@@ -114,92 +106,28 @@ def _parallel_files(one: Path, other: Path) -> Iterator[Pair]:
         yield Pair(left, right)
 
 
-def _of_file(file: Path, column: str | None, target_column: str | None) -> Iterator[Pair]:
-    kind = format_of(file)
-    if kind == ".jsonl":
-        yield from _of_rows(jsonl_rows(file), column, target_column)
-    elif kind in (".csv", ".tsv"):
-        yield from _of_table(file, column, target_column)
-    elif kind == ".parquet":
-        yield from _of_rows(parquet_rows(file), column, target_column)
-    else:
+def _of_file(file: Path, layout: Layout) -> Iterator[Pair]:
+    if format_of(file) == ".txt" and layout.document != "row":
         raise UsageError(
             f"{file} is a text without targets",
             "give the file of its targets too (data.train_targets, validation_targets, test_targets), or rows with two "
-            "columns (.tsv .csv .jsonl)",
+            "columns (.tsv .csv .jsonl .json); where a tab parts the columns of a text file: data.document=row",
         )
+    yield from _of_rows(rows_of(file, layout), layout)
 
 
-def _of_rows(
-    rows: Iterator[tuple[str, dict[str, Any]]], column: str | None, target_column: str | None
-) -> Iterator[Pair]:
-    """Two named cells of each row; a dot in a name leads into a cell that has fields."""
+def _of_rows(rows: Iterator[Row], layout: Layout) -> Iterator[Pair]:
+    """Two named cells of each row. Of a list of targets, which are several right ones, the first is taken."""
     for place, row in rows:
-        flat = _flat(row)
-        if column is None or target_column is None:
-            column, target_column = _guess(flat, column, target_column, place)
-        yield Pair(*((text_in(flat, name, place) or "") for name in (column, target_column)))
-
-
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """{"translation": {"de": ...}} also by the name "translation.de"."""
-    inner = {f"{name}.{key}": v for name, cell in row.items() if isinstance(cell, dict) for key, v in cell.items()}
-    return row | inner
-
-
-def _guess(row: dict[str, Any], column: str | None, target_column: str | None, place: str) -> tuple[str, str]:
-    """The columns that are called as pairs are, or the only two that hold text."""
-    for pair in PAIR_COLUMNS:
-        if set(pair) <= set(row) and column in (None, pair[0]) and target_column in (None, pair[1]):
-            return pair
-    texts = [name for name, cell in row.items() if isinstance(cell, str)]
-    if len(texts) == 2 and column in (None, texts[0]) and target_column in (None, texts[1]):
-        return texts[0], texts[1]
-    raise UsageError(
-        f"{place}: it is not clear which columns hold source and target; the columns are "
-        + (", ".join(map(repr, row)) or "none"),
-        "set data.column and data.target_column",
-    )
-
-
-def _of_table(file: Path, column: str | None, target_column: str | None) -> Iterator[Pair]:
-    """Two columns, by name or by number; without either, those of a header that names a pair, or the only two."""
-    indices: list[int] | None = None
-    for line, cells in table_rows(file):
-        if indices is None:
-            indices, is_header = _table_columns(cells, column, target_column, f"{file}, line {line}")
-            if is_header:
-                continue
-        if max(indices) >= len(cells):
+        if layout.column is None or layout.target_column is None:
             raise UsageError(
-                f"{file}, line {line} is broken: {len(cells)} columns, and column {max(indices) + 1} is wanted",
-                "mend or remove the line (a missing separator?)",
+                f"{place}: no columns are chosen, since the files looked into have no rows",
+                "set data.column and data.target_column",
             )
-        yield Pair(*(cells[index] for index in indices))
-
-
-def _table_columns(
-    first: list[str], column: str | None, target_column: str | None, place: str
-) -> tuple[list[int], bool]:
-    """The places of source and target, and whether the first row is a header."""
-    if column is None and target_column is None:
-        for pair in PAIR_COLUMNS:
-            if set(pair) <= set(first):
-                return [first.index(name) for name in pair], True
-        if len(first) == 2:
-            return [0, 1], False
-    named = [name for name in (column, target_column) if name is not None]
-    if len(named) == 2 and all(name.isdecimal() and int(name) < len(first) for name in named):
-        return [int(name) for name in named], False
-    for name in named:
-        if name not in first:
-            raise UsageError(f"{place}: there is no column {name!r}", nearest(name, first))
-    if len(named) == 2:
-        return [first.index(name) for name in named], True
-    raise UsageError(
-        f"{place}: it is not clear which columns hold source and target; the columns are {', '.join(map(repr, first))}",
-        "set data.column and data.target_column",
-    )
+        target = row.get(layout.target_column)
+        if isinstance(target, list) and target:
+            row = {**row, layout.target_column: target[0]}
+        yield Pair(text_in(row, layout.column, place) or "", text_in(row, layout.target_column, place) or "")
 
 
 def builtin_pairs(name: str) -> Iterator[Pair]:

@@ -3,13 +3,12 @@ one stream of documents (strings), and whatever is wrong with them is said with 
 
     news.txt                             text: a document is a line, a paragraph, the file, or what stands between two
                                          lines that match a pattern; so any unknown suffix
-    news.jsonl .csv .tsv .parquet        a document is a row
+    news.jsonl .json .csv .tsv .parquet  a document is a row
     folder/   "folder/*.txt"             each file in turn, sorted
     builtin:facts/train                  see builtin.py
     hub:OWNER/NAME[:CONFIG][:SPLIT]      for example hub:Salesforce/wikitext:wikitext-2-v1:train
 """
 
-import csv
 import difflib
 import glob
 import hashlib
@@ -17,6 +16,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, cast
@@ -28,16 +28,31 @@ from pydantic import Field
 from glassformer.config import Config
 from glassformer.data.builtin import Part, sentences
 from glassformer.data.contents import digests
-from glassformer.errors import GlassformerError, UsageError, nearest
+from glassformer.data.layout import (
+    LAYOUT_KEYS,
+    Document,
+    Layout,
+    columns_chosen,
+    delimiter_of,
+    document_of,
+    header_of,
+    spread,
+    style_of,
+)
+from glassformer.data.records import Row, json_lines, json_rows, parquet_rows, text_in
+from glassformer.data.tables import SAMPLE_ROWS, cells, column_names, table_rows, usual_width
+from glassformer.data.tagged import is_tagged, tagged_sentences
+from glassformer.errors import GlassformerError, UsageError
 from glassformer.randomness import Purpose, generator
 
 T = TypeVar("T", bound=Hashable)
-Document = Literal["auto", "line", "blank_line", "file"]
 
-SUFFIXES = (".txt", ".jsonl", ".csv", ".tsv", ".parquet")
-TEXT_COLUMNS = ("text", "sentence", "content", "body")
-_PARAGRAPHS_FOR_AUTO = 20
-_LONGEST_CELL = 2**24  # characters; the csv module's own limit, 131072, is less than a long article
+SUFFIXES = (".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet")
+SAMPLE_FILES = 32
+"""So many files are looked into, evenly from the first to the last, before how to read them is chosen."""
+TEXTS = (".txt", ".csv", ".tsv")
+"""Formats that are read line by line."""
+_SAMPLE_CHARACTERS, _SAMPLE_LINES = 2**20, 20_000  # of all of them together
 _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -56,14 +71,29 @@ class DataConfig(Config):
     test_targets: str | tuple[str, ...] | None = Field(None, description="the same for test")
     column: str | None = Field(
         None,
-        description="the column of jsonl, csv, tsv, parquet or hub rows (a number where there is no header)",
+        description="the column of jsonl, json, csv, tsv, parquet or hub rows (a number from 0 where there is no "
+        "header); None: chosen from many rows, and said",
     )
     target_column: str | None = Field(
         None, description="for objectives over pairs of one file: the column of the target (column: of the source)"
     )
+    delimiter: str = Field(
+        "auto",
+        pattern=r"^(auto|tab|\\t|[^\r\n])$",
+        description="what parts the cells of csv and tsv files, for example ';' or tab; auto: found from many rows",
+    )
+    header: Literal["auto"] | bool = Field(
+        "auto", description="whether the first row of csv and tsv files names the columns; auto: found, and said"
+    )
+    quoted: Literal["auto"] | bool = Field(
+        "auto",
+        description="whether cells of csv and tsv files may stand in quotation marks; auto: yes between commas and "
+        "semicolons, between tabs and bars only where the rows show it",
+    )
     document: Document = Field(
         "auto",
-        description="what one document of a text file is; auto: paragraphs if there are 20, else lines",
+        description="what one document of a text file is; auto: paragraphs if blank lines part the training text into "
+        "at least 20, else lines; row: a row of a table; tagged: a sentence of rows of tagged tokens (CoNLL)",
     )
     document_start: str | None = Field(
         None,
@@ -79,35 +109,50 @@ class DataConfig(Config):
         0.05,
         gt=0,
         lt=1,
-        description="the share of the documents held out when no validation is given; of a single one that is a whole "
-        "file (data.document=file), its end",
+        description="the share of the documents held out when no validation is given; of a single one, its end",
     )
 
 
-def read_documents(
-    source: str | tuple[str, ...],
-    column: str | None = None,
-    document: Document = "auto",
-    document_start: str | None = None,
-) -> Iterator[str]:
+def asked_layout(data: DataConfig) -> Layout:
+    """What the recipe says about how its texts are read."""
+    return Layout(**{name: getattr(data, name) for name in LAYOUT_KEYS})
+
+
+def layout_for(data: DataConfig, pairs: bool = False) -> Layout:
+    """How all texts of a recipe are read: what it leaves open is decided by the training text, and what that leaves
+    open (of a kind of file that it does not have) by the validation text. Raises UsageError where it is not clear."""
+    layout = asked_layout(data)
+    for source, targets in ((data.train, data.train_targets), (data.validation, data.validation_targets)):
+        if source is not None and targets is None:
+            layout = layout_of(source, layout, pairs)
+    return layout
+
+
+def decided(data: DataConfig, layout: Layout) -> DataConfig:
+    """The section of a recipe with everything as the layout has it."""
+    return data.model_copy(update={name: getattr(layout, name) for name in LAYOUT_KEYS})
+
+
+def read_documents(source: str | tuple[str, ...], layout: Layout | None = None) -> Iterator[str]:
     """The documents of one source, or of several one after another; none is blank.
 
-    Text: a `line`, a paragraph between blank lines (`blank_line`, lines joined by newlines) or the whole
-    `file`; `auto` takes paragraphs where a file has at least 20, otherwise lines. Rows: the named column, or
-    the only one that holds text, or the one called text, sentence, content or body. With `document_start` a document
-    goes from a line or row in which this regular expression is found to the next one, or to the end of its file.
+    Text: a `line`, a paragraph between blank lines (`blank_line`, lines joined by newlines) or the whole `file`. Rows:
+    the column that the layout names. With `document_start` a document goes from a line or row in which this regular
+    expression is found to the next one, or to the end of its file. What the layout leaves open is decided by this
+    source.
 
     Raises UsageError for a missing, empty, binary or non-UTF-8 file (with the byte), for a row that is broken
     (with the line), for a column that is missing or not clear, and for a `document_start` that is no regular expression
     or is found nowhere; GlassformerError if the hub fails."""
-    pattern = None if document_start is None else _compiled(document_start, document)
-    for name in (source,) if isinstance(source, str) else source:
+    layout = layout_of(source, layout or Layout())
+    pattern = None if layout.document_start is None else _compiled(layout.document_start, layout.document)
+    for name in _names(source):
         found = False
         texts: Iterator[str]
         if pattern is None:
-            texts = chain.from_iterable(_read_source(name, column, document))
+            texts = chain.from_iterable(_read_source(name, layout))
         else:
-            texts = _begun_by(pattern, _read_source(name, column, "line"), name)
+            texts = _begun_by(pattern, _read_source(name, layout), name)
         for text in texts:
             if text and not text.isspace():
                 found = True
@@ -162,7 +207,7 @@ def held_out(keys: UInt64[np.ndarray, "n"], share: float, seed: int) -> Bool[np.
     if len(different) < 2:
         raise UsageError(
             f"a text too short: {len(different)} document, and at least 2 different ones are needed to hold one out",
-            "give more text, a separate validation source, or document=line",
+            "give more text, a separate validation source, or data.document=line",
         )
     in_order = np.argsort(first)  # as they come in the text
     drawn = in_order[generator(seed, Purpose.SPLIT).permutation(len(different))[:-1]]
@@ -177,18 +222,44 @@ def key_of(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
+def split_end(text: str, share: float) -> tuple[str, str]:
+    """(train, validation): of a single text its end is held out, about that share of its characters. It is cut where a
+    line begins, else a word, if one begins near by; nothing is lost. Raises UsageError for a text of one character."""
+    wanted = round(len(text) * (1 - share))
+    near = max(1, round(len(text) * min(share, 1 - share) / 4))
+    first, last = max(1, wanted - near), min(len(text) - 1, wanted + near)
+    for space in (r"\n(?=\S)", r"\s(?=\S)"):
+        borders = [first + found.end() for found in re.finditer(space, text[first : last + 1])]
+        if borders:
+            border = min(borders, key=lambda place: abs(place - wanted))
+            break
+    else:
+        border = min(max(wanted, 1), len(text) - 1)
+    train, validation = text[:border], text[border:]
+    if not train.strip() or not validation.strip():
+        raise UsageError(
+            f"a text too short: {text[:40]!r} is all, and its end cannot be held out",
+            "give more text, or a separate validation source",
+        )
+    return train, validation
+
+
 # --- which kind of source -------------------------------------------------------------------------
 
 
-def _read_source(name: str, column: str | None, document: Document) -> Iterator[Iterator[str]]:
+def _names(source: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (source,) if isinstance(source, str) else source
+
+
+def _read_source(name: str, layout: Layout) -> Iterator[Iterator[str]]:
     """The documents of each file; what is no file counts as one."""
     if name.startswith("builtin:"):
         yield _read_builtin(name)
     elif name.startswith("hub:"):
-        yield _read_hub(name, column)
+        yield _column_of(hub_rows(name), layout)
     else:
         for file in files_of(name):
-            yield _read_file(file, column, document)
+            yield _read_file(file, layout)
 
 
 def _compiled(pattern: str, document: Document) -> re.Pattern[str]:
@@ -228,15 +299,38 @@ def _begun_by(pattern: re.Pattern[str], files: Iterable[Iterator[str]], name: st
         )
 
 
-def _read_file(file: Path, column: str | None, document: Document) -> Iterator[str]:
+def _read_file(file: Path, layout: Layout) -> Iterator[str]:
+    kind = format_of(file)
+    if layout.document == "tagged" and kind in TEXTS:
+        return tagged_sentences(read_lines(file), file)
+    if kind == ".txt" and layout.document != "row":
+        return _read_text(file, "line" if layout.document == "auto" else layout.document)
+    return _column_of(rows_of(file, layout), layout)
+
+
+def rows_of(file: Path, layout: Layout) -> Iterator[Row]:
+    """(file and line, row) of each row of a file of rows. Raises UsageError for a broken one."""
     kind = format_of(file)
     if kind == ".jsonl":
-        return _read_jsonl(file, column)
-    if kind in (".csv", ".tsv"):
-        return _read_table(file, column)
+        return json_lines(read_lines(file), file)
+    if kind == ".json":
+        return json_rows(read_lines(file), file)
     if kind == ".parquet":
-        return _read_parquet(file, column)
-    return _read_text(file, document)
+        column = layout.column if layout.target_column is None else None
+        return parquet_rows(file, column)
+    return table_rows(read_lines(file), layout.style(), layout.header is True, file)
+
+
+def _column_of(rows: Iterable[Row], layout: Layout) -> Iterator[str]:
+    """One column of rows; a null is no text."""
+    for place, row in rows:
+        if layout.column is None:
+            raise UsageError(
+                f"{place}: no column is chosen, since the files looked into have no rows", "set data.column"
+            )
+        text = text_in(row, layout.column, place)
+        if text is not None:
+            yield text
 
 
 def format_of(file: Path) -> str:
@@ -305,9 +399,6 @@ def _mend_missing(path: Path) -> str:
 
 
 def _read_text(file: Path, document: Document) -> Iterator[str]:
-    if document == "auto":
-        many = len(list(islice(_paragraphs(read_lines(file)), _PARAGRAPHS_FOR_AUTO))) == _PARAGRAPHS_FOR_AUTO
-        document = "blank_line" if many else "line"
     if document == "line":
         return (line for line in read_lines(file) if line)
     if document == "blank_line":
@@ -366,187 +457,94 @@ def _open(file: Path) -> Any:
         raise UsageError(f"{file} cannot be read: {error.strerror}", "check that it is a file you may read") from None
 
 
-# --- rows -----------------------------------------------------------------------------------------
+# --- how to read them ------------------------------------------------------------------------------
 
 
-def _read_jsonl(file: Path, column: str | None) -> Iterator[str]:
-    return _column_of(jsonl_rows(file), column)
+def layout_of(source: str | tuple[str, ...], layout: Layout, pairs: bool = False) -> Layout:
+    """The layout with what it leaves open decided for this source, from samples of its files. Raises UsageError where
+    that is not clear."""
+    kinds = {kind for name in _names(source) for kind in _kinds(name)}
+    if not layout.leaves_open(kinds, pairs):
+        return layout
+    files = spread([file for name in _names(source) if _is_path(name) for file in files_of(name)], SAMPLE_FILES)
+    samples = {file: _first_lines(file, len(files)) for file in files if format_of(file) in TEXTS}
+    layout = _document_decided(samples, layout, pairs)
+    is_table = ".txt" if layout.document == "row" else ""
+    tables = {file: lines for file, lines in samples.items() if format_of(file) in (".csv", ".tsv", is_table)}
+    rows: list[tuple[str, list[dict[str, Any]]]] = []
+    first_row: list[str] = []
+    style = ""
+    if tables and layout.document != "tagged":
+        layout, is_usual = style_of([*tables.items()], layout)
+        style = "" if is_usual else f" parted by {layout.delimiter!r}"
+        parsed = {file: _whole_rows(lines, layout, file) for file, lines in tables.items()}
+        layout = header_of([*parsed.items()], layout)
+        first_row = next((cells[0] for cells in parsed.values() if cells), [])
+        rows += [(file.name, _first(_table_sample(file, tables[file], layout))) for file in tables]
+    rows += [(file.name, _first(rows_of(file, Layout()))) for file in files if format_of(file) not in TEXTS]
+    rows += [(name, _first(hub_rows(name))) for name in _names(source) if name.startswith("hub:")]
+    return columns_chosen(rows, layout, pairs, first_row, style)
 
 
-def _column_of(rows: Iterable[tuple[str, dict[str, Any]]], column: str | None) -> Iterator[str]:
-    """One column of rows; a null is no text."""
-    for place, row in rows:
-        if column is None:
-            column = _guess_column(row, place)
-        text = text_in(row, column, place)
-        if text is not None:
-            yield text
+def _kinds(name: str) -> set[str]:
+    """The formats of a source's files, without looking into them or listing them in order."""
+    if not _is_path(name):
+        return {".jsonl"} if name.startswith("hub:") else set()
+    if os.path.isdir(os.path.expanduser(name)):
+        inside = {Path(file).suffix.lower() for _, _, files in os.walk(os.path.expanduser(name)) for file in files}
+        return inside & {*SUFFIXES}
+    suffix = Path(name).suffix
+    return {format_of(file) for file in files_of(name)} if glob.has_magic(suffix) else {format_of(Path(name))}
 
 
-def jsonl_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(file and line, row) of each line that is not blank. Raises UsageError for one that is no JSON object."""
-    for number, line in enumerate(read_lines(file), start=1):
-        if line and not line.isspace():
-            yield f"{file}, line {number}", _json_row(line, file, number)
+def _is_path(name: str) -> bool:
+    return not name.startswith(("builtin:", "hub:"))
 
 
-def _json_row(line: str, file: Path, number: int) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{file}, line {number} is broken JSON: {error}", "mend or remove the line") from None
-    if not isinstance(row, dict):
-        raise UsageError(
-            f"{file}, line {number} is no JSON object but {line[:40]!r}",
-            'each line must look like {"text": "..."}',
-        )
-    return row
+def _first_lines(file: Path, files: int) -> list[str]:
+    """The beginning of a file: of one of few files, more."""
+    left = max(2**14, _SAMPLE_CHARACTERS // files)
+    lines: list[str] = []
+    for line in islice(read_lines(file), max(2 * SAMPLE_ROWS, _SAMPLE_LINES // files)):
+        lines.append(line)
+        left -= len(line) + 1
+        if left <= 0:
+            break
+    return lines
 
 
-def text_in(row: dict[str, Any], column: str, place: str) -> str | None:
-    """The text of one cell, None where it is null. Raises UsageError for a column that there is not, or no text."""
-    if column not in row:
-        raise UsageError(f"{place} has no column {column!r}", nearest(column, map(str, row)))
-    text = row[column]
-    if text is None:
-        return None
-    if not isinstance(text, str):
-        raise UsageError(
-            f"{place}: column {column!r} holds no text but a {type(text).__name__}",
-            "give another column, or make it a string",
-        )
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise UsageError(
-            f"{place}: column {column!r} holds a lone surrogate, U+{ord(text[error.start]):04X}, "
-            f"at character {error.start}",
-            "it is half of a character and cannot be written as UTF-8: mend or remove it",
-        ) from None
-    return text
+def _document_decided(samples: dict[Path, list[str]], layout: Layout, pairs: bool) -> Layout:
+    if layout.document != "auto" or layout.document_start is not None:
+        return layout
+    texts = [(file.name, lines) for file, lines in samples.items() if format_of(file) == ".txt"]
+    if texts and delimiter_of(layout.delimiter) is not None:  # who names a delimiter has a table
+        return replace(layout, document="row")
+    tagged = [file for file, lines in samples.items() if format_of(file) != ".txt" and is_tagged(lines)]
+    if tagged and layout.column is None and not pairs:
+        texts = [(file.name, lines) for file, lines in samples.items()]
+    return document_of(texts, layout, pairs) if texts else layout
 
 
-def _guess_column(row: dict[str, Any], place: str) -> str:
-    """The column called text, sentence, content or body; otherwise the only one that holds text."""
-    for name in TEXT_COLUMNS:
-        if name in row:
-            return name
-    texts = [name for name, value in row.items() if isinstance(value, str)]
-    if len(texts) == 1:
-        return texts[0]
-    raise _wrong_column(place, row)
+def _whole_rows(lines: list[str], layout: Layout, file: Path) -> list[list[str]]:
+    """The first rows of a table, without the last one of many, which the sample may have cut."""
+    rows = [row for _, row in islice(cells(lines, layout.style(), file, strict=False), SAMPLE_ROWS + 1)]
+    return rows[:-1] if len(rows) > SAMPLE_ROWS else rows
 
 
-def _wrong_column(place: str, columns: Iterable[str], asked: str | None = None) -> UsageError:
-    there = ", ".join(repr(c) for c in columns) or "none"
-    what = "it is not clear which column holds the text" if asked is None else f"there is no column {asked!r}"
-    return UsageError(f"{place}: {what}; the columns are {there}", "set data.column to one of them")
-
-
-def _read_table(file: Path, column: str | None) -> Iterator[str]:
-    """csv with quotes; tsv without any, as such files are written: a quotation mark is a character there."""
-    rows = table_rows(file)
-    first_two = list(islice(rows, 2))
-    if not first_two:
+def _table_sample(file: Path, lines: list[str], layout: Layout) -> Iterator[Row]:
+    """The rows of a sample by the names of their columns; those of another length are told when they are read."""
+    rows = _whole_rows(lines, layout, file)
+    if not rows:
         return
-    index, has_header = _table_column([cells for _, cells in first_two], column, str(file))
-    for number, cells in islice(chain(first_two, rows), int(has_header), None):
-        if index >= len(cells):
-            raise UsageError(
-                f"{file}, line {number} is broken: {len(cells)} columns, and column {index + 1} is wanted",
-                "mend or remove the line (a missing quotation mark or separator?)",
-            )
-        yield cells[index]
+    width = len(rows[0]) if layout.header else usual_width(rows)
+    names = column_names(rows[0]) if layout.header else [str(number) for number in range(width)]
+    for row in rows[int(layout.header is True) :]:
+        if len(row) == width:
+            yield str(file), dict(zip(names, row, strict=True))
 
 
-def table_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of each row that is not empty."""
-    csv.field_size_limit(_LONGEST_CELL)
-    lines = read_lines(file)
-    first = next(lines, "")
-    style: dict[str, Any] = {"delimiter": ",", "strict": True}
-    if file.suffix.lower() == ".tsv" or first.count("\t") > first.count(","):  # some .csv files are tsv
-        style = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
-    elif "," not in first and ";" in first:  # as spreadsheets write it where the comma is the decimal sign
-        style["delimiter"] = ";"
-    reader = csv.reader((f"{line}\n" for line in chain([first], lines)), **style)
-    try:
-        width = None
-        for cells in reader:
-            width = width or len(cells)
-            if len(cells) > width and style["delimiter"] != "\t":  # a tsv row may have notes at its end
-                raise UsageError(
-                    f"{file}, line {reader.line_num} is broken: {len(cells)} columns, and the first row has {width}",
-                    'put a text that holds the separator in quotation marks: "one, two"',
-                )
-            if any(cell and not cell.isspace() for cell in cells):
-                yield reader.line_num, cells
-    except csv.Error as error:
-        raise UsageError(f"{file}, line {reader.line_num} is broken: {error}", "mend or remove the line") from None
-
-
-def _table_column(rows: list[list[str]], column: str | None, place: str) -> tuple[int, bool]:
-    """(index of the text column, whether the first row is a header), from the first two rows."""
-    first = rows[0]
-    if column is not None:
-        if column.isdecimal() and int(column) < len(first):
-            return int(column), False
-        if column in first:
-            return first.index(column), True
-        raise _wrong_column(place, first, column)
-    for name in TEXT_COLUMNS:
-        if name in first:
-            return first.index(name), True
-    has_header = len(first) > 1 and not any(map(_is_number, first))  # a header holds no number
-    sample = rows[-1] if has_header else first
-    texts = [i for i, cell in enumerate(sample[: len(first)]) if not _is_number(cell)]
-    if len(texts) == 1:
-        return texts[0], has_header
-    raise _wrong_column(place, first if has_header else map(str, range(len(first))))
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return not cell.strip()  # an empty cell is no text either
-    return True
-
-
-def _read_parquet(file: Path, column: str | None) -> Iterator[str]:
-    if column is None:
-        column = _guess_column(parquet_columns(file), str(file))
-    return _column_of(parquet_rows(file, column), column)
-
-
-def parquet_columns(file: Path) -> dict[str, Any]:
-    """The columns of a parquet file: "" where one holds text, None elsewhere. Raises UsageError."""
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        schema = pyarrow.parquet.ParquetFile(file).schema_arrow
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} is no whole parquet file: {error}", "write or download it again") from None
-    return {field.name: "" if str(field.type) in ("string", "large_string") else None for field in schema}
-
-
-def parquet_rows(file: Path, column: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(file, row) of each row: of one column where it is named, else of all that hold text. Raises UsageError."""
-    import pyarrow  # comes with `datasets`; slow to import and rarely needed
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.ParquetFile(file)
-        schema = table.schema_arrow
-        if column is not None and column not in schema.names:
-            raise _wrong_column(str(file), schema.names, column)
-        texts = [f.name for f in schema if pyarrow.types.is_struct(f.type) or str(f.type) in ("string", "large_string")]
-        for batch in table.iter_batches(columns=texts if column is None else [column]):
-            for row in batch.to_pylist():
-                yield str(file), row
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} is no whole parquet file: {error}", "write or download it again") from None
+def _first(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    return [row for _, row in islice(rows, SAMPLE_ROWS)]
 
 
 # --- not files ------------------------------------------------------------------------------------
@@ -578,10 +576,6 @@ def _hub_name(name: str) -> _HubName:
         rest = ["", *rest]
     config, split_name = [*rest, "", ""][:2]
     return _HubName(path, config or None, split_name or "train")
-
-
-def _read_hub(name: str, column: str | None) -> Iterator[str]:
-    return _column_of(hub_rows(name), column)
 
 
 def hub_rows(name: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -5,6 +5,7 @@ print(in_words(preview))            for a terminal
 figure([preview])                   the same as a picture
 """
 
+from collections.abc import Callable
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from glassformer.assemble import assemble
+from glassformer.assemble import assemble, with_layout
 from glassformer.data.batch import Example, Stream, collate
 from glassformer.look.figures import COLOURS, fitted, new_figure, styled, text_width, visible
 from glassformer.objectives import Objective
@@ -27,9 +28,9 @@ CELL = 0.17
 """Inches of one pair in a picture."""
 
 
-def previews(recipe: Recipe, count: int) -> list[dict[str, Any]]:
-    """Examples from all over the training data, as the first epoch has them."""
-    parts = assemble(recipe)
+def previews(recipe: Recipe, count: int, say: Callable[[str], None] = lambda text: None) -> list[dict[str, Any]]:
+    """Examples from all over the training data, as the first epoch has them. How the texts are read is said."""
+    parts = assemble(with_layout(recipe, say))
     units = parts.train_units
     chosen = np.linspace(0, len(units) - 1, min(count, len(units))).round().astype(int).tolist()
     examples = [units.example(index, generator(recipe.seed, Purpose.CORRUPTION, 0, index)) for index in chosen]
