@@ -95,6 +95,21 @@ def test_a_choice_is_not_made_from_one_file(tmp_path):
     assert read(str(tmp_path))[0] == TEXTS * 4
 
 
+def test_any_pattern_of_names_is_looked_into(tmp_path):
+    """Also one that does not say what kind of files they are."""
+    write(tmp_path, "a.csv", ["n,words", *(f"{n},{text}" for n, text in enumerate(TEXTS))])
+    settled = decided(DataConfig(train=str(tmp_path / "*.*")), Layout(document="line"))
+    for name in ("*", "*.*", "a.c*", "*.csv", "?.csv"):
+        assert read(str(tmp_path / name))[0] == TEXTS
+        assert layout_for(settled.model_copy(update={"train": str(tmp_path / name)})).column == "words"
+
+
+def test_rows_without_any_text_are_an_error_in_words(tmp_path):
+    for lines in (["{}", "{}"], ['{"n": 1}'], ['{"n": {}}'], ['{"n": null}']):
+        with pytest.raises(UsageError, match="it is not clear which column holds the text"):
+            read(write(tmp_path, "a.jsonl", lines))
+
+
 def test_empty_files_between_others_do_no_harm(tmp_path):
     for number in range(9):
         write(tmp_path, f"{number}.csv", [] if number % 2 else ["n,words", *(f"{n},{t}" for n, t in enumerate(TEXTS))])
@@ -162,10 +177,12 @@ def test_labels_are_left_out_and_that_is_said(tmp_path, name, labels):
     file = write(tmp_path, name, [f"{text}\t{labels[n % len(labels)]}" for n, text in enumerate(TEXTS)])
     documents, said = read(file)
     assert documents == TEXTS
-    assert "'1' looks like labels and is left out" in said[0]
+    assert "left out, since they look like labels: '1'" in said[0]
+    file = write(tmp_path, name, [f"{labels[n % len(labels)]}\t{text}" for n, text in enumerate(TEXTS)])
+    assert read(file)[0] == TEXTS
     if name == "a.txt":
         whole, said = read(file, document="line")
-        assert whole[0] == f"{TEXTS[0]}\t{labels[0]}" and said == []
+        assert whole[0] == f"{labels[0]}\t{TEXTS[0]}" and said == []
 
 
 def test_plain_texts_with_tabs_are_not_labelled():

@@ -55,10 +55,10 @@ def columns_of(samples: Sequence[Sequence[dict[str, Any]]]) -> list[Found]:
     `samples` are rows of each file, at least one of each. Raises UsageError where the files have none in common."""
     names = [list(dict.fromkeys(name for row in rows for name in flat(row))) for rows in samples]
     common = [name for name in names[0] if all(name in other for other in names[1:])]
-    if not common:
-        one, other = next((names[0], more) for more in names[1:] if not set(names[0]) & set(more))
+    if not common and all(names):
+        others = [other for other in names if not set(other) & set(names[0])] or names[-1:]
         raise UsageError(
-            f"the files have no column in common: one has {_listed(one)}, another {_listed(other)}",
+            f"the files have no column in common: one has {_listed(names[0])}, another {_listed(others[0])}",
             "give files of one kind, or name their columns alike",
         )
     return [_found(name, [flat(row).get(name) for rows in samples for row in rows]) for name in common]
@@ -93,9 +93,10 @@ def text_column(columns: Sequence[Found], place: str, first_row: Sequence[str] =
         if len(few) == 1 and few[0].texts:
             return few[0].name
     likely = f" (likely: {_listed([c.name for c in prose])})" if len(prose) > 1 else ""
+    both = ", or learn from pairs of the two: objective.name=seq2seq" if len(prose) == 2 else ""
     raise UsageError(
         f"{place}: it is not clear which column holds the text; {_there(columns, first_row)}{likely}",
-        "set data.column to one of them",
+        f"set data.column to {'the number of one' if first_row else 'one of them'}{both}",
     )
 
 

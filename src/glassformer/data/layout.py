@@ -103,14 +103,14 @@ def _paragraphs(lines: Sequence[str]) -> int:
 
 
 def are_labelled(lines: Sequence[str]) -> bool:
-    """Whether these lines are texts with labels: the same number of tabs in each, and a few different last cells. Prose
-    that is indented or aligned with tabs is not."""
+    """Whether these lines are texts with labels: the same number of tabs in each, and a few different cells before or
+    behind texts. Prose that is indented or aligned with tabs is not."""
     rows = [line.split("\t") for line in lines if line and not line.isspace()]
     if len(rows) < _ROWS_FOR_LABELS or not all_have_cells(lines):
         return False
-    last = [row[-1].strip() for row in rows]
-    texts = sum(len(row[n].split()) >= 2 for row in rows for n in range(len(row) - 1))
-    return all(last) and is_label(last) and max(len(cell.split()) for cell in last) <= 2 and texts * 2 > len(rows)
+    ends = ([row[end].strip() for row in rows] for end in (0, -1))
+    labelled = any(all(cells) and is_label(cells) for cells in ends)
+    return labelled and sum(any(len(cell.split()) >= 3 for cell in row) for row in rows) * 2 > len(rows)
 
 
 def all_have_cells(lines: Sequence[str]) -> bool:
@@ -219,7 +219,7 @@ def columns_chosen(
     note = f"{place}: {what} of {', '.join(map(repr, names[:12]))}{style}{header}"
     labels = [] if pairs else labels_beside(columns, chosen)
     if labels:
-        note += f"; {', '.join(map(repr, labels))} looks like labels and is left out: a model learns the texts only"
+        note += f"; left out, since they look like labels: {', '.join(map(repr, labels))} (no task on labels yet)"
     keys = ["data.column=NAME", *(["data.target_column=NAME"] if pairs else [])]
     keys += [f"data.header={str(bare).lower()}"] if first_row else []
     keys += ["data.document=line"] if layout.document == "row" else []

@@ -493,8 +493,9 @@ def _kinds(name: str) -> set[str]:
     if os.path.isdir(os.path.expanduser(name)):
         inside = {Path(file).suffix.lower() for _, _, files in os.walk(os.path.expanduser(name)) for file in files}
         return inside & {*SUFFIXES}
-    suffix = Path(name).suffix
-    return {format_of(file) for file in files_of(name)} if glob.has_magic(suffix) else {format_of(Path(name))}
+    if glob.has_magic(name) and Path(name).suffix.lower() not in SUFFIXES:
+        return {format_of(file) for file in files_of(name)}
+    return {format_of(Path(name))}
 
 
 def _is_path(name: str) -> bool:
@@ -544,7 +545,15 @@ def _table_sample(file: Path, lines: list[str], layout: Layout) -> Iterator[Row]
 
 
 def _first(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    return [row for _, row in islice(rows, SAMPLE_ROWS)]
+    """The first rows; of long ones fewer."""
+    found: list[dict[str, Any]] = []
+    left = _SAMPLE_CHARACTERS
+    for _, row in islice(rows, SAMPLE_ROWS):
+        found.append(row)
+        left -= sum(len(cell) for cell in row.values() if isinstance(cell, str | list))
+        if left <= 0:
+            break
+    return found
 
 
 # --- not files ------------------------------------------------------------------------------------
