@@ -2,13 +2,16 @@
 
 import os
 import random
+import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_recipe
 from trained import refused
 
 from glassformer.data.builtin import sentences
+from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import UsageError
 from glassformer.recipe import Recipe, apply_changes, shipped
 from glassformer.suggest import (
@@ -19,6 +22,7 @@ from glassformer.suggest import (
     merged,
     recipe_for_text,
     suggestion,
+    unseen_share,
 )
 
 UDHR = Path(os.environ.get("GLASSFORMER_DATA") or "absent") / "udhr"
@@ -209,3 +213,60 @@ def test_merged_replaces_a_length_in_other_units() -> None:
 )
 def test_counted(number: int | float, words: str) -> None:
     assert counted(number, "layer") == words
+
+
+def tokenizer_of(lines: list[str], **wanted: Any) -> str:
+    return choose_tokenizer(lines, **wanted)["kind"]
+
+
+def test_the_script_is_that_of_the_letters_and_not_the_length_of_words() -> None:
+    rng = random.Random(5)
+    verses = ["".join(rng.choices("心门桥秋白前鸟来风山", k=5)) + "，" for _ in range(300)]
+    assert tokenizer_of(verses) == "unigram"  # short half lines were taken for words
+    ids = [f"see https example {'a1b2c3d4e5' * 10} for the notes number {n % 9}" for n in range(200)]
+    assert tokenizer_of(ids) == "word"  # one long id was taken for a script
+    dna = ["".join(rng.choices("ACGT", k=200)) for _ in range(100)]
+    assert tokenizer_of(dna) == "character"
+    assert choose_tokenizer(dna)["vocab_size"] == 64
+    assert choose_tokenizer(verses, "wordpiece")["vocab_size"] < 1000
+
+
+def test_many_rare_words_are_read_in_pieces() -> None:
+    rng = random.Random(6)
+    forms = [" ".join("".join(rng.choices("aeioukst", k=7)) for _ in range(8)) for _ in range(100)]
+    assert unseen_share(forms) > 0.9
+    assert tokenizer_of(forms) == "wordpiece"
+    assert unseen_share(facts(600)) < 0.2
+    assert tokenizer_of(facts(600)) == "word"
+
+
+@pytest.mark.parametrize("objective", ["causal_lm", "denoising", "span_corruption"])
+def test_what_writes_gets_back_what_it_read(tmp_path: Path, objective: str) -> None:
+    code = [f"def f{n}(x):\n    if x > {n}:\n\t\treturn A{n}" for n in range(120)]
+    for text, kind in ((code, "character"), (code * 60, "bpe")):
+        file = tiny_recipe.text_file(tmp_path, text, f"{kind}.txt")
+        recipe, said = chosen_for(file, f"objective.name={objective}")
+        assert recipe.tokenizer.kind == kind
+        assert "does not give back" not in said
+    recipe, said = chosen_for(file, f"objective.name={objective}", "tokenizer.kind=wordpiece")
+    assert "this wordpiece tokenizer does not give back line ends, indents" in said
+    _, said = chosen_for(file, "tokenizer.kind=wordpiece")
+    assert "does not give back" not in said
+
+
+def test_characters_written_apart_are_given_back_in_bytes() -> None:
+    apart = [unicodedata.normalize("NFD", "Tiếng Việt rất hay và đẹp")] * 40
+    assert tokenizer_of(apart, writes=True) == "bpe"
+    assert tokenizer_of([unicodedata.normalize("NFC", text) for text in apart], writes=True) == "character"
+
+
+def test_a_tokenizer_that_is_named_is_what_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "t.json"
+    Tokenizer.train(facts(300), TokenizerConfig(kind="bpe", vocab_size=300)).save(file)
+    recipe, said = chosen_for(tiny_recipe.text_file(tmp_path, facts(300)), f"tokenizer.path={file}")
+    assert (recipe.tokenizer.kind, recipe.tokenizer.vocab_size, recipe.tokenizer.lowercase) == ("bpe", 300, False)
+    assert recipe.tokenizer.path == str(file)
+    assert "bpe tokenizer, at most 300 tokens" in said
+    assert "word tokenizer" not in said
+    with pytest.raises(UsageError, match="there is no tokenizer at"):
+        chosen_for(tiny_recipe.text_file(tmp_path, facts(300)), "tokenizer.path=absent.json")

@@ -144,9 +144,9 @@ def is_spaceless(texts: list[str]) -> bool:
 
 
 def has_no_words(texts: list[str]) -> bool:
-    """Whether what stands between spaces is mostly too long to be a word, as in DNA; one long id among words is not
-    that. Said of scripts with spaces."""
-    lengths = [len(run) for text in sample(texts) for run in text.split()]
+    """Whether what stands between spaces and signs is mostly too long to be a word, as in DNA; one long id among words
+    is not that. Said of scripts with spaces."""
+    lengths = [end - begin for text in sample(texts) for begin, end in words_in(text)]
     return bool(lengths) and float(np.median(lengths)) > LONGEST_WORD
 
 
@@ -162,8 +162,8 @@ def choose_tokenizer(
 ) -> dict[str, Any]:
     """By script, size and objective. A model that `writes` gets a tokenizer that gives back what it read: characters
     for a small text and for one without words, byte-level pieces else. Other models get whole words for a small text
-    (its words are few), unless too many of further text would be new; pieces of words for a larger one; unigram pieces for
-    scripts without spaces; characters where there are no words. About a third as many pieces as there are different
+    (its words are few), unless too many of further text would be new; pieces of words for a larger one; unigram pieces
+    for scripts without spaces; characters where there are no words. About a third as many pieces as there are different
     words, from 400 to 8,192. A `path` is taken as what it is. Raises what `Tokenizer.load` raises."""
     if path is not None:
         return config_of(Tokenizer.load(path)).model_dump(include={"kind", "vocab_size", "lowercase"}) | {"path": path}
@@ -181,7 +181,8 @@ def choose_tokenizer(
         return {"kind": kind, "vocab_size": int(min(8192, max(400, 2 * alphabet + 5, alphabet + characters // 20)))}
     if writes:
         return {"kind": kind, "vocab_size": int(min(4096, max(512, characters // 500)))}
-    return {"kind": kind, "vocab_size": int(min(8192, max(400, distinct // 3)))}
+    spelt = 2 * alphabet + 100 if kind != "bpe" else 0  # at the beginning of a word and inside one
+    return {"kind": kind, "vocab_size": int(min(8192, max(400, spelt, distinct // 3)))}
 
 
 def writing_kind(texts: list[str]) -> str:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from glassformer.data.tokenizer import _BYTES, Tokenizer, TokenizerConfig
+from glassformer.data.tokenizer import _BYTES, SPECIALS, Tokenizer, TokenizerConfig
 
 UDHR = Path(os.environ.get("GLASSFORMER_DATA") or "absent") / "udhr"
 KINDS = get_args(TokenizerConfig.model_fields["kind"].annotation)
@@ -244,3 +244,17 @@ def test_an_older_file_of_pieces_keeps_marks_with_their_letters_too(text: str) -
     encoded = old.encode(text)
     assert encoded.starts_word.sum() == len(text.split())
     assert old.decode(encoded.ids) == text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_exported_file_cuts_texts_alike_elsewhere(kind: str, tmp_path: Path) -> None:
+    """The file as transformers reads it: runs of any length, marks and joiners too."""
+    transformers = pytest.importorskip("transformers")
+    tokenizer = trained(ALL, kind, False, 3000)
+    tokenizer.save(tmp_path / "tokenizer.json")
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIALS, strict=True))
+    other = transformers.PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"), **names)
+    for text in (*lines_of(ALL), "GATTACA" * 500):
+        ids = other(text, add_special_tokens=False)["input_ids"]
+        assert ids == tokenizer.encode(text).ids.tolist()
+        assert kind == "word" or tokenizer.unk_id not in ids

@@ -25,6 +25,8 @@ def test_what_is_said_to_be_lost_is_lost_and_nothing_else(kind: str, lowercase: 
     tokenizer = Tokenizer.train(["x: Ab cd é e\u0301\n Ab", "Ab cd"], config)
     said = changes(config)
     for what, text in PROBES.items():
+        if what == "a space at the beginning" and "indents" in said:
+            continue  # it is one of those
         back = tokenizer.decode(tokenizer.encode(text).ids)
         others_aside = {text, text.lower()} if what != "capital letters" and lowercase else {text}
         if what == "one character or two":

@@ -124,3 +124,6 @@ def test_a_sample_is_bounded_and_from_everywhere() -> None:
     some = list(sample(texts, 1000))
     assert sum(map(len, some)) == 1000
     assert {text[0] for text in some} == {text[0] for text in texts}
+    some = list(sample(["a" * 500_000 + "b" * 500_000], 40_000))
+    assert sum(map(len, some)) <= 40_000
+    assert {"a" * len(some[0]), "b" * len(some[0])} <= set(some)

@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 from trained import generator_folder, run_folder
 
 from glassformer.data.batch import collate
+from glassformer.data.scripts import words_in
 from glassformer.errors import UsageError
 from glassformer.look import apart as apart_view
 from glassformer.look import pronoun as pronoun_view
 from glassformer.look.apart import apart
 from glassformer.look.figures import rendered
 from glassformer.look.pronoun import pronoun
-from glassformer.look.words import attention_between, between_words, find, find_all, reading, words_in
+from glassformer.look.words import attention_between, between_words, find, find_all, reading
 from glassformer.model.layers import Surroundings
 from glassformer.model.transformer import Stack
 from glassformer.predict import Run, load
@@ -73,6 +74,39 @@ def test_a_word_that_is_not_there_or_not_clear_is_refused() -> None:
         find(text, "bit", 3)
     with pytest.raises(UsageError, match="its words are: none"):
         find("...", "")
+
+
+def test_a_word_keeps_its_marks_and_is_found_in_a_text_without_spaces() -> None:
+    hindi = "गीता ने हिन्दी में कहा"
+    assert [hindi[a:b] for a, b in words_in(hindi)] == hindi.split()
+    assert find(hindi, "हिन्दी") == (8, 14)
+    with pytest.raises(UsageError, match="its words are: गीता, ने, हिन्दी"):
+        find(hindi, "हि")
+    assert find_all("小红说小红来", "小红") == [(0, 2), (3, 5)]
+    with pytest.raises(UsageError, match=r"'猫' is not in .*\nname any part of the text"):
+        find("小红说小红来", "猫")
+
+
+def test_tokens_stand_for_words_where_there_are_no_spaces(tmp_path: Path) -> None:
+    """Chinese, in pieces of several characters: what is asked is covered by tokens, all others are candidates."""
+    file = tmp_path / "t.txt"
+    people, places = ("小红", "小明", "阿华"), ("学校", "公园", "车站")
+    file.write_text("".join(f"{who}说他今天在{where}看见了一只小鸟\n" for who in people for where in places))
+    short = {"steps": 2, "evaluate_every": 2, "checkpoint_every": 2}
+    tokenizer = {"kind": "unigram", "vocab_size": 80}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLASSFORMER_CACHE", str(tmp_path / "cache"))
+        run = tiny_recipe.train(tiny_recipe.recipe(file, tokenizer=tokenizer, training=short), tmp_path / "run")
+    text = "小红说他今天在学校看见了一只小鸟"
+    read = reading(run, text)
+    words = read.words()
+    assert "".join(text[a:b] for a, b in words) == text
+    assert 2 < len(words) < len(text)
+    found = pronoun(run, text, "他", ["小红", "小鸟"])
+    assert found.candidates == ["小红", "小鸟"]
+    others = pronoun(run, text, "他")
+    assert "他" not in "".join(others.candidates)
+    assert apart(run, "小红", text, "小红说他今天在公园看见了").word == "小红"
 
 
 @pytest.mark.parametrize("name", ["encoder", "decoder", "pairs"])

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 
 import numpy as np
-from jaxtyping import Bool, Int64, UInt8
+from jaxtyping import Bool, UInt8
 
 JOINERS = "\u200c\u200d"
 """ZERO WIDTH NON-JOINER and JOINER: inside a word of Persian or Malayalam, inside one emoji of several."""
@@ -38,9 +38,7 @@ _LAST = 0x20000  # beyond are Chinese characters, and the marks of U+E0100
 
 def share_without_spaces(texts: Sequence[str]) -> float:
     """The share of letters in scripts that put no space between words; 0 for texts without letters."""
-    counts = np.zeros(5, dtype=np.int64)
-    for text in sample(texts):
-        counts += np.bincount(_classes(text), minlength=5)
+    counts = np.bincount(_classes("\n".join(sample(texts))), minlength=5)
     return float(counts[_SPACELESS_LETTER] / max(1, counts[_LETTER] + counts[_SPACELESS_LETTER]))
 
 
@@ -50,7 +48,8 @@ def is_without_spaces(texts: Sequence[str]) -> bool:
 
 
 def sample(texts: Sequence[str], characters: int = _SAMPLE) -> Iterable[str]:
-    """About so many characters of them: of every text its share, from its beginning; all where there are no more."""
+    """About so many characters of them, from all over: of a text its share, in pieces from its beginning on; all where
+    there are no more."""
     total = sum(map(len, texts))
     if total <= characters:
         yield from texts
@@ -58,7 +57,11 @@ def sample(texts: Sequence[str], characters: int = _SAMPLE) -> Iterable[str]:
     every = max(1, len(texts) // 10_000)
     share = characters / total * every
     for text in texts[::every]:
-        yield text[: max(1, int(len(text) * min(1.0, share)))]
+        wanted = max(1, int(len(text) * min(1.0, share)))
+        pieces = 1 + wanted // 10_000
+        for number in range(pieces):
+            begin = number * (len(text) // pieces)
+            yield text[begin : begin + wanted // pieces]
 
 
 def words_in(text: str) -> list[tuple[int, int]]:
@@ -90,12 +93,13 @@ def cut_at(text: str, span: tuple[int, int], places: Iterable[int]) -> list[tupl
     return list(zip([begin, *inside], [*inside, end], strict=True))
 
 
-def word_starts(text: str, starts: Int64[np.ndarray, "n"], found: Bool[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
+def word_starts(text: str, offsets: Sequence[tuple[int, int]], found: Bool[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
     """Which tokens begin a word: what the tokenizer `found`, mended by the characters at which they start. No word
     begins at a mark, or behind one that stands between two letters. In a script without spaces nothing says where a
     word begins: each token is one there, but for those that are parts of one character."""
-    if len(starts) == 0 or has_plain_words(text):
+    if not offsets or has_plain_words(text):
         return found
+    starts = np.array([start for start, _ in offsets], dtype=np.int64)
     kinds = np.append(_classes(text), np.uint8(_SPACE))  # a token may stand behind the text
     before = np.maximum(starts - 1, 0)
     joined = (starts > 0) & (kinds[before] != _SPACE)

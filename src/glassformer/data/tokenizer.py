@@ -274,8 +274,7 @@ class Tokenizer:
         groups = np.asarray(encoding.word_ids, dtype=np.int64)
         if self._space_ids is not None:
             groups = np.cumsum(_first_spaces(self._space_ids[ids]))
-        starts = np.array([start for start, _ in offsets], dtype=np.int64)
-        return Encoded(ids, offsets, word_starts(text, starts, np.diff(groups, prepend=-1) != 0))
+        return Encoded(ids, offsets, word_starts(text, offsets, np.diff(groups, prepend=-1) != 0))
 
     def _white_space(self) -> Bool[np.ndarray, "vocab"]:
         raw = [token or "" for token in self.vocabulary]
