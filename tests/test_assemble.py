@@ -8,7 +8,7 @@ import torch
 from tiny_recipe import WORDS, recipe, sentences, text_file
 
 from glassformer import assemble as assemble_module
-from glassformer.assemble import assemble, corpus_for, documents_for, model_for, objective_for
+from glassformer.assemble import assemble, corpus_for, documents_for, model_for, objective_for, with_layout
 from glassformer.data import corpus as corpus_module
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig, Tokenizers
 from glassformer.errors import UsageError
@@ -220,6 +220,17 @@ def test_training_and_validation_are_cut_alike(tmp_path: Path) -> None:
         again: list[str] = []
         assert assemble(parts.recipe, again.append).validation.n_documents == parts.validation.n_documents
         assert again == []
+
+
+def test_test_texts_are_read_as_training_was_though_that_is_gone(tmp_path: Path) -> None:
+    """The recipe of a run says how: the training text is not looked into again."""
+    train, other = tmp_path / "train.csv", tmp_path / "test.csv"
+    train.write_text("a,b\n" + "".join(f"{n},{text}\n" for n, text in enumerate(sentences(40))), encoding="utf-8")
+    other.write_text("b,a\none two three,four five six\n", encoding="utf-8")
+    settled = with_layout(recipe(train, data={"document": "auto", "test": str(other)}))
+    assert (settled.data.column, settled.data.header, settled.data.delimiter) == ("b", True, ",")
+    train.unlink()
+    assert documents_for(settled, "test") == ["one two three"]
 
 
 def test_a_tokenizer_for_targets_is_for_pairs_only(text: Path) -> None:

@@ -16,7 +16,16 @@ from glassformer.data.corpus import Corpus, Wanted, cached_tokenizer
 from glassformer.data.layout import Layout
 from glassformer.data.pairs import pairs_fingerprint, read_pairs
 from glassformer.data.sample import sample_of
-from glassformer.data.sources import decided, fingerprint, held_out, key_of, layout_for, read_documents, split_end
+from glassformer.data.sources import (
+    DataConfig,
+    decided,
+    fingerprint,
+    held_out,
+    key_of,
+    layout_for,
+    read_documents,
+    split_end,
+)
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig, Tokenizers
 from glassformer.errors import UsageError
 from glassformer.model.transformer import Transformer
@@ -69,7 +78,8 @@ def assemble(
 
     Raises UsageError when the text is too short for one batch.
     """
-    recipe, reading = with_layout(recipe, say), Reading()
+    recipe = with_layout(recipe, say)
+    reading = Reading()
     tokenizers = tokenizers or tokenizers_for(recipe, say, reading)
     objective = objective_for(recipe, tokenizers)
     train, validation = corpora_for(recipe, tokenizers, ("train", "validation"), say, reading)
@@ -139,17 +149,13 @@ def with_layout(recipe: Recipe, say: Callable[[str], None] = lambda text: None) 
     """The recipe with everything in its section `data` that was left open as the texts decide it: what a document is,
     which column, delimiter, header. A mixture, whose members may read the same texts in different ways, stays as it is:
     it is decided anew, and alike, each time that they are read. Raises UsageError where it is not clear."""
-    layouts = [layout_of_recipe(member) for member in members(recipe)]
+    reading = Reading()
+    layouts = [reading.layout(member) for member in members(recipe)]
     for line in dict.fromkeys(line for layout in layouts for line in layout.said()):
         say(line)
     if len(layouts) > 1:
         return recipe
     return recipe.model_copy(update={"data": decided(recipe.data, layouts[0])})
-
-
-def layout_of_recipe(recipe: Recipe) -> Layout:
-    """How the texts of a recipe (of one objective) are read. Raises UsageError where it is not clear."""
-    return layout_for(recipe.data, pairs=objective_class(recipe).pairs)
 
 
 def documents_for(recipe: Recipe, part: Split) -> list[str]:
@@ -177,7 +183,7 @@ def _numbered_rows(recipe: Recipe, parts: Sequence[Split], reading: "Reading") -
     places = {part: place_of(recipe, part) for part in parts}
     for number, part in enumerate(parts):
         if not places[part].is_cut:
-            yield from ((number, row) for row in _own_rows(recipe, places[part], reading.layout(recipe)))
+            yield from ((number, row) for row in _own_rows(recipe, places[part], reading))
     cut = [(part == "validation", number) for number, part in enumerate(parts) if places[part].is_cut]
     if cut:
         numbers = dict(cut)
@@ -186,8 +192,9 @@ def _numbered_rows(recipe: Recipe, parts: Sequence[Split], reading: "Reading") -
                 yield numbers[is_held_out], row
 
 
-def _own_rows(recipe: Recipe, place: "DataPlace", layout: Layout) -> Iterator[Row]:
+def _own_rows(recipe: Recipe, place: "DataPlace", reading: "Reading") -> Iterator[Row]:
     """All rows of a place, one by one."""
+    layout = reading.layout(recipe)
     if objective_class(recipe).pairs:
         yield from read_pairs(place.source, place.targets, layout)
     else:
@@ -216,36 +223,37 @@ def place_of(recipe: Recipe, part: Split) -> DataPlace:
 
 
 class Reading:
-    """What one start finds out about its data, so that it is found out once: how they are read, what the files hold,
+    """What one start finds out about its data, so that it is found out once: what the files hold, how they are read,
     and which texts are held out. Of the texts themselves nothing is kept."""
 
     def __init__(self) -> None:
-        self._layouts: dict[str, Layout] = {}
         self._contents: dict[str, str] = {}
         self._apart: dict[str, np.ndarray] = {}
+        self._layouts: dict[tuple[DataConfig, bool], Layout] = {}
 
     def layout(self, recipe: Recipe) -> Layout:
         """How the texts of a recipe (of one objective) are read. Raises UsageError where it is not clear."""
-        name = json.dumps([recipe.data.model_dump_json(), objective_class(recipe).pairs])
+        name = (recipe.data, objective_class(recipe).pairs)
         if name not in self._layouts:
-            self._layouts[name] = layout_of_recipe(recipe)
+            self._layouts[name] = layout_for(*name)
         return self._layouts[name]
 
     def content(self, recipe: Recipe, place: DataPlace) -> str:
-        """A name for the texts of a place: what its files hold, and how they are read."""
-        pairs = objective_class(recipe).pairs
+        """A name for the texts of a place."""
+        pairs, how = objective_class(recipe).pairs, self.layout(recipe).settings()
         name = json.dumps([place.source, place.targets, pairs])
         if name not in self._contents:
-            of_pairs = pairs_fingerprint(place.source, place.targets, None, None) if pairs else None
-            self._contents[name] = of_pairs or fingerprint(place.source)
-        return json.dumps([self._contents[name], self.layout(recipe).settings(), LAYOUT])
+            if pairs:
+                self._contents[name] = pairs_fingerprint(place.source, place.targets, None, None)
+            else:
+                self._contents[name] = fingerprint(place.source)
+        return json.dumps([self._contents[name], how, LAYOUT])
 
     def cut_rows(self, recipe: Recipe) -> Iterator[tuple[bool, Row]]:
-        """The rows of data that are cut into training and validation, each with whether it is held out. Of a single
-        text the end is."""
+        """The rows of data that are cut into training and validation, each with whether it is held out."""
         place, apart = place_of(recipe, "train"), self._held_out(recipe)
-        rows = _own_rows(recipe, place, self.layout(recipe))
-        if apart is None:
+        rows = _own_rows(recipe, place, self)
+        if len(apart) == 1:
             [(text, _)] = rows
             train, validation = split_end(text, recipe.data.validation_share)
             yield from ((False, (train, None)), (True, (validation, None)))
@@ -255,15 +263,14 @@ class Reading:
                 raise UsageError(f"{place.source} has changed while it was read", "start again when it stays as it is")
             yield bool(is_held_out), row
 
-    def _held_out(self, recipe: Recipe) -> Bool[np.ndarray, "n"] | None:
-        """Of each row, whether it is held out; None of a single text."""
-        place, share = place_of(recipe, "train"), recipe.data.validation_share
-        name = json.dumps([self.content(recipe, place), recipe.seed, share])
+    def _held_out(self, recipe: Recipe) -> Bool[np.ndarray, "n"]:
+        """Of each row, whether it is held out. Of a single text this says nothing: its end is."""
+        name = json.dumps([self.content(recipe, place_of(recipe, "train")), recipe.seed, recipe.data.validation_share])
         if name not in self._apart:
-            keys = array("Q", (key_of(source) for source, _ in _own_rows(recipe, place, self.layout(recipe))))
+            keys = array("Q", (key_of(source) for source, _ in _own_rows(recipe, place_of(recipe, "train"), self)))
             if len(keys) == 1 and not objective_class(recipe).pairs:
-                return None
-            self._apart[name] = held_out(np.array(keys, dtype=np.uint64), share, recipe.seed)
+                return np.zeros(1, dtype=bool)
+            self._apart[name] = held_out(np.array(keys, dtype=np.uint64), recipe.data.validation_share, recipe.seed)
         return self._apart[name]
 
 

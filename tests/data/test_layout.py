@@ -168,6 +168,19 @@ def test_one_row_of_another_length_is_an_error_with_its_line(tmp_path):
         read(file)
 
 
+def test_lists_of_texts_are_joined_and_that_is_said(tmp_path):
+    """Of several targets, which are all right ones, the first is taken."""
+    rows = [{"source": text.split(" ", 1), "target": [text[::-1], "other"]} for text in TEXTS]
+    file = write(tmp_path, "a.jsonl", list(map(json.dumps, rows)))
+    assert read(file, column="source")[0] == TEXTS
+    only = write(tmp_path, "b.jsonl", [json.dumps({"n": 1, "words": row["source"]}) for row in rows])
+    documents, said = read(only)
+    assert documents == TEXTS and "the texts of a list are joined with spaces" in said[0]
+    found, said = read(file, pairs=True)
+    assert found == [Pair(text, text[::-1]) for text in TEXTS]
+    assert "of 'target' the first text is taken" in said[0]
+
+
 # --- labels and tags ------------------------------------------------------------------------------
 
 

@@ -94,7 +94,7 @@ def test_a_missing_file_names_the_nearest(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "\n  \n\t\n"])
-@pytest.mark.parametrize("suffix", ["txt", "jsonl", "csv", "tsv"])
+@pytest.mark.parametrize("suffix", ["txt", "json", "jsonl", "csv", "tsv"])
 def test_an_empty_file_is_an_error(tmp_path, content, suffix):
     with pytest.raises(UsageError, match="is empty: it holds no text"):
         _read(_write(tmp_path / f"a.{suffix}", content))
@@ -376,7 +376,7 @@ def test_the_configuration_takes_one_source_or_several():
 
 def test_any_bytes_are_either_text_or_a_clear_error(tmp_path):
     random.seed(7)
-    for suffix in ("txt", "jsonl", "csv", "tsv", "parquet"):
+    for suffix in ("txt", "json", "jsonl", "csv", "tsv", "parquet"):
         for _ in range(20):
             source = _write(tmp_path / f"a.{suffix}", random.randbytes(31))
             try:

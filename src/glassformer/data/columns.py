@@ -27,6 +27,7 @@ class Found(NamedTuple):
     numbers: int
     nulls: int
     others: int
+    lists: int = 0  # of the texts those that come in pieces
 
     @property
     def may_be_text(self) -> bool:
@@ -75,9 +76,10 @@ def _found(name: str, values: Iterable[Any]) -> Found:
             texts.append(value)
         elif isinstance(value, list) and value and all(isinstance(part, str) for part in value):
             texts.append(" ".join(value))
+            counts["lists"] += 1
         else:
             counts["others"] += 1
-    return Found(name, texts, counts["numbers"], counts["nulls"], counts["others"])
+    return Found(name, texts, counts["numbers"], counts["nulls"], counts["others"], counts["lists"])
 
 
 def text_column(columns: Sequence[Found], place: str, first_row: Sequence[str] = ()) -> str:

@@ -217,6 +217,10 @@ def columns_chosen(
     if first_row:
         header = ", no header found" if bare else ", the first row is taken as header"
     note = f"{place}: {what} of {', '.join(map(repr, names[:12]))}{style}{header}"
+    lists = [column.name for column in columns if column.lists and column.name in chosen]
+    if lists:
+        first = f", of {chosen[1]!r} the first text is taken" if pairs and chosen[1] in lists else ""
+        note += f"; the texts of a list are joined with spaces{first}"
     labels = [] if pairs else labels_beside(columns, chosen)
     if labels:
         note += f"; left out, since they look like labels: {', '.join(map(repr, labels))} (no task on labels yet)"
@@ -225,7 +229,7 @@ def columns_chosen(
     keys += ["data.document=line"] if layout.document == "row" else []
     note += f" (say otherwise with {', '.join(keys)})"
     decided = replace(layout, column=chosen[0], target_column=chosen[1] if pairs else layout.target_column)
-    return decided.noting(note) if not given or first_row else decided
+    return decided.noting(note) if not given or first_row or lists else decided
 
 
 def named(names: Sequence[str]) -> str:
