@@ -379,7 +379,7 @@ def corpora_for(
     if len(own) > 1:
         of_each = [corpora_for(member, tokenizers, parts, say, known) for member in own]
         return [Corpus.mixed(of_one_part) for of_one_part in zip(*of_each, strict=True)]
-    if len({place_of(recipe, part) for part in parts}) > 1:
+    if len(parts) > 1 and not all(place_of(recipe, part).is_cut for part in parts):
         return [corpora_for(recipe, tokenizers, (part,), say, known)[0] for part in parts]
     kind = objective_class(recipe)
     sides = [tokenizers.source, tokenizers.target or tokenizers.source][: 2 if kind.pairs else 1]

@@ -47,9 +47,16 @@ class Blocks:
     marked. Raises UsageError for a lone surrogate.
     """
 
-    def __init__(self, tokenizer: Tokenizer, keep_empty: bool = False, language: str | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        keep_empty: bool = False,
+        language: str | None = None,
+        words: KnownWords | None = None,
+    ) -> None:
+        """`words` are those of the tokenizer that are known already: several stores may share them."""
         self.tokenizer, self.keep_empty, self.language = tokenizer, keep_empty, language
-        self._words = KnownWords(tokenizer)
+        self._words = words or KnownWords(tokenizer)
         self._dtype = np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32
         self._waiting: list[_Piece] = []
         self._characters = 0

@@ -97,7 +97,7 @@ def word_starts(text: str, offsets: Sequence[tuple[int, int]], found: Bool[np.nd
     """Which tokens begin a word: what the tokenizer `found`, mended by the characters at which they start. No word
     begins at a mark, or behind one that stands between two letters. In a script without spaces nothing says where a
     word begins: each token is one there, but for those that are parts of one character."""
-    if text.isascii() or not offsets or not _special_pattern().search(text):
+    if not offsets or has_plain_words(text):
         return found
     starts = np.array([start for start, _ in offsets], dtype=np.int64)
     kinds = np.append(_classes(text), np.uint8(_SPACE))  # a token may stand behind the text
@@ -107,6 +107,11 @@ def word_starts(text: str, offsets: Sequence[tuple[int, int]], found: Bool[np.nd
     inside = (kinds[starts] == _MARK) | ((kinds[starts] == _LETTER) & behind_mark)
     is_open = _open_places(kinds)[starts] & (np.diff(starts, prepend=-1) != 0)
     return np.where(joined, (found & ~inside) | is_open, found)
+
+
+def has_plain_words(text: str) -> bool:
+    """Whether a text has neither marks nor letters of a script without spaces: then `word_starts` mends nothing."""
+    return text.isascii() or not _special_pattern().search(text)
 
 
 def _open_places(kinds: UInt8[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:

@@ -207,7 +207,7 @@ def held_out(keys: UInt64[np.ndarray, "n"], share: float, seed: int) -> Bool[np.
     if len(different) < 2:
         raise UsageError(
             f"a text too short: {len(different)} document, and at least 2 different ones are needed to hold one out",
-            "give more text, a separate validation source, or document=line",
+            "give more text, a separate validation source, or data.document=line",
         )
     in_order = np.argsort(first)  # as they come in the text
     drawn = in_order[generator(seed, Purpose.SPLIT).permutation(len(different))[:-1]]

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from glassformer.data.blocks import Block, Blocks
+from glassformer.data.known_words import KnownWords
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import GlassformerError, UsageError
 
@@ -47,7 +48,8 @@ def write_stores(orders: Sequence[Order], texts: Iterable[tuple[int, str]]) -> N
     GlassformerError if the disk is full.
     """
     with contextlib.ExitStack() as stack:
-        writers = [stack.enter_context(_written(order)) for order in orders]
+        words = {order.tokenizer.identity: KnownWords(order.tokenizer) for order in orders}
+        writers = [stack.enter_context(_written(order, words[order.tokenizer.identity])) for order in orders]
         for number, text in texts:
             writers[number].add(text)
         for writer in writers:
@@ -94,7 +96,7 @@ def refuse_empty(n_tokens: int) -> None:
 
 
 @contextlib.contextmanager
-def _written(order: Order) -> Iterator["_Writer"]:
+def _written(order: Order, words: KnownWords) -> Iterator["_Writer"]:
     """A writer whose files lie aside, and are removed where it does not come to an end."""
     with _errors_in_words(order.folder):
         order.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +104,7 @@ def _written(order: Order) -> Iterator["_Writer"]:
         aside = Path(tempfile.mkdtemp(prefix=f"{order.folder.name}.", suffix=".building", dir=order.folder.parent))
     try:
         with contextlib.ExitStack() as files:
-            yield _Writer(order, aside, files)
+            yield _Writer(order, words, aside, files)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -121,9 +123,9 @@ def _errors_in_words(folder: Path) -> Iterator[None]:
 class _Writer:
     """Streams blocks into the files of one store; corpus.json comes last."""
 
-    def __init__(self, order: Order, aside: Path, files: contextlib.ExitStack) -> None:
+    def __init__(self, order: Order, words: KnownWords, aside: Path, files: contextlib.ExitStack) -> None:
         self.order, self.aside, self.files = order, aside, files
-        self.blocks = Blocks(order.tokenizer, order.keep_empty, order.language)
+        self.blocks = Blocks(order.tokenizer, order.keep_empty, order.language, words)
         self.counts = {"n_tokens": 0, "n_bytes": 0, "n_unknown": 0}
         self.lengths = [np.zeros(0, dtype=np.int64)]
         self.dtype = "uint16"

@@ -20,7 +20,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain, count, takewhile
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -32,7 +32,7 @@ from pydantic import Field
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from glassformer.config import Config
-from glassformer.data.scripts import HAN, JOINERS, word_starts
+from glassformer.data.scripts import HAN, JOINERS, has_plain_words, word_starts
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.reading import LARGE, NoSuchFile, plain_text
 
@@ -207,8 +207,9 @@ class Tokenizer:
     def encode_together(self, texts: Sequence[str]) -> "Together":
         """The tokens of many texts in one row, each text's as `encode` gives them, without their places in the text:
         most of the time that reading a large corpus takes goes into those. Raises UsageError for a lone surrogate."""
-        is_one_word = self._space_ids is not None
-        encode = self._base.encode_batch_fast if is_one_word else self._base.encode_batch
+        mended = [number for number, text in enumerate(texts) if not has_plain_words(text)]
+        no_places = self._space_ids is not None and not mended
+        encode = self._base.encode_batch_fast if no_places else self._base.encode_batch
         try:
             encodings = encode(texts, add_special_tokens=False)
         except TypeError:
@@ -216,8 +217,9 @@ class Tokenizer:
             raise
         lengths = np.array([len(encoding) for encoding in encodings], dtype=np.int64)
         ids = self._allowed[_in_one_row((encoding.ids for encoding in encodings), int(lengths.sum()))]
+        places = np.cumsum(lengths) - lengths
         begins = np.zeros(len(ids) + 1, dtype=bool)  # one more, for empty texts at the end
-        begins[np.cumsum(lengths) - lengths] = True
+        begins[places] = True
         begins = begins[:-1]
         if self._space_ids is not None:
             is_space = self._space_ids[ids]
@@ -225,7 +227,11 @@ class Tokenizer:
         else:
             groups = _in_one_row((encoding.word_ids for encoding in encodings), len(ids))
             starts_word = np.diff(groups, prepend=-1) != 0
-        return Together(ids, starts_word | begins, lengths)
+        starts_word |= begins
+        for number in mended:
+            place, one = places[number], self._to_encoded(encodings[number], texts[number], self._allowed)
+            starts_word[place : place + lengths[number]] = one.starts_word
+        return Together(ids, starts_word, lengths)
 
     def decode(self, ids: Sequence[int | np.integer] | Integer[np.ndarray, "n"]) -> str:
         """The text of the tokens, special ones shown. Exact for bpe and byte; the other kinds lose some
@@ -651,12 +657,25 @@ def _cuts_at_spaces(settings: dict[str, Any]) -> bool:
     steps, cuts = _steps(settings, "normalizer"), _steps(settings, "pre_tokenizer", "pretokenizers")
     added = [token for token in settings["added_tokens"] if not token["special"]]
     return (
-        all(step["type"] in _CHARACTER_BY_CHARACTER or _replaces_in_words(step) for step in steps)
+        all(step["type"] in _CHARACTER_BY_CHARACTER or _replaces_in_words(step) or _is_own(step) for step in steps)
         and bool(cuts)
-        and _cuts_first(cuts[0])
+        and (_cuts_first(cuts[0]) or _is_own(cuts[0]))
         and all(cut["type"] in _CUT_FURTHER or _is_plain_bytes(cut) for cut in cuts[1:])
         and not any(token["rstrip"] or " " in token["content"] for token in added)
     )
+
+
+def _is_own(step: dict[str, Any]) -> bool:
+    """Whether it is one of the steps by which a kind that cuts at spaces is made here."""
+    return step["type"] in ("Replace", "Split") and json.dumps(step, sort_keys=True) in _own_steps()
+
+
+@cache
+def _own_steps() -> frozenset[str]:
+    kinds: tuple[Literal["word", "wordpiece", "bpe"], ...] = ("word", "wordpiece", "bpe")
+    made = [untrained(TokenizerConfig(kind=kind, lowercase=lowered)) for kind in kinds for lowered in (False, True)]
+    steps = [s for m in made for s in [*_steps(m, "normalizer"), *_steps(m, "pre_tokenizer", "pretokenizers")[:1]]]
+    return frozenset(json.dumps(step, sort_keys=True) for step in steps)
 
 
 def _steps(settings: dict[str, Any], kind: str, inner: str = "normalizers") -> list[dict[str, Any]]:
