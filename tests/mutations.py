@@ -230,7 +230,7 @@ def damage(folder: Path, rng: random.Random) -> str:
 def sign(folder: Path) -> None:
     """Make the manifest of a snapshot say what its files are now."""
     file = folder / "manifest.json"
-    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
         manifest = json.loads(file.read_bytes() if file.is_file() else b"")
         for name in manifest["files"]:
             content = (folder / name).read_bytes() if (folder / name).is_file() else b""

@@ -19,7 +19,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -64,7 +64,7 @@ class NoSuchFile(Unreadable, UsageError):
 
 
 @contextmanager
-def plain_file(file: Path, limit: int | None = None, what: str = "file") -> Iterator[BinaryIO]:
+def plain_file(file: Path, limit: int | None = None, what: str = "file") -> Iterator[io.BufferedReader]:
     """A plain file, opened for reading; a link to one is followed. Raises NoSuchFile, and Unreadable where it is no
     plain file (a pipe would be waited on for ever), may not be read, or is larger than `limit` bytes."""
     try:
