@@ -3,8 +3,9 @@
     python benchmarks/own_text.py --data DIR [NAME ...]
 
 DIR holds the public sets, as `udhr/eng.txt`, `wikitext-2/train.txt`, `tinyshakespeare/input.txt` and so on. Each text
-is one command in a process of its own, one after another, with an empty cache. Results go to docs/results/own_text.json;
-naming some texts measures only those anew. What a person says of each verdict stands in own_text_verdicts.yaml.
+is one command in a process of its own, one after another, with an empty cache. Results go to
+docs/results/own_text.json; naming some texts measures only those anew. What a person says of each verdict stands in
+own_text_verdicts.yaml.
 """
 
 import argparse

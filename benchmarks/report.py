@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 HEAD = """# Results
 
@@ -362,9 +364,37 @@ def big_text(record: dict[str, Any]) -> str:
     return "\n\n".join(["## Large texts", how, tables[0], "glassformer alone:", tables[1]])
 
 
+VERDICTS = Path(__file__).with_name("own_text_verdicts.yaml")
+"""What a person says of each verdict, by the name of its text."""
+
+
+def own_text(record: dict[str, Any]) -> str:
+    """Texts of one's own, from the command alone."""
+    said = yaml.safe_load(VERDICTS.read_text(encoding="utf-8")) if VERDICTS.exists() else {}
+    rows, verdicts = [], []
+    for row in record["rows"]:
+        low, high = row["interval"] or (row["loss"], row["loss"])
+        lines = row["lines"]
+        counted = (f"{lines[line]:.2f}" for line in ("unigram", "bigram", "five_gram"))
+        sizes = (f"{row['tokens']:,}", row["tokenizer"], row["model"], f"{row['questions']:,}")
+        loss = f"{row['loss']:.2f} ({low:.2f} to {high:.2f})"
+        rows.append((row["name"], f"{row['minutes']:g}", f"{row['seconds'] / 60:.2f}", *sizes, loss, *counted))
+        verdicts.append((row["name"], row["verdict"], said.get(row["name"], "not looked at")))
+    how = paragraph(
+        """`python benchmarks/own_text.py --data DIR`: `glassformer train FILE`, at most with an objective and minutes, each
+        text with an empty cache; minutes are of the whole command. Losses are in nats for each token asked, over all of
+        the held-out part, with 95% intervals; beside them what counting comes to on the same questions."""
+    )
+    heading = ("text", "minutes asked", "taken", "tokens", "tokenizer", "layers x width", "questions", "loss")
+    counts = table((*heading, "unigram", "bigram", "5-gram"), rows)
+    judged = table(("text", "verdict", "is that so? (by hand)"), verdicts)
+    return "\n\n".join(["## Texts of one's own", how, counts, judged])
+
+
 SECTIONS = {
     "demo": demo,
     "doctor": doctor,
+    "own_text": own_text,
     "big_text": big_text,
     "masked_lm_speed": speed,
     "masked_lm_quality": quality,

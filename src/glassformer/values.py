@@ -110,7 +110,7 @@ def built(node: yaml.Node | None, annotation: Any) -> Any:
         return dict(_entries(node, section))
     if isinstance(node, yaml.SequenceNode):
         return [built(item, item_of(annotation)) for item in node.value]
-    plain = node.style is None
+    plain = isinstance(node, yaml.ScalarNode) and node.style is None
     return from_text(node.value, annotation, in_file=True) if plain else node.value
 
 

@@ -329,7 +329,7 @@ def _letters_before_space(gap: str) -> int:
     return next((i for i, c in enumerate(gap) if c.isspace()), len(gap))
 
 
-def _in_one_row(lists: Iterable[list[int]], number: int) -> Int64[np.ndarray, "n"]:
+def _in_one_row(lists: Iterable[Sequence[Any]], number: int) -> Int64[np.ndarray, "n"]:
     return np.fromiter(chain.from_iterable(lists), dtype=np.int64, count=number)
 
 
