@@ -381,9 +381,9 @@ def own_text(record: dict[str, Any]) -> str:
         rows.append((row["name"], f"{row['minutes']:g}", f"{row['seconds'] / 60:.2f}", *sizes, loss, *counted))
         verdicts.append((row["name"], row["verdict"], said.get(row["name"], "not looked at")))
     how = paragraph(
-        """`python benchmarks/own_text.py --data DIR`: `glassformer train FILE`, at most with an objective and minutes, each
-        text with an empty cache; minutes are of the whole command. Losses are in nats for each token asked, over all of
-        the held-out part, with 95% intervals; beside them what counting comes to on the same questions."""
+        """`python benchmarks/own_text.py --data DIR`: `glassformer train FILE`, at most with an objective and minutes,
+        each text with an empty cache; minutes are of the whole command. Losses are in nats for each token asked, over
+        all of the held-out part, with 95% intervals; beside them what counting comes to on the same questions."""
     )
     heading = ("text", "minutes asked", "taken", "tokens", "tokenizer", "layers x width", "questions", "loss")
     counts = table((*heading, "unigram", "bigram", "5-gram"), rows)
