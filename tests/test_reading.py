@@ -241,6 +241,8 @@ def one(**changes: Any) -> dict[str, Any]:
         safetensors([], bytes(4)),
         safetensors({"a": 3}, bytes(4)),
         safetensors(one(dtype="C64"), bytes(4)),
+        safetensors(one(dtype="a\n\x1b[2J"), bytes(4)),
+        safetensors({"a\n": one()["a"]}, bytes(4)),
         safetensors(one(dtype=["F32"]), bytes(4)),
         safetensors(one(shape=[2]), bytes(4)),
         safetensors(one(shape=[10**30]), bytes(4)),
@@ -255,8 +257,9 @@ def one(**changes: Any) -> dict[str, Any]:
 )
 def test_a_header_that_does_not_fit_the_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a").write_bytes(content)
-    with pytest.raises(Unreadable, match="is damaged"):
+    with pytest.raises(Unreadable, match="is damaged") as error:
         safetensors_header(tmp_path / "a")
+    assert error.value.what.isprintable()
 
 
 def test_a_header_longer_than_any_is_not_read(tmp_path: Path) -> None:

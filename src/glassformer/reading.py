@@ -49,6 +49,7 @@ class Unreadable(GlassformerError):
     """A file that cannot be used. `reason` says what is wrong with it, without its name."""
 
     def __init__(self, file: Path, reason: str, mend: str = MEND) -> None:
+        reason = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)  # it may quote what is in the file
         super().__init__(f"{file} {reason}", mend)
         self.file, self.reason = file, reason
 
@@ -297,6 +298,8 @@ def _stored(file: Path, name: str, said: Any, room: int) -> Stored:
     tensor = checked(_Said, said, file, f" in the tensor {name[:100]}")
     shape, places = tuple(tensor.shape), tensor.data_offsets
     wrong = f"is damaged: the tensor {name[:100]} "
+    if not name.isprintable():
+        raise Unreadable(file, f"{wrong}has a name that cannot be shown")
     if tensor.dtype not in BITS:
         raise Unreadable(file, f"{wrong}has the type {tensor.dtype[:20]}", f"types that are read: {', '.join(BITS)}")
     if len(shape) > MOST_DIMENSIONS or min(shape, default=0) < 0:
