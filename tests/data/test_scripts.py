@@ -103,7 +103,8 @@ def test_no_word_begins_or_ends_at_a_mark_of_its_own(text: str) -> None:
         ("the theme", "the", [0]),
         ("cafe\u0301 caf\u00e9", "caf\u00e9", [0, 6]),
         ("کتاب‌ها کتاب", "کتاب", [8]),
-        ("a-b", "-", [1]),
+        ("a - b", "-", [2]),
+        ("a-b", "-", []),
         ("abc", "", []),
     ],
 )
