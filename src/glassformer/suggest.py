@@ -118,7 +118,7 @@ def said(source: str, texts: list[str], recipe: Recipe) -> list[str]:
         f"chosen: {counted(model.n_layers, 'layer')} of width {model.d_model}, "
         f"{counted(recipe.batch.size, 'row')} in a batch, {length} of training",
     ]
-    if find_objective(recipe.objective.name).family != "encoder":
+    if find_objective(str(recipe.objective.model_dump()["name"])).family != "encoder":
         composed = all(unicodedata.is_normalized("NFC", text) for text in texts)
         lines += [text for text in [changes(tokenizer, composed)] if text]
     if recipe.data.validation == source:
