@@ -249,7 +249,7 @@ def use(folder: Path) -> None:
     if run.objective.fills:
         run.fill("red [MASK] sun")
     if run.objective.generates:
-        run.generate("red [MASK] sun", max_tokens=3)
+        run.generate("red" if run.recipe.model.family == "decoder" else "red [MASK] sun", max_tokens=3)
 
 
 def cli(*words: str) -> Callable[[Path], None]:

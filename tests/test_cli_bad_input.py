@@ -61,7 +61,7 @@ def test_a_text_too_short_for_one_batch(tmp_path: Path) -> None:
     Path("r.yaml").write_text(to_yaml(tiny_recipe.recipe(text, batch={"size": 400})))
     said = refused("train", "r.yaml")
     assert "too short for one batch" in said
-    assert "batch.size=32 or less" in said
+    assert "batch.size=80 or less" in said
 
 
 # ------------------------------------------------------------------------------------------------ recipes

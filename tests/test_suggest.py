@@ -137,6 +137,17 @@ def test_the_minutes_are_those_of_the_person_and_the_passes_bounded(tmp_path: Pa
     assert recipe.training.max_epochs == suggest.MOST_PASSES
 
 
+def test_a_preset_wins_over_what_is_chosen(tmp_path: Path) -> None:
+    """Its parts are not those of the recipe maker, whose sizes stay; what the person says beside it wins over both."""
+    text = tiny_recipe.text_file(tmp_path, facts(300))
+    chosen, _ = chosen_for(text)
+    bert, _ = chosen_for(text, "model.preset=bert")
+    assert (chosen.model.positions, bert.model.positions, bert.model.norm) == ("rotary", "learned", "post")
+    assert bert.model.d_model == chosen.model.d_model
+    both, _ = chosen_for(text, "model.preset=bert", "model.positions=alibi")
+    assert both.model.positions == "alibi"
+
+
 def test_a_survey_is_bounded_and_drawn_from_everywhere() -> None:
     """Counts are of all texts; the sample is a share of them, from beginning to end."""
     texts = [f"text number {n} " + "x" * (n % 7) for n in range(5000)]

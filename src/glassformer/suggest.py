@@ -17,6 +17,7 @@ from glassformer.data.sources import DataConfig, layout_for, read_documents
 from glassformer.data.survey import SAMPLE, Survey
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
+from glassformer.model.config import presets
 from glassformer.objectives import Objective, find_objective
 from glassformer.own_text import is_own_text as is_own_text
 from glassformer.recipe import Recipe, objective_class, parse
@@ -37,7 +38,10 @@ def recipe_for_text(source: str, changes: dict[str, Any], say: Callable[[str], N
     data = parse(merged({"data": {"train": source}}, {"data": changes.get("data", {})}), where).data
     objective = str(_section(changes, "objective").get("name", "masked_lm"))
     survey = survey_of(data, pairs=find_objective(objective).pairs)
-    recipe = parse(merged(suggestion(source, survey, changes, objective), changes), where)
+    tree = suggestion(source, survey, changes, objective)
+    named = presets().get(str(_section(changes, "model").get("preset")), {})
+    tree["model"] = {key: value for key, value in tree["model"].items() if key not in named}
+    recipe = parse(merged(tree, changes), where)
     for line in said(source, survey, recipe):
         say(line)
     return recipe

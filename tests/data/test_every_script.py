@@ -61,7 +61,8 @@ def expected(text: str, kind: str, lowercase: bool) -> str:
     text = text if is_exact else unicodedata.normalize("NFC", text)
     if lowercase:
         text = "".join(c.lower() for c in text).replace("i\u0307", "i")
-        text = re.sub(rf"(?<=[^\W\d_〇{marks()}])σ(?![{marks()}]*[^\W\d_〇])", "ς", text)
+        letter = rf"[^\W\d_〇{marks()}]"
+        text = re.sub(rf"({letter}[{marks()}]{{0,2}})σ(?![{marks()}]*[^\W\d_〇])", r"\1ς", text)
     return text if is_exact else unicodedata.normalize("NFC", text)
 
 

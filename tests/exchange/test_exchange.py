@@ -231,7 +231,7 @@ def test_a_part_that_cannot_be_said_is_refused(name, changes, message, letters: 
         ("gpt2", {"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon=1e-06 in config.json, and only 1e-05"),
         ("gpt2", {"activation_function": "mish"}, "activation_function=mish in config.json\n.*gelu_new"),
         ("gpt2", {"n_embd": -3}, "config.json is damaged"),
-        ("gpt2", {"model_type": "gtp2"}, "there is no format 'gtp2'\n.*gpt2"),
+        ("gpt2", {"model_type": "gtp2"}, "there is no format 'gtp2'.*\n.*gpt2"),
         ("gpt2", {"n_layer": 3}, "numbers, and the model that config.json describes"),
         ("gpt2", {"n_layer": 1}, "has transformer.h.1.attn.c_attn.bias, and a model here has no place for it"),
         ("gpt2", {"n_inner": 5}, "another shape"),

@@ -172,9 +172,10 @@ def spans_in_turn(length: int, rate: float, mean: float, rng: np.random.Generato
     if length < 2:
         return []
     taken, number = numbers_of(length, rate, mean)
-    pieces = min(length, max(2, round(length * number / taken)))
+    pieces = min(length, max(2, -(-length * number // taken)))
     turns = min(pieces, max(2, -(-pieces // number)))  # never more gaps than there are sentinels for
-    ends = np.cumsum(partition(length, pieces, rng))
+    # As long as gaps are on average in training: a model that never saw others would be asked what it has not learned.
+    ends = np.cumsum(rng.permutation(np.diff(np.arange(pieces + 1) * length // pieces)))
     cut = [(int(end - n), int(end)) for end, n in zip(ends, np.diff(ends, prepend=0), strict=True)]
     return [cut[turn::turns] for turn in range(turns)]
 
