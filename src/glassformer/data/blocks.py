@@ -35,6 +35,7 @@ class _Piece(NamedTuple):
     text: str
     begins_word: bool
     ends: bool
+    extra: int
     sentences: list[int] | None
     """Where sentences begin in it, the document's first one left out; None where nobody asks."""
     begins: bool
@@ -89,11 +90,11 @@ class Blocks:
         return encoded.ids, encoded.starts_word
 
     def _block(self, pieces: list[_Piece]) -> Block:
-        together, sentences = self._encoded(pieces)
+        together, sentences = _without_extra(pieces, *self._encoded(pieces))
         tokens, starts_word = together.ids.astype(self._dtype), together.starts_word
         begins = np.cumsum(together.lengths) - together.lengths
-        inside = np.array([not piece.begins_word for piece in pieces]) & (together.lengths > 0)
-        starts_word[begins[inside]] = False
+        some = together.lengths > 0
+        starts_word[begins[some]] = np.array([piece.begins_word for piece in pieces])[some]
         lengths, sizes = self._documents(pieces, together.lengths)
         return Block(
             tokens,
@@ -129,6 +130,21 @@ class Blocks:
         documents = np.diff(so_far[:, ends], axis=1, prepend=0)
         self._open = so_far[:, -1] - documents.sum(axis=1)
         return documents[0], documents[1]
+
+
+def _without_extra(
+    pieces: list[_Piece], together: Together, sentences: Bool[np.ndarray, "n"] | None
+) -> tuple[Together, Bool[np.ndarray, "n"] | None]:
+    """Without the tokens that only mark the beginning of a part; a sentence that begins there begins behind it."""
+    extra = np.array([piece.extra for piece in pieces])
+    if not extra.any():
+        return together, sentences
+    begins = (np.cumsum(together.lengths) - together.lengths)[extra == 1]
+    if sentences is not None:
+        sentences[begins + 1] |= sentences[begins]
+        sentences = np.delete(sentences, begins)
+    ids, starts_word = (np.delete(each, begins) for each in (together.ids, together.starts_word))
+    return Together(ids, starts_word, together.lengths - extra), sentences
 
 
 def blocks(

@@ -31,6 +31,15 @@ class Part(NamedTuple):
     """Whether its first token is the first of a word in the whole text too."""
     ends: bool = True
     """Whether it is the last one."""
+    extra: int = 0
+    """Tokens at its beginning that are not in the whole: some tokenizers mark the beginning of every text."""
+
+
+class Start(NamedTuple):
+    """How a part begins; see Part."""
+
+    begins_word: bool = True
+    extra: int = 0
 
 
 Tokenize = Callable[[str], tuple[Integer[np.ndarray, "n"], Bool[np.ndarray, "n"]]]
@@ -40,25 +49,25 @@ Tokenize = Callable[[str], tuple[Integer[np.ndarray, "n"], Bool[np.ndarray, "n"]
 def parts_of(text: str, tokenize: Tokenize | None = None, size: int = PART) -> Iterator[Part]:
     """A text in parts of at most `size` characters; a short one is its own part. With `tokenize` their tokens are those
     of the whole, where such borders are found; without, they end where words end."""
-    begin, begins_word = 0, True
+    begin, start = 0, Start()
     while len(text) - begin > size:
-        border, next_begins_word = _border(text, begin + size // 2, begin + size, tokenize)
-        yield Part(text[begin:border], begins_word, ends=False)
-        begin, begins_word = border, next_begins_word
-    yield Part(text[begin:] if begin else text, begins_word)
+        border, following = _border(text, begin + size // 2, begin + size, tokenize)
+        yield Part(text[begin:border], start.begins_word, ends=False, extra=start.extra)
+        begin, start = border, following
+    yield Part(text[begin:] if begin else text, start.begins_word, extra=start.extra)
 
 
-def _border(text: str, low: int, high: int, tokenize: Tokenize | None) -> tuple[int, bool]:
-    """The last good place to cut between `low` and `high`, and whether what follows begins a word."""
+def _border(text: str, low: int, high: int, tokenize: Tokenize | None) -> tuple[int, Start]:
+    """The last good place to cut between `low` and `high`, and how what follows begins."""
     spaces = [low - 1 + found.start() for found in _BEHIND_A_WORD.finditer(text[low - 1 : high])][-_BORDERS:][::-1]
     others = _between_letters(text, low, high)
     if tokenize is None:
-        return next(iter([*spaces, *others])), True
+        return next(iter([*spaces, *others])), Start()
     for place in [*spaces, *others]:
-        begins_word = _cuts_nothing(text[max(0, place - _AROUND) : place], text[place : place + _AROUND], tokenize)
-        if begins_word is not None:
-            return place, begins_word
-    return next(iter([*spaces, *others])), True
+        start = _cuts_nothing(text[max(0, place - _AROUND) : place], text[place : place + _AROUND], tokenize)
+        if start is not None:
+            return place, start
+    return next(iter([*spaces, *others])), Start()
 
 
 def _between_letters(text: str, low: int, high: int) -> list[int]:
@@ -76,15 +85,15 @@ def _belongs_to_the_letter_before(character: str) -> bool:
     return character in _JOINERS or unicodedata.category(character).startswith("M")
 
 
-def _cuts_nothing(before: str, behind: str, tokenize: Tokenize) -> bool | None:
-    """Whether what stands behind a border begins a word; None where the tokens are others with the border than
-    without."""
+def _cuts_nothing(before: str, behind: str, tokenize: Tokenize) -> Start | None:
+    """How what stands behind a border begins; None where the tokens are others with the border than without."""
     whole, whole_words = tokenize(before + behind)
     (left, left_words), (right, right_words) = tokenize(before), tokenize(behind)
-    if not np.array_equal(whole, np.concatenate([left, right])):
+    extra = len(left) + len(right) - len(whole)
+    if extra not in (0, 1) or not np.array_equal(whole, np.concatenate([left, right[extra:]])):
         return None
-    words = np.concatenate([left_words, right_words])
+    words = np.concatenate([left_words, right_words[extra:]])
     border = slice(len(left), len(left) + 1)  # empty where nothing stands behind it
     begins_word = bool(whole_words[border].all())
     words[border] = begins_word
-    return begins_word if np.array_equal(words, whole_words) else None
+    return Start(begins_word, extra) if np.array_equal(words, whole_words) else None

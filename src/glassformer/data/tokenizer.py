@@ -515,8 +515,9 @@ _ACCENTS = "[\u0300-\u036f]"
 def _lowered() -> list[normalizers.Normalizer]:
     """The library lowers character by character. What that leaves: the dot of İ, which is no letter of its own, and
     the sigma that has another form at the end of a word (Unicode 3.13, Final_Sigma)."""
-    letter = "|".join(rf"\p{{L}}{marks}" for marks in ("", r"\p{M}", r"\p{M}\p{M}"))  # lookbehinds have fixed lengths
-    final = rf"(?<={letter})σ(?![\p{{M}}{JOINERS}]*\p{{L}})"
+    mark = rf"[\p{{M}}{JOINERS}]"
+    letter = "|".join(rf"\p{{L}}{marks}" for marks in ("", mark, mark * 2))  # a lookbehind has a fixed length
+    final = rf"(?<={letter})σ(?!{mark}*\p{{L}})"
     return [
         normalizers.Lowercase(),
         normalizers.Replace(tokenizers.Regex("(?<=i)\u0307"), ""),  # so that i keeps its place
