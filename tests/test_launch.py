@@ -14,6 +14,7 @@ from tiny_recipe import Hearing, dozen, recipe, records, sentences, text_file, t
 import glassformer as gf
 from glassformer import launch
 from glassformer.assemble import assemble
+from glassformer.baselines.unigram import discounted
 from glassformer.data.corpus import Corpus
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.launch import data_identity, free_folder, reference_lines
@@ -232,9 +233,9 @@ def test_the_reference_lines(text: Path) -> None:
     lines = reference_lines(questions, parts)
     vocab_size = parts.tokenizer.vocab_size
     assert lines["uniform"] == pytest.approx(np.log(vocab_size), rel=1e-6)
-    counts = parts.objective.target_counts(parts.train_units, parts.recipe.seed)["masked_lm"].double() + 1
+    counts = parts.objective.target_counts(parts.train_units, parts.recipe.seed)["masked_lm"]
     targets = torch.cat([batch.asked["masked_lm"].targets for batch in questions])
-    expected = -(counts / counts.sum()).log()[targets].mean()
+    expected = -discounted(counts).log()[targets].mean()
     assert lines["unigram"] == pytest.approx(float(expected), rel=1e-5)
     assert lines["unigram"] < lines["uniform"]
 

@@ -13,6 +13,7 @@ from trained import refused
 
 from glassformer import suggest
 from glassformer.data.builtin import sentences
+from glassformer.data.choice import choose_tokenizer, unseen_share
 from glassformer.data.survey import Survey
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import UsageError
@@ -20,13 +21,11 @@ from glassformer.recipe import Recipe, apply_changes, shipped
 from glassformer.suggest import (
     choose_max_length,
     choose_size,
-    choose_tokenizer,
     counted,
     is_own_text,
     merged,
     recipe_for_text,
     suggestion,
-    unseen_share,
 )
 
 UDHR = Path(os.environ.get("GLASSFORMER_DATA") or "absent") / "udhr"
@@ -68,14 +67,14 @@ def test_a_text_of_300_words(tmp_path: Path) -> None:
     text = tiny_recipe.text_file(tmp_path, facts(300))
     recipe = trains(text, tmp_path)
     assert recipe.tokenizer.kind == "word"
-    assert recipe.data.validation_share == 0.1
+    assert recipe.data.validation_share == 0.2
     _, said = chosen_for(text)
     assert "words" in said
     assert "word tokenizer" in said
     assert "2 layers of width 128" in said
     assert "0.5 minutes of training" in said
     assert "60 passes over the text are enough: more minutes would buy nothing" in said
-    assert "10% of the texts are held out" in said
+    assert "20% of the texts are held out" in said
     assert "every choice can be changed" in said
 
 
@@ -93,7 +92,7 @@ def test_one_line(tmp_path: Path) -> None:
     recipe = trains(text, tmp_path)
     assert recipe.data.validation is None
     _, said = chosen_for(text)
-    assert "10% of the text, its end, is held out to measure on" in said
+    assert "20% of the text, its end, is held out to measure on" in said
 
 
 def speed(monkeypatch: pytest.MonkeyPatch, products: float) -> None:

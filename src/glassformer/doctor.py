@@ -20,13 +20,14 @@ import psutil
 import torch
 
 from glassformer.assemble import Parts, assemble, documents_for, model_for, sides_of, unknown_shares
+from glassformer.data.choice import choose_tokenizer
 from glassformer.data.tokenizer import count_words
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.launch import train
 from glassformer.model.transformer import count_parameters
 from glassformer.recipe import Recipe, from_yaml, parse, to_yaml
 from glassformer.settle import engine_for, settle, training_order, validation_questions
-from glassformer.suggest import choose_max_length, choose_tokenizer
+from glassformer.suggest import choose_max_length
 from glassformer.training.engine import threads
 from glassformer.training.evaluation import TELLS_FROM
 from glassformer.training.measure import Timing, padded_tokens, time_steps

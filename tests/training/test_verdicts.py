@@ -142,13 +142,22 @@ def test_a_rise_within_the_noise_is_no_overfitting() -> None:
     ("asked", "expected"),
     [
         (asking(28, 4.2, 6.8), "this"),
-        (asking(28, 4.2, 5.9), "begins"),
+        (asking(40, 4.2, 5.9), "begins"),
+        (asking(6, 5.4, 5.6), "this"),
         (asking(99, 5.4, 6.0), "this"),
         (asking(150, 5.0, 6.4), "this"),
         (asking(5000, 5.65, 5.75), "begins"),
         (Evaluation(5.5, {}, 4, "2 texts", None), "this"),
     ],
-    ids=["few and wide", "few, but clearly below", "few, and touching", "wide", "many", "a single question"],
+    ids=[
+        "few and wide",
+        "few, but clearly below",
+        "a handful",
+        "few, and touching",
+        "wide",
+        "many",
+        "a single question",
+    ],
 )
 def test_what_cannot_be_told_is_not_told(asked: Evaluation, expected: str) -> None:
     """Few questions, or an interval that holds the unigram line; and the reason is given."""

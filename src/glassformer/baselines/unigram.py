@@ -8,11 +8,12 @@ from glassformer.data.batch import Batch
 
 
 class Unigram(nn.Module):
-    """Log-probabilities from counts, one added to each so that nothing is impossible. Same call as the model."""
+    """Log-probabilities from counts, a little taken from each and given to all alike, so that nothing is impossible:
+    the lowest order of `NGram`. Same call as the model."""
 
     def __init__(self, counts: dict[str, Float[Tensor, "_"]]) -> None:
         super().__init__()
-        self.log_probabilities = {name: torch.log((c + 1) / (c + 1).sum()) for name, c in counts.items()}
+        self.log_probabilities = {name: discounted(each).log() for name, each in counts.items()}
 
     def forward(self, batch: Batch) -> dict[str, Float[Tensor, "_ _"]]:
         """The same logits for each asked position."""
@@ -20,3 +21,17 @@ class Unigram(nn.Module):
             name: self.log_probabilities[name].to(asked.rows.device).expand(len(asked.rows), -1)
             for name, asked in batch.asked.items()
         }
+
+
+def discounted(counts: Float[Tensor, "classes"]) -> Float[Tensor, "classes"]:
+    """Probabilities by absolute discounting (Ney, Essen and Kneser 1994): max(c - D, 0) / N, and of the D that each of
+    the classes seen gave every class has the same share; D = n1 / (n1 + 2 n2), n1 and n2 being how many were seen once
+    and twice. Adding one to every count instead makes of a small text a line that is easily beaten. Without any count
+    all are alike."""
+    total = counts.sum()
+    if total == 0:
+        return torch.full_like(counts, 1 / len(counts))
+    once, twice = ((counts == n).sum() for n in (1, 2))
+    discount = once / (once + 2 * twice) if once else torch.tensor(0.5)
+    seen = (counts > 0).sum()
+    return ((counts - discount).clamp(min=0) + discount.clamp(max=1) * seen / len(counts)) / total

@@ -12,6 +12,8 @@ TRAINING_RISE = 0.5
 """The same of the training loss, above which training goes apart."""
 TOO_WIDE = 0.25
 """Half of an interval of the loss, in nats, that tells the unigram line from what is near it."""
+FEW = 30
+"""Questions below which nothing good is said, however near each other their losses are."""
 ONE_WORD = 0.8
 """The share of the guesses that are one token, from which on a model has collapsed onto it."""
 NOT_LEARNED = "hardly anything learned yet: near ln V, where all words are alike"
@@ -84,7 +86,7 @@ def _too_small(newest: float, references: dict[str, float], asked: Evaluation | 
         return ""
     unigram = min(references.values())
     low, high = asked.loss_interval or (0.0, math.inf)
-    unclear = high >= unigram if by_number else low < unigram < high and high - newest > TOO_WIDE
+    unclear = high >= unigram or asked.count < FEW if by_number else low < unigram < high and high - newest > TOO_WIDE
     if not unclear:
         return ""
     loss = f"between {low:.2f} and {high:.2f}" if math.isfinite(high) else "anywhere"
