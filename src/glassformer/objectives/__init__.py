@@ -329,14 +329,22 @@ class Objective(ABC, Generic[C]):
         return self.target_tokenizer.token(number)
 
     def target_counts(self, units: Units, seed: int, limit: int = 20_000) -> dict[str, Float[Tensor, "_"]]:
-        """How often each class was the target in up to `limit` examples: what the unigram line is made of."""
-        counts = {head.name: torch.zeros(head.size) for head in self.heads()}
+        """How often each class is the target where every token is asked in turn, in up to `limit` examples (of the last
+        unit all): what the unigram line is made of. A single draw of a small text would count too few."""
         chosen = generator(seed, Purpose.COUNTS).permutation(len(units))[:limit]
-        for index in chosen:
-            example = units.example(int(index), generator(seed, Purpose.COUNT, int(index)))
-            for name, asked in example.asked.items():
-                counts[name] += torch.bincount(torch.from_numpy(asked.targets), minlength=len(counts[name]))
-        return counts
+        turns = (units.in_turn(int(index), generator(seed, Purpose.COUNT, int(index))) for index in chosen)
+        targets: dict[str, list[np.ndarray]] = {head.name: [] for head in self.heads()}
+        made = 0
+        for examples in turns:
+            for name, asked in (item for example in examples for item in example.asked.items()):
+                targets[name].append(asked.targets)
+            made += len(examples)
+            if made >= limit:
+                break
+        return {
+            head.name: torch.from_numpy(np.bincount(_joined(targets[head.name]), minlength=head.size)).float()
+            for head in self.heads()
+        }
 
     def asked_share(self, units: Units, seed: int, limit: int = 256) -> float:
         """How many tokens of a stream are asked, as a share of all: of the head that asks most, in up to `limit`
@@ -354,3 +362,7 @@ class Objective(ABC, Generic[C]):
 def find_objective(name: str) -> type[Objective]:
     """The objective class in the file `name`.py of this folder. Raises UsageError naming the nearest one."""
     return find_plugin(__name__, name, Objective, "objective")  # type: ignore[type-abstract]
+
+
+def _joined(parts: list[np.ndarray]) -> Int64[np.ndarray, "n"]:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
