@@ -387,7 +387,7 @@ def own_text(record: dict[str, Any]) -> str:
     )
     heading = ("text", "minutes asked", "taken", "tokens", "tokenizer", "layers x width", "questions", "loss")
     counts = table((*heading, "unigram", "bigram", "5-gram"), rows)
-    judged = table(("text", "verdict", "is that so? (by hand)"), verdicts)
+    judged = table(("text", "verdict", "is that so? (judged by hand, from losses and lines)"), verdicts)
     return "\n\n".join(["## Texts of one's own", how, counts, judged])
 
 
