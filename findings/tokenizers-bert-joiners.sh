@@ -1,9 +1,14 @@
 #!/usr/bin/env bash
-# BertNormalizer deletes U+200C and U+200D, which are letters' business in Persian, Malayalam and Sinhala.
+# BertNormalizer deletes U+200C and U+200D, which stand inside words of Persian, Malayalam and Sinhala.
 #
-# Guessed: clean_text removes control characters (category Cc), as its documentation says.
-# Seen (tokenizers 0.23.3): the joiners (category Cf) go as well, with strip_accents and lowercase off too, so that
-# two Persian words become one other string, and decoding cannot give the text back; clean_text=False keeps them.
+# Versions: tokenizers 0.23.3, Python 3.11.
+# Guessed: clean_text removes control characters (category Cc) and leaves the joiners (category Cf).
+# Behaviour: clean_text removes the joiners too, also where accents and case are left alone, so that no decoding can give
+# the text back; clean_text=False keeps them.
+# Seen:
+#   tokenizers 0.23.3
+#   clean_text=True:  8 characters become 7; the joiner is there: False
+#   clean_text=False: 8 characters become 8; the joiner is there: True
 #
 # Makes a temporary folder, installs the package there, prints what it sees, ends with 1 if that has changed.
 set -euo pipefail

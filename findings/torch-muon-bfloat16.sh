@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
 # torch.optim.Muon computes its Newton-Schulz steps in bfloat16, whatever the parameters are.
 #
-# Guessed: in the parameters' own number format, float32 here.
-# Seen (torch 2.13.0, CPU): every update, divided by the learning rate, is a number that bfloat16 holds exactly, while
-# the same iteration in float32 gives others. On a processor without instructions for bfloat16 (AVX2) these products
-# took three quarters of each training step of a small model; there is no argument for it.
+# Versions: torch 2.13.0 (CPU build), numpy 2.4.6, Python 3.11.
+# Guessed: the steps are in the parameters' own number format, float32 here, or an argument chooses it.
+# Behaviour: each update, divided by its rate, is a number that bfloat16 holds exactly; the same iteration in float32
+# gives others; no argument is about number formats. A processor without instructions for bfloat16 (AVX2) is slow at it.
+# Seen:
+#   torch 2.13.0+cpu, parameters in torch.float32
+#   distance of the update from the nearest bfloat16 numbers: 3.0e-08
+#   distance of the update from the same iteration in float32: 8.0e-03
+#   arguments about number formats: none
 #
-# Makes a temporary folder, installs the package there, prints what it sees, ends with 1 if that has changed.
+# Makes a temporary folder, installs the packages there, prints what it sees, ends with 1 if that has changed.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

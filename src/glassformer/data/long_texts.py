@@ -13,13 +13,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Integer
 
+from glassformer.data.scripts import JOINERS
+
 PART = 2**16
 """Characters of a part at most; a shorter text is left whole."""
 _AROUND = 256
 """Characters on each side of a border that are tried."""
 _BORDERS = 8
 """How many places before white space are tried, and four times as many others."""
-_JOINERS = "\u200c\u200d"
 _BEHIND_A_WORD = re.compile(r"(?<=\S)\s")
 
 
@@ -74,7 +75,7 @@ def _between_letters(text: str, low: int, high: int) -> list[int]:
     """The last places between two letters with their marks; the end where marks are all there is."""
     places = []
     for place in range(high, low, -1):
-        if not _belongs_to_the_letter_before(text[place]) and text[place - 1] not in _JOINERS:
+        if not _belongs_to_the_letter_before(text[place]) and text[place - 1] not in JOINERS:
             places.append(place)
         if len(places) == 4 * _BORDERS:
             break
@@ -82,7 +83,7 @@ def _between_letters(text: str, low: int, high: int) -> list[int]:
 
 
 def _belongs_to_the_letter_before(character: str) -> bool:
-    return character in _JOINERS or unicodedata.category(character).startswith("M")
+    return character in JOINERS or unicodedata.category(character).startswith("M")
 
 
 def _cuts_nothing(before: str, behind: str, tokenize: Tokenize) -> Start | None:
