@@ -7,7 +7,7 @@ from rich.console import Console
 from tiny_recipe import recipe, text_file
 
 from glassformer.data.builtin import cloze
-from glassformer.data.pairs import Pair, builtin_pairs
+from glassformer.data.rows import Pair, builtin_pairs
 from glassformer.demo import (
     SHOWN,
     SHOWN_PAIRS,

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from glassformer.data.builtin import Cloze, cloze, sentences
-from glassformer.data.pairs import Pair, builtin_pairs
+from glassformer.data.rows import Pair, builtin_pairs
 from glassformer.launch import train
 from glassformer.look.figures import save
 from glassformer.look.heatmaps import heatmap

@@ -15,13 +15,14 @@ from jaxtyping import Float
 from pydantic import ValidationError
 from torch import nn
 
-from glassformer.assemble import Split, corpus_for, model_for, objective_for, refuse_larger
+from glassformer.assemble import Split, column_for, model_for, objective_for, refuse_larger
 from glassformer.baselines.counting import counting_losses
 from glassformer.changes import Changes, listed
 from glassformer.data.batch import Batch, collate
 from glassformer.data.builtin import Cloze
-from glassformer.data.corpus import Corpus
-from glassformer.data.tokenizer import Tokenizer, Tokenizers
+from glassformer.data.codecs import Codecs
+from glassformer.data.table import Column
+from glassformer.data.tokenizer import Tokenizer
 from glassformer.decoding import DecodingConfig, Prompts, check_decoding
 from glassformer.decoding.any_order import fill_in
 from glassformer.decoding.beam import beam_search
@@ -208,16 +209,17 @@ class Run:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The run's tokenizer; of pairs, that of the sources."""
-        return self._tokenizers.source
+        return self.codecs.tokenizer
 
     @cached_property
-    def _tokenizers(self) -> Tokenizers:
-        return self.directory.tokenizers()
+    def codecs(self) -> Codecs:
+        """What reads the run's data: tokenizers, label names."""
+        return self.directory.codecs()
 
     @cached_property
     def objective(self) -> Objective:
         """The run's objective, which knows how to ask the model."""
-        return objective_for(self.recipe, self._tokenizers)
+        return objective_for(self.recipe, self.codecs)
 
     @cached_property
     def model(self) -> nn.Module:
@@ -418,12 +420,12 @@ class Run:
         batch = question_batch(self.recipe.batch, objective.row_length)
         return FixedQuestions(objective.units(self.corpus(split)), objective, batch)
 
-    def corpus(self, split: Split) -> Corpus:
-        """One part of the run's data, tokenised. Raises GlassformerError when the data are not where they were."""
+    def corpus(self, split: Split) -> Column:
+        """One part of the run's data, as stored. Raises GlassformerError when the data are not where they were."""
         data = self.recipe.data
         own = {"train": data.train, "validation": data.validation, "test": data.test}[split]
         try:
-            return corpus_for(self.recipe, self._tokenizers, split)
+            return column_for(self.recipe, self.codecs, split)
         except UsageError as error:
             if split == "test" and own is None:
                 raise

@@ -27,7 +27,8 @@ from glassformer import generation_settings
 from glassformer import recipe as recipes
 from glassformer.assemble import model_for, objective_for
 from glassformer.data.batch import HeadSpec
-from glassformer.data.tokenizer import CLS, MASK, PAD, SEP, UNK, Tokenizer, Tokenizers
+from glassformer.data.codecs import Codecs
+from glassformer.data.tokenizer import CLS, MASK, PAD, SEP, UNK, Tokenizer
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.model.config import Family, ModelConfig, check_sizes
 from glassformer.model.size import n_parameters
@@ -408,7 +409,7 @@ def import_run(
     _refuse_other_tokens(found, architecture, tokenizer)
     generation_settings.check(found.path, found.settings, say)
     recipe = _recipe_for(found, architecture, changes)
-    objective = objective_for(recipe, Tokenizers(tokenizer))
+    objective = objective_for(recipe, Codecs(tokenizer))
     if len(objective.heads()) != 1:
         raise UsageError(
             f"a folder of the format {found.format} has one head, and what is asked for has {len(objective.heads())}",
@@ -426,7 +427,7 @@ def import_run(
     directory = RunDirectory.create(Path(run))
     with directory.locked():
         directory.refuse_taken()
-        directory.save_tokenizers(Tokenizers(tokenizer))
+        directory.save_codecs(Codecs(tokenizer))
         directory.write_environment({"imported": {"format": found.format}})
         write_snapshot(directory.last, {"model": dict(model.state_dict())}, {"step": 0})
         write_text_durably(directory.recipe_file, recipes.to_yaml(recipe))  # last: only now it is a run

@@ -15,6 +15,7 @@ from torch import Tensor
 from glassformer.cross_entropy import cross_entropy
 from glassformer.data.batch import NOT_ASKED, Asked, Batch, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
+from glassformer.data.roles import PAIR
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
 from glassformer.objective_configs import Seq2SeqConfig
@@ -29,7 +30,7 @@ class Seq2Seq(Objective[Seq2SeqConfig]):
     Config = Seq2SeqConfig
     asks_blanks = False
     family = "encoder_decoder"
-    pairs = True
+    columns = PAIR
 
     def __init__(
         self,
