@@ -11,8 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.mathtext import MathTextParser
 from test_pages import candidates, generation_of, random_weights, steps_of
 
-from glassformer.look import apart, dependencies, generation, head_maps, heads, honest, lens, pronoun, standing, steps
-from glassformer.look.figures import rendered
+from glassformer.look.measures import heads
+from glassformer.look.pictures.figures import rendered
+from glassformer.look.views import dependencies, generation, honest, pronoun, standing, steps
+from glassformer.look.views import heads as head_maps
+from glassformer.look.views import layers as lens
+from glassformer.look.views import word as apart
 from glassformer.objectives import Blank, Candidate
 
 

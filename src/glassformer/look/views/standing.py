@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from glassformer.data.batch import Batch, collate
 from glassformer.data.masks import AttentionMask, across
 from glassformer.errors import UsageError
-from glassformer.look.figures import COLOURS, SIGNED, fitted, new_figure, styled, visible
-from glassformer.look.generation import whole
-from glassformer.look.page import View
+from glassformer.look.pictures.figures import COLOURS, SIGNED, fitted, new_figure, styled, visible
+from glassformer.look.pictures.page import View
+from glassformer.look.views.generation import whole
 from glassformer.predict import Run
 from glassformer.training.schedules import learning_rate_factor
 
