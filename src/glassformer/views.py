@@ -27,10 +27,10 @@ from glassformer.look.views import word as _apart
 from glassformer.look.views.generation import generation_view as generation
 from glassformer.look.views.heads import view_of_arrays as of_arrays
 from glassformer.look.views.mask import mask_view as mask
+from glassformer.look.views.masks import masks_view as masks
+from glassformer.look.views.positions import positions_view as positions
+from glassformer.look.views.schedule import schedule_view as schedule
 from glassformer.look.views.shapes import shapes_view as shapes
-from glassformer.look.views.standing import masks_view as masks
-from glassformer.look.views.standing import positions_view as positions
-from glassformer.look.views.standing import schedule_view as schedule
 from glassformer.look.views.steps import steps_view as steps
 from glassformer.predict import Kind, Run
 

@@ -13,7 +13,7 @@ from glassformer.errors import UsageError
 from glassformer.look.measures.words import Reading, find, reading
 from glassformer.look.pictures.figures import COLOURS, fitted, new_figure, styled, visible
 from glassformer.look.pictures.page import View
-from glassformer.look.views.standing import lines
+from glassformer.look.pictures.panels import lines
 from glassformer.predict import Run
 from glassformer.record import record
 
