@@ -1,5 +1,5 @@
-"""Runs that an earlier version made (commit 3950011, in assets/old_runs): they open, answer as they did, and go on where
-they stopped. The numbers are what that version said of them.
+"""Runs that an earlier version made (commit 3950011, in assets/old_runs): they open, answer as they did, and go on
+where they stopped. The numbers are what that version said of them.
 
 They were trained for three steps of two layers of width 8: `mlm-demo`, the same with objective.name=causal_lm, and
 `seq2seq-demo` with model.max_length=64.

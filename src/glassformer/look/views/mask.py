@@ -9,9 +9,9 @@ import torch
 from glassformer.ablation import Part, without
 from glassformer.data.batch import collate
 from glassformer.errors import UsageError
-from glassformer.look.page import View
+from glassformer.look.measures.tiles import weights_for_page
+from glassformer.look.pictures.page import View
 from glassformer.look.report import attention_of, overlay_of
-from glassformer.look.tiles import weights_for_page
 from glassformer.objectives import Blank, Prompt
 from glassformer.predict import Run
 from glassformer.record import attention_places, record, without_weights

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 from glassformer.data.batch import collate
 from glassformer.errors import UsageError
-from glassformer.look.figures import visible
-from glassformer.look.honest import asked_by
-from glassformer.look.page import View
-from glassformer.look.tables import candidate_table
+from glassformer.look.pictures.figures import visible
+from glassformer.look.pictures.page import View
+from glassformer.look.pictures.tables import candidate_table
+from glassformer.look.views.honest import asked_by
 from glassformer.model.transformer import Stack, Transformer
 from glassformer.objectives import Blank
 from glassformer.predict import Run

@@ -12,10 +12,10 @@ from torch import Tensor
 from glassformer.data.batch import collate
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
-from glassformer.look.figures import COLOURS, SIGNED, fitted, styled, visible
-from glassformer.look.page import View
+from glassformer.look.pictures.figures import COLOURS, SIGNED, fitted, styled, visible
+from glassformer.look.pictures.page import View
+from glassformer.look.pictures.tables import sheet
 from glassformer.look.report import as_token
-from glassformer.look.tables import sheet
 from glassformer.model.layers import Block
 from glassformer.predict import Run
 from glassformer.record import RecordedAttention, Tape, need_weights, record

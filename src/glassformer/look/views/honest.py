@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from glassformer.data.batch import Example, collate
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.look.figures import visible
-from glassformer.look.page import View
-from glassformer.look.tables import Row, relevance_table
+from glassformer.look.pictures.figures import visible
+from glassformer.look.pictures.page import View
+from glassformer.look.pictures.tables import Row, relevance_table
 from glassformer.model.attention import Mechanism, spread
 from glassformer.model.layers import MultiHeadAttention
 from glassformer.objectives import Candidate, Objective, Prompt

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 
 from glassformer.data.batch import Asked, Example, collate
 from glassformer.errors import UsageError
-from glassformer.look.heatmaps import heatmap
-from glassformer.look.page import View
-from glassformer.look.tiles import weights_for_page
+from glassformer.look.measures.tiles import weights_for_page
+from glassformer.look.pictures.heatmaps import heatmap
+from glassformer.look.pictures.page import View
 from glassformer.predict import Run, Written
 from glassformer.record import attention_places, no_weights, record, without_weights
 
