@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -18,6 +18,7 @@ from glassformer.recipe import Recipe, from_yaml, parse, with_changes
 from glassformer.run import RunDirectory
 from glassformer.training.checkpoints import load_into, load_weights
 
+L = TypeVar("L", bound="Loaded")
 BATCH = 64
 """Texts that are asked at a time."""
 
@@ -49,7 +50,7 @@ class Loaded:
             why = " ".join(str(getattr(error, "what", error)).split())
             raise GlassformerError(f"the run's recipe is damaged: {why}", "put the file back as it was") from None
 
-    def with_data(self, changes: Changes) -> Self:
+    def with_data(self: L, changes: Changes) -> L:
         """The same model with other data: `["data.test=new.txt"]`, or where the run's data lie now.
 
         Raises UsageError for a key that is not one of the data's, and where nobody reads them: see `with_changes`.
