@@ -12,7 +12,7 @@ from trained import answering_folder, command, generator_folder, run_folder
 
 from glassformer.baselines.torch_transformer import TorchTransformer
 from glassformer.data.batch import Batch, collate
-from glassformer.look.shapes import UNITS, counted_pass, plain_products, shapes_view
+from glassformer.look.views.shapes import UNITS, counted_pass, plain_products, shapes_view
 from glassformer.model.attention.full import FullAttention
 from glassformer.model.config import ModelConfig
 from glassformer.model.transformer import Transformer
