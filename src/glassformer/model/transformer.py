@@ -250,7 +250,13 @@ class Transformer(nn.Module):
         self.specs = {spec.name: spec for spec in heads}
         self.heads = nn.ModuleDict(
             {
-                name: Head(spec, config.d_model, width if self._is_tied(spec) else None)
+                name: Head(
+                    spec,
+                    config.d_model,
+                    width if self._is_tied(spec) else None,
+                    config.head_activation,
+                    config.epsilon,
+                )
                 for name, spec in self.specs.items()
             }
         )
