@@ -14,7 +14,7 @@ from glassformer.model.attention import Mechanism
 from glassformer.model.config import ModelConfig, check_sizes
 from glassformer.model.decoding_state import DecodingState
 from glassformer.model.dropout import Dropout
-from glassformer.model.heads import Head
+from glassformer.model.heads import Head, read
 from glassformer.model.layers import Block, Surroundings, initialise, norm, scale_residual_writers
 from glassformer.model.positions import POSITIONS
 
@@ -164,10 +164,10 @@ class Transformer(nn.Module):
                 head.output.weight = self.stacks[-1].embeddings.token.weight
 
     def forward(self, batch: Batch) -> dict[str, Float[Tensor, "N size"]]:
-        """Logits of each head at the positions that the batch asks, in the batch's order."""
+        """Outputs of each head for the questions of the batch, in the batch's order."""
         hidden = self.hidden(batch)
         return {
-            name: self.heads[name](hidden[asked.stream].flatten(0, 1).index_select(0, asked.rows))
+            name: self.heads[name](read(hidden[asked.stream], asked, self.specs[name]))
             for name, asked in batch.asked.items()
         }
 
