@@ -6,6 +6,7 @@ from pathlib import Path
 
 from glassformer import generation_settings
 from glassformer import recipe as recipes
+from glassformer.ask.run import Run, load
 from glassformer.assemble import model_for, objective_for
 from glassformer.data.tokenizer import Tokenizer, Tokenizers
 from glassformer.errors import UsageError
@@ -13,7 +14,6 @@ from glassformer.exchange.contract import Architecture, as_yaml, find_architectu
 from glassformer.exchange.weights import Folder, Frame, read, write
 from glassformer.model.transformer import Transformer
 from glassformer.objectives import Objective
-from glassformer.predict import Run, load
 from glassformer.recipe import Recipe
 from glassformer.run import RunDirectory
 from glassformer.snapshot import write_snapshot, write_text_durably
