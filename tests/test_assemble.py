@@ -7,9 +7,9 @@ import pytest
 import torch
 from tiny_recipe import WORDS, recipe, sentences, text_file
 
-from glassformer import assemble as assemble_module
 from glassformer.assemble import assemble, column_for, documents_for, model_for, objective_for, with_layout
 from glassformer.data import corpus as corpus_module
+from glassformer.data import rows as rows_module
 from glassformer.data.codecs import Codecs
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import UsageError
@@ -33,7 +33,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     count(Tokenizer, "train")
     count(corpus_module, "write_stores")
     count(Tokenizer, "encode_together")
-    count(assemble_module, "read_documents")
+    count(rows_module, "read_documents")
     return calls
 
 
