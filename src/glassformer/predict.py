@@ -15,6 +15,7 @@ from jaxtyping import Float
 from pydantic import ValidationError
 from torch import nn
 
+from glassformer.answers import FillsBlanks, FillsInAnyOrder, GeneratesInOrder
 from glassformer.assemble import Split, corpus_for, model_for, objective_for, refuse_larger
 from glassformer.baselines.counting import counting_losses
 from glassformer.changes import Changes, listed
@@ -262,7 +263,7 @@ class Run:
         return filled
 
     def _blanks_of(self, text: str) -> Prompt:
-        if not self.objective.fills:
+        if not self.objective.can(FillsBlanks):
             raise UsageError(
                 "this model fills no blanks: it goes on with a text, or answers it",
                 f'glassformer generate {self.path} "a text"',
@@ -311,15 +312,16 @@ class Run:
             asked = [self.objective.prompt_for("generate", text) for text in texts[start : start + BATCH]]
             for objective, prompts in itertools.groupby(asked, lambda prompt: self.objective.of(prompt.example)):
                 own = list(prompts)
-                check_decoding(config, objective.any_order)
-                if objective.any_order:
+                check_decoding(config, isinstance(objective, FillsInAnyOrder))
+                if isinstance(objective, FillsInAnyOrder):
                     found = fill_in(self.model, objective, own, config, draw)
                 elif config.beam > 1:
-                    found = beam_search(self._generating, self._begun(objective, own), config)
+                    found = beam_search(self._generating, self._begun(own), config)
                 else:
-                    found = sample(self._generating, self._begun(objective, own), config, draw)
+                    found = sample(self._generating, self._begun(own), config, draw)
+                writer = objective if isinstance(objective, FillsInAnyOrder) else objective.generator_of(own[0])
                 for prompt, answers in zip(own, found, strict=True):
-                    said = ((objective.text_of(prompt, a.ids), a.log_probability, a.finished) for a in answers)
+                    said = ((writer.text_of(prompt, a.ids), a.log_probability, a.finished) for a in answers)
                     generations.append(Generation(prompt.text, [Output(*one) for one in said]))
         return generations
 
@@ -331,7 +333,7 @@ class Run:
         Raises UsageError for a model that cannot score, and for a text that it cannot read or knows no word of.
         """
         refuse_empty(text)
-        examples, found = self.objective.scored(text), list[float]()
+        examples, found = self.objective.scoring(text), list[float]()
         for start in range(0, len(examples), BATCH):
             batch = collate([[example] for example in examples[start : start + BATCH]], self.tokenizer.pad_id)
             [(head, logits)] = self.model(batch).items()
@@ -343,7 +345,7 @@ class Run:
         surprisal = [None if id in self.tokenizer.special_ids else next(nats) for id in ids]
         perplexity = math.exp(min(sum(found) / len(found), 700.0))
         kind: Literal["perplexity", "pseudo-perplexity"] = "perplexity"
-        if self.objective.of(examples[0]).fills:
+        if isinstance(self.objective.of(examples[0]), FillsBlanks):
             kind = "pseudo-perplexity"
         return Scored(text, [self.tokenizer.token(id) for id in ids], surprisal, perplexity, kind)
 
@@ -355,19 +357,20 @@ class Run:
             raise UsageError("several texts are weighed at a time, and cannot be shown as they come", "without stream")
         prompt, ids, shown = self.objective.prompt_for("generate", text), list[int](), ""
         objective = self.objective.of(prompt.example)
-        check_decoding(config, objective.any_order)
-        if objective.any_order:
+        check_decoding(config, isinstance(objective, FillsInAnyOrder))
+        if isinstance(objective, FillsInAnyOrder):
             [[answer]] = fill_in(self.model, objective, [prompt], config)
             yield objective.text_of(prompt, answer.ids)
             return
-        for [token] in stream(self._generating, self._begun(objective, [prompt]), config):
+        writer = objective.generator_of(prompt)
+        for [token] in stream(self._generating, self._begun([prompt]), config):
             ids.append(token.id)
-            said = objective.text_of(prompt, ids)
-            if objective.appends and not said.endswith("\ufffd"):  # half of a character
+            said = writer.text_of(prompt, ids)
+            if isinstance(writer, GeneratesInOrder) and not said.endswith("\ufffd"):  # half of a character
                 yield said[len(shown) :]
                 shown = said
         if ids:
-            yield objective.text_of(prompt, ids)[len(shown) :]
+            yield writer.text_of(prompt, ids)[len(shown) :]
 
     @property
     def _generating(self) -> Transformer:
@@ -375,9 +378,9 @@ class Run:
             raise UsageError("PyTorch's blocks keep no state to generate with", "train with glassformer's own")
         return self.model
 
-    def _begun(self, objective: Objective, asked: Sequence[Prompt]) -> Prompts:
+    def _begun(self, asked: Sequence[Prompt]) -> Prompts:
         """What generation begins with. Raises UsageError for an objective that does not generate."""
-        ends = [objective.ends(prompt) for prompt in asked]
+        ends = [self.objective.generator_of(prompt).ends(prompt) for prompt in asked]
         [(head, where)] = asked[0].example.asked.items()
         examples = [prompt.example for prompt in asked]
         return Prompts(examples, where.stream, head, ends, self.recipe.model.max_length, self.tokenizer.pad_id)
@@ -504,7 +507,7 @@ class Run:
         stack = prompt.stream if prompt.stream in stacks else stacks[0]
         weights, logits = self._weights(prompt, stack, "self", only, order)
         objective = self.objective.of(prompt.example)
-        blanks = objective.answer(prompt.example, logits) if objective.fills else []
+        blanks = objective.answer(prompt.example, logits) if isinstance(objective, FillsBlanks) else []
         filled = Filled(prompt.text, blanks) if blanks else None
         if order is None:
             return Attention(prompt.tokens, weights, filled)
@@ -513,8 +516,8 @@ class Run:
     @torch.no_grad()
     def _attention_on_target(self, prompt: Prompt, kind: Kind, target: str | None, only: Chosen) -> Attention:
         """Teacher-forced: the decoder reads the target, whole."""
-        objective = self.objective.of(prompt.example)
-        written = self._written(objective, prompt, target, DecodingConfig())
+        objective = self.objective.generator_of(prompt)
+        written = self._written(prompt, target, DecodingConfig())
         ids, whole = written.ids, objective.continued(prompt, written.ids)
         read = whole.example.streams["decoder"].ids
         weights, _ = self._weights(whole, "decoder", "cross" if kind == "cross" else "self", only)
@@ -528,17 +531,17 @@ class Run:
         """What follows a text as tokens: those of `target`, or what the model itself writes with these settings of
         decoding. Raises what `generate` raises, and UsageError for a target that does not fit."""
         prompt = self.objective.prompt_for("generate", text)
-        objective = self.objective.of(prompt.example)
-        if objective.any_order:
+        if isinstance(self.objective.of(prompt.example), FillsInAnyOrder):
             raise UsageError("this model writes into the blanks of a text, not behind it", "ask it with `fill`")
-        return self._written(objective, prompt, target, decoding_config(settings))
+        return self._written(prompt, target, decoding_config(settings))
 
-    def _written(self, objective: Objective, prompt: Prompt, target: str | None, config: DecodingConfig) -> Written:
+    def _written(self, prompt: Prompt, target: str | None, config: DecodingConfig) -> Written:
+        objective = self.objective.generator_of(prompt)
         ends = objective.ends(prompt)
         room = self.recipe.model.max_length - len(prompt.example.streams["decoder"].ids)
         if target is None:
             search = beam_search if config.beam > 1 else sample
-            [[answer, *_]] = search(self._generating, self._begun(objective, [prompt]), config)
+            [[answer, *_]] = search(self._generating, self._begun([prompt]), config)
             ids = [id for id in answer.ids if id not in ends][:room]
             return Written(prompt, ids, answer.ids[-1] if answer.finished else None)
         ids = objective.target_tokenizer.encode(target).ids.tolist()
