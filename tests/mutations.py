@@ -26,9 +26,9 @@ import yaml
 from trained import command
 
 from glassformer.answers import FillsBlanks, Generates
+from glassformer.ask.run import load
 from glassformer.errors import GlassformerError
 from glassformer.exchange import export_run, import_run
-from glassformer.predict import load
 from glassformer.studio.app import studio
 
 SECONDS = 10

@@ -231,14 +231,14 @@ class Objective(ABC, Generic[C]):
 
     def of(self, made: Example | Batch) -> "Objective":
         """The objective that made an example, or a batch of them: of a mixture the member."""
-        return self.members[made.member]
+        return self.members[made.member] if len(self.members) > 1 else self
 
     def named(self, member: int, head: str) -> str:
         """What the numbers of a member's head are called: of a mixture by the member, and the head where it has
         several."""
-        name = self.names[member]
-        if not name:
+        if len(self.members) == 1:
             return head
+        name = self.names[member]
         return name if len(self.members[member].heads()) == 1 else f"{name}.{head}"
 
     def _by_name(self, found: Callable[[int, HeadSpec], float]) -> dict[str, float]:

@@ -13,6 +13,7 @@ modelling. A document of a single sentence has no pair: it is read alone, and on
 """
 
 from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool, Int64
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from matplotlib.figure import Figure
 
+from glassformer.ask.run import Run
 from glassformer.data.batch import collate
 from glassformer.errors import UsageError
 from glassformer.look.pictures.figures import visible
@@ -14,7 +15,6 @@ from glassformer.look.pictures.tables import candidate_table
 from glassformer.look.views.honest import asked_by
 from glassformer.model.transformer import Stack, Transformer
 from glassformer.objectives import Blank
-from glassformer.predict import Run
 from glassformer.record import record
 
 
