@@ -47,12 +47,16 @@ def test_one_label_is_refused():
 
 def test_an_unknown_label_is_refused_with_its_row():
     """And the known ones, the nearest among them."""
-    with pytest.raises(UsageError, match=r"dev\.csv, line 9: the label 'Positive' does not occur.*'positive', 'no'") as e:
+    with pytest.raises(
+        UsageError, match=r"dev\.csv, line 9: the label 'Positive' does not occur.*'positive', 'no'"
+    ) as e:
         Labels(("positive", "no")).encode(Cell("Positive", "dev.csv, line 9"))
     assert "did you mean 'positive'?" in e.value.mend
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"names": ["a"]}', '{"names": ["a", "a"]}', '{"names": ["a", 1]}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"names": ["a"]}', '{"names": ["a", "a"]}', '{"names": ["a", 1]}']
+)
 def test_a_damaged_file_is_an_error_in_words(tmp_path, content):
     (tmp_path / "labels.json").write_text(content)
     with pytest.raises(GlassformerError):

@@ -7,7 +7,7 @@ import pytest
 import tiny_recipe
 from trained import command
 
-from glassformer.ask.run import Run, load
+from glassformer.ask.run import Run
 from glassformer.assemble import assemble
 from glassformer.errors import UsageError
 from glassformer.recipe import parse

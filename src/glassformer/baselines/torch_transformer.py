@@ -1,14 +1,14 @@
 """PyTorch's own nn.TransformerEncoder and nn.TransformerDecoder in the place of our blocks: same call, same trainer,
 same weights."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glassformer.data.batch import HeadSpec, StreamBatch
+from glassformer.data.batch import HeadSpec, StreamBatch, StreamSpec
 from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig
@@ -94,7 +94,9 @@ def _not(mask: Tensor | None) -> Tensor | None:
 class TorchTransformer(Transformer):
     """The Transformer with PyTorch's blocks."""
 
-    def __init__(self, config: ModelConfig, vocab_size: int | dict[str, int], heads: Iterable[HeadSpec]) -> None:
+    def __init__(
+        self, config: ModelConfig, vocab_size: int | Mapping[str, int | StreamSpec], heads: Iterable[HeadSpec]
+    ) -> None:
         _refuse_other_parts(config)
         super().__init__(config, vocab_size, heads)
         ours = self.state_dict()

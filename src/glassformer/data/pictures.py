@@ -40,7 +40,9 @@ def _from_file(file: Path, shape: tuple[int, ...]) -> UInt8[np.ndarray, "*shape"
                 raise _wrong_size(str(file), found, shape)
             return np.array(picture.convert(_MODES[shape[2:]]), dtype=np.uint8)
     except UnidentifiedImageError:
-        raise UsageError(f"{file} is no PNG or JPEG picture", "give a picture, or an item of an idx file: FILE:17") from None
+        raise UsageError(
+            f"{file} is no PNG or JPEG picture", "give a picture, or an item of an idx file: FILE:17"
+        ) from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise UsageError(f"{file} is damaged: {error}", "write or download it again") from None
 
@@ -53,4 +55,6 @@ def _there(file: Path) -> Path:
 
 def _wrong_size(place: str, found: tuple[int, ...], shape: tuple[int, ...]) -> UsageError:
     size, wanted = (" x ".join(map(str, sizes)) for sizes in (found, shape))
-    return UsageError(f"{place} has {size} pixels, and the model reads {wanted}", "give it that size in a picture editor")
+    return UsageError(
+        f"{place} has {size} pixels, and the model reads {wanted}", "give it that size in a picture editor"
+    )

@@ -7,8 +7,6 @@ from torch import Tensor, nn
 from glassformer.data.batch import StreamSpec
 from glassformer.errors import UsageError
 
-Input = nn.Embedding | "FeatureInput"
-
 
 class FeatureInput(nn.Module):
     """Vectors of features, each projected to the width of the embeddings (the patch embedding of a Vision Transformer;
@@ -29,7 +27,10 @@ class FeatureInput(nn.Module):
         return self.project(values.to(self.project.weight.dtype))
 
 
-def input_for(what: int | StreamSpec, width: int) -> "nn.Embedding | FeatureInput":
+Input = nn.Embedding | FeatureInput
+
+
+def input_for(what: int | StreamSpec, width: int) -> Input:
     """The input of a stream; a number is the size of a vocabulary."""
     if isinstance(what, StreamSpec) and what.kind == "features":
         return FeatureInput(what.size, width)

@@ -1,20 +1,21 @@
 """The Transformer: embeddings, stacks of blocks, heads where an objective asks. One class for every family."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from glassformer.data.batch import Batch, HeadSpec, StreamBatch
+from glassformer.data.batch import Batch, HeadSpec, StreamBatch, StreamSpec
 from glassformer.data.masks import AttentionMask, across
 from glassformer.model.attention import Mechanism
 from glassformer.model.config import ModelConfig, check_sizes
 from glassformer.model.decoding_state import DecodingState
 from glassformer.model.dropout import Dropout
 from glassformer.model.heads import Head, read
+from glassformer.model.inputs import Input, input_for
 from glassformer.model.layers import Block, Surroundings, initialise, norm, scale_residual_writers
 from glassformer.model.positions import POSITIONS
 
@@ -22,9 +23,10 @@ from glassformer.model.positions import POSITIONS
 class Embeddings(nn.Module):
     """A vector for each token, plus one for its place and one for its segment, where there are such."""
 
-    def __init__(self, config: ModelConfig, token: nn.Embedding) -> None:
+    def __init__(self, config: ModelConfig, token: Input) -> None:
         super().__init__()
         self.token = token
+        """What makes a vector of each token, or of the features at each place."""
         narrow = token.embedding_dim != config.d_model
         self.widen = nn.Linear(token.embedding_dim, config.d_model) if narrow else None
         self.segment = nn.Embedding(config.segments, config.d_model) if config.segments else None
@@ -36,7 +38,7 @@ class Embeddings(nn.Module):
 
     def forward(
         self,
-        input_ids: Int[Tensor, "B T"],
+        input_ids: Int[Tensor, "B T"] | Float[Tensor, "B T F"],
         place: Float[Tensor, "#B T D"] | None = None,
         segment_ids: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T D"]:
@@ -49,7 +51,8 @@ class Embeddings(nn.Module):
         if place is not None:
             x = x + place
         if self.segment is not None:
-            x = x + self.segment(torch.zeros_like(input_ids) if segment_ids is None else segment_ids)
+            none = input_ids.new_zeros(input_ids.shape[:2], dtype=torch.long)
+            x = x + self.segment(none if segment_ids is None else segment_ids)
         if self.norm is not None:
             x = self.norm(x)
         return self.dropout(x)
@@ -58,7 +61,7 @@ class Embeddings(nn.Module):
 class Stack(nn.Module):
     """Embeddings and blocks. Who may see whom is said by each batch; a decoder with an encoder also attends to that."""
 
-    def __init__(self, config: ModelConfig, name: str, token: nn.Embedding) -> None:
+    def __init__(self, config: ModelConfig, name: str, token: Input) -> None:
         super().__init__()
         self.embeddings = Embeddings(config, token)
         self.positions = POSITIONS[config.positions](
@@ -119,17 +122,20 @@ class Transformer(nn.Module):
     """The model: one call, `model(batch) -> {head: logits}`, and heads run only where something is asked.
 
     A model with one stack reads whatever stream a batch has with that; one with two reads "encoder" and "decoder".
-    `vocab_size` is a number where they share a vocabulary, and one for each stack where they do not.
+    `vocab_size` is a number where they share a vocabulary, and one for each stack where they do not, or what else its
+    stream consists of.
     """
 
-    def __init__(self, config: ModelConfig, vocab_size: int | dict[str, int], heads: Iterable[HeadSpec]) -> None:
+    def __init__(
+        self, config: ModelConfig, vocab_size: int | Mapping[str, int | StreamSpec], heads: Iterable[HeadSpec]
+    ) -> None:
         super().__init__()
         check_sizes(config)
         self.config = config
         one = isinstance(vocab_size, int)  # a vocabulary for all stacks
-        sizes = vocab_size if isinstance(vocab_size, dict) else dict.fromkeys(config.stacks, vocab_size)
+        sizes = dict.fromkeys(config.stacks, vocab_size) if isinstance(vocab_size, int) else vocab_size
         width = config.d_embedding or config.d_model
-        tables = {name: nn.Embedding(sizes[name], width) for name in config.stacks}
+        tables = {name: input_for(sizes[name], width) for name in config.stacks}
         if config.shared_embeddings and one:
             tables = dict.fromkeys(config.stacks, tables[config.stacks[0]])
         for name in config.stacks:

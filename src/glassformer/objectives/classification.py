@@ -36,7 +36,9 @@ class Classification(Objective[ClassificationConfig], PredictsLabels):
 
     def heads(self) -> list[HeadSpec]:
         """One head over the labels, which reads once for each text."""
-        return [HeadSpec(HEAD, len(self.label_names), transform="pooler", read=self.config.read, labels=self.label_names)]
+        return [
+            HeadSpec(HEAD, len(self.label_names), transform="pooler", read=self.config.read, labels=self.label_names)
+        ]
 
     def units(self, corpus: Corpus) -> Units:
         """One text each."""
