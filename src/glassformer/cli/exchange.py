@@ -1,7 +1,7 @@
 """Runs as folders of other libraries, and back."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,6 @@ from glassformer.cli.terminal import (
     printable,
 )
 from glassformer.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 app = App()
 

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,9 +18,6 @@ from glassformer.cli.terminal import (
     show,
     undecided,
 )
-
-if TYPE_CHECKING:
-    pass
 
 app = App()
 

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -19,9 +19,6 @@ from glassformer.cli.terminal import (
     type_in_words,
 )
 from glassformer.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 app = App()
 
