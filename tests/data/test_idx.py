@@ -58,7 +58,7 @@ def test_a_packed_file_is_never_unpacked_beyond_its_sizes(tmp_path, monkeypatch)
     changed is said to be damaged."""
     packed = gzip.compress(header(3, 5, 7) + PICTURES.tobytes())
     for broken in (packed[:-12], packed[:40] + b"\xff" + packed[41:], packed[:6]):
-        with pytest.raises(UsageError, match="damaged|no idx file|says that"):
+        with pytest.raises(UsageError, match=r"damaged|no idx file|says that"):
             read_idx(write(tmp_path, broken))
     bomb = gzip.compress(header(3, 5, 7) + bytes(10**6))
     asked = []
@@ -73,9 +73,9 @@ def test_labels_belong_to_pictures(tmp_path):
     """As many, and one byte each."""
     pictures = write(tmp_path, header(3, 5, 7) + PICTURES.tobytes())
     few = write(tmp_path, header(2) + b"ab", "few")
-    with pytest.raises(UsageError, match="has 3 items, and .* has 2 labels"):
+    with pytest.raises(UsageError, match=r"has 3 items, and .* has 2 labels"):
         list(idx_rows(pictures, few))
-    with pytest.raises(UsageError, match="data.train_targets"):
+    with pytest.raises(UsageError, match=r"data\.train_targets"):
         list(idx_rows(few, pictures))
 
 

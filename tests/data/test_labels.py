@@ -1,4 +1,4 @@
-"""Label names: strings as the data have them, in order of first sight; what is wrong with a row is said with the row."""
+"""Label names: strings as the data have them, in order of first sight; what is wrong is said with its row."""
 
 import json
 

@@ -73,7 +73,7 @@ def test_the_order_of_labels_can_be_given(tmp_path):
 
 
 def test_two_names_of_one_column_are_refused(tmp_path):
-    with pytest.raises(UsageError, match="data.column=a and data.columns.text=b"):
+    with pytest.raises(UsageError, match=r"data\.column=a and data\.columns\.text=b"):
         recipe_for(table(tmp_path), data={"column": "a", "columns": {"text": "b"}})
 
 
