@@ -17,6 +17,7 @@ from glassformer.data.codecs import Codecs
 from glassformer.data.labels import Labels
 from glassformer.data.table import Arrays
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.look.report import draw_report
 from glassformer.objective_configs import ImageClassificationConfig
 from glassformer.objectives.image_classification import ImageClassification
 from glassformer.recipe import parse
@@ -41,7 +42,7 @@ def pictures(number: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
 
 
 def recipe_for(folder: Path, **sections):
-    images, labels = pictures(80)
+    images, labels = pictures(200)
     tree = tiny_recipe.tree(folder, **sections)
     tree["data"] = {
         "train": str(write_idx(folder / "images.gz", images)),
@@ -57,7 +58,12 @@ def run(tmp_path_factory) -> Run:
     folder = tmp_path_factory.mktemp("pictures")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLASSFORMER_CACHE", str(folder / "cache"))
-        changed = {"optimizer": {"learning_rate": 0.02}, "training": {"steps": 40, "evaluate_every": 20}}
+        changed = {
+            "model": {"d_model": 24, "dropout": 0.0},
+            "batch": {"size": 16},
+            "optimizer": {"learning_rate": 0.005},
+            "training": {"steps": 100, "evaluate_every": 50, "checkpoint_every": 50},
+        }
         return tiny_recipe.train(recipe_for(folder, **changed), folder / "run")
 
 
@@ -111,7 +117,7 @@ def test_pictures_are_learned_and_classified(run, tmp_path):
 
 
 def test_a_run_of_pictures_has_its_curves_and_samples(run):
-    assert (run.directory.plots / "curves.png").is_file()
+    assert [picture.name for picture in draw_report(run)][:2] == ["curves.png", "attention-0.png"]
     assert json.loads((run.path / "arrays.json").read_text()) == {"shape": [HEIGHT, WIDTH]}
     assert not (run.path / "tokenizer.json").exists()
     assert "true 7" in "".join(file.read_text() for file in run.directory.samples.iterdir())

@@ -1,4 +1,4 @@
-"""A single picture that a person names: a PNG or JPEG file, or an item of an idx file (`t10k-images-idx3-ubyte.gz:17`)."""
+"""A single picture that a person names: a PNG or JPEG file, or an item of an idx file (`t10k-images.gz:17`)."""
 
 import re
 from pathlib import Path
