@@ -99,5 +99,5 @@ def test_one_picture_by_its_name(tmp_path):
         read_picture(str(tmp_path / "one.png"), (28, 28))
     whole = (tmp_path / "one.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UsageError, match="is damaged"):
+    with pytest.raises(UsageError, match=r"is damaged|is no PNG"):
         read_picture(str(tmp_path / "cut.png"), (5, 7))
