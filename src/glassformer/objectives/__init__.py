@@ -21,7 +21,8 @@ from glassformer.answers import Candidate as Candidate
 from glassformer.answers import Prompt as Prompt
 from glassformer.config import Config
 from glassformer.data.batch import NOT_ASKED, Batch, Example, HeadSpec
-from glassformer.data.corpus import Corpus
+from glassformer.data.codecs import Codecs
+from glassformer.data.roles import TEXT, Role
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
 from glassformer.losses import Loss as Loss
@@ -84,8 +85,8 @@ class Objective(ABC, Generic[C]):
     Config: ClassVar[type[Config]]
     family: ClassVar[Literal["encoder", "decoder", "encoder_decoder"]] = "encoder"
     """The stacks that its streams need."""
-    pairs: ClassVar[bool] = False
-    """Whether its data are pairs: a corpus whose `targets` are a second one."""
+    columns: ClassVar[tuple[Role, ...]] = TEXT
+    """The roles of the columns that it takes. `units` is given the first, with the others beside it."""
     segments: ClassVar[int] = 0
     """How many segments its streams tell apart; a model without an embedding for each cannot see them."""
     draws: ClassVar[bool] = True
@@ -107,6 +108,11 @@ class Objective(ABC, Generic[C]):
 
     def check(self) -> None:
         """Called once, when all of the above is there. Raises UsageError for settings that do not fit together."""
+
+    @classmethod
+    def from_codecs(cls, config: C, codecs: Codecs, max_length: int) -> "Objective[C]":
+        """One that reads by these codecs."""
+        return cls(config, codecs.tokenizer, max_length, codecs.target)
 
     # -------------------------------------------------------------------------------- what it takes, and what it asks
 
@@ -136,7 +142,7 @@ class Objective(ABC, Generic[C]):
         return self
 
     @abstractmethod
-    def units(self, corpus: Corpus) -> Units:
+    def units(self, corpus: Any) -> Units:
         """Cut a corpus into the units of this objective."""
 
     @abstractmethod

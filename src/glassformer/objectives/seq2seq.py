@@ -16,6 +16,7 @@ from jaxtyping import Int64
 from glassformer.answers import GeneratesInOrder
 from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
+from glassformer.data.roles import PAIR
 from glassformer.errors import UsageError
 from glassformer.losses import LossFunction
 from glassformer.losses.cross_entropy import CrossEntropy
@@ -30,7 +31,7 @@ class Seq2Seq(Objective[Seq2SeqConfig], GeneratesInOrder):
 
     Config = Seq2SeqConfig
     family = "encoder_decoder"
-    pairs = True
+    columns = PAIR
     draws = False
     asks_with = "a text"
 
