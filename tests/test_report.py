@@ -15,7 +15,7 @@ from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.look import report
 from glassformer.look.figures import save
-from glassformer.model.transformer import count_parameters
+from glassformer.model.size import count_parameters
 from glassformer.predict import Run, load
 
 STARTS = {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<?xml", ".pdf": b"%PDF-"}

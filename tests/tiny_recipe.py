@@ -15,7 +15,7 @@ from glassformer import launch
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.model.config import ModelConfig
-from glassformer.model.transformer import Transformer
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.objectives import Loss, Objective
 from glassformer.objectives.masked_lm import MaskedLM, MaskedLMConfig
 from glassformer.predict import Run

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import ValidationError
-from torch import nn
 
 from glassformer.assemble import Split, corpus_for, model_for, objective_for, refuse_larger
 from glassformer.baselines.counting import counting_losses
@@ -27,7 +26,7 @@ from glassformer.decoding.any_order import fill_in
 from glassformer.decoding.beam import beam_search
 from glassformer.decoding.sampling import sample, stream
 from glassformer.errors import GlassformerError, UsageError, nearest
-from glassformer.model.transformer import Transformer
+from glassformer.model.kinds import Model
 from glassformer.objectives import Blank, Objective, Prompt
 from glassformer.randomness import Purpose, generator
 from glassformer.reading import plain_text
@@ -220,7 +219,7 @@ class Run:
         return objective_for(self.recipe, self._tokenizers)
 
     @cached_property
-    def model(self) -> nn.Module:
+    def model(self) -> Model:
         """The model with the weights of `which`, or those that `training.weights` names; evaluating, on the CPU."""
         newest = "last" if self.recipe.training.weights == "last" else None
         tensors, _ = load_weights(self.directory, self.which or newest)
@@ -370,9 +369,8 @@ class Run:
             yield objective.text_of(prompt, ids)[len(shown) :]
 
     @property
-    def _generating(self) -> Transformer:
-        if not isinstance(self.model, Transformer) or self.recipe.model.implementation != "glassformer":
-            raise UsageError("PyTorch's blocks keep no state to generate with", "train with glassformer's own")
+    def _generating(self) -> Model:
+        self.model.need("decoding")
         return self.model
 
     def _begun(self, objective: Objective, asked: Sequence[Prompt]) -> Prompts:

@@ -17,9 +17,10 @@ from glassformer.decoding import DecodingConfig, Prompts, compiled
 from glassformer.decoding.compiled import CompiledStep, can_compile, library, step_for
 from glassformer.decoding.sampling import sample
 from glassformer.model.config import ModelConfig
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.layers import ACTIVATIONS
 from glassformer.model.positions import POSITIONS
-from glassformer.model.transformer import DecodingState, Transformer
+from glassformer.model.stack import DecodingState
 
 VOCAB, LENGTH = 37, 60
 FAMILIES = ("decoder", "encoder_decoder")

@@ -19,7 +19,7 @@ from glassformer.look.figures import rendered
 from glassformer.look.pronoun import pronoun
 from glassformer.look.words import attention_between, between_words, find, find_all, reading
 from glassformer.model.layers import Surroundings
-from glassformer.model.transformer import Stack
+from glassformer.model.stack import Stack
 from glassformer.predict import Run, load
 
 TEXT = "Mars is called the red planet"

@@ -9,7 +9,7 @@ from glassformer.decoding import DecodingConfig, Generated, Prompts, begin, prec
 from glassformer.decoding.compiled import step_for
 from glassformer.decoding.packed import packed
 from glassformer.decoding.sampling import repeated_less
-from glassformer.model.transformer import Transformer
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.stopping import go_on
 
 

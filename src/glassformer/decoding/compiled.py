@@ -22,8 +22,9 @@ from glassformer.decoding.packed import parts_of
 from glassformer.decoding.written_out import Step, embedding, is_watched, written_out
 from glassformer.machine import instructions, processor
 from glassformer.model.heads import Head
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.layers import Block, CrossAttention, MultiHeadAttention
-from glassformer.model.transformer import DecodingState, Stack, Transformer
+from glassformer.model.stack import DecodingState, Stack
 
 ACTIVATIONS = {"relu": 0, "gelu": 1, "geglu": 1, "gelu_tanh": 2, "silu": 3, "swiglu": 3}
 """By which number step.c knows them."""

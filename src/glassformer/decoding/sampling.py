@@ -10,7 +10,7 @@ from torch import Tensor
 from glassformer.decoding import DecodingConfig, Generated, Prompts, begin, precise
 from glassformer.decoding.compiled import step_for
 from glassformer.decoding.packed import packed
-from glassformer.model.transformer import Transformer
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.stopping import go_on
 
 

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from glassformer.decoding.packed import product
 from glassformer.model.heads import Head
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.layers import Block, LayerState, Surroundings
 from glassformer.model.positions import LearnedPositions
-from glassformer.model.transformer import DecodingState, Stack, Transformer
+from glassformer.model.stack import DecodingState, Stack
 
 Step = Callable[[Int[Tensor, "B 1"], DecodingState], Float[Tensor, "B size"]]
 

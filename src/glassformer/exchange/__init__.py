@@ -30,8 +30,8 @@ from glassformer.data.batch import HeadSpec
 from glassformer.data.tokenizer import CLS, MASK, PAD, SEP, UNK, Tokenizer, Tokenizers
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.model.config import Family, ModelConfig, check_sizes
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.size import n_parameters
-from glassformer.model.transformer import Transformer
 from glassformer.objectives import Objective
 from glassformer.plugins import find_plugin, plugin_names
 from glassformer.predict import Run, load
@@ -87,7 +87,7 @@ ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "silu": 
 SYNONYMS = {"gelu_pytorch_tanh": "gelu_tanh", "swish": "silu"} | {theirs: ours for ours, theirs in ACTIVATIONS.items()}
 
 PARTS: dict[str, tuple[Any, str]] = {
-    "implementation": ("glassformer", "blocks as ours are"),
+    "kind": ("transformer", "blocks as ours are"),
     "norm_kind": ("layer", "LayerNorm"),
     "bias": (True, "biases in every layer"),
     "positions": ("learned", "learned positions"),
@@ -216,7 +216,7 @@ def export_run(run: Run, folder: str | Path, format: str | None = None) -> Path:
             "train with one vocabulary for both sides (without target_tokenizer)",
         )
     if not isinstance(run.model, Transformer):
-        raise UsageError("PyTorch's blocks cannot be written", "train with model.implementation=glassformer")
+        raise UsageError("PyTorch's blocks cannot be written", "train with model.kind=transformer")
     return write(run.model, run.tokenizer, folder, format, frame_of(run.objective))
 
 

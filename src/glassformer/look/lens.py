@@ -12,7 +12,8 @@ from glassformer.look.figures import visible
 from glassformer.look.honest import asked_by
 from glassformer.look.page import View
 from glassformer.look.tables import candidate_table
-from glassformer.model.transformer import Stack, Transformer
+from glassformer.model.kinds.transformer import Transformer
+from glassformer.model.stack import Stack
 from glassformer.objectives import Blank
 from glassformer.predict import Run
 from glassformer.record import record

@@ -15,7 +15,7 @@ from glassformer.data.batch import Batch, collate
 from glassformer.look.figures import COLOURS, fitted, styled, visible
 from glassformer.look.page import View
 from glassformer.look.tables import sheet
-from glassformer.model.transformer import count_parameters
+from glassformer.model.size import count_parameters
 from glassformer.predict import Run
 from glassformer.record import RecordedAttention, Tape, record
 

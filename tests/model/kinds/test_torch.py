@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from glassformer.baselines.torch_transformer import TorchTransformer, from_glassformer
 from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Shapes, Stream, collate
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig
-from glassformer.model.transformer import Transformer, count_parameters
+from glassformer.model.kinds.torch import TorchTransformer, from_glassformer
+from glassformer.model.kinds.transformer import Transformer
+from glassformer.model.size import count_parameters
 
 VOCAB, LENGTH = 23, 17
 HEADS = [HeadSpec("tokens", VOCAB, tied=True, transform="dense")]

@@ -1,19 +1,17 @@
-"""The Transformer: embeddings, stacks of blocks, heads where an objective asks. One class for every family."""
+"""A stack of our blocks behind its embeddings, and what generation keeps of it from token to token."""
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from glassformer.data.batch import Batch, HeadSpec, StreamBatch
-from glassformer.data.masks import AttentionMask, across
-from glassformer.model.attention import Mechanism, laid_together
-from glassformer.model.config import ModelConfig, check_sizes
+from glassformer.data.batch import StreamBatch
+from glassformer.data.masks import AttentionMask
+from glassformer.model.attention import laid_together
+from glassformer.model.config import ModelConfig
 from glassformer.model.dropout import Dropout
-from glassformer.model.heads import Head
 from glassformer.model.layers import Block, LayerState, Surroundings, initialise, norm, scale_residual_writers
 from glassformer.model.positions import POSITIONS
 
@@ -67,9 +65,9 @@ class Stack(nn.Module):
             d_head=config.d_head,
             causal=name == "decoder",
         )
-        cross = name == "decoder" and len(config.stacks) > 1
+        self.has_cross_attention = name == "decoder" and len(config.stacks) > 1
         layers = config.layers_of(name)
-        distinct = [Block(config, cross) for _ in range(1 if config.share_layers else layers)]
+        distinct = [Block(config, self.has_cross_attention) for _ in range(1 if config.share_layers else layers)]
         self.blocks = nn.ModuleList(distinct[n % len(distinct)] for n in range(layers))
         # In a post-norm stack the last block ends with a norm already.
         self.norm = norm(config) if config.norm == "pre" else nn.Identity()
@@ -111,6 +109,13 @@ class Stack(nn.Module):
         for block, layer in zip(self.blocks, state.layers, strict=True):
             x = block(x, around, layer, state.capacity)
         return self.dropout(self.norm(x))
+
+
+def initialise_stacks(model: nn.Module, stacks: Iterable[Stack]) -> None:
+    """Fresh weights of a model that has these stacks; see `initialise` and `scale_residual_writers`."""
+    initialise(model)
+    for stack in stacks:
+        scale_residual_writers(stack.blocks)
 
 
 class DecodingState:
@@ -226,108 +231,3 @@ class DecodingState:
         for layer in self.layers:
             if layer.memory is not None:
                 layer.memory = (layer.memory[0][rows], layer.memory[1][rows])
-
-
-class Transformer(nn.Module):
-    """The model: one call, `model(batch) -> {head: logits}`, and heads run only where something is asked.
-
-    A model with one stack reads whatever stream a batch has with that; one with two reads "encoder" and "decoder".
-    `vocab_size` is a number where they share a vocabulary, and one for each stack where they do not.
-    """
-
-    def __init__(self, config: ModelConfig, vocab_size: int | dict[str, int], heads: Iterable[HeadSpec]) -> None:
-        super().__init__()
-        check_sizes(config)
-        self.config = config
-        one = isinstance(vocab_size, int)  # a vocabulary for all stacks
-        sizes = vocab_size if isinstance(vocab_size, dict) else dict.fromkeys(config.stacks, vocab_size)
-        width = config.d_embedding or config.d_model
-        tables = {name: nn.Embedding(sizes[name], width) for name in config.stacks}
-        if config.shared_embeddings and one:
-            tables = dict.fromkeys(config.stacks, tables[config.stacks[0]])
-        for name in config.stacks:
-            self.add_module(name, Stack(config, name, tables[name]))
-        self.specs = {spec.name: spec for spec in heads}
-        self.heads = nn.ModuleDict(
-            {
-                name: Head(spec, config.d_model, width if self._is_tied(spec) else None)
-                for name, spec in self.specs.items()
-            }
-        )
-        initialise(self)
-        for stack in self.stacks:
-            scale_residual_writers(stack.blocks)
-        self.tie()
-
-    @property
-    def stacks(self) -> list[Any]:
-        """The stacks, the encoder first: each a Stack, or a baseline's with the same call."""
-        return [self.get_submodule(name) for name in self.config.stacks]
-
-    def _is_tied(self, spec: HeadSpec) -> bool:
-        return self.config.tied and spec.tied
-
-    def tie(self) -> None:
-        """Let the heads over tokens share the embedding's weight (the decoder's, where there is one), where the
-        configuration says so."""
-        for name, spec in self.specs.items():
-            head = self.heads[name]
-            if self._is_tied(spec):
-                assert isinstance(head, Head)
-                head.output.weight = self.stacks[-1].embeddings.token.weight
-
-    def forward(self, batch: Batch) -> dict[str, Float[Tensor, "N size"]]:
-        """Logits of each head at the positions that the batch asks, in the batch's order."""
-        hidden = self.hidden(batch)
-        return {
-            name: self.heads[name](hidden[asked.stream].flatten(0, 1).index_select(0, asked.rows))
-            for name, asked in batch.asked.items()
-        }
-
-    def hidden(self, batch: Batch) -> dict[str, Float[Tensor, "B T D"]]:
-        """The last hidden states of each stream."""
-        if len(self.stacks) == 1:
-            [(name, stream)] = batch.streams.items()
-            return {name: self.stacks[0](stream)}
-        encoder, decoder = self.stacks
-        source, target = batch.streams["encoder"], batch.streams["decoder"]
-        memory = encoder(source)
-        return {"encoder": memory, "decoder": decoder(target, memory, across(target.mask, source.mask))}
-
-    # ---------------------------------------------------------------- generation, through which no gradients flow
-
-    @torch.inference_mode()
-    def new_state(self, batch: Batch, capacity: int) -> DecodingState:
-        """The state of generation before the first token, for the rows of a batch, with room for `capacity` tokens in
-        each. An encoder reads its stream here, once."""
-        memory, mask = None, AttentionMask()
-        rows = len(next(iter(batch.streams.values())).input_ids)
-        if len(self.stacks) > 1:
-            source = batch.streams["encoder"]
-            memory, mask = self.stacks[0](source), AttentionMask(source.mask.key_mask)
-        decoder = self.stacks[-1]
-        return DecodingState(len(decoder.blocks), rows, capacity, decoder.embeddings.token.weight, memory, mask)
-
-    @torch.inference_mode()
-    def step(
-        self, input_ids: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], state: DecodingState, head: str
-    ) -> Float[Tensor, "B size"]:
-        """Logits of the token after the last real one of each row; `input_ids` are those since the last step (at first
-        the whole prompts), and `real` is False at their padding. Every row has at least one real token."""
-        hidden = self.stacks[-1].step(input_ids, real, state)
-        if real.shape[1] == 1:
-            return self.heads[head](hidden[:, 0])
-        columns = torch.arange(real.shape[1], device=real.device)
-        last = torch.where(real, columns, -1).max(1).values
-        return self.heads[head](hidden[torch.arange(len(hidden), device=real.device), last])
-
-    @property
-    def keeps_state(self) -> bool:
-        """Whether its attention can go on from what it keeps."""
-        mechanisms = [m for m in self.stacks[-1].modules() if isinstance(m, Mechanism)]
-        return all(type(m).new_state is not Mechanism.new_state for m in mechanisms)
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Numbers that training can change; a shared tensor counts once."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
