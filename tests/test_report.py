@@ -14,7 +14,7 @@ from trained import TEXT, command, copy_of_run, refused, run_folder
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.look import report
-from glassformer.look.figures import save
+from glassformer.look.pictures.figures import save
 from glassformer.model.size import count_parameters
 from glassformer.predict import Run, load
 

@@ -9,8 +9,8 @@ import torch
 from trained import command, generator_folder, refused, run_folder
 
 from glassformer.data.batch import collate
-from glassformer.look.figures import save
-from glassformer.look.overlay import surprisal
+from glassformer.look.pictures.figures import save
+from glassformer.look.pictures.overlay import surprisal
 from glassformer.predict import load
 
 TEXT = "Mars is called the red planet"

@@ -15,8 +15,8 @@ from rich.text import Text
 from glassformer.data.builtin import Cloze, cloze, sentences
 from glassformer.data.pairs import Pair, builtin_pairs
 from glassformer.launch import train
-from glassformer.look.figures import save
-from glassformer.look.heatmaps import heatmap
+from glassformer.look.pictures.figures import save
+from glassformer.look.pictures.heatmaps import heatmap
 from glassformer.look.report import overlay_of
 from glassformer.predict import Answered, Run
 from glassformer.recipe import read

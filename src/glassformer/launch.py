@@ -200,9 +200,8 @@ def _watchers(directory: RunDirectory, parts: Parts, model: Model) -> list[Watch
         return []
     why = model.why_not("attention_weights")
     if why is not None:
-        raise UsageError(
-            f"this model has no attention weights that probes could record: {why}", "leave out training.probes"
-        )
+        said = f"this model has no attention weights that probes could record: {why}"
+        raise UsageError(said, "leave out training.probes")
     assert training.evaluate_every and training.steps
     every = training.probe_every or training.evaluate_every
     return [Probes(directory, parts.objective, training.probes, every, training.steps)]

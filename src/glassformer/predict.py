@@ -31,7 +31,7 @@ from glassformer.objectives import Blank, Objective, Prompt
 from glassformer.randomness import Purpose, generator
 from glassformer.reading import plain_text
 from glassformer.recipe import Recipe, from_yaml, parse, reads_data, with_changes
-from glassformer.record import attention_places, need_weights, record
+from glassformer.record import attention_places, record
 from glassformer.run import RunDirectory
 from glassformer.training.checkpoints import load_into, load_weights
 from glassformer.training.evaluation import FixedQuestions, OtherSources, evaluate, question_batch
@@ -551,7 +551,7 @@ class Run:
         self, prompt: Prompt, stack: str, which: str, only: Chosen, order: Sequence[int] | None = None
     ) -> tuple[Float[np.ndarray, "layers heads query key"], dict[str, torch.Tensor]]:
         """The weights of one stack's layers on a prompt, its rows in an order, and the logits."""
-        need_weights(self.model)
+        self.model.need("attention_weights")
         pattern = re.compile(rf"{stack}\..*{which}_attention$")
         places = [place for place in attention_places(self.model) if pattern.match(place)]
         with record(self.model, *places) as tape:

@@ -11,8 +11,17 @@ from trained import TEXT, answering_folder, generator_folder, permuting_folder, 
 
 from glassformer.data.batch import collate
 from glassformer.errors import UsageError
-from glassformer.look import honest
-from glassformer.look.honest import EFFECT, METHODS, Honest, Places, asked_by, explicit, log_probabilities, one_place
+from glassformer.look.views import honest
+from glassformer.look.views.honest import (
+    EFFECT,
+    METHODS,
+    Honest,
+    Places,
+    asked_by,
+    explicit,
+    log_probabilities,
+    one_place,
+)
 from glassformer.model.attention.full import FullAttention
 from glassformer.objectives import Candidate
 from glassformer.predict import Run, load

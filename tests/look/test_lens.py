@@ -8,7 +8,7 @@ from trained import TEXT, generator_folder, run_folder
 
 from glassformer.data.batch import collate
 from glassformer.errors import UsageError
-from glassformer.look.lens import layerwise
+from glassformer.look.views.layers import layerwise
 from glassformer.predict import Run, load
 
 

@@ -8,7 +8,7 @@ import torch
 
 from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError
-from glassformer.look import tiles
+from glassformer.look.measures import tiles
 from glassformer.model.attention.full import FullAttention
 from glassformer.record import RecordedAttention
 

@@ -55,7 +55,7 @@ def test_of_every_preset(name: str) -> None:
 
 
 def test_of_pytorchs_blocks() -> None:
-    config = ModelConfig(**SIZES, implementation="torch", dropout=0.0, activation="relu", positions="learned")
+    config = ModelConfig(**SIZES, kind="torch", dropout=0.0, activation="relu", positions="learned")
     assert n_parameters(config, 17, HEADS) == count_parameters(TorchTransformer(config, 17, HEADS))
 
 

@@ -29,7 +29,7 @@ from glassformer import durable, launch
 from glassformer import snapshot as snapshot_module
 from glassformer.data.batch import Batch
 from glassformer.errors import GlassformerError
-from glassformer.look.curves import best
+from glassformer.look.pictures.curves import best
 from glassformer.objectives import Loss, Objective
 from glassformer.predict import load
 from glassformer.run import RunDirectory

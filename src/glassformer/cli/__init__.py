@@ -143,7 +143,7 @@ def train(
     import psutil
 
     from glassformer import launch
-    from glassformer.look.results import best as best_of
+    from glassformer.look.measures.results import best as best_of
     from glassformer.training.display import TerminalDisplay
 
     display, began = TerminalDisplay(), psutil.Process().create_time()
@@ -288,8 +288,8 @@ def score(
     \b
     glassformer score runs/mlm-demo "Mars is called the red planet" --output mars.png
     """
-    from glassformer.look.figures import save
-    from glassformer.look.overlay import surprisal
+    from glassformer.look.pictures.figures import save
+    from glassformer.look.pictures.overlay import surprisal
     from glassformer.predict import load
 
     trained = load(run)
@@ -368,7 +368,7 @@ def ablate(
     \b
     glassformer ablate runs/mlm-demo --parts heads --output heads.png
     """
-    from glassformer.look import views
+    from glassformer import views
     from glassformer.predict import load
 
     possible(output)
@@ -477,7 +477,7 @@ def preview(
     check(recipe, changes)
     from glassformer.launch import find_recipe
     from glassformer.look import preview as look
-    from glassformer.look.figures import save
+    from glassformer.look.pictures.figures import save
 
     name, found = find_recipe(recipe, list(changes or []), lambda line: None)
     shown = look.previews(found, count, lambda line: print(printable(line), file=sys.stderr))
@@ -640,7 +640,7 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """List the runs in a folder, with their results."""
-    from glassformer.look.results import results_of
+    from glassformer.look.measures.results import results_of
     from glassformer.run import find_runs
 
     rows = [results_of(run) for run in find_runs(folder)]

@@ -11,7 +11,7 @@ from glassformer.errors import UsageError
 from glassformer.wording import NATS, percent
 
 if TYPE_CHECKING:
-    from glassformer.look.page import View
+    from glassformer.look.pictures.page import View
 
 look = App(
     no_args_is_help=True,
@@ -28,7 +28,7 @@ AskingText = Annotated[str, typer.Argument(metavar="TEXT", help="a text with [MA
 
 def give(view: "View", output: Path | None, as_json: bool, rows: list[dict[str, Any]] | None = None) -> None:
     """A view as what was asked for: a file, JSON, or, where it can be one, a table (`rows`, or the view's own)."""
-    from glassformer.look import page
+    from glassformer.look.pictures import page
 
     if output is not None:
         page.write(view, output)
@@ -55,7 +55,7 @@ def numbers_in(rows: str | None) -> list[int]:
 
 def possible(output: Path | None) -> None:
     """Raises UsageError for a file that no view can be, before anything is computed."""
-    from glassformer.look.page import check_output
+    from glassformer.look.pictures.page import check_output
 
     if output is not None:
         check_output(output)
@@ -76,7 +76,7 @@ def mask(
     \b
     glassformer look mask runs/mlm-demo "Mars is called the [MASK] planet" --output mars.html
     """
-    from glassformer.look import views
+    from glassformer import views
     from glassformer.predict import load
 
     possible(output)
@@ -102,7 +102,7 @@ def generation(
     \b
     glassformer look generation runs/seq2seq-demo "I love dogs" --output dogs.html
     """
-    from glassformer.look import views
+    from glassformer import views
     from glassformer.predict import load
 
     possible(output)
@@ -126,7 +126,7 @@ def steps(
     \b
     glassformer look steps runs/mlm-demo "Mars is called the red planet" --layer 1 --token red --output red.html
     """
-    from glassformer.look import views
+    from glassformer import views
     from glassformer.predict import load
 
     possible(output)
@@ -141,7 +141,7 @@ def shapes(
     as_json: AsJson = False,
 ) -> None:
     """Every part of a model: output shape, parameters, FLOPs."""
-    from glassformer.look import shapes
+    from glassformer.look.views import shapes
     from glassformer.predict import load
 
     possible(output)
@@ -154,7 +154,7 @@ def shapes(
 @look.command()
 def positions(run: RunPath, output: Output = None, as_json: AsJson = False) -> None:
     """How a model tells positions apart."""
-    from glassformer.look import views
+    from glassformer import views
     from glassformer.predict import load
 
     possible(output)
@@ -169,7 +169,7 @@ def masks(
     as_json: AsJson = False,
 ) -> None:
     """Who may see whom when a model reads these texts."""
-    from glassformer.look import views
+    from glassformer import views
     from glassformer.predict import load
 
     possible(output)
@@ -179,7 +179,7 @@ def masks(
 @look.command()
 def schedule(run: RunPath, output: Output = None, as_json: AsJson = False) -> None:
     """The learning rate over the steps of a run."""
-    from glassformer.look import views
+    from glassformer import views
     from glassformer.predict import load
 
     possible(output)
@@ -202,7 +202,7 @@ def honest(
     \b
     glassformer look honest runs/mlm-demo "Mars is called the [MASK] planet" --output honest.png
     """
-    from glassformer.look import honest
+    from glassformer.look.views import honest
     from glassformer.predict import load
 
     possible(output)
@@ -232,7 +232,7 @@ def layers(
     \b
     glassformer look layers runs/mlm-demo "Mars is called the [MASK] planet" --output layers.png
     """
-    from glassformer.look import views
+    from glassformer import views
     from glassformer.predict import load
 
     possible(output)
@@ -265,7 +265,7 @@ def heads(
     \b
     glassformer look heads runs/mlm-demo --sort pattern --output heads.png
     """
-    from glassformer.look import views
+    from glassformer import views
     from glassformer.predict import load
 
     possible(output)
@@ -291,7 +291,7 @@ def dependencies(
     \b
     glassformer look dependencies runs/my treebank.conllu --relation nsubj
     """
-    from glassformer.look import views
+    from glassformer import views
     from glassformer.predict import load
 
     possible(output)
@@ -321,7 +321,7 @@ def pronoun(
     \b
     glassformer look pronoun runs/my "The cat sat on the mat because it was tired" --word it --candidates cat mat
     """
-    from glassformer.look import views
+    from glassformer import views
     from glassformer.predict import load
 
     possible(output)
@@ -351,7 +351,7 @@ def word_in_two_texts(
     \b
     glassformer look word runs/my bank "We sat on the river bank" "The bank lends money" --output bank.png
     """
-    from glassformer.look import views
+    from glassformer import views
     from glassformer.predict import load
 
     possible(output)
@@ -381,7 +381,7 @@ def film(
     glassformer look film runs/mlm-demo --output film.html
     glassformer look film runs/mlm-demo --layer 1 --head 2 --output head.png
     """
-    from glassformer.look import views
+    from glassformer import views
     from glassformer.predict import load
 
     possible(output)

@@ -10,14 +10,13 @@ from matplotlib.figure import Figure
 from glassformer.assemble import parameters_of
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.look.curves import curves
-from glassformer.look.figures import FORMATS, save
-from glassformer.look.heatmaps import heatmap
-from glassformer.look.overlay import overlay
-from glassformer.look.results import best, comparison_table, results_of
+from glassformer.look.measures.results import best, comparison_table, results_of
+from glassformer.look.pictures.curves import curves
+from glassformer.look.pictures.figures import FORMATS, save
+from glassformer.look.pictures.heatmaps import heatmap
+from glassformer.look.pictures.overlay import overlay
 from glassformer.objectives import Prompt
 from glassformer.predict import Attention, Kind, Run, refuse_empty
-from glassformer.record import without_weights
 from glassformer.run import checkpoint_steps
 
 PICTURES = 4
@@ -29,7 +28,7 @@ def draw_report(run: Run) -> list[Path]:
     """Curves, and for a few validation texts the heatmaps and the overlay, into the run's `plots`."""
     plots = run.directory.plots
     pictures = [save(curves({run.path.name: run.metrics()}), plots / "curves.png")]
-    if without_weights(run.model) is not None:
+    if run.model.why_not("attention_weights") is not None:
         return pictures
     for number, prompt in enumerate(sample_prompts(run, PICTURES)):
         seen = run.attention_of(prompt)

@@ -45,6 +45,12 @@ WITHOUT: dict[Capability, tuple[str, str]] = {
 """What is said of a model that has not what was asked for, before its own reason; and what there is instead."""
 
 
+def refusal(what: Capability, why: str) -> UsageError:
+    """What is said where a model has not what was asked for."""
+    said, mend = WITHOUT[what]
+    return UsageError(f"{said}: {why}", mend)
+
+
 class StackParts(NamedTuple):
     """Where the parts of one stack stand: paths of modules, as `record` reads them."""
 
@@ -128,8 +134,7 @@ class Model(nn.Module, ABC):
         """Raises UsageError where the model has not what is needed: its own reason, and what there is."""
         why = self.why_not(what)
         if why is not None:
-            said, mend = WITHOUT[what]
-            raise UsageError(f"{said}: {why}", mend)
+            raise refusal(what, why)
 
     # ------------------------------------------------------------------------------------------ the one call
 

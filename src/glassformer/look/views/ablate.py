@@ -15,8 +15,8 @@ from torch import nn
 
 from glassformer.ablation import Part, without
 from glassformer.data.batch import Batch
-from glassformer.look.page import View
-from glassformer.look.tables import Bar, bars
+from glassformer.look.pictures.page import View
+from glassformer.look.pictures.tables import Bar, bars
 from glassformer.objectives import Objective
 from glassformer.predict import Run
 from glassformer.stopping import go_on

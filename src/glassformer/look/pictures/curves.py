@@ -15,8 +15,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter, StrMethodFormatter
 
-from glassformer.look.figures import COLOURS, DPI, new_figure, styled, text_width, visible
-from glassformer.look.results import Record, best, comparison_table, evaluations, last_of, references, series
+from glassformer.look.measures.results import Record, best, comparison_table, evaluations, last_of, references, series
+from glassformer.look.pictures.figures import COLOURS, DPI, new_figure, styled, text_width, visible
 
 REFERENCES = {"uniform": "ln V", "unigram": "unigram"}
 HALO = [withStroke(linewidth=2.5, foreground="white")]

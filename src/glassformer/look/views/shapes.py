@@ -12,9 +12,9 @@ from torch.utils import _pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from glassformer.data.batch import Batch, collate
-from glassformer.look.figures import COLOURS, fitted, styled, visible
-from glassformer.look.page import View
-from glassformer.look.tables import sheet
+from glassformer.look.pictures.figures import COLOURS, fitted, styled, visible
+from glassformer.look.pictures.page import View
+from glassformer.look.pictures.tables import sheet
 from glassformer.model.size import count_parameters
 from glassformer.predict import Run
 from glassformer.record import RecordedAttention, Tape, record

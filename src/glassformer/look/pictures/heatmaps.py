@@ -23,7 +23,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 from matplotlib.transforms import blended_transform_factory
 
 from glassformer.errors import UsageError
-from glassformer.look.figures import (
+from glassformer.look.pictures.figures import (
     COLOURS,
     DPI,
     GLASS,

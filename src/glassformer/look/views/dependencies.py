@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 
 from glassformer.data.sources import read_lines
 from glassformer.errors import UsageError
-from glassformer.look.figures import COLOURS, new_figure, styled, visible
-from glassformer.look.page import View
-from glassformer.look.words import Span, attention_between, reading
+from glassformer.look.measures.words import Span, attention_between, reading
+from glassformer.look.pictures.figures import COLOURS, new_figure, styled, visible
+from glassformer.look.pictures.page import View
 from glassformer.predict import Run
 from glassformer.stopping import go_on
 

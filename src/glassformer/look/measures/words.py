@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 
 from glassformer.data.scripts import cut_at, is_without_spaces, occurrences, words_in
 from glassformer.errors import UsageError
-from glassformer.look.heads import visible_pairs
+from glassformer.look.measures.heads import visible_pairs
 from glassformer.objectives import Prompt
 from glassformer.predict import Run
 

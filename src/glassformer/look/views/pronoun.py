@@ -9,9 +9,9 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from glassformer.errors import UsageError
-from glassformer.look.figures import COLOURS, GLASS, fitted, ink_on, new_figure, styled, text_width, visible
-from glassformer.look.page import View
-from glassformer.look.words import Reading, Span, attention_between, find, find_all, reading
+from glassformer.look.measures.words import Reading, Span, attention_between, find, find_all, reading
+from glassformer.look.pictures.figures import COLOURS, GLASS, fitted, ink_on, new_figure, styled, text_width, visible
+from glassformer.look.pictures.page import View
 from glassformer.predict import Run
 
 

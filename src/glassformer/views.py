@@ -13,25 +13,25 @@ from itertools import islice
 from pathlib import Path
 
 from glassformer.ablation import chosen_parts
-from glassformer.look import apart as _apart
-from glassformer.look import dependencies as _dependencies
-from glassformer.look import film as _film
-from glassformer.look import film_figures as _film_figures
-from glassformer.look import head_maps as _head_maps
-from glassformer.look import heads as _heads
-from glassformer.look import honest as _honest
-from glassformer.look import lens as _lens
-from glassformer.look import pronoun as _pronoun
-from glassformer.look import worth as _worth
-from glassformer.look.generation import generation_view as generation
-from glassformer.look.head_maps import view_of_arrays as of_arrays
-from glassformer.look.mask import mask_view as mask
-from glassformer.look.page import View
-from glassformer.look.shapes import shapes_view as shapes
-from glassformer.look.standing import masks_view as masks
-from glassformer.look.standing import positions_view as positions
-from glassformer.look.standing import schedule_view as schedule
-from glassformer.look.steps import steps_view as steps
+from glassformer.look.measures import film as _film
+from glassformer.look.measures import heads as _heads
+from glassformer.look.pictures.page import View
+from glassformer.look.views import ablate as _worth
+from glassformer.look.views import dependencies as _dependencies
+from glassformer.look.views import film as _film_figures
+from glassformer.look.views import heads as _head_maps
+from glassformer.look.views import honest as _honest
+from glassformer.look.views import layers as _lens
+from glassformer.look.views import pronoun as _pronoun
+from glassformer.look.views import word as _apart
+from glassformer.look.views.generation import generation_view as generation
+from glassformer.look.views.heads import view_of_arrays as of_arrays
+from glassformer.look.views.mask import mask_view as mask
+from glassformer.look.views.masks import masks_view as masks
+from glassformer.look.views.positions import positions_view as positions
+from glassformer.look.views.schedule import schedule_view as schedule
+from glassformer.look.views.shapes import shapes_view as shapes
+from glassformer.look.views.steps import steps_view as steps
 from glassformer.predict import Kind, Run
 
 __all__ = [

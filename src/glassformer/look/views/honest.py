@@ -20,14 +20,14 @@ from torch import Tensor, nn
 
 from glassformer.data.batch import Example, collate
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.look.figures import visible
-from glassformer.look.page import View
-from glassformer.look.tables import Row, relevance_table
+from glassformer.look.pictures.figures import visible
+from glassformer.look.pictures.page import View
+from glassformer.look.pictures.tables import Row, relevance_table
 from glassformer.model.attention import Mechanism, spread
 from glassformer.model.layers import MultiHeadAttention
 from glassformer.objectives import Candidate, Objective, Prompt
 from glassformer.predict import BATCH, Run, refuse_empty
-from glassformer.record import attention_places, hooked, need_weights
+from glassformer.record import attention_places, hooked
 from glassformer.stopping import go_on
 from glassformer.wording import NATS, percent
 
@@ -204,7 +204,7 @@ def views(run: Run, text: str, blank: int = 0) -> Honest:
     heads; `rollout` and `gradient` of all. Raises UsageError for a blank that is not there, and for a text over 512
     tokens.
     """
-    need_weights(run.model)
+    run.model.need("attention_weights")
     prompt = asked_by(run, text)
     objective = run.objective.of(prompt.example)
     example, position = one_place(prompt, blank)

@@ -22,7 +22,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.look.figures import FORMATS, GLASS, save, visible
+from glassformer.look.pictures.figures import FORMATS, GLASS, save, visible
 
 PRECISION = "Numbers on this page are rounded to one of 256 steps: they are off by at most {error:.4f}."
 

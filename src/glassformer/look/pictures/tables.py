@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from glassformer.look.figures import COLOURS, GLASS, fitted, ink_on, new_figure, styled, text_width, visible
+from glassformer.look.pictures.figures import COLOURS, GLASS, fitted, ink_on, new_figure, styled, text_width, visible
 from glassformer.wording import percent
 
 MARGIN = 0.3

@@ -9,9 +9,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from glassformer.look.figures import COLOURS, DPI, GLASS, fitted, new_figure, styled
-from glassformer.look.heads import HeadFacts, Seen, Sort, Weights, facts, ordered, per_head, rows, seen
-from glassformer.look.page import View
+from glassformer.look.measures.heads import HeadFacts, Seen, Sort, Weights, facts, ordered, per_head, rows, seen
+from glassformer.look.pictures.figures import COLOURS, DPI, GLASS, fitted, new_figure, styled
+from glassformer.look.pictures.page import View
 
 ORDERS: dict[Sort, str] = {
     "layer": "by layer",

@@ -16,7 +16,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from glassformer.look.figures import (
+from glassformer.look.pictures.figures import (
     COLOURS,
     GLASS,
     fitted,

@@ -12,8 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter, StrMethodFormatter
 
 from glassformer.errors import UsageError
-from glassformer.look.figures import COLOURS, fitted, new_figure, styled, visible
-from glassformer.look.film import (
+from glassformer.look.measures.film import (
     Film,
     FilmedProbe,
     candidates,
@@ -23,9 +22,10 @@ from glassformer.look.film import (
     numbers,
     took_shape,
 )
-from glassformer.look.film import arrays as exact
-from glassformer.look.heatmaps import Sheet, draw_sheet
-from glassformer.look.page import View
+from glassformer.look.measures.film import arrays as exact
+from glassformer.look.pictures.figures import COLOURS, fitted, new_figure, styled, visible
+from glassformer.look.pictures.heatmaps import Sheet, draw_sheet
+from glassformer.look.pictures.page import View
 from glassformer.predict import Run
 from glassformer.wording import percent
 
