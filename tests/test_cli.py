@@ -20,10 +20,10 @@ from trained import TEXT, Said, command, copy_of_run, generator_folder, run_fold
 
 import glassformer
 from glassformer import launch, views
+from glassformer.ask.run import load
 from glassformer.cli import terminal
 from glassformer.cli.terminal import readable
 from glassformer.look.measures import tiles
-from glassformer.predict import load
 from glassformer.recipe import to_yaml
 from glassformer.stopping import go_on, stoppable
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import glassformer
+from glassformer.ask.run import Run, load
 from glassformer.launch import train
-from glassformer.predict import Run, load
 
 
 def test_every_name_is_there() -> None:

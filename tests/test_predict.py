@@ -12,10 +12,10 @@ import torch
 from tiny_recipe import recipe, text_file, train
 from trained import TEXT, copy_of_run, run_folder
 
+from glassformer.ask.run import Run, load
 from glassformer.data.batch import collate
 from glassformer.data.builtin import Cloze, cloze
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.predict import Run, load
 from glassformer.training import trainer
 
 LONG = "The planet Mars is called the [MASK] planet of the sun"
@@ -256,9 +256,7 @@ def test_a_model_without_visible_attention_is_refused_by_name(tmp_path: Path) ->
     )
     run = tiny_recipe.train(recipe, tmp_path / "run")
     assert run.fill("sun [MASK]").blanks
-    with pytest.raises(
-        UsageError, match=r"no attention weights: PyTorch's own.*\n.*look mask"
-    ):
+    with pytest.raises(UsageError, match=r"no attention weights: PyTorch's own.*\n.*look mask"):
         run.attention("sun moon")
 
 

@@ -15,6 +15,7 @@ from typing import Any as _Any
 
 if _TYPE_CHECKING:
     from glassformer import views
+    from glassformer.ask.run import Run, load
     from glassformer.errors import GlassformerError, UsageError
     from glassformer.launch import train
     from glassformer.look.pictures.curves import curves
@@ -22,7 +23,6 @@ if _TYPE_CHECKING:
     from glassformer.look.pictures.heatmaps import heatmap
     from glassformer.look.pictures.overlay import overlay
     from glassformer.look.report import overlay_of
-    from glassformer.predict import Run, load
     from glassformer.recipe import Recipe
 
 __version__ = "0.1.0"
@@ -33,8 +33,8 @@ _os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 _HOMES = {
     "train": "glassformer.launch",
-    "load": "glassformer.predict",
-    "Run": "glassformer.predict",
+    "load": "glassformer.ask.run",
+    "Run": "glassformer.ask.run",
     "Recipe": "glassformer.recipe",
     "heatmap": "glassformer.look.pictures.heatmaps",
     "overlay": "glassformer.look.pictures.overlay",

@@ -13,6 +13,8 @@ from itertools import islice
 from pathlib import Path
 
 from glassformer.ablation import chosen_parts
+from glassformer.ask.attention import Kind
+from glassformer.ask.run import Run
 from glassformer.look.measures import film as _film
 from glassformer.look.measures import heads as _heads
 from glassformer.look.pictures.page import View
@@ -32,7 +34,6 @@ from glassformer.look.views.positions import positions_view as positions
 from glassformer.look.views.schedule import schedule_view as schedule
 from glassformer.look.views.shapes import shapes_view as shapes
 from glassformer.look.views.steps import steps_view as steps
-from glassformer.predict import Kind, Run
 
 __all__ = [
     "ablate",

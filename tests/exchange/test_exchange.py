@@ -17,13 +17,13 @@ from torch import nn
 from trained import command, generator_folder, refused, run_folder
 
 from glassformer import exchange
+from glassformer.ask.run import Run, load
 from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Stream, collate
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.model.config import ModelConfig, preset
 from glassformer.model.kinds.transformer import Transformer
 from glassformer.plugins import plugin_names
-from glassformer.predict import Run, load
 
 FORMATS = plugin_names("glassformer.exchange")
 HEADS = {"gpt2": "causal_lm", "bart": "seq2seq"}
@@ -360,7 +360,7 @@ def test_nothing_of_transformers_is_needed(tmp_path: Path):
     """In a process that cannot import it."""
     program = (
         "import sys; sys.modules['transformers'] = None\n"
-        "from glassformer import exchange; from glassformer.predict import load\n"
+        "from glassformer import exchange; from glassformer.ask.run import load\n"
         f"exchange.import_run(exchange.export_run(load({str(generator_folder())!r}), {str(tmp_path / 'out')!r}), "
         f"{str(tmp_path / 'run')!r})\n"
     )

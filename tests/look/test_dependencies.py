@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from trained import TREE, command, generator_folder, refused, run_folder
 
+from glassformer.ask.run import Run, load
 from glassformer.errors import UsageError
 from glassformer.look.pictures.figures import rendered
 from glassformer.look.views import dependencies as view
@@ -23,7 +24,6 @@ from glassformer.look.views.dependencies import (
     read_conllu,
     rows,
 )
-from glassformer.predict import Run, load
 
 CAT = """# sent_id = 1
 # text = The cat sat.

@@ -9,6 +9,7 @@ import pytest
 from hostile import HOSTILE
 from trained import TEXT, command, generator_folder, refused, run_folder
 
+from glassformer.ask.run import load
 from glassformer.errors import UsageError
 from glassformer.look.measures.film import (
     Film,
@@ -25,7 +26,6 @@ from glassformer.look.pictures.figures import rendered
 from glassformer.look.pictures.page import plain
 from glassformer.look.views.film import film_figure, frames
 from glassformer.objectives import Blank, Candidate
-from glassformer.predict import load
 
 STEPS = np.array([0, 10, 20, 30])
 

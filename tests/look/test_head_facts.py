@@ -9,6 +9,7 @@ import pytest
 from trained import answering_folder, generator_folder, permuting_folder, run_folder
 
 from glassformer import views
+from glassformer.ask.run import Run, load
 from glassformer.data.batch import Stream
 from glassformer.errors import UsageError
 from glassformer.look.measures import heads
@@ -25,7 +26,6 @@ from glassformer.look.measures.heads import (
     seen_of,
     visible_pairs,
 )
-from glassformer.predict import Run, load
 
 TOKENS = ["[CLS]", "a", "b", "a", "b", "[SEP]"]
 N = len(TOKENS)

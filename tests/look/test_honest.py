@@ -9,6 +9,7 @@ import pytest
 import torch
 from trained import TEXT, answering_folder, generator_folder, permuting_folder, run_folder
 
+from glassformer.ask.run import Run, load
 from glassformer.data.batch import collate
 from glassformer.errors import UsageError
 from glassformer.look.views import honest
@@ -24,7 +25,6 @@ from glassformer.look.views.honest import (
 )
 from glassformer.model.attention.full import FullAttention
 from glassformer.objectives import Candidate
-from glassformer.predict import Run, load
 from glassformer.record import attention_places, hooked, record
 
 L, H, T, E, D = 3, 2, 5, 7, 11

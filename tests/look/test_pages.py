@@ -19,6 +19,7 @@ from trained import TEXT, command, generator_folder, refused, run_folder
 
 from glassformer import views
 from glassformer.ablation import Part, without
+from glassformer.ask.run import load
 from glassformer.data.batch import collate
 from glassformer.look.measures.film import film_of as film_of_run
 from glassformer.look.measures.film import took_shape
@@ -29,7 +30,6 @@ from glassformer.look.views.heads import ORDERS
 from glassformer.look.views.honest import METHODS
 from glassformer.look.views.mask import mask_view
 from glassformer.look.views.steps import steps_view
-from glassformer.predict import load
 
 RNG = np.random.default_rng(5)
 

@@ -16,9 +16,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from trained import TEXT, TREE, generator_folder, run_folder
 
 import glassformer as gf
+from glassformer.ask.run import Run
 from glassformer.cli import app
 from glassformer.look.pictures.page import View
-from glassformer.predict import Run
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "look" / "README.md"

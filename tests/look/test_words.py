@@ -9,6 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from trained import generator_folder, run_folder
 
+from glassformer.ask.run import Run, load
 from glassformer.data.batch import collate
 from glassformer.data.scripts import words_in
 from glassformer.errors import UsageError
@@ -20,7 +21,6 @@ from glassformer.look.views.pronoun import pronoun
 from glassformer.look.views.word import apart
 from glassformer.model.layers import Surroundings
 from glassformer.model.stack import Stack
-from glassformer.predict import Run, load
 
 TEXT = "Mars is called the red planet"
 

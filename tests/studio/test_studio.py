@@ -22,9 +22,9 @@ import uvicorn
 from browser import browser
 from trained import TEXT, TREE, generator_folder, refused, run_folder
 
+from glassformer.ask.run import load
 from glassformer.look.pictures.page import content
 from glassformer.look.views.generation import generation_view
-from glassformer.predict import load
 from glassformer.snapshot import read_snapshot, write_snapshot
 from glassformer.stopping import Stopped, go_on, stoppable
 from glassformer.studio import app as studio_app

@@ -39,7 +39,7 @@ from glassformer.errors import GlassformerError, UsageError
 from glassformer.wording import NATS, percent
 
 if TYPE_CHECKING:
-    from glassformer.predict import Filled
+    from glassformer.ask.fill import Filled
 
 app = App(
     no_args_is_help=True,
@@ -182,7 +182,7 @@ def fill(
     \b
     glassformer fill runs/mlm-demo "Mars is called the [MASK] planet"
     """
-    from glassformer.predict import load
+    from glassformer.ask.run import load
 
     trained = load(run)
     asking = not texts and file is None and sys.stdin.isatty()
@@ -245,7 +245,7 @@ def generate(
     """
     if stream and as_json:
         raise UsageError("--stream shows a text as it grows, --json when it is finished", "give one of them")
-    from glassformer.predict import load
+    from glassformer.ask.run import load
 
     settings: dict[str, Any] = {"beam": beam, "length_penalty": length_penalty, "sample": sample}
     settings |= {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
@@ -288,9 +288,9 @@ def score(
     \b
     glassformer score runs/mlm-demo "Mars is called the red planet" --output mars.png
     """
+    from glassformer.ask.run import load
     from glassformer.look.pictures.figures import save
     from glassformer.look.pictures.overlay import surprisal
-    from glassformer.predict import load
 
     trained = load(run)
     asked = list(texts_from(texts, file, "a text, or an empty line to end"))
@@ -331,7 +331,7 @@ def evaluate(
     training.evaluate_units asked fewer, and of a small part every word in turn; unknown words never are, and their
     share is said. A decoder that does not read its source is as good with another's.
     """
-    from glassformer.predict import load
+    from glassformer.ask.run import load
 
     trained = load(run)
     result = (trained.with_data(changes) if changes else trained).evaluate(split, other_sources)
@@ -369,7 +369,7 @@ def ablate(
     glassformer ablate runs/mlm-demo --parts heads --output heads.png
     """
     from glassformer import views
-    from glassformer.predict import load
+    from glassformer.ask.run import load
 
     possible(output)
     with patience():
@@ -410,8 +410,8 @@ def attention(
     glassformer attention runs/mlm-demo "Mars is called the [MASK] planet" --view overlay --true red --output mars.pdf
     glassformer attention runs/seq2seq-demo "I love dogs" --kind cross --output dogs.png
     """
+    from glassformer.ask.run import load
     from glassformer.look import report
-    from glassformer.predict import load
 
     if output is None and not as_json:
         raise UsageError("where should it go?", "name a file with --output, or print the numbers with --json")
@@ -435,8 +435,8 @@ def compare(
 
     The gap is the validation loss minus the loss on training texts at the end: what has only been learned by heart.
     """
+    from glassformer.ask.run import load
     from glassformer.look.report import compare_runs
-    from glassformer.predict import load
 
     loaded = [load(path) for path in runs]
     rows = compare_runs(loaded, output)
@@ -564,8 +564,8 @@ def export_folder(
             f"{folder.suffix[1:].upper()} files are not written yet",
             f"for example: glassformer export {run} {folder.stem}",
         )
+    from glassformer.ask.run import load
     from glassformer.exchange import export_run
-    from glassformer.predict import load
 
     print(printable(str(export_run(load(run), folder, format))))
 
@@ -655,8 +655,8 @@ def runs(
 @app.command()
 def info(run: RunPath, as_json: AsJson = False) -> None:
     """Say what a run is: recipe, size, results, machine."""
+    from glassformer.ask.run import load
     from glassformer.look.report import describe_run
-    from glassformer.predict import load
 
     description = describe_run(load(run))
     if as_json:

@@ -77,7 +77,7 @@ def mask(
     glassformer look mask runs/mlm-demo "Mars is called the [MASK] planet" --output mars.html
     """
     from glassformer import views
-    from glassformer.predict import load
+    from glassformer.ask.run import load
 
     possible(output)
     trained = load(run)
@@ -103,7 +103,7 @@ def generation(
     glassformer look generation runs/seq2seq-demo "I love dogs" --output dogs.html
     """
     from glassformer import views
-    from glassformer.predict import load
+    from glassformer.ask.run import load
 
     possible(output)
     give(views.generation(load(run), text, target, max_tokens=max_tokens, beam=beam), output, as_json)
@@ -127,7 +127,7 @@ def steps(
     glassformer look steps runs/mlm-demo "Mars is called the red planet" --layer 1 --token red --output red.html
     """
     from glassformer import views
-    from glassformer.predict import load
+    from glassformer.ask.run import load
 
     possible(output)
     give(views.steps(load(run), text, layer, head, token), output, as_json)
@@ -141,8 +141,8 @@ def shapes(
     as_json: AsJson = False,
 ) -> None:
     """Every part of a model: output shape, parameters, FLOPs."""
+    from glassformer.ask.run import load
     from glassformer.look.views import shapes
-    from glassformer.predict import load
 
     possible(output)
     view = shapes.shapes_view(load(run), text)
@@ -155,7 +155,7 @@ def shapes(
 def positions(run: RunPath, output: Output = None, as_json: AsJson = False) -> None:
     """How a model tells positions apart."""
     from glassformer import views
-    from glassformer.predict import load
+    from glassformer.ask.run import load
 
     possible(output)
     give(views.positions(load(run)), output, as_json)
@@ -170,7 +170,7 @@ def masks(
 ) -> None:
     """Who may see whom when a model reads these texts."""
     from glassformer import views
-    from glassformer.predict import load
+    from glassformer.ask.run import load
 
     possible(output)
     give(views.masks(load(run), texts), output, as_json)
@@ -180,7 +180,7 @@ def masks(
 def schedule(run: RunPath, output: Output = None, as_json: AsJson = False) -> None:
     """The learning rate over the steps of a run."""
     from glassformer import views
-    from glassformer.predict import load
+    from glassformer.ask.run import load
 
     possible(output)
     give(views.schedule(load(run)), output, as_json)
@@ -202,8 +202,8 @@ def honest(
     \b
     glassformer look honest runs/mlm-demo "Mars is called the [MASK] planet" --output honest.png
     """
+    from glassformer.ask.run import load
     from glassformer.look.views import honest
-    from glassformer.predict import load
 
     possible(output)
     trained = load(run)
@@ -233,7 +233,7 @@ def layers(
     glassformer look layers runs/mlm-demo "Mars is called the [MASK] planet" --output layers.png
     """
     from glassformer import views
-    from glassformer.predict import load
+    from glassformer.ask.run import load
 
     possible(output)
     give(views.layers(load(run), text, top), output, as_json)
@@ -266,7 +266,7 @@ def heads(
     glassformer look heads runs/mlm-demo --sort pattern --output heads.png
     """
     from glassformer import views
-    from glassformer.predict import load
+    from glassformer.ask.run import load
 
     possible(output)
     asked = list(texts or []) + ([] if file is None else texts_in(file))
@@ -292,7 +292,7 @@ def dependencies(
     glassformer look dependencies runs/my treebank.conllu --relation nsubj
     """
     from glassformer import views
-    from glassformer.predict import load
+    from glassformer.ask.run import load
 
     possible(output)
     view = views.dependencies(load(run), file, limit, relation, least)
@@ -322,7 +322,7 @@ def pronoun(
     glassformer look pronoun runs/my "The cat sat on the mat because it was tired" --word it --candidates cat mat
     """
     from glassformer import views
-    from glassformer.predict import load
+    from glassformer.ask.run import load
 
     possible(output)
     trained = load(run)
@@ -352,7 +352,7 @@ def word_in_two_texts(
     glassformer look word runs/my bank "We sat on the river bank" "The bank lends money" --output bank.png
     """
     from glassformer import views
-    from glassformer.predict import load
+    from glassformer.ask.run import load
 
     possible(output)
     give(views.word(load(run), word, text_a, text_b, nth or (None, None)), output, as_json)
@@ -382,7 +382,7 @@ def film(
     glassformer look film runs/mlm-demo --layer 1 --head 2 --output head.png
     """
     from glassformer import views
-    from glassformer.predict import load
+    from glassformer.ask.run import load
 
     possible(output)
     if (layer is None) != (head is None):

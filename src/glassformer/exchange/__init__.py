@@ -25,6 +25,7 @@ from torch import Tensor
 
 from glassformer import generation_settings
 from glassformer import recipe as recipes
+from glassformer.ask.run import Run, load
 from glassformer.assemble import model_for, objective_for
 from glassformer.data.batch import HeadSpec
 from glassformer.data.tokenizer import CLS, MASK, PAD, SEP, UNK, Tokenizer, Tokenizers
@@ -34,7 +35,6 @@ from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.size import n_parameters
 from glassformer.objectives import Objective
 from glassformer.plugins import find_plugin, plugin_names
-from glassformer.predict import Run, load
 from glassformer.reading import MEND, NoSuchFile, json_object, safetensors_header
 from glassformer.recipe import Recipe
 from glassformer.run import RunDirectory

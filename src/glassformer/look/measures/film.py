@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Int64, Shaped, UInt8
 
+from glassformer.ask.run import Run
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.objectives import Blank
-from glassformer.predict import Run
 from glassformer.training.probes import LEVELS, ProbeStep, probe_file, probe_steps, read_probe_step
 
 UNCHANGED = 0.01

@@ -19,10 +19,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from glassformer.ask.attention import Chosen, Kind
+from glassformer.ask.run import Run
 from glassformer.data.batch import Stream
 from glassformer.errors import UsageError
 from glassformer.objectives import Prompt
-from glassformer.predict import Chosen, Kind, Run
 
 PATTERNS = ("previous", "next", "first", "separator", "same", "itself", "broad")
 ACROSS = ("first", "separator", "same", "broad")

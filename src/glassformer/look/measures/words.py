@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from glassformer.ask.run import Run
 from glassformer.data.scripts import cut_at, is_without_spaces, occurrences, words_in
 from glassformer.errors import UsageError
 from glassformer.look.measures.heads import visible_pairs
 from glassformer.objectives import Prompt
-from glassformer.predict import Run
 
 Span = tuple[int, int]
 """Characters of a text, as in text[begin:end]."""

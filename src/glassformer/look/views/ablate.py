@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from glassformer.ablation import Part, without
+from glassformer.ask.run import Run
 from glassformer.data.batch import Batch
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.tables import Bar, bars
 from glassformer.objectives import Objective
-from glassformer.predict import Run
 from glassformer.stopping import go_on
 from glassformer.training.evaluation import EVALUATION_SEED, FixedQuestions
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter, StrMethodFormatter
 
+from glassformer.ask.run import Run
 from glassformer.errors import UsageError
 from glassformer.look.measures.film import (
     Film,
@@ -26,7 +27,6 @@ from glassformer.look.measures.film import arrays as exact
 from glassformer.look.pictures.figures import COLOURS, fitted, new_figure, styled, visible
 from glassformer.look.pictures.heatmaps import Sheet, draw_sheet
 from glassformer.look.pictures.page import View
-from glassformer.predict import Run
 from glassformer.wording import percent
 
 WIDTH, HEIGHT = 11.0, 9.6

@@ -6,13 +6,14 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from glassformer.ask.generate import Written
+from glassformer.ask.run import Run
 from glassformer.data.batch import Asked, Example, collate
 from glassformer.errors import UsageError
 from glassformer.look.measures.tiles import weights_for_page
 from glassformer.look.pictures.heatmaps import heatmap
 from glassformer.look.pictures.page import View
 from glassformer.model.kinds import refusal
-from glassformer.predict import Run, Written
 from glassformer.record import attention_places, record
 
 SHOWN = 8

@@ -18,6 +18,8 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from glassformer.ask.loaded import BATCH, refuse_empty
+from glassformer.ask.run import Run
 from glassformer.data.batch import Example, collate
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.look.pictures.figures import visible
@@ -26,7 +28,6 @@ from glassformer.look.pictures.tables import Row, relevance_table
 from glassformer.model.attention import Mechanism, spread
 from glassformer.model.layers import MultiHeadAttention
 from glassformer.objectives import Candidate, Objective, Prompt
-from glassformer.predict import BATCH, Run, refuse_empty
 from glassformer.record import attention_places, hooked
 from glassformer.stopping import go_on
 from glassformer.wording import NATS, percent

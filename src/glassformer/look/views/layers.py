@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import torch
 from matplotlib.figure import Figure
 
+from glassformer.ask.run import Run
 from glassformer.data.batch import collate
 from glassformer.look.pictures.figures import visible
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.tables import candidate_table
 from glassformer.look.views.honest import asked_by
 from glassformer.objectives import Blank
-from glassformer.predict import Run
 from glassformer.record import record
 
 

@@ -3,13 +3,13 @@
 import numpy as np
 import torch
 
+from glassformer.ask.run import Run
 from glassformer.data.batch import Batch, collate
 from glassformer.data.masks import AttentionMask, across
 from glassformer.look.pictures.figures import visible
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.panels import of_panels, squares
 from glassformer.look.views.generation import whole
-from glassformer.predict import Run
 
 
 def masks_view(run: Run, texts: list[str]) -> View:

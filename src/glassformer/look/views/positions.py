@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from glassformer.ask.run import Run
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.panels import lines, of_panels, squares
-from glassformer.predict import Run
 
 PLACES = 64
 """Positions that are shown at most."""

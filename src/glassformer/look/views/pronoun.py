@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from glassformer.ask.run import Run
 from glassformer.errors import UsageError
 from glassformer.look.measures.words import Reading, Span, attention_between, find, find_all, reading
 from glassformer.look.pictures.figures import COLOURS, GLASS, fitted, ink_on, new_figure, styled, text_width, visible
 from glassformer.look.pictures.page import View
-from glassformer.predict import Run
 
 
 class Pronoun(NamedTuple):

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from glassformer.ask.run import Run
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.panels import lines, of_panels
-from glassformer.predict import Run
 from glassformer.training.schedules import learning_rate_factor
 
 POINTS = 400

@@ -11,12 +11,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree
 from torch.utils.flop_counter import FlopCounterMode
 
+from glassformer.ask.run import Run
 from glassformer.data.batch import Batch, collate
 from glassformer.look.pictures.figures import COLOURS, fitted, styled, visible
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.tables import sheet
 from glassformer.model.size import count_parameters
-from glassformer.predict import Run
 from glassformer.record import RecordedAttention, Tape, record
 
 UNITS = "FLOPs: operations of the matrix products, two for each multiply-add; those of attention itself too"

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from glassformer.ask.run import Run
 from glassformer.data.batch import collate
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
@@ -16,7 +17,6 @@ from glassformer.look.pictures.figures import COLOURS, SIGNED, fitted, styled, v
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.tables import sheet
 from glassformer.look.report import as_token
-from glassformer.predict import Run
 from glassformer.record import RecordedAttention, Tape, record
 
 SHOWN = 8

@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from glassformer.ask.run import Run
 from glassformer.data.batch import collate
 from glassformer.errors import UsageError
 from glassformer.look.measures.words import Reading, find, reading
 from glassformer.look.pictures.figures import COLOURS, fitted, new_figure, styled, visible
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.panels import lines
-from glassformer.predict import Run
 from glassformer.record import record
 
 

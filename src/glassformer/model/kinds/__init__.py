@@ -19,7 +19,7 @@ from glassformer.data.batch import Batch, HeadSpec
 from glassformer.data.masks import across
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig
-from glassformer.model.heads import Head
+from glassformer.model.heads import Head, read
 from glassformer.plugins import find_plugin
 
 Capability = Literal[
@@ -156,10 +156,10 @@ class Model(nn.Module, ABC):
                 head.output.weight = self.stacks[-1].embeddings.token.weight
 
     def forward(self, batch: Batch) -> dict[str, Float[Tensor, "N size"]]:
-        """Logits of each head at the positions that the batch asks, in the batch's order."""
+        """Outputs of each head for the questions of the batch, in the batch's order."""
         hidden = self.hidden(batch)
         return {
-            name: self.heads[name](hidden[asked.stream].flatten(0, 1).index_select(0, asked.rows))
+            name: self.heads[name](read(hidden[asked.stream], asked, self.specs[name]))
             for name, asked in batch.asked.items()
         }
 
