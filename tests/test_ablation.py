@@ -12,7 +12,7 @@ from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Stream, coll
 from glassformer.data.masks import across
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig
-from glassformer.model.kinds.torch import TorchTransformer
+from glassformer.model.kinds.pytorch import TorchTransformer
 from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.layers import Block, Surroundings
 from glassformer.model.stack import Stack

@@ -20,7 +20,7 @@ LENGTHS = ("steps", "epochs", "minutes")
 
 
 RENAMED: dict[str, tuple[str, dict[Any, Any]]] = {
-    "model.implementation": ("model.kind", {"glassformer": "transformer"}),
+    "model.implementation": ("model.kind", {"glassformer": "transformer", "torch": "pytorch"}),
 }
 """Keys that had another name once, which is still read: what they are called now, and values that are called otherwise
 too."""

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-from glassformer.baselines.torch_transformer import TorchTransformer
 from rich.console import Console
 from tiny_recipe import sentences, tokenizer_of
 from torch import nn
@@ -16,7 +15,7 @@ from glassformer.data.batch import Batch, collate
 from glassformer.look.views.shapes import UNITS, counted_pass, plain_products, shapes_view
 from glassformer.model.attention.full import FullAttention
 from glassformer.model.config import ModelConfig
-from glassformer.model.kinds.torch import TorchTransformer
+from glassformer.model.kinds.pytorch import TorchTransformer
 from glassformer.model.kinds.transformer import Transformer
 from glassformer.objectives import find_objective
 from glassformer.record import RecordedAttention, attention_places
@@ -104,7 +103,7 @@ def test_every_part_is_what_its_formula_says(family: str, parts: dict[str, Any])
 @torch.no_grad()
 def test_pytorch_s_own_blocks_are_counted_as_ours() -> None:
     """Their fused layer hides every product from the counter; a setting that turns it off is put back."""
-    (ours, batch), (theirs, same) = made("encoder"), made("encoder", TorchTransformer, kind="torch")
+    (ours, batch), (theirs, same) = made("encoder"), made("encoder", TorchTransformer, kind="pytorch")
     before = torch.backends.mha.get_fastpath_enabled()
     assert counted_pass(theirs, same)[2] == counted_pass(ours, batch)[2]
     with pytest.raises(RuntimeError), plain_products():

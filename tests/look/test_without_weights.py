@@ -44,7 +44,7 @@ def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
 def hidden(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of PyTorch's own blocks."""
     folder = tmp_path_factory.mktemp("hidden")
-    model = {"kind": "torch", "attention_dropout": 0.1}
+    model = {"kind": "pytorch", "attention_dropout": 0.1}
     recipe = tiny_recipe.recipe(tiny_recipe.text_file(folder), model=model, training={"steps": 1, "evaluate_every": 1})
     return tiny_recipe.train(recipe, folder / "run").path
 

@@ -13,7 +13,7 @@ from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Stream, coll
 from glassformer.decoding.written_out import written_out
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig, check_sizes
-from glassformer.model.kinds.torch import TorchTransformer, from_glassformer
+from glassformer.model.kinds.pytorch import TorchTransformer, from_glassformer
 from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.positions import POSITIONS
 from glassformer.model.size import count_parameters

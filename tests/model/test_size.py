@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 from glassformer.data.batch import HeadSpec
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig, check_sizes, preset, presets
-from glassformer.model.kinds.torch import TorchTransformer
+from glassformer.model.kinds.pytorch import TorchTransformer
 from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.size import count_parameters, n_parameters, refuse_too_large
 
@@ -55,7 +55,7 @@ def test_of_every_preset(name: str) -> None:
 
 
 def test_of_pytorchs_blocks() -> None:
-    config = ModelConfig(**SIZES, kind="torch", dropout=0.0, activation="relu", positions="learned")
+    config = ModelConfig(**SIZES, kind="pytorch", dropout=0.0, activation="relu", positions="learned")
     assert n_parameters(config, 17, HEADS) == count_parameters(TorchTransformer(config, 17, HEADS))
 
 

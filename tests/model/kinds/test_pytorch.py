@@ -9,7 +9,7 @@ import torch
 from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Shapes, Stream, collate
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig
-from glassformer.model.kinds.torch import TorchTransformer, from_glassformer
+from glassformer.model.kinds.pytorch import TorchTransformer, from_glassformer
 from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.size import count_parameters
 
