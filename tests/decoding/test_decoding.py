@@ -12,8 +12,8 @@ from glassformer.decoding.beam import beam_search
 from glassformer.decoding.sampling import choose, min_p, repeated_less, sample, stream, top_k, top_p
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig
+from glassformer.model.decoding_state import DecodingState
 from glassformer.model.kinds.transformer import Transformer
-from glassformer.model.stack import DecodingState
 
 VOCAB, END = 5, 4
 HEAD = HeadSpec("tokens", VOCAB)

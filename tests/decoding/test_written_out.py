@@ -8,8 +8,8 @@ import torch
 from glassformer.data.batch import Asked, Example, HeadSpec, Stream, collate
 from glassformer.decoding.written_out import written_out
 from glassformer.model.config import ModelConfig
+from glassformer.model.decoding_state import DecodingState
 from glassformer.model.kinds.transformer import Transformer
-from glassformer.model.stack import DecodingState
 
 TOKEN = torch.tensor([[5], [6]])
 

@@ -70,7 +70,7 @@ def questions_of(ids: np.ndarray) -> Any:
     from glassformer.data.masks import AttentionMask
 
     row = torch.from_numpy(ids)[None]
-    return StreamBatch(row, torch.arange(len(ids))[None], AttentionMask())
+    return StreamBatch(row, torch.arange(len(ids))[None], AttentionMask.in_order(len(ids)))
 
 
 @pytest.mark.parametrize("in_turn", [True, False])

@@ -546,13 +546,14 @@ def export_folder(
     run: RunPath,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="a new folder")],
     format: Annotated[
-        str | None, typer.Option(metavar="<gpt2|bart>", help="the architecture; without it, that of the run's family")
+        str | None,
+        typer.Option(metavar="<gpt2|bart|bert>", help="the architecture; without it, one of the run's family"),
     ] = None,
 ) -> None:
     """Write a run as a folder that Hugging Face's transformers reads.
 
     config.json, model.safetensors and tokenizer.json. A model whose parts the architecture has not is refused; one that
-    is trained with model.preset=gpt2 or bart has them.
+    is trained with model.preset=gpt2, bart or bert has them.
 
     \b
     glassformer train my.txt objective.name=causal_lm model.preset=gpt2
@@ -560,7 +561,7 @@ def export_folder(
     """
     if folder.suffix.lower() in FILES:
         raise UsageError(
-            f"{folder} is the name of a file, and a run is written as a folder for transformers (gpt2, bart); "
+            f"{folder} is the name of a file, and a run is written as a folder for transformers (gpt2, bart, bert); "
             f"{folder.suffix[1:].upper()} files are not written yet",
             f"for example: glassformer export {run} {folder.stem}",
         )

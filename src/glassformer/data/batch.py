@@ -292,13 +292,17 @@ def _collate_stream(
     alike = not packed and all(stream.positions is None for row in rows for stream in row)
     positions = torch.arange(width)[None] if alike else torch.from_numpy(columns["positions"])
     documents = torch.from_numpy(columns["documents"])
+    mask = AttentionMask(positions, positions[:, :content])
     if first.pair_mask is not None:
-        mask = AttentionMask(documents[:, :content] > 0, pair_mask=_pair_mask(rows, places, (height, width, content)))
+        pair_mask = _pair_mask(rows, places, (height, width, content))
+        mask = mask._replace(key_mask=documents[:, :content] > 0, pair_mask=pair_mask)
     else:
-        mask = _mask(documents, packed, always=shapes is not None)
-        if first.causal:
-            in_order = all(stream.positions is None for row in rows for stream in row)
-            mask = mask._replace(query_positions=positions, key_positions=positions, aligned=in_order)
+        real, in_order = documents > 0, all(stream.positions is None for row in rows for stream in row)
+        mask = mask._replace(causal=first.causal, aligned=in_order)
+        if shapes is not None or not bool(real.all()):  # the leanest mask that is right: none for full rows
+            mask = mask._replace(key_mask=real)
+        if packed:
+            mask = mask._replace(query_documents=documents, key_documents=documents)
     batch = StreamBatch(
         torch.from_numpy(input_ids),
         positions,
@@ -312,15 +316,6 @@ def _collate_stream(
 def filled_by(row: list[Stream]) -> int:
     """Tokens of a row that can be attended to."""
     return sum(stream.content for stream in row)
-
-
-def _mask(documents: Int[Tensor, "B T"], packed: bool, always: bool) -> AttentionMask:
-    """The leanest mask that is right: none for full rows, keys for padding, documents for packed rows."""
-    real = documents > 0
-    key_mask = real if always or not bool(real.all()) else None
-    if packed:
-        return AttentionMask(key_mask, query_documents=documents, key_documents=documents)
-    return AttentionMask(key_mask)
 
 
 def _pair_mask(

@@ -25,8 +25,9 @@ from glassformer.errors import GlassformerError, UsageError
 from glassformer.look.pictures.figures import visible
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.tables import Row, relevance_table
-from glassformer.model.attention import Mechanism, spread
+from glassformer.model.attention import Mechanism
 from glassformer.model.layers import MultiHeadAttention
+from glassformer.model.softmax import repeat_kv
 from glassformer.objectives import Candidate, Objective, Prompt
 from glassformer.record import attention_places, hooked
 from glassformer.stopping import go_on
@@ -122,7 +123,7 @@ def explicit(model: nn.Module, places: Sequence[str]) -> Iterator[dict[str, Expl
         assert isinstance(mechanism, Mechanism)
         weights = mechanism.weights(given["q"], given["k"], given["mask"], given.get("bias"))
         weights = weights if weights.requires_grad else weights.requires_grad_()
-        values = spread(given["v"], weights.shape[1])
+        values = repeat_kv(given["v"], weights.shape[1])
         found[path.removesuffix(".mechanism")] = Explicit(weights, values)
         return weights @ values
 

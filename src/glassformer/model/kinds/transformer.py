@@ -5,13 +5,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from glassformer.data.batch import Batch
-from glassformer.data.masks import AttentionMask
 from glassformer.model.attention import Mechanism
 from glassformer.model.config import ModelConfig, check_sizes
+from glassformer.model.decoding_state import DecodingState
 from glassformer.model.kinds import Capability, Model, StackParts, last_real
 from glassformer.model.positions import NoPositions
 from glassformer.model.size import parameters_of_stack
-from glassformer.model.stack import DecodingState, Stack, initialise_stacks
+from glassformer.model.stack import Stack, initialise_stacks
 
 
 class Transformer(Model):
@@ -62,11 +62,11 @@ class Transformer(Model):
     @torch.inference_mode()
     def new_state(self, batch: Batch, capacity: int) -> DecodingState:
         """See Model."""
-        memory, mask = None, AttentionMask()
+        memory, mask = None, None
         rows = len(next(iter(batch.streams.values())).input_ids)
         if len(self.stacks) > 1:
             source = batch.streams["encoder"]
-            memory, mask = self.stacks[0](source), AttentionMask(source.mask.key_mask)
+            memory, mask = self.stacks[0](source), source.mask
         decoder = self.stacks[-1]
         return DecodingState(len(decoder.blocks), rows, capacity, decoder.embeddings.token.weight, memory, mask)
 
