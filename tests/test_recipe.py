@@ -631,7 +631,7 @@ def test_a_key_that_was_renamed_is_read_under_its_old_name(before: str, now: str
     assert with_changes(new, [f"model.implementation={before}"]).model.kind == now
     assert with_changes(old, ["model.kind=transformer"]).model.kind == "transformer"
     assert with_changes(new, {"model": {"implementation": before}}).model.kind == now
-    with pytest.raises(UsageError, match="old name of model.kind, and both"):
+    with pytest.raises(UsageError, match=r"old name of model.kind, and both"):
         parse({"data": {"train": "x.txt"}, "model": {"implementation": before, "kind": "transformer"}})
     with pytest.raises(UsageError, match="there is no kind of model 'transformr'\ndid you mean 'transformer'"):
         parse({"data": {"train": "x.txt"}, "model": {"kind": "transformr"}})
