@@ -18,7 +18,7 @@ import pytest
 import tiny_recipe
 
 from glassformer import cli
-from glassformer.data.builtin import sentences
+from glassformer.data.builtin import labelled_sentences, sentences
 
 SENTENCES = 40
 TEXT = "Mars is called the [MASK] planet"
@@ -52,6 +52,24 @@ def run_folder() -> Path:
         patch.setenv("GLASSFORMER_CACHE", str(folder / "cache"))
         tiny_recipe.train(recipe, folder / "runs" / "tiny")
     return folder / "runs" / "tiny"
+
+
+@functools.lru_cache
+def classifier_folder() -> Path:
+    """A run of 20 steps on 40 built-in facts, labelled by what they are about. Not to be changed: copy it."""
+    folder = Path(tempfile.mkdtemp(prefix="glassformer-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    rows = [f"{text}\t{topic}" for text, topic in labelled_sentences("builtin:facts/train")[:: 966 // SENTENCES]]
+    recipe = tiny_recipe.recipe(
+        tiny_recipe.text_file(folder, rows, "facts.tsv"),
+        objective={"name": "classification", "too_long": "cut"},
+        tokenizer={"lowercase": True, "vocab_size": 300},
+        training={"steps": 20, "evaluate_every": 10, "checkpoint_every": 10},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLASSFORMER_CACHE", str(folder / "cache"))
+        tiny_recipe.train(recipe, folder / "runs" / "classifier")
+    return folder / "runs" / "classifier"
 
 
 @functools.lru_cache

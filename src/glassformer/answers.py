@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float, Int64, UInt8
 
 from glassformer.data.batch import Asked, Example, Stream
 from glassformer.data.tokenizer import Tokenizer
@@ -114,6 +114,18 @@ class PredictsLabels(ABC):
     @abstractmethod
     def label_head(self) -> str:
         """The head that says it, whose `labels` name the classes."""
+
+
+class ReadsPictures(ABC):
+    """Reads pictures in patches, so that attention can be laid on them."""
+
+    @abstractmethod
+    def picture_of(self, example: Example) -> UInt8[np.ndarray, "height width *colours"]:
+        """The pixels that an example was made of."""
+
+    @abstractmethod
+    def on_patches(self, weights: Float[np.ndarray, "n T T"]) -> Float[np.ndarray, "n rows columns"]:
+        """The attention that decides the answer, over the patches in their places."""
 
 
 COMMANDS: dict[type, str] = {Generates: "generate", FillsBlanks: "fill", PredictsLabels: "classify"}

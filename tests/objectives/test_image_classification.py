@@ -87,6 +87,19 @@ def test_patches_are_pieces_of_the_picture():
     assert objective_of().names_in("encoder", Stream(with_cls)) == ["[CLS]", "0,0", "0,1", "0,2", "1,0", "1,1", "1,2"]
 
 
+def test_a_picture_comes_back_from_its_patches():
+    """And attention lies where its patches do: that of [CLS], or of all patches in the mean."""
+    picture = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH) * 4
+    for read, tokens in (("first", 7), ("mean", 6)):
+        objective = objective_of(read=read)
+        assert np.array_equal(objective.picture_of(objective.example(picture, 0)), picture)
+        weights = np.zeros((2, tokens, tokens))
+        weights[:, 0, tokens - 2] = 0.6
+        found = objective.on_patches(weights)
+        assert found.shape == (2, 2, 3)
+        assert found[1, 1, 1] == pytest.approx(0.6 if read == "first" else 0.1) and np.count_nonzero(found) == 2
+
+
 def test_patches_must_fit():
     with pytest.raises(UsageError, match="patches of 4 x 4 do not fill a picture of 6 x 9"):
         ImageClassification.from_codecs(
@@ -118,6 +131,7 @@ def test_pictures_are_learned_and_classified(run, tmp_path):
 
 def test_a_run_of_pictures_has_its_curves_and_samples(run):
     assert [picture.name for picture in draw_report(run)][:2] == ["curves.png", "attention-0.png"]
+    assert (run.directory.plots / "overlay-0.png").is_file()
     assert json.loads((run.path / "arrays.json").read_text()) == {"shape": [HEIGHT, WIDTH]}
     assert not (run.path / "tokenizer.json").exists()
     assert "true 7" in "".join(file.read_text() for file in run.directory.samples.iterdir())

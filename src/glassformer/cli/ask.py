@@ -257,7 +257,10 @@ def attention(
     head: Annotated[str, typer.Option(help="a head counted from 0, all, or mean")] = "all",
     view: Annotated[
         Literal["heatmap", "overlay"],
-        typer.Option(help="heatmap: who attends to whom; overlay: the text, its blank ringed, and the guesses"),
+        typer.Option(
+            help="heatmap: who attends to whom; overlay: the text, its blank ringed, and the guesses; of pictures: "
+            "the patches that are attended to"
+        ),
     ] = "heatmap",
     true: Annotated[str | None, typer.Option(help="overlay: the right word, for the caption")] = None,
     blank: Annotated[int, typer.Option(min=1, help="overlay: which [MASK], counted from 1")] = 1,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.figure import Figure
 
+from glassformer.answers import ReadsPictures
 from glassformer.ask.attention import Attention, Kind
 from glassformer.ask.loaded import refuse_empty
 from glassformer.ask.run import Run
@@ -18,6 +19,7 @@ from glassformer.look.pictures.curves import curves
 from glassformer.look.pictures.figures import FORMATS, save
 from glassformer.look.pictures.heatmaps import heatmap
 from glassformer.look.pictures.overlay import overlay
+from glassformer.look.pictures.patches import on_picture
 from glassformer.objectives import Prompt
 from glassformer.run import checkpoint_steps
 
@@ -36,6 +38,9 @@ def draw_report(run: Run) -> list[Path]:
         seen = run.attention_of(prompt)
         blanks = seen.filled.blanks if seen.filled and run.objective.of(prompt.example).asks_blanks else []
         marked = [blank.position for blank in blanks]
+        member = run.objective.of(prompt.example)
+        if isinstance(member, ReadsPictures):
+            pictures.append(save(on_picture_of(member, prompt, seen), plots / f"overlay-{number}.png"))
         figure = heatmap(seen.weights, seen.tokens, seen.keys or seen.tokens, marked=marked)
         pictures.append(save(figure, plots / f"attention-{number}.png"))
         if marked:
@@ -71,6 +76,14 @@ def overlay_of(seen: Attention, true: str | None = None, blank: int = 0, whose: 
     candidates = [(c.token, c.probability) for c in asked.candidates]
     true = true if true is not None else asked.true
     return overlay(seen.tokens, asked.position, attention, candidates, true, whose=whose or mean_in_words(seen))
+
+
+def on_picture_of(member: ReadsPictures, prompt: Prompt, seen: Attention, layer: int | None = None) -> Figure:
+    """The attention of each layer, or of one, the mean of its heads, laid on the picture."""
+    heads = seen.weights.shape[1]
+    title = f"{prompt.text}: attention over patches, mean of {heads} head{'s' * (heads > 1)}"
+    names = [f"layer {n + (layer or 0)}" for n in range(len(seen.weights))]
+    return on_picture(member.picture_of(prompt.example), member.on_patches(seen.weights.mean(1)), names, title)
 
 
 def mean_in_words(seen: Attention) -> str:
@@ -136,10 +149,14 @@ def draw_attention(
     if true is not None and view != "overlay":
         raise UsageError("the right word is said only in the overlay", "add --view overlay")
     seen = attention_of(run, text, kind, target)
-    asks_blanks = run.objective.of(run.objective.prompt(text).example).asks_blanks
+    prompt = run.objective.prompt(text)
+    member = run.objective.of(prompt.example)
+    asks_blanks = member.asks_blanks
     picked = chosen(seen, layer, head)
     if suffix in NUMBERS:
         write_numbers(numbers(text, seen, layer, head, kind), picked, output)
+    elif view == "overlay" and isinstance(member, ReadsPictures):
+        save(on_picture_of(member, prompt, picked, layer), output)
     elif view == "overlay":
         if not asks_blanks:
             raise UsageError(

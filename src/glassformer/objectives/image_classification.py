@@ -9,9 +9,9 @@ the layer's bias and its learned position. The head reads it, or the mean over a
 """
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 
-from glassformer.answers import PredictsLabels
+from glassformer.answers import PredictsLabels, ReadsPictures
 from glassformer.data.batch import NOT_ASKED, Example, HeadSpec, Stream, StreamSpec, asked_once
 from glassformer.data.pictures import read_picture
 from glassformer.data.table import ValueColumn
@@ -23,7 +23,7 @@ HEAD = "label"
 CLS = "[CLS]"
 
 
-class ImageClassification(Objective[ImageClassificationConfig], PredictsLabels):
+class ImageClassification(Objective[ImageClassificationConfig], PredictsLabels, ReadsPictures):
     """Ask for the label of a picture; see the module's example."""
 
     Config = ImageClassificationConfig
@@ -95,6 +95,18 @@ class ImageClassification(Objective[ImageClassificationConfig], PredictsLabels):
         cut = picture.reshape(rows, size, columns, size, -1).swapaxes(1, 2).reshape(rows * columns, -1)
         patches = cut.astype(np.float32) / 127.5 - 1
         return np.concatenate([np.zeros_like(patches[: self.has_cls]), patches])
+
+    def picture_of(self, example: Example) -> UInt8[np.ndarray, "height width *colours"]:
+        """Patches back in their places."""
+        (rows, columns), size = self.grid, self.config.patch
+        patches = (example.streams["encoder"].ids[self.has_cls :] + 1) * 127.5
+        cut = patches.round().astype(np.uint8).reshape(rows, columns, size, size, -1).swapaxes(1, 2)
+        return cut.reshape(self.shape)
+
+    def on_patches(self, weights: Float[np.ndarray, "n T T"]) -> Float[np.ndarray, "n rows columns"]:
+        """Where [CLS] looks, or, where all patches are read, where they look in the mean."""
+        looks = weights[:, 0, 1:] if self.has_cls else weights.mean(1)
+        return looks.reshape(len(weights), *self.grid)
 
     def example(self, picture: UInt8[np.ndarray, "height width *colours"], label: int) -> Example:
         """A picture and the number of its label."""
