@@ -130,7 +130,7 @@ def test_pictures_are_learned_and_classified(run, tmp_path):
 
 
 def test_a_run_of_pictures_has_its_curves_and_samples(run):
-    assert [picture.name for picture in draw_report(run)][:2] == ["curves.png", "attention-0.png"]
+    assert [picture.name for picture in draw_report(run)][:2] == ["curves.png", "overlay-0.png"]
     assert (run.directory.plots / "overlay-0.png").is_file()
     assert json.loads((run.path / "arrays.json").read_text()) == {"shape": [HEIGHT, WIDTH]}
     assert not (run.path / "tokenizer.json").exists()
