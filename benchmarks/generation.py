@@ -394,7 +394,7 @@ def draw(record: dict[str, Any], file: Path) -> None:
     """The curve."""
     import matplotlib.pyplot as plt
 
-    from glassformer.look.figures import save
+    from glassformer.look.pictures.figures import save
 
     figure, axes = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
     for side, values in record["milliseconds"].items():

@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from glassformer.predict import Run, load
+from glassformer.ask.run import Run, load
 from glassformer.run import describe_environment
 from glassformer.snapshot import write_text_durably
 

@@ -22,12 +22,12 @@ import numpy as np
 import yaml
 
 import glassformer as gf
+from glassformer.ask.run import Run
 from glassformer.baselines.ngram import NGram, rows_of
 from glassformer.data.batch import Example
 from glassformer.data.windows import StreamWindows
 from glassformer.look.report import compare_runs
 from glassformer.model.transformer import count_parameters
-from glassformer.predict import Run
 from glassformer.run import RunDirectory, describe_environment
 from glassformer.snapshot import write_text_durably
 from glassformer.training.checkpoints import checkpoint_steps

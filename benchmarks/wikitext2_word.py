@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import glassformer as gf
+from glassformer.ask.attention import Attention
+from glassformer.ask.run import Run
 from glassformer.look.report import compare_runs, sample_prompts
 from glassformer.objectives import Prompt
-from glassformer.predict import Attention, Run
 from glassformer.run import RunDirectory, describe_environment
 from glassformer.training.checkpoints import checkpoint_steps
 from glassformer.training.display import TerminalDisplay

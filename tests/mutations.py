@@ -25,9 +25,9 @@ import tiny_recipe
 import yaml
 from trained import command
 
+from glassformer.ask.run import load
 from glassformer.errors import GlassformerError
 from glassformer.exchange import export_run, import_run
-from glassformer.predict import load
 from glassformer.studio.app import studio
 
 SECONDS = 10

@@ -19,11 +19,11 @@ import yaml
 from trained import TEXT, Said, command, copy_of_run, generator_folder, run_folder
 
 import glassformer
-from glassformer import launch
+from glassformer import launch, views
+from glassformer.ask.run import load
 from glassformer.cli import terminal
 from glassformer.cli.terminal import readable
-from glassformer.look import tiles, views
-from glassformer.predict import load
+from glassformer.look.measures import tiles
 from glassformer.recipe import to_yaml
 from glassformer.stopping import go_on, stoppable
 

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 from tiny_recipe import recipe, text_file
 
+from glassformer.ask.cloze import Answered
 from glassformer.data.builtin import cloze
 from glassformer.data.pairs import Pair, builtin_pairs
 from glassformer.demo import (
@@ -20,7 +21,6 @@ from glassformer.demo import (
     was_stopped,
 )
 from glassformer.errors import UsageError
-from glassformer.predict import Answered
 from glassformer.recipe import to_yaml
 from glassformer.run import RunDirectory
 

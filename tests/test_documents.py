@@ -137,7 +137,7 @@ def test_the_mechanism_of_contributing_keeps_the_contract() -> None:
     q, k, v = torch.randn(2, 3, 7, 5), torch.randn(2, 3, 11, 5), torch.randn(2, 3, 11, 5)
     key_mask = torch.ones(2, 11, dtype=torch.bool)
     key_mask[0, 4:], key_mask[1] = False, False
-    mask = AttentionMask(key_mask)
+    mask = AttentionMask.in_order(7, 11, key_mask=key_mask)
     context = mechanism(q, k, v, mask)
     torch.testing.assert_close(context, mechanism.weights(q, k, mask) @ v)
     torch.testing.assert_close(context[0, :, 6], v[0, :, :4].mean(1))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import glassformer
+from glassformer.ask.run import Run, load
 from glassformer.launch import train
-from glassformer.predict import Run, load
 
 
 def test_every_name_is_there() -> None:
@@ -33,7 +33,7 @@ def test_editors_know_the_names() -> None:
     [block] = [node for node in tree.body if isinstance(node, ast.If)]
     homes = {name.name: part.module for part in block.body if isinstance(part, ast.ImportFrom) for name in part.names}
     assert {*homes} | {"__version__"} == set(glassformer.__all__)
-    assert homes.pop("views") == "glassformer.look"
+    assert homes.pop("views") == "glassformer"
     assert homes == glassformer._HOMES
 
 

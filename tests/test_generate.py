@@ -12,10 +12,11 @@ import tiny_recipe
 import torch
 from trained import command, generator_folder, permuting_folder, refused, run_folder
 
+from glassformer.ask.attention import Chosen
+from glassformer.ask.run import Run, load
 from glassformer.data.batch import Batch
 from glassformer.errors import UsageError
 from glassformer.objectives import Objective, find_objective
-from glassformer.predict import Chosen, Run, load
 
 PAIRS = [(" ".join(words), " ".join(reversed(words))) for words in (s.split() for s in tiny_recipe.dozen())]
 

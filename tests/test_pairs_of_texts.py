@@ -14,10 +14,10 @@ import pytest
 import tiny_recipe
 from trained import command, refused
 
+from glassformer.ask.run import Run, load
 from glassformer.data.builtin import Cloze
-from glassformer.look.mask import mask_view
 from glassformer.look.report import draw_report
-from glassformer.predict import Run, load
+from glassformer.look.views.mask import mask_view
 from glassformer.recipe import Recipe, parse
 from glassformer.training.display import TerminalDisplay
 

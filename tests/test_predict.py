@@ -12,10 +12,10 @@ import torch
 from tiny_recipe import recipe, text_file, train
 from trained import TEXT, copy_of_run, run_folder
 
+from glassformer.ask.run import Run, load
 from glassformer.data.batch import collate
 from glassformer.data.builtin import Cloze, cloze
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.predict import Run, load
 from glassformer.training import trainer
 
 LONG = "The planet Mars is called the [MASK] planet of the sun"

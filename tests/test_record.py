@@ -97,7 +97,13 @@ def test_chosen_heads_and_rows_are_a_slice_of_all():
     g = torch.Generator().manual_seed(1)
     documents = torch.randint(2, (b, t), generator=g)
     pairs = torch.rand(b, t, t, generator=g) < 0.8
-    mask = AttentionMask(torch.rand(b, t, generator=g) < 0.8, documents, documents, pairs)
+    mask = AttentionMask.in_order(
+        t,
+        key_mask=torch.rand(b, t, generator=g) < 0.8,
+        query_documents=documents,
+        key_documents=documents,
+        pair_mask=pairs,
+    )
     q, k, v = torch.randn(3, b, h, t, e, generator=g)
     mechanism = FullAttention(e)
     for bias in (None, torch.randn(1, h, t, t, generator=g), torch.randn(b, 1, t, t, generator=g)):
@@ -185,7 +191,7 @@ def test_attention_by_itself(model):
     """A single layer, outside any model, can be recorded too."""
     attention = MultiHeadAttention(ModelConfig(d_model=12, n_heads=3))
     with record(attention) as tape:
-        attention(torch.randn(2, 5, 12), Surroundings(AttentionMask()))
+        attention(torch.randn(2, 5, 12), Surroundings(AttentionMask.in_order(5)))
     [place] = attention_places(attention)
     assert tape[place].weights().shape == (2, 3, 5, 5)
 

@@ -11,12 +11,12 @@ import tiny_recipe
 from matplotlib.figure import Figure
 from trained import TEXT, command, copy_of_run, refused, run_folder
 
+from glassformer.ask.run import Run, load
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.look import report
-from glassformer.look.figures import save
+from glassformer.look.pictures.figures import save
 from glassformer.model.transformer import count_parameters
-from glassformer.predict import Run, load
 
 STARTS = {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<?xml", ".pdf": b"%PDF-"}
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from trained import command, generator_folder, refused, run_folder
 
+from glassformer.ask.run import load
 from glassformer.data.batch import collate
-from glassformer.look.figures import save
-from glassformer.look.overlay import surprisal
-from glassformer.predict import load
+from glassformer.look.pictures.figures import save
+from glassformer.look.pictures.overlay import surprisal
 
 TEXT = "Mars is called the red planet"
 

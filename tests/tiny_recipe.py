@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from glassformer import launch
+from glassformer.ask.run import Run
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.model.config import ModelConfig
 from glassformer.model.transformer import Transformer
 from glassformer.objectives import Loss, Objective
 from glassformer.objectives.masked_lm import MaskedLM, MaskedLMConfig
-from glassformer.predict import Run
 from glassformer.recipe import Recipe, parse
 from glassformer.run import RunDirectory
 from glassformer.snapshot import read_snapshot

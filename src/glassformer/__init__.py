@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 if _TYPE_CHECKING:
+    from glassformer import views
+    from glassformer.ask.run import Run, load
     from glassformer.errors import GlassformerError, UsageError
     from glassformer.launch import train
-    from glassformer.look import views
-    from glassformer.look.curves import curves
-    from glassformer.look.figures import save
-    from glassformer.look.heatmaps import heatmap
-    from glassformer.look.overlay import overlay
+    from glassformer.look.pictures.curves import curves
+    from glassformer.look.pictures.figures import save
+    from glassformer.look.pictures.heatmaps import heatmap
+    from glassformer.look.pictures.overlay import overlay
     from glassformer.look.report import overlay_of
-    from glassformer.predict import Run, load
     from glassformer.recipe import Recipe
 
 __version__ = "0.1.0"
@@ -33,14 +33,14 @@ _os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 _HOMES = {
     "train": "glassformer.launch",
-    "load": "glassformer.predict",
-    "Run": "glassformer.predict",
+    "load": "glassformer.ask.run",
+    "Run": "glassformer.ask.run",
     "Recipe": "glassformer.recipe",
-    "heatmap": "glassformer.look.heatmaps",
-    "overlay": "glassformer.look.overlay",
+    "heatmap": "glassformer.look.pictures.heatmaps",
+    "overlay": "glassformer.look.pictures.overlay",
     "overlay_of": "glassformer.look.report",
-    "curves": "glassformer.look.curves",
-    "save": "glassformer.look.figures",
+    "curves": "glassformer.look.pictures.curves",
+    "save": "glassformer.look.pictures.figures",
     "GlassformerError": "glassformer.errors",
     "UsageError": "glassformer.errors",
 }
@@ -65,7 +65,7 @@ __all__ = [
 
 def __getattr__(name: str) -> _Any:
     if name == "views":
-        return _importlib.import_module("glassformer.look.views")
+        return _importlib.import_module("glassformer.views")
     if name not in _HOMES:
         raise AttributeError(f"module 'glassformer' has no attribute {name!r}")
     return getattr(_importlib.import_module(_HOMES[name]), name)

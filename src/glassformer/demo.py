@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from glassformer.ask.cloze import Answered
+from glassformer.ask.run import Run
 from glassformer.data.builtin import Cloze, cloze, sentences
 from glassformer.data.pairs import Pair, builtin_pairs
 from glassformer.launch import train
-from glassformer.look.figures import save
-from glassformer.look.heatmaps import heatmap
+from glassformer.look.pictures.figures import save
+from glassformer.look.pictures.heatmaps import heatmap
 from glassformer.look.report import overlay_of
-from glassformer.predict import Answered, Run
 from glassformer.recipe import read
 from glassformer.run import RunDirectory
 from glassformer.snapshot import write_text_durably

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from glassformer import recipe as recipes
+from glassformer.ask.run import Run, load
 from glassformer.assemble import Parts, assemble, unknown_in_words
 from glassformer.baselines.unigram import Unigram
 from glassformer.changes import Changes, as_recorded, listed
@@ -20,7 +21,6 @@ from glassformer.look.report import draw_report
 from glassformer.model.attention import find_mechanism
 from glassformer.model.transformer import count_parameters
 from glassformer.own_text import is_change, is_own_text, run_name, text_among_changes, which_recipe
-from glassformer.predict import Run, load
 from glassformer.recipe import Recipe
 from glassformer.run import RunDirectory
 from glassformer.settle import (

@@ -23,7 +23,8 @@ from torch.utils import _pytree
 
 from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError, nearest
-from glassformer.model.attention import Mechanism, spread
+from glassformer.model.attention import Mechanism
+from glassformer.model.softmax import repeat_kv
 
 
 class RecordedAttention:
@@ -53,7 +54,7 @@ class RecordedAttention:
         if self.mechanism.no_weights is not None:
             raise no_weights(self.mechanism.no_weights)
         q, bias, mask = self.q, self.bias, self.mask
-        k = spread(self.k, q.shape[1])
+        k = repeat_kv(self.k, q.shape[1])
         if heads is not None:
             q, k = q[:, list(heads)], k[:, list(heads)]
             bias = bias[:, list(heads)] if bias is not None and bias.shape[1] > 1 else bias

@@ -1,5 +1,6 @@
 """A process beside the first of a training, which starts it: `python -m glassformer.worker RUN`."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ def main() -> None:
         train_along(Path(sys.argv[1]), joined)
     except GlassformerError as error:
         sys.exit(f"{error.what} - {error.mend}")
+    os._exit(0)  # the first waits, and taking an interpreter down takes seconds
 
 
 if __name__ == "__main__":

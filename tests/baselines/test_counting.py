@@ -8,12 +8,12 @@ import pytest
 from tiny_recipe import corpus_of, objective_of, sentences, tokenizer_of
 from trained import generator_folder, permuting_folder, run_folder
 
+from glassformer.ask.run import load
 from glassformer.baselines.counting import ORDERS, contexts, counting_losses
 from glassformer.data.batch import Asked, Stream
 from glassformer.errors import UsageError
 from glassformer.objectives.causal_lm import CausalLM, CausalLMConfig
 from glassformer.objectives.mixture import Mixture, MixtureConfig
-from glassformer.predict import load
 
 IDS = np.array([10, 11, 12, 13, 14, 15])
 

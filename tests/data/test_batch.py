@@ -96,6 +96,26 @@ def test_a_token_sees_exactly_the_tokens_of_its_example(rows, shapes):
         np.testing.assert_array_equal(allowed[r, 0].numpy()[owners >= 0], expected)
 
 
+def test_a_mask_always_knows_where_queries_and_keys_stand():
+    """In order, packed, permuted, behind queries: those of the stream, which alone forbid nothing."""
+    pairs = np.ones((4, 3), dtype=bool)
+    cases = [
+        [[example(3, 4, 5)]],
+        [[example(3, 4, 5)], [example(3)]],
+        [[example(3, 4, 5), example(6, 7)]],
+        [[Example({"encoder": Stream(np.array([3, 4, 5]), positions=np.array([2, 0, 1]))}, {})]],
+        [[Example({"encoder": Stream(np.array([3, 4, 5]), causal=True)}, {})]],
+        [[Example({"encoder": Stream(np.array([3, 4, 5, 2]), queries=1, pair_mask=pairs)}, {})]],
+    ]
+    for rows in cases:
+        stream = collate(rows, pad_id=0).streams["encoder"]
+        assert torch.equal(stream.mask.query_positions, stream.positions)
+        assert torch.equal(stream.mask.key_positions, stream.positions[:, : stream.content])
+        assert stream.mask.causal == rows[0][0].streams["encoder"].causal
+    assert collate(cases[0], pad_id=0).streams["encoder"].mask.dense() is None
+    assert collate(cases[2], pad_id=0).streams["encoder"].mask.key_positions.tolist() == [[0, 1, 2, 0, 1]]
+
+
 def example(*ids: int) -> Example:
     return Example({"encoder": Stream(np.array(ids))}, {"head": Asked(np.array([0]), np.array([ids[0]]))})
 

@@ -17,12 +17,13 @@ def random_mask(keys: bool, documents: bool, pairs: bool, causal: bool = False) 
         return torch.randint(high, shape, generator=generator)
 
     return AttentionMask(
+        draw(9, B, Q),
+        draw(9, B, K),
+        causal,
         key_mask=draw(2, B, K).bool() if keys else None,
         query_documents=draw(3, B, Q) if documents else None,
         key_documents=draw(3, B, K) if documents else None,
         pair_mask=draw(2, B, Q, K).bool() if pairs else None,
-        query_positions=draw(9, B, Q) if causal else None,
-        key_positions=draw(9, B, K) if causal else None,
     )
 
 
@@ -31,7 +32,7 @@ def may_attend(mask: AttentionMask, b: int, i: int, j: int) -> bool:
     padding = mask.key_mask is not None and not mask.key_mask[b, j]
     other = mask.query_documents is not None and mask.query_documents[b, i] != mask.key_documents[b, j]
     forbidden = mask.pair_mask is not None and not mask.pair_mask[b, i, j]
-    later = mask.query_positions is not None and mask.query_positions[b, i] < mask.key_positions[b, j]
+    later = mask.causal and mask.query_positions[b, i] < mask.key_positions[b, j]
     return not (padding or other or forbidden or later)
 
 
@@ -46,9 +47,19 @@ def test_dense_equals_the_definition_pair_by_pair(parts):
         assert allowed[b, 0, i, j] == may_attend(mask, b, i, j)
 
 
-def test_no_part_forbids_nothing():
+def test_positions_alone_forbid_nothing():
     """None stands for "everything may attend to everything", so that a mechanism can take its fastest path."""
-    assert AttentionMask().dense() is None
+    assert random_mask(False, False, False).dense() is None
+    assert AttentionMask.in_order(Q, K, aligned=True).dense() is None
+
+
+def test_the_newest_token_of_a_growing_text_needs_no_mask():
+    """It is causal, and nothing stands behind it; two at a time are not alike."""
+    places = torch.arange(K)[None]
+    newest = AttentionMask(places[:, -1:], places, causal=True, aligned=True)
+    assert newest.dense() is None and newest.prepared(torch.float32).penalty is None
+    two = AttentionMask(places[:, -2:], places, causal=True, aligned=True)
+    assert two.dense()[0, 0].tolist() == [[True] * (K - 1) + [False], [True] * K]
 
 
 def test_padding_alone_stays_small():
@@ -59,9 +70,8 @@ def test_padding_alone_stays_small():
 
 def test_causality_of_whole_rows_is_made_once_for_all():
     """One row of positions stands for every row; padding at the end needs no mask, since nobody sees behind himself."""
-    places = torch.arange(Q)[None]
     padded = torch.tensor([[True] * Q, [True] * 3 + [False] * 2, [True] + [False] * 4])
-    mask = AttentionMask(padded, query_positions=places, key_positions=places, aligned=True)
+    mask = AttentionMask.in_order(Q, causal=True, key_mask=padded, aligned=True)
     assert mask.only_causal and torch.equal(mask.dense(), torch.ones(Q, Q, dtype=torch.bool).tril()[None, None])
     unaligned = mask._replace(aligned=False)
     assert not unaligned.only_causal and unaligned.dense().shape == (B, 1, Q, Q)
@@ -85,10 +95,13 @@ def test_prepared_and_cut_masks_say_the_same(parts):
 
 def test_the_first_keys_of_padding_as_a_text_grows():
     padded = torch.tensor([[True] * 5, [True] * 3 + [False] * 2, [True, False, False, True, True]])
-    whole = AttentionMask(padded, no_empty_rows=True).prepared(torch.float32)
+    places = (padded.long().cumsum(1) - 1).clamp(min=0)
+    whole = AttentionMask(places, places, key_mask=padded, no_empty_rows=True).prepared(torch.float32)
     for number in (1, 4, 5):
-        cut, wanted = whole.first_keys(number), AttentionMask(padded[:, :number]).prepared(torch.float32)
-        assert cut.no_empty_rows
+        cut = whole.newest(number)
+        wanted = AttentionMask.in_order(1, number, key_mask=padded[:, :number]).prepared(torch.float32)
+        assert cut.no_empty_rows and torch.equal(cut.query_positions, places[:, [number - 1]])
+        assert torch.equal(cut.key_positions, places[:, :number])
         for name in ("key_mask", "combined", "penalty"):
             assert torch.equal(getattr(cut, name), getattr(wanted, name))
 
@@ -96,7 +109,11 @@ def test_the_first_keys_of_padding_as_a_text_grows():
 def test_across_two_streams_only_padding_and_documents_count():
     """Order plays no part between source and target, and a target sees the source of its own document."""
     queries = random_mask(True, True, True, True)
-    keys = AttentionMask(random_mask(True, False, False).key_mask, queries.key_documents, queries.key_documents)
-    expected = AttentionMask(keys.key_mask, queries.query_documents, keys.key_documents)
-    assert torch.equal(across(queries, keys).dense(), expected.dense())
-    assert across(AttentionMask(), AttentionMask()).dense() is None
+    keys = random_mask(True, True, False, True)
+    found = across(queries, keys)
+    expected = AttentionMask.in_order(
+        Q, K, key_mask=keys.key_mask, query_documents=queries.query_documents, key_documents=keys.key_documents
+    )
+    assert torch.equal(found.dense(), expected.dense())
+    assert found.query_positions is queries.query_positions and found.key_positions is keys.key_positions
+    assert across(AttentionMask.in_order(Q), AttentionMask.in_order(K)).dense() is None

@@ -17,9 +17,10 @@ from glassformer.decoding import DecodingConfig, Prompts, compiled
 from glassformer.decoding.compiled import CompiledStep, can_compile, library, step_for
 from glassformer.decoding.sampling import sample
 from glassformer.model.config import ModelConfig
+from glassformer.model.decoding_state import DecodingState
 from glassformer.model.layers import ACTIVATIONS
 from glassformer.model.positions import POSITIONS
-from glassformer.model.transformer import DecodingState, Transformer
+from glassformer.model.transformer import Transformer
 
 VOCAB, LENGTH = 37, 60
 FAMILIES = ("decoder", "encoder_decoder")
@@ -167,7 +168,7 @@ def test_who_may_see_nothing_of_the_source_gets_zeros():
     for each in (state, other):
         blind = torch.ones(2, 6, dtype=torch.bool)
         blind[0] = False
-        each.memory_mask = AttentionMask(blind).prepared(torch.float32)
+        each.memory_mask = AttentionMask.in_order(1, 6, key_mask=blind).prepared(torch.float32)
     [newest] = tokens(2, 1)
     found = CompiledStep(model, "tokens")(newest, state)
     wanted = model.step(newest, torch.ones_like(newest, dtype=torch.bool), other, "tokens")

@@ -12,7 +12,8 @@ from glassformer.decoding.beam import beam_search
 from glassformer.decoding.sampling import choose, min_p, repeated_less, sample, stream, top_k, top_p
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig
-from glassformer.model.transformer import DecodingState, Transformer
+from glassformer.model.decoding_state import DecodingState
+from glassformer.model.transformer import Transformer
 
 VOCAB, END = 5, 4
 HEAD = HeadSpec("tokens", VOCAB)

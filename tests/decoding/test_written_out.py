@@ -8,7 +8,8 @@ import torch
 from glassformer.data.batch import Asked, Example, HeadSpec, Stream, collate
 from glassformer.decoding.written_out import written_out
 from glassformer.model.config import ModelConfig
-from glassformer.model.transformer import DecodingState, Transformer
+from glassformer.model.decoding_state import DecodingState
+from glassformer.model.transformer import Transformer
 
 TOKEN = torch.tensor([[5], [6]])
 

@@ -10,13 +10,13 @@ import pytest
 from safetensors.torch import load_file, save_file
 from trained import answering_folder, command, generator_folder, refused
 
+from glassformer.ask.run import load
 from glassformer.data.batch import HeadSpec
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.exchange import export_run, frame_of, import_run, read, write
 from glassformer.model.config import ModelConfig, preset
 from glassformer.model.transformer import Transformer
-from glassformer.predict import load
 
 
 @pytest.fixture

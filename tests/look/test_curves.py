@@ -11,9 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from glassformer.look.curves import curves, loss_limits, smoothed
-from glassformer.look.figures import COLOURS, rendered
-from glassformer.look.results import comparison_table
+from glassformer.look.measures.results import comparison_table
+from glassformer.look.pictures.curves import curves, loss_limits, smoothed
+from glassformer.look.pictures.figures import COLOURS, rendered
 
 
 def run(validation: list[float], every: int = 50, **extra: Any) -> list[dict[str, Any]]:

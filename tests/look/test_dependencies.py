@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from trained import TREE, command, generator_folder, refused, run_folder
 
+from glassformer.ask.run import Run, load
 from glassformer.errors import UsageError
-from glassformer.look import dependencies as view
-from glassformer.look.dependencies import (
+from glassformer.look.pictures.figures import rendered
+from glassformer.look.views import dependencies as view
+from glassformer.look.views.dependencies import (
     Count,
     Relation,
     all_rows,
@@ -22,8 +24,6 @@ from glassformer.look.dependencies import (
     read_conllu,
     rows,
 )
-from glassformer.look.figures import rendered
-from glassformer.predict import Run, load
 
 CAT = """# sent_id = 1
 # text = The cat sat.

@@ -12,7 +12,7 @@ import pytest
 from hostile import HOSTILE
 
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.look.figures import (
+from glassformer.look.pictures.figures import (
     FORMATS,
     GLASS,
     fitted,

@@ -9,9 +9,9 @@ import pytest
 from hostile import HOSTILE
 from trained import TEXT, command, generator_folder, refused, run_folder
 
+from glassformer.ask.run import load
 from glassformer.errors import UsageError
-from glassformer.look.figures import rendered
-from glassformer.look.film import (
+from glassformer.look.measures.film import (
     Film,
     FilmedAttention,
     FilmedProbe,
@@ -22,10 +22,10 @@ from glassformer.look.film import (
     numbers,
     took_shape,
 )
-from glassformer.look.film_figures import film_figure, frames
-from glassformer.look.page import plain
+from glassformer.look.pictures.figures import rendered
+from glassformer.look.pictures.page import plain
+from glassformer.look.views.film import film_figure, frames
 from glassformer.objectives import Blank, Candidate
-from glassformer.predict import load
 
 STEPS = np.array([0, 10, 20, 30])
 

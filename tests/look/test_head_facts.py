@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from trained import answering_folder, generator_folder, permuting_folder, run_folder
 
+from glassformer import views
+from glassformer.ask.run import Run, load
 from glassformer.data.batch import Stream
 from glassformer.errors import UsageError
-from glassformer.look import heads, views
-from glassformer.look.heads import (
+from glassformer.look.measures import heads
+from glassformer.look.measures.heads import (
     Seen,
     chain,
     describe,
@@ -24,7 +26,6 @@ from glassformer.look.heads import (
     seen_of,
     visible_pairs,
 )
-from glassformer.predict import Run, load
 
 TOKENS = ["[CLS]", "a", "b", "a", "b", "[SEP]"]
 N = len(TOKENS)

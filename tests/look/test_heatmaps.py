@@ -12,8 +12,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from glassformer.errors import UsageError
-from glassformer.look.figures import COLOURS, rendered
-from glassformer.look.heatmaps import heatmap
+from glassformer.look.pictures.figures import COLOURS, rendered
+from glassformer.look.pictures.heatmaps import heatmap
 
 LAYERS, HEADS, QUERIES, KEYS = 2, 3, 5, 7
 SENTENCE = ["[CLS]", "mars", "is", "called", "the", "[MASK]", "planet", "[SEP]"]

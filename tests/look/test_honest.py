@@ -9,13 +9,22 @@ import pytest
 import torch
 from trained import TEXT, answering_folder, generator_folder, permuting_folder, run_folder
 
+from glassformer.ask.run import Run, load
 from glassformer.data.batch import collate
 from glassformer.errors import UsageError
-from glassformer.look import honest
-from glassformer.look.honest import EFFECT, METHODS, Honest, Places, asked_by, explicit, log_probabilities, one_place
+from glassformer.look.views import honest
+from glassformer.look.views.honest import (
+    EFFECT,
+    METHODS,
+    Honest,
+    Places,
+    asked_by,
+    explicit,
+    log_probabilities,
+    one_place,
+)
 from glassformer.model.attention.full import FullAttention
 from glassformer.objectives import Candidate
-from glassformer.predict import Run, load
 from glassformer.record import attention_places, hooked, record
 
 L, H, T, E, D = 3, 2, 5, 7, 11

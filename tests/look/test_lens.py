@@ -6,10 +6,10 @@ from tiny_recipe import model_of
 from torch import nn
 from trained import TEXT, generator_folder, run_folder
 
+from glassformer.ask.run import Run, load
 from glassformer.data.batch import collate
 from glassformer.errors import UsageError
-from glassformer.look.lens import layerwise
-from glassformer.predict import Run, load
+from glassformer.look.views.layers import layerwise
 
 
 def test_the_last_layer_is_the_answer() -> None:

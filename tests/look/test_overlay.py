@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 
-from glassformer.look.figures import COLOURS, GLASS, rendered
-from glassformer.look.overlay import numbered, overlay, wrapped
+from glassformer.look.pictures.figures import COLOURS, GLASS, rendered
+from glassformer.look.pictures.overlay import numbered, overlay, wrapped
 
 TOKENS = ["mars", "is", "called", "the", "[MASK]", "planet"]
 ATTENTION = np.array([0.5, 0.02, 0.13, 0.05, 0.004, 0.296])

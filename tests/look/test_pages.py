@@ -17,19 +17,19 @@ from hostile import MANY
 from matplotlib.figure import Figure
 from trained import TEXT, command, generator_folder, refused, run_folder
 
+from glassformer import views
 from glassformer.ablation import Part, without
+from glassformer.ask.run import load
 from glassformer.data.batch import collate
-from glassformer.look import views
-from glassformer.look.film import film_of as film_of_run
-from glassformer.look.film import took_shape
-from glassformer.look.generation import generation_view
-from glassformer.look.head_maps import ORDERS
-from glassformer.look.honest import METHODS
-from glassformer.look.mask import mask_view
-from glassformer.look.page import View, packed, page
-from glassformer.look.standing import lines, squares
-from glassformer.look.steps import steps_view
-from glassformer.predict import load
+from glassformer.look.measures.film import film_of as film_of_run
+from glassformer.look.measures.film import took_shape
+from glassformer.look.pictures.page import View, packed, page
+from glassformer.look.pictures.panels import lines, squares
+from glassformer.look.views.generation import generation_view
+from glassformer.look.views.heads import ORDERS
+from glassformer.look.views.honest import METHODS
+from glassformer.look.views.mask import mask_view
+from glassformer.look.views.steps import steps_view
 
 RNG = np.random.default_rng(5)
 

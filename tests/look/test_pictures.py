@@ -11,8 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.mathtext import MathTextParser
 from test_pages import candidates, generation_of, random_weights, steps_of
 
-from glassformer.look import apart, dependencies, generation, head_maps, heads, honest, lens, pronoun, standing, steps
-from glassformer.look.figures import rendered
+from glassformer.look.measures import heads
+from glassformer.look.pictures import panels
+from glassformer.look.pictures.figures import rendered
+from glassformer.look.views import dependencies, generation, honest, pronoun, steps
+from glassformer.look.views import heads as head_maps
+from glassformer.look.views import layers as lens
+from glassformer.look.views import word as apart
 from glassformer.objectives import Blank, Candidate
 
 
@@ -40,9 +45,9 @@ def layers_picture(tokens: list[str]) -> Figure:
 
 
 def panels_picture(tokens: list[str]) -> Figure:
-    square = standing.squares(tokens[0], np.eye(len(tokens)), tokens[1], tokens, tokens)
-    line = standing.lines(tokens[0], [1, 2], {token: [0.1, 0.2] for token in tokens}, tokens[1], tokens[2])
-    return standing.picture(tokens[0], [square, line])
+    square = panels.squares(tokens[0], np.eye(len(tokens)), tokens[1], tokens, tokens)
+    line = panels.lines(tokens[0], [1, 2], {token: [0.1, 0.2] for token in tokens}, tokens[1], tokens[2])
+    return panels.picture(tokens[0], [square, line])
 
 
 def pronoun_picture(tokens: list[str]) -> Figure:

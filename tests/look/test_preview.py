@@ -10,7 +10,7 @@ from trained import command, refused
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.look import preview
-from glassformer.look.figures import save, visible
+from glassformer.look.pictures.figures import save, visible
 from glassformer.look.preview import describe, figure, in_words
 from glassformer.objectives import find_objective, next_sentence
 from glassformer.plugins import plugin_names

@@ -10,14 +10,14 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from trained import answering_folder, command, generator_folder, run_folder
 
+from glassformer.ask.run import load
 from glassformer.baselines.torch_transformer import TorchTransformer
 from glassformer.data.batch import Batch, collate
-from glassformer.look.shapes import UNITS, counted_pass, plain_products, shapes_view
+from glassformer.look.views.shapes import UNITS, counted_pass, plain_products, shapes_view
 from glassformer.model.attention.full import FullAttention
 from glassformer.model.config import ModelConfig
 from glassformer.model.transformer import Transformer
 from glassformer.objectives import find_objective
-from glassformer.predict import load
 from glassformer.record import RecordedAttention, attention_places
 
 FAMILIES = {"encoder": "masked_lm", "decoder": "causal_lm", "encoder_decoder": "denoising"}

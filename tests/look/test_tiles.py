@@ -8,7 +8,7 @@ import torch
 
 from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError
-from glassformer.look import tiles
+from glassformer.look.measures import tiles
 from glassformer.model.attention.full import FullAttention
 from glassformer.record import RecordedAttention
 
@@ -16,7 +16,9 @@ from glassformer.record import RecordedAttention
 def recorded(queries: int, keys: int, seed: int = 0) -> RecordedAttention:
     torch.manual_seed(seed)
     q, k = 3 * torch.randn(1, 2, queries, 4), torch.randn(1, 2, keys, 4)
-    mask = AttentionMask(torch.arange(keys)[None] < keys - 3)  # the last keys are padding
+    mask = AttentionMask.in_order(
+        queries, keys, key_mask=torch.arange(keys)[None] < keys - 3
+    )  # the last keys are padding
     return RecordedAttention(FullAttention(4), q, k, k, mask, None, q)
 
 

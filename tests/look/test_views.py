@@ -16,9 +16,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from trained import TEXT, TREE, generator_folder, run_folder
 
 import glassformer as gf
+from glassformer.ask.run import Run
 from glassformer.cli import app
-from glassformer.look.page import View
-from glassformer.predict import Run
+from glassformer.look.pictures.page import View
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "look" / "README.md"
@@ -87,7 +87,7 @@ def test_only_views_are_offered() -> None:
     assert plain == set(gf.views.__all__)
     assert all(callable(getattr(gf.views, name)) for name in plain)
     star: dict[str, Any] = {}
-    exec("from glassformer.look.views import *", star)
+    exec("from glassformer.views import *", star)
     assert set(star) - {"__builtins__"} == set(gf.views.__all__)
 
 

@@ -10,12 +10,12 @@ import tiny_recipe
 from browser import browser, opened
 from trained import TEXT, answering_folder, command, generator_folder, refused, run_folder
 
+from glassformer import views
 from glassformer.ablation import Part, without
+from glassformer.ask.run import load
 from glassformer.errors import UsageError
-from glassformer.look import views
 from glassformer.look.report import draw_report
 from glassformer.model.attention.full import FullAttention
-from glassformer.predict import load
 
 WHY = "it mixes without comparing"
 

@@ -9,18 +9,18 @@ import torch
 from matplotlib.figure import Figure
 from trained import generator_folder, run_folder
 
+from glassformer.ask.run import Run, load
 from glassformer.data.batch import collate
 from glassformer.data.scripts import words_in
 from glassformer.errors import UsageError
-from glassformer.look import apart as apart_view
-from glassformer.look import pronoun as pronoun_view
-from glassformer.look.apart import apart
-from glassformer.look.figures import rendered
-from glassformer.look.pronoun import pronoun
-from glassformer.look.words import attention_between, between_words, find, find_all, reading
+from glassformer.look.measures.words import attention_between, between_words, find, find_all, reading
+from glassformer.look.pictures.figures import rendered
+from glassformer.look.views import pronoun as pronoun_view
+from glassformer.look.views import word as apart_view
+from glassformer.look.views.pronoun import pronoun
+from glassformer.look.views.word import apart
 from glassformer.model.layers import Surroundings
 from glassformer.model.transformer import Stack
-from glassformer.predict import Run, load
 
 TEXT = "Mars is called the red planet"
 

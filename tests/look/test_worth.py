@@ -5,11 +5,11 @@ import pytest
 from trained import command, generator_folder, refused, run_folder
 
 from glassformer.ablation import Part, chosen_parts, parts_of, without
-from glassformer.look import worth
-from glassformer.look.worth import Ablation, Change, Sums, Worth, ablate, metrics_of, sums_of
+from glassformer.ask.run import Run, load
+from glassformer.look.views import ablate as worth
+from glassformer.look.views.ablate import Ablation, Change, Sums, Worth, ablate, metrics_of, sums_of
 from glassformer.objectives import Units
 from glassformer.objectives.masked_lm import MaskedLM
-from glassformer.predict import Run, load
 from glassformer.stopping import stoppable
 from glassformer.training.evaluation import EVALUATION_SEED, FixedQuestions, evaluate
 

@@ -51,7 +51,9 @@ def draw(dtype: torch.dtype, *, keys: bool, documents: bool, pairs: bool, bias: 
 
     pair_mask = torch.rand(B, Q, K, generator=g) < 0.7
     pair_mask[1, 3] = False
-    mask = AttentionMask(
+    mask = AttentionMask.in_order(
+        Q,
+        K,
         key_mask=torch.rand(B, K, generator=g) < 0.7 if keys else None,
         query_documents=torch.randint(2, (B, Q), generator=g) if documents else None,
         key_documents=torch.randint(2, (B, K), generator=g) if documents else None,
@@ -140,7 +142,7 @@ def check_scale(name: str) -> None:
 def check_many_keys(name: str) -> None:
     """A text that is long enough for another kernel is treated alike, rows that see nothing included."""
     g = torch.Generator().manual_seed(1)
-    mask = AttentionMask(pair_mask=torch.rand(B, Q, 1021, generator=g) < 0.7)
+    mask = AttentionMask.in_order(Q, 1021, pair_mask=torch.rand(B, Q, 1021, generator=g) < 0.7)
     mask.pair_mask[1, 3] = False
     for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-5), (torch.bfloat16, 3e-2)):
         q, k, v = (torch.randn(B, H, n, E, generator=g).to(dtype).requires_grad_() for n in (Q, 1021, 1021))
@@ -204,7 +206,7 @@ def check_rows_that_see_nothing(name: str) -> None:
             assert no_nan_inside(context.square().sum() + weights.square().sum())
             assert all(x.grad.isfinite().all() for x in (q, k, v)) and v.grad.any()
             assert not q.grad[blind.expand_as(q.grad)].any()
-    everything_hidden = AttentionMask(key_mask=torch.zeros(B, K, dtype=torch.bool))
+    everything_hidden = AttentionMask.in_order(Q, K, key_mask=torch.zeros(B, K, dtype=torch.bool))
     q, k, v = (x.clone().requires_grad_() for x in masked_case(torch.float32)[:3])
     context = make(name)(q, k, v, everything_hidden)
     context.sum().backward()

@@ -14,8 +14,9 @@ from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Stream, coll
 from glassformer.decoding.written_out import written_out
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig, check_sizes
+from glassformer.model.decoding_state import DecodingState
 from glassformer.model.positions import POSITIONS
-from glassformer.model.transformer import DecodingState, Transformer, count_parameters
+from glassformer.model.transformer import Transformer, count_parameters
 
 VOCAB, H, D, F, LENGTH, LAYERS = 23, 2, 12, 13, 17, 2
 HEAD = HeadSpec("tokens", VOCAB, tied=True, bias=False)

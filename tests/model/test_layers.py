@@ -54,9 +54,9 @@ def test_multi_head_attention_equals_pytorchs(masked):
     theirs.out_proj.load_state_dict(ours.output.state_dict())
     pairs = (torch.rand(B, T, T, generator=torch.Generator().manual_seed(4)) < 0.7) | torch.eye(T, dtype=torch.bool)
     mask = {
-        "nothing": AttentionMask(),
-        "padding": AttentionMask(key_mask=KEY_MASK),
-        "pairs": AttentionMask(pair_mask=pairs),
+        "nothing": AttentionMask.in_order(T),
+        "padding": AttentionMask.in_order(T, key_mask=KEY_MASK),
+        "pairs": AttentionMask.in_order(T, pair_mask=pairs),
     }[masked]
     expected, weights = theirs(
         *[x()] * 3,
@@ -82,7 +82,7 @@ def test_split_and_join():
 def test_dropout_only_while_training(where):
     """Each kind by itself makes training random and leaves evaluation alone."""
     one, without = block(**{where: 0.5}), block()
-    mask = Surroundings(AttentionMask())
+    mask = Surroundings(AttentionMask.in_order(T))
     assert torch.equal(one(x(), mask), without(x(), mask))
     one.train()
     torch.manual_seed(1)
@@ -94,7 +94,7 @@ def test_dropout_only_while_training(where):
 
 def test_a_row_that_sees_nothing_still_gets_a_finite_block():
     """The block adds only the output's bias for it; gradients are finite, with dropout and in bf16 too."""
-    nothing = Surroundings(AttentionMask(pair_mask=torch.zeros(B, T, T, dtype=torch.bool)))
+    nothing = Surroundings(AttentionMask.in_order(T, pair_mask=torch.zeros(B, T, T, dtype=torch.bool)))
     attention = random_weights(MultiHeadAttention(config()))
     torch.testing.assert_close(attention(x(), nothing), attention.output.bias.expand(B, T, D))
     for dtype, p in ((torch.float32, 0.0), (torch.float32, 0.3), (torch.bfloat16, 0.0), (torch.bfloat16, 0.3)):
@@ -123,7 +123,7 @@ def test_feed_forward_by_hand(activation):
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_the_order_of_norm_and_residual(norm):
     """post: x = norm(x + part(x)); pre: x = x + part(norm(x)), for attention and then for feed-forward."""
-    one, mask = block(norm=norm), Surroundings(AttentionMask(key_mask=KEY_MASK))
+    one, mask = block(norm=norm), Surroundings(AttentionMask.in_order(T, key_mask=KEY_MASK))
     h = x()
     for part, normed in (
         (lambda y: one.self_attention(y, mask), one.attention_norm),
@@ -138,7 +138,7 @@ def test_gradients_of_a_block_against_finite_differences(norm):
     """In double: with respect to the input and to every parameter, with padding."""
     one = block(d_model=6, n_heads=2, d_ff=5, norm=norm)
     names, values = zip(*one.named_parameters(), strict=True)
-    mask = Surroundings(AttentionMask(key_mask=KEY_MASK))
+    mask = Surroundings(AttentionMask.in_order(T, key_mask=KEY_MASK))
 
     def run(inputs, *parameters):
         return torch.func.functional_call(one, dict(zip(names, parameters, strict=True)), (inputs, mask))

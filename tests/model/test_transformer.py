@@ -275,7 +275,7 @@ def test_any_pattern_of_pairs_reaches_the_blocks():
     """A pair mask that lets each token see only itself makes its state independent of all others."""
     model, batch = make(), padded(7)
     stream = batch.streams["encoder"]
-    alone = stream._replace(mask=AttentionMask(pair_mask=torch.eye(7, dtype=torch.bool)[None]))
+    alone = stream._replace(mask=AttentionMask.in_order(7, pair_mask=torch.eye(7, dtype=torch.bool)[None]))
     other = alone._replace(input_ids=stream.input_ids.clone())
     other.input_ids[0, 3] = 1 + other.input_ids[0, 3] % (VOCAB - 1)
     before, after = model.encoder(alone)[0], model.encoder(other)[0]

@@ -109,7 +109,7 @@ def check_questions(objective: Objective, corpus: Corpus) -> None:
     asked_at_all = dict.fromkeys(specs, 0)
     for example in examples_of(objective, corpus):
         assert set(example.asked) == set(specs)
-        for name, (positions, targets, stream) in example.asked.items():
+        for name, (positions, targets, stream, _) in example.asked.items():
             assert len(positions) == len(targets) == len(set(positions.tolist()))
             assert ((positions >= 0) & (positions < len(example.streams[stream].ids))).all()
             assert ((targets >= 0) & (targets < specs[name].size)).all()

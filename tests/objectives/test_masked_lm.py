@@ -130,7 +130,7 @@ def test_never_a_special_token_and_always_something(tokenizer, data, whole_word,
     objective = make(tokenizer, whole_word=whole_word, mask_rate=rate)
     ids, starts_word = data.draw(texts_with_specials(tokenizer.vocab_size))
     example = objective.example(ids, starts_word, np.random.default_rng(seed))
-    positions, targets, _ = example.asked[HEAD]
+    positions, targets, *_ = example.asked[HEAD]
     assert not set(targets.tolist()) & tokenizer.special_ids
     assert (np.diff(positions) > 0).all()
     assert (len(positions) > 0) == bool(objective.masking.is_ordinary[ids].any())
@@ -372,7 +372,7 @@ def test_a_prompt_is_framed_as_in_training(tokenizer, units, first):
     """[MASK] in a person's text is a blank, and nothing is known about its answer."""
     prompt = make(tokenizer, units=units).prompt("mars is called the [MASK] planet")
     assert prompt.tokens == [first, "mars", "is", "called", "the", "[MASK]", "planet", "[SEP]"]
-    positions, targets, _ = prompt.example.asked[HEAD]
+    positions, targets, *_ = prompt.example.asked[HEAD]
     assert positions.tolist() == [5] and targets.tolist() == [NOT_ASKED]
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trained import command, refused
 
+from glassformer.ask.run import Run
 from glassformer.data.batch import BatchConfig, Example, collate
 from glassformer.data.corpus import Corpus
 from glassformer.errors import UsageError
@@ -18,7 +19,6 @@ from glassformer.model.config import ModelConfig
 from glassformer.model.transformer import Transformer
 from glassformer.objectives import Objective
 from glassformer.objectives.mixture import MixedUnits, Mixture, MixtureConfig
-from glassformer.predict import Run
 from glassformer.training.engine import Engine
 from glassformer.training.evaluation import FixedQuestions, evaluate
 from glassformer.training.optimisers import OptimizerConfig

@@ -22,9 +22,9 @@ import uvicorn
 from browser import browser
 from trained import TEXT, TREE, generator_folder, refused, run_folder
 
-from glassformer.look.generation import generation_view
-from glassformer.look.page import content
-from glassformer.predict import load
+from glassformer.ask.run import load
+from glassformer.look.pictures.page import content
+from glassformer.look.views.generation import generation_view
 from glassformer.snapshot import read_snapshot, write_snapshot
 from glassformer.stopping import Stopped, go_on, stoppable
 from glassformer.studio import app as studio_app
@@ -106,7 +106,7 @@ def test_every_view(ask: Any, view: str) -> None:
     assert said.status_code == 200
     assert said.json()["view"] in studio_app.PAGES
     if view == "mask":
-        from glassformer.look.mask import mask_view
+        from glassformer.look.views.mask import mask_view
 
         assert said.json() == json.loads(json.dumps(content(mask_view(load(run_folder()), TEXT))))
 

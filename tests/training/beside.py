@@ -1,5 +1,6 @@
 """What each of two processes does in test_processes.py; as a program it is the process beside the first."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -94,3 +95,4 @@ if __name__ == "__main__":
     ending_with_the_first()
     with joined() as beside:
         everything(beside)
+    os._exit(0)

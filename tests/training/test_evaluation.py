@@ -11,12 +11,12 @@ import torch
 from tiny_recipe import corpus_of, model_of, objective_of, sentences
 from trained import answering_folder, run_folder
 
+from glassformer.ask.run import load
 from glassformer.data.batch import Batch, BatchConfig, Shapes
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import UsageError
 from glassformer.objectives import Objective, find_objective
-from glassformer.predict import load
 from glassformer.randomness import Purpose, generator
 from glassformer.training.evaluation import (
     ENOUGH,
@@ -70,7 +70,7 @@ def questions_of(ids: np.ndarray) -> Any:
     from glassformer.data.masks import AttentionMask
 
     row = torch.from_numpy(ids)[None]
-    return StreamBatch(row, torch.arange(len(ids))[None], AttentionMask())
+    return StreamBatch(row, torch.arange(len(ids))[None], AttentionMask.in_order(len(ids)))
 
 
 @pytest.mark.parametrize("in_turn", [True, False])

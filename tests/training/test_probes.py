@@ -25,10 +25,10 @@ from tiny_recipe import (
 )
 from torch import Tensor, nn
 
+from glassformer.ask.run import Run, load
 from glassformer.data.batch import Batch, BatchConfig, collate
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.model.layers import MultiHeadAttention
-from glassformer.predict import Run, load
 from glassformer.recipe import Recipe, parse
 from glassformer.run import RunDirectory
 from glassformer.training.engine import Engine

@@ -27,11 +27,11 @@ from torch import Tensor
 
 from glassformer import durable, launch
 from glassformer import snapshot as snapshot_module
+from glassformer.ask.run import load
 from glassformer.data.batch import Batch
 from glassformer.errors import GlassformerError
-from glassformer.look.curves import best
+from glassformer.look.pictures.curves import best
 from glassformer.objectives import Loss, Objective
-from glassformer.predict import load
 from glassformer.run import RunDirectory
 from glassformer.snapshot import read_snapshot
 from glassformer.training import observers, trainer

@@ -11,7 +11,7 @@ from glassformer.errors import UsageError
 from glassformer.wording import NATS, percent
 
 if TYPE_CHECKING:
-    from glassformer.look.page import View
+    from glassformer.look.pictures.page import View
 
 look = App(
     no_args_is_help=True,
@@ -28,7 +28,7 @@ AskingText = Annotated[str, typer.Argument(metavar="TEXT", help="a text with [MA
 
 def give(view: "View", output: Path | None, as_json: bool, rows: list[dict[str, Any]] | None = None) -> None:
     """A view as what was asked for: a file, JSON, or, where it can be one, a table (`rows`, or the view's own)."""
-    from glassformer.look import page
+    from glassformer.look.pictures import page
 
     if output is not None:
         page.write(view, output)
@@ -55,7 +55,7 @@ def numbers_in(rows: str | None) -> list[int]:
 
 def possible(output: Path | None) -> None:
     """Raises UsageError for a file that no view can be, before anything is computed."""
-    from glassformer.look.page import check_output
+    from glassformer.look.pictures.page import check_output
 
     if output is not None:
         check_output(output)
@@ -76,8 +76,8 @@ def mask(
     \b
     glassformer look mask runs/mlm-demo "Mars is called the [MASK] planet" --output mars.html
     """
-    from glassformer.look import views
-    from glassformer.predict import load
+    from glassformer import views
+    from glassformer.ask.run import load
 
     possible(output)
     trained = load(run)
@@ -102,8 +102,8 @@ def generation(
     \b
     glassformer look generation runs/seq2seq-demo "I love dogs" --output dogs.html
     """
-    from glassformer.look import views
-    from glassformer.predict import load
+    from glassformer import views
+    from glassformer.ask.run import load
 
     possible(output)
     give(views.generation(load(run), text, target, max_tokens=max_tokens, beam=beam), output, as_json)
@@ -126,8 +126,8 @@ def steps(
     \b
     glassformer look steps runs/mlm-demo "Mars is called the red planet" --layer 1 --token red --output red.html
     """
-    from glassformer.look import views
-    from glassformer.predict import load
+    from glassformer import views
+    from glassformer.ask.run import load
 
     possible(output)
     give(views.steps(load(run), text, layer, head, token), output, as_json)
@@ -141,8 +141,8 @@ def shapes(
     as_json: AsJson = False,
 ) -> None:
     """Every part of a model: output shape, parameters, FLOPs."""
-    from glassformer.look import shapes
-    from glassformer.predict import load
+    from glassformer.ask.run import load
+    from glassformer.look.views import shapes
 
     possible(output)
     view = shapes.shapes_view(load(run), text)
@@ -154,8 +154,8 @@ def shapes(
 @look.command()
 def positions(run: RunPath, output: Output = None, as_json: AsJson = False) -> None:
     """How a model tells positions apart."""
-    from glassformer.look import views
-    from glassformer.predict import load
+    from glassformer import views
+    from glassformer.ask.run import load
 
     possible(output)
     give(views.positions(load(run)), output, as_json)
@@ -169,8 +169,8 @@ def masks(
     as_json: AsJson = False,
 ) -> None:
     """Who may see whom when a model reads these texts."""
-    from glassformer.look import views
-    from glassformer.predict import load
+    from glassformer import views
+    from glassformer.ask.run import load
 
     possible(output)
     give(views.masks(load(run), texts), output, as_json)
@@ -179,8 +179,8 @@ def masks(
 @look.command()
 def schedule(run: RunPath, output: Output = None, as_json: AsJson = False) -> None:
     """The learning rate over the steps of a run."""
-    from glassformer.look import views
-    from glassformer.predict import load
+    from glassformer import views
+    from glassformer.ask.run import load
 
     possible(output)
     give(views.schedule(load(run)), output, as_json)
@@ -202,8 +202,8 @@ def honest(
     \b
     glassformer look honest runs/mlm-demo "Mars is called the [MASK] planet" --output honest.png
     """
-    from glassformer.look import honest
-    from glassformer.predict import load
+    from glassformer.ask.run import load
+    from glassformer.look.views import honest
 
     possible(output)
     trained = load(run)
@@ -232,8 +232,8 @@ def layers(
     \b
     glassformer look layers runs/mlm-demo "Mars is called the [MASK] planet" --output layers.png
     """
-    from glassformer.look import views
-    from glassformer.predict import load
+    from glassformer import views
+    from glassformer.ask.run import load
 
     possible(output)
     give(views.layers(load(run), text, top), output, as_json)
@@ -265,8 +265,8 @@ def heads(
     \b
     glassformer look heads runs/mlm-demo --sort pattern --output heads.png
     """
-    from glassformer.look import views
-    from glassformer.predict import load
+    from glassformer import views
+    from glassformer.ask.run import load
 
     possible(output)
     asked = list(texts or []) + ([] if file is None else texts_in(file))
@@ -291,8 +291,8 @@ def dependencies(
     \b
     glassformer look dependencies runs/my treebank.conllu --relation nsubj
     """
-    from glassformer.look import views
-    from glassformer.predict import load
+    from glassformer import views
+    from glassformer.ask.run import load
 
     possible(output)
     view = views.dependencies(load(run), file, limit, relation, least)
@@ -321,8 +321,8 @@ def pronoun(
     \b
     glassformer look pronoun runs/my "The cat sat on the mat because it was tired" --word it --candidates cat mat
     """
-    from glassformer.look import views
-    from glassformer.predict import load
+    from glassformer import views
+    from glassformer.ask.run import load
 
     possible(output)
     trained = load(run)
@@ -351,8 +351,8 @@ def word_in_two_texts(
     \b
     glassformer look word runs/my bank "We sat on the river bank" "The bank lends money" --output bank.png
     """
-    from glassformer.look import views
-    from glassformer.predict import load
+    from glassformer import views
+    from glassformer.ask.run import load
 
     possible(output)
     give(views.word(load(run), word, text_a, text_b, nth or (None, None)), output, as_json)
@@ -381,8 +381,8 @@ def film(
     glassformer look film runs/mlm-demo --output film.html
     glassformer look film runs/mlm-demo --layer 1 --head 2 --output head.png
     """
-    from glassformer.look import views
-    from glassformer.predict import load
+    from glassformer import views
+    from glassformer.ask.run import load
 
     possible(output)
     if (layer is None) != (head is None):

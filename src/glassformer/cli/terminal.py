@@ -21,7 +21,7 @@ from glassformer.stopping import stoppable
 from glassformer.wording import loss_within, percent, share_within
 
 if TYPE_CHECKING:
-    from glassformer.predict import Run
+    from glassformer.ask.run import Run
 
 RunPath = Annotated[
     Path,

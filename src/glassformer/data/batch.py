@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int, Int64
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
 from glassformer.data.batch_config import BatchConfig
@@ -18,7 +18,7 @@ from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError
 
 NOT_ASKED = -100
-"""The target of a padded entry in a list of asked positions; cross-entropy ignores it."""
+"""The target of a padded entry in a list of asked positions; cross-entropy ignores it. Among numbers it is NaN."""
 
 
 class HeadSpec(NamedTuple):
@@ -36,15 +36,24 @@ class HeadSpec(NamedTuple):
     """Whether the output layer has one."""
     weight: float = 1.0
     """What the head's mean loss is multiplied by, where several are added."""
+    read: Literal["position", "first", "mean", "span"] = "position"
+    """Which hidden states it reads. position: that of each asked position; first: that of an example's first token, as
+    BERT reads its [CLS]; mean: the mean over all tokens of an example; span: the mean over each asked span of one."""
+    loss: str = "cross_entropy"
+    """A file in `losses`: what its outputs are held against its targets by."""
 
 
 class Asked(NamedTuple):
     """Where one head is asked in one example, and what the right answer is. n positions."""
 
     positions: Int64[np.ndarray, "n"]
-    targets: Int64[np.ndarray, "n"]
+    targets: Int64[np.ndarray, "n"] | Float[np.ndarray, "n *numbers"]
+    """Classes, or numbers: one for each question, or one for each of the head's outputs."""
     stream: str = "encoder"
     """The stream whose hidden states are read."""
+    ends: Int64[np.ndarray, "n"] | None = None
+    """Of heads that read more than one token: the position behind the last of each question; `positions` has the
+    first."""
 
 
 class Stream(NamedTuple):
@@ -69,6 +78,13 @@ class Stream(NamedTuple):
         return len(self.ids) - self.queries
 
 
+def asked_once(stream: Stream, target: int | float | Float[np.ndarray, "*numbers"], name: str = "encoder") -> Asked:
+    """One question about a whole example, for heads that read its first token or the mean over all: a class where the
+    target is an integer, one number or several where it is not. `name` is the stream's."""
+    content = np.array([stream.content], dtype=np.int64)
+    return Asked(np.zeros(1, dtype=np.int64), np.asarray(target)[None], name, content)
+
+
 class Example(NamedTuple):
     """One unit, ready to be collated: a sequence per stream ("encoder", "decoder"), and what is asked per head."""
 
@@ -91,13 +107,17 @@ class StreamBatch(NamedTuple):
 
 
 class AskedBatch(NamedTuple):
-    """What one head is asked in a whole batch: flat indices into B x T of one stream, padded with NOT_ASKED targets."""
+    """What one head is asked in a whole batch: flat indices into B x T of one stream, padded with targets that are
+    NOT_ASKED, or among numbers NaN."""
 
     rows: Int[Tensor, "N"]
-    targets: Int[Tensor, "N"]
+    targets: Int[Tensor, "N"] | Float[Tensor, "N *numbers"]
     number: int
-    """Entries that count; known before the forward pass, so that the loss of a step can be normalised exactly."""
+    """Entries that count, the first so many; known before the forward pass, so that the loss of a step can be
+    normalised exactly."""
     stream: str = "encoder"
+    ends: Int[Tensor, "N"] | None = None
+    """Where a question is about several tokens: the flat index behind its last; `rows` has that of its first."""
 
 
 class Batch(NamedTuple):
@@ -272,13 +292,17 @@ def _collate_stream(
     alike = not packed and all(stream.positions is None for row in rows for stream in row)
     positions = torch.arange(width)[None] if alike else torch.from_numpy(columns["positions"])
     documents = torch.from_numpy(columns["documents"])
+    mask = AttentionMask(positions, positions[:, :content])
     if first.pair_mask is not None:
-        mask = AttentionMask(documents[:, :content] > 0, pair_mask=_pair_mask(rows, places, (height, width, content)))
+        pair_mask = _pair_mask(rows, places, (height, width, content))
+        mask = mask._replace(key_mask=documents[:, :content] > 0, pair_mask=pair_mask)
     else:
-        mask = _mask(documents, packed, always=shapes is not None)
-        if first.causal:
-            in_order = all(stream.positions is None for row in rows for stream in row)
-            mask = mask._replace(query_positions=positions, key_positions=positions, aligned=in_order)
+        real, in_order = documents > 0, all(stream.positions is None for row in rows for stream in row)
+        mask = mask._replace(causal=first.causal, aligned=in_order)
+        if shapes is not None or not bool(real.all()):  # the leanest mask that is right: none for full rows
+            mask = mask._replace(key_mask=real)
+        if packed:
+            mask = mask._replace(query_documents=documents, key_documents=documents)
     batch = StreamBatch(
         torch.from_numpy(input_ids),
         positions,
@@ -292,15 +316,6 @@ def _collate_stream(
 def filled_by(row: list[Stream]) -> int:
     """Tokens of a row that can be attended to."""
     return sum(stream.content for stream in row)
-
-
-def _mask(documents: Int[Tensor, "B T"], packed: bool, always: bool) -> AttentionMask:
-    """The leanest mask that is right: none for full rows, keys for padding, documents for packed rows."""
-    real = documents > 0
-    key_mask = real if always or not bool(real.all()) else None
-    if packed:
-        return AttentionMask(key_mask, query_documents=documents, key_documents=documents)
-    return AttentionMask(key_mask)
 
 
 def _pair_mask(
@@ -327,18 +342,35 @@ def _collate_asked(
 ) -> AskedBatch:
     """Where a head is asked, as flat indices into B x T. Padded entries read row 0 and never count."""
     flat: list[np.ndarray] = []
+    ends: list[np.ndarray] = []
     targets: list[np.ndarray] = []
     for r, row in enumerate(rows):
         for example, (start, asking) in zip(row, places[r], strict=True):
             if head not in example.asked:
                 continue
-            positions, content = example.asked[head].positions, example.streams[stream].content
-            columns = np.where(positions < content, positions + start, positions - content + asking)
+            asked, content = example.asked[head], example.streams[stream].content
+            columns = np.where(asked.positions < content, asked.positions + start, asked.positions - content + asking)
             flat.append(columns + r * width)
-            targets.append(example.asked[head].targets)
+            targets.append(asked.targets)
+            if asked.ends is not None:  # columns of an example stand side by side, also in a packed row
+                ends.append(asked.ends + start + r * width)
     count = sum(len(part) for part in flat)
     room = 1 if shapes is None else shapes.asked(width)
     padding = -count % room if count else room
     rows_padded = np.concatenate([*flat, np.zeros(padding, dtype=np.int64)])
-    targets_padded = np.concatenate([*targets, np.full(padding, NOT_ASKED, dtype=np.int64)])
-    return AskedBatch(torch.from_numpy(rows_padded), torch.from_numpy(targets_padded), count, stream)
+    ends_padded = np.concatenate([*ends, np.ones(padding, dtype=np.int64)]) if ends else None
+    return AskedBatch(
+        torch.from_numpy(rows_padded),
+        _padded_targets(targets, padding),
+        count,
+        stream,
+        None if ends_padded is None else torch.from_numpy(ends_padded),
+    )
+
+
+def _padded_targets(targets: list[np.ndarray], padding: int) -> Int[Tensor, "N"] | Float[Tensor, "N *numbers"]:
+    """Classes, padded with NOT_ASKED, or numbers in float32, padded with NaN."""
+    found = np.concatenate(targets)
+    found = found.astype(np.float32 if found.dtype.kind == "f" else np.int64)
+    filler = np.full((padding, *found.shape[1:]), np.nan if found.dtype.kind == "f" else NOT_ASKED, found.dtype)
+    return torch.from_numpy(np.concatenate([found, filler]))

@@ -1,6 +1,6 @@
 """Who may look at whom: the one mask type of the package. One polarity, said once: True = may attend."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -8,13 +8,18 @@ from torch import Tensor
 
 
 class AttentionMask(NamedTuple):
-    """Which query position may attend to which key position, kept structured so that a mechanism can take a
-    fast path; every part that is present must allow a pair. No part at all: everything may attend to everything.
+    """Where queries and keys stand, and which query may attend to which key, kept structured so that a mechanism can
+    take a fast path. Every part that forbids something must allow a pair; positions by themselves forbid nothing.
 
     B batch, Q queries, K keys; a 1 in the place of B stands for every row. For self-attention queries and keys are the
-    same tokens.
+    same tokens; in generation the queries are the newest of them.
     """
 
+    query_positions: Int[Tensor, "#B Q"]
+    """Where each token stands in its own document. They are always there: a window, say, goes by them."""
+    key_positions: Int[Tensor, "#B K"]
+    causal: bool = False
+    """A token sees itself and what stands before it."""
     key_mask: Bool[Tensor, "B K"] | None = None
     """False at padding."""
     query_documents: Int[Tensor, "B Q"] | None = None
@@ -22,13 +27,10 @@ class AttentionMask(NamedTuple):
     key_documents: Int[Tensor, "B K"] | None = None
     pair_mask: Bool[Tensor, "B Q K"] | None = None
     """Any other pattern, pair by pair."""
-    query_positions: Int[Tensor, "#B Q"] | None = None
-    """With `key_positions`: causal, a token sees what stands before it and itself."""
-    key_positions: Int[Tensor, "#B K"] | None = None
     aligned: bool = False
-    """Of a causal mask: query n and key n are the same token, positions ascend along the row, and padding stands at its
-    end. Then a mechanism may read causality from the columns, and padding needs no mask: no token sees behind itself.
-    """
+    """The queries are the last Q of the keys, in the same order; inside a document positions ascend by one from column
+    to column, and padding stands at the end. Then a mechanism may read causality and distances from the columns, and a
+    causal mask needs none for padding: no token sees behind itself."""
     no_empty_rows: bool = False
     """Every query is known to see something, so that nobody needs to look for those that see nothing."""
     combined: Bool[Tensor, "#B 1 #Q K"] | None = None
@@ -36,10 +38,11 @@ class AttentionMask(NamedTuple):
     penalty: Float[Tensor, "#B 1 #Q K"] | None = None
     """The same as numbers to add to the scores, 0 or minus infinity: what fused kernels make of it at every call."""
 
-    @property
-    def causal(self) -> bool:
-        """Whether positions decide who is seen."""
-        return self.query_positions is not None
+    @classmethod
+    def in_order(cls, n_queries: int, n_keys: int | None = None, **parts: Any) -> "AttentionMask":
+        """Queries and keys that stand at 0, 1, 2 and so on (None: as many keys as queries), with these parts."""
+        places = torch.arange(max(n_queries, n_keys or 0))[None]
+        return cls(places[:, :n_queries], places[:, : n_keys or n_queries], **parts)
 
     @property
     def only_causal(self) -> bool:
@@ -58,7 +61,8 @@ class AttentionMask(NamedTuple):
             allowed = _both(allowed, self.query_documents[:, None, :, None] == self.key_documents[:, None, None, :])
         if self.pair_mask is not None:
             allowed = _both(allowed, self.pair_mask[:, None, :, :])
-        if self.query_positions is not None and self.key_positions is not None:
+        newest = self.aligned and self.query_positions.shape[1] == 1  # behind which there is nothing to hide
+        if self.causal and not newest:
             allowed = _both(allowed, self.query_positions[:, None, :, None] >= self.key_positions[:, None, None, :])
         return allowed
 
@@ -72,13 +76,15 @@ class AttentionMask(NamedTuple):
         nothing = torch.zeros((), dtype=dtype, device=allowed.device)
         return self._replace(combined=allowed, penalty=torch.where(allowed, nothing, float("-inf")))
 
-    def first_keys(self, number: int) -> "AttentionMask":
-        """A mask that only hides padding, of the first so many keys."""
+    def newest(self, length: int) -> "AttentionMask":
+        """Of a prepared mask that hides the padding of growing texts: that of their newest token, the `length`-th."""
         assert self.key_mask is not None and self.combined is not None and self.penalty is not None
         return self._replace(
-            key_mask=self.key_mask[:, :number],
-            combined=self.combined[..., :number],
-            penalty=self.penalty[..., :number],
+            query_positions=self.key_positions[:, length - 1 : length],
+            key_positions=self.key_positions[:, :length],
+            key_mask=self.key_mask[:, :length],
+            combined=self.combined[..., :length],
+            penalty=self.penalty[..., :length],
         )
 
     def for_rows(self, rows: list[int]) -> "AttentionMask":
@@ -88,9 +94,9 @@ class AttentionMask(NamedTuple):
             return None if part is None else part[:, rows]
 
         return self._replace(
+            query_positions=self.query_positions[:, rows],
             query_documents=cut(self.query_documents),
             pair_mask=cut(self.pair_mask),
-            query_positions=cut(self.query_positions),
             aligned=False,
             combined=None,
             penalty=None,
@@ -103,5 +109,11 @@ def _both(one: Tensor | None, other: Tensor) -> Tensor:
 
 def across(queries: AttentionMask, keys: AttentionMask) -> AttentionMask:
     """The mask of cross-attention between two streams, from the masks of each: padding of the keys, and where
-    documents share a row, its own document only. Order plays no part."""
-    return AttentionMask(keys.key_mask, queries.query_documents, keys.key_documents)
+    documents share a row, its own document only. Order plays no part; positions are those of each stream."""
+    return AttentionMask(
+        queries.query_positions,
+        keys.key_positions,
+        key_mask=keys.key_mask,
+        query_documents=queries.query_documents,
+        key_documents=keys.key_documents,
+    )

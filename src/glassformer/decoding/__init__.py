@@ -11,7 +11,8 @@ from torch import Tensor
 from glassformer.config import Config
 from glassformer.data.batch import Example, collate
 from glassformer.errors import UsageError
-from glassformer.model.transformer import DecodingState, Transformer
+from glassformer.model.decoding_state import DecodingState
+from glassformer.model.transformer import Transformer
 
 
 class DecodingConfig(Config):

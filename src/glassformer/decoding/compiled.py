@@ -21,9 +21,10 @@ from glassformer.decoding import built
 from glassformer.decoding.packed import parts_of
 from glassformer.decoding.written_out import Step, embedding, is_watched, written_out
 from glassformer.machine import instructions, processor
+from glassformer.model.decoding_state import DecodingState
 from glassformer.model.heads import Head
 from glassformer.model.layers import Block, CrossAttention, MultiHeadAttention
-from glassformer.model.transformer import DecodingState, Stack, Transformer
+from glassformer.model.transformer import Stack, Transformer
 
 ACTIVATIONS = {"relu": 0, "gelu": 1, "geglu": 1, "gelu_tanh": 2, "silu": 3, "swiglu": 3}
 """By which number step.c knows them."""
@@ -202,11 +203,12 @@ class CompiledStep:
     def __call__(self, newest: Int[Tensor, "B 1"], state: DecodingState) -> Float[Tensor, "B size"]:
         """The logits of the next token of each row. Called where no gradients are wanted."""
         told = self.told
-        positions, keys, _ = state.advance_by_one()
+        mask = state.advance_by_one()
+        positions = mask.query_positions
         x = self.embed(newest, positions)[:, 0]
         rows = told.rows = x.shape[0]
         self._point_to_keys(state, rows)
-        rotation, bias = self.positions.rotation(positions), self.positions.bias(positions, keys)
+        rotation, bias = self.positions.rotation(positions), self.positions.bias(positions, mask.key_positions)
         if rotation is not None:
             told.cos, told.sin = rotation.cos.data_ptr(), rotation.sin.data_ptr()
             told.rotation_row = rotation.cos.stride(0) if rotation.cos.shape[0] > 1 else 0
@@ -239,6 +241,7 @@ class CompiledStep:
                 self.pointed[n] = known
                 _point(own, kept.keys, kept.values, hidden)
                 if layer.memory is not None:
+                    assert state.memory_mask is not None
                     _point(memory, *layer.memory, state.memory_mask.key_mask)
                     memory.length = layer.memory[0].shape[2]
         self.told.scores_row = max(own.length, memory.length) + self.lanes

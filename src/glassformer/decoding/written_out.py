@@ -7,10 +7,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from glassformer.decoding.packed import product
+from glassformer.model.decoding_state import DecodingState
 from glassformer.model.heads import Head
 from glassformer.model.layers import Block, LayerState, Surroundings
 from glassformer.model.positions import LearnedPositions
-from glassformer.model.transformer import DecodingState, Stack, Transformer
+from glassformer.model.transformer import Stack, Transformer
 
 Step = Callable[[Int[Tensor, "B 1"], DecodingState], Float[Tensor, "B size"]]
 
@@ -34,13 +35,14 @@ def written_out(model: Transformer, head: str) -> Step:
 
     @torch.inference_mode()
     def step(newest: Int[Tensor, "B 1"], state: DecodingState) -> Float[Tensor, "B size"]:
-        positions, keys, mask = state.advance_by_one()
+        mask = state.advance_by_one()
+        positions = mask.query_positions
         x = embed(newest, positions)[:, 0]
         around = Surroundings(
             mask.prepared(),
             where.rotation(positions),
-            where.bias(positions, keys),
-            memory_mask=state.memory_mask,
+            where.bias(positions, mask.key_positions),
+            memory_mask=state.across(mask),
         )
         for block, kept in zip(blocks, state.layers, strict=True):
             x = block(x, around, kept)
@@ -102,7 +104,7 @@ def _block(block: Block) -> Callable[[Tensor, Surroundings, LayerState], Tensor]
         y = join(mechanism.step(q, k, v, state.own, around.mask, around.bias).reshape(-1, width))
         x = x + y if pre_norm else own_norm(x + y)
         if cross_norm is not None:
-            assert state.memory is not None
+            assert state.memory is not None and around.memory_mask is not None
             q = ask(cross_norm(x) if pre_norm else x).view(-1, heads[0], 1, d_head)
             y = answer(across(q, *state.memory, around.memory_mask).reshape(-1, width))
             x = x + y if pre_norm else cross_norm(x + y)

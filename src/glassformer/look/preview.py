@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from glassformer.assemble import assemble, with_layout
 from glassformer.data.batch import Example, Stream, collate
-from glassformer.look.figures import COLOURS, fitted, new_figure, styled, text_width, visible
+from glassformer.look.pictures.figures import COLOURS, fitted, new_figure, styled, text_width, visible
 from glassformer.objectives import Objective
 from glassformer.randomness import Purpose, generator
 from glassformer.recipe import Recipe

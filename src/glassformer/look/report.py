@@ -7,16 +7,18 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.figure import Figure
 
+from glassformer.ask.attention import Attention, Kind
+from glassformer.ask.loaded import refuse_empty
+from glassformer.ask.run import Run
 from glassformer.assemble import parameters_of
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.look.curves import curves
-from glassformer.look.figures import FORMATS, save
-from glassformer.look.heatmaps import heatmap
-from glassformer.look.overlay import overlay
-from glassformer.look.results import best, comparison_table, results_of
+from glassformer.look.measures.results import best, comparison_table, results_of
+from glassformer.look.pictures.curves import curves
+from glassformer.look.pictures.figures import FORMATS, save
+from glassformer.look.pictures.heatmaps import heatmap
+from glassformer.look.pictures.overlay import overlay
 from glassformer.objectives import Prompt
-from glassformer.predict import Attention, Kind, Run, refuse_empty
 from glassformer.record import without_weights
 from glassformer.run import checkpoint_steps
 

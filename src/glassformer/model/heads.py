@@ -1,24 +1,60 @@
 """Output heads, built from what an objective asks (HeadSpec): from hidden states to logits."""
 
+from collections.abc import Callable
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glassformer.data.batch import HeadSpec
+from glassformer.data.batch import AskedBatch, HeadSpec
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "gelu": nn.GELU,
+    "gelu_tanh": lambda: nn.GELU(approximate="tanh"),
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+}
+
+
+def read(hidden: Float[Tensor, "B T D"], asked: AskedBatch, spec: HeadSpec) -> Float[Tensor, "N D"]:
+    """The hidden states that a head reads, one vector for each question: that of the asked position or of an example's
+    first token, or the mean over all tokens of an example or of a span.
+
+    Sums are a product with a matrix of N x BT, of which each row has ones at the tokens of its question: spans may
+    overlap, shapes are fixed, and neither padding nor the other examples of a packed row are in it.
+    """
+    flat = hidden.flatten(0, 1)
+    if spec.read in ("position", "first"):
+        return flat.index_select(0, asked.rows)
+    assert asked.ends is not None, f"{spec.name} reads a {spec.read}: what it is asked needs ends"
+    places = torch.arange(len(flat), device=flat.device)
+    inside = (places >= asked.rows[:, None]) & (places < asked.ends[:, None])
+    return (inside.to(flat.dtype) @ flat) / inside.sum(1, keepdim=True)
 
 
 class Head(nn.Module):
-    """Hidden states at the asked positions, to one logit for each class.
+    """Hidden states that were read, to one output for each class or number.
 
     What comes before the output layer is the spec's `transform`. Where the head is tied, the model replaces
     `output.weight` by the token embedding's; `d_output` is the width of that, where it is not d_model.
+    `activation` and `epsilon` are those of the dense layer and its norm.
     """
 
-    def __init__(self, spec: HeadSpec, d_model: int, d_output: int | None = None) -> None:
+    def __init__(
+        self,
+        spec: HeadSpec,
+        d_model: int,
+        d_output: int | None = None,
+        activation: str = "gelu",
+        epsilon: float = 1e-5,
+    ) -> None:
         super().__init__()
         width = d_output or d_model
         self.transform: nn.Module | None = None
         if spec.transform == "dense":
-            self.transform = nn.Sequential(nn.Linear(d_model, width), nn.GELU(), nn.LayerNorm(width))
+            self.transform = nn.Sequential(
+                nn.Linear(d_model, width), ACTIVATIONS[activation](), nn.LayerNorm(width, eps=epsilon)
+            )
         elif spec.transform == "pooler":
             self.transform = nn.Sequential(nn.Linear(d_model, width), nn.Tanh())
         elif width != d_model:
@@ -26,7 +62,7 @@ class Head(nn.Module):
         self.output = nn.Linear(width, spec.size, bias=spec.bias)
 
     def forward(self, hidden: Float[Tensor, "N D"]) -> Float[Tensor, "N size"]:
-        """Logits of N asked positions."""
+        """Outputs for N questions."""
         if self.transform is not None:
             hidden = self.transform(hidden)
         return self.output(hidden)

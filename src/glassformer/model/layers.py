@@ -35,7 +35,7 @@ class Surroundings(NamedTuple):
     """The first so many tokens can be attended to; None: all."""
     memory: Float[Tensor, "B M D"] | None = None
     """What the encoder made of the source, for cross-attention."""
-    memory_mask: AttentionMask = AttentionMask()
+    memory_mask: AttentionMask | None = None
 
 
 class LayerState:
@@ -115,12 +115,13 @@ class CrossAttention(MultiHeadAttention):
         self, x: Float[Tensor, "B T D"], around: Surroundings, state: LayerState | None = None, capacity: int = 0
     ) -> Float[Tensor, "B T D"]:
         """Every token asks the memory."""
-        assert around.memory is not None
+        assert around.memory_mask is not None
         width = self.widths[0]
         q = self.split(self.query_key_value(x, 0, width))
         if state is not None and state.memory is not None:
             k, v = state.memory
         else:
+            assert around.memory is not None
             k, v = self.split(self.query_key_value(around.memory, width)).split(self.heads[1:], dim=1)
             if state is not None:
                 k, v = state.memory = (k.contiguous(), v.contiguous())  # read at every token
@@ -150,8 +151,8 @@ class FeedForward(nn.Module):
 def norm(config: ModelConfig) -> nn.Module:
     """LayerNorm (Ba et al. 2016), or RMSNorm (Zhang and Sennrich 2019), which neither centres nor shifts."""
     if config.norm_kind == "rms":
-        return nn.RMSNorm(config.d_model, eps=1e-6)
-    return nn.LayerNorm(config.d_model)
+        return nn.RMSNorm(config.d_model, eps=config.epsilon)
+    return nn.LayerNorm(config.d_model, eps=config.epsilon)
 
 
 class Block(nn.Module):

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from glassformer.data.batch import Batch, HeadSpec, StreamBatch
 from glassformer.data.masks import AttentionMask, across
-from glassformer.model.attention import Mechanism, laid_together
+from glassformer.model.attention import Mechanism
 from glassformer.model.config import ModelConfig, check_sizes
+from glassformer.model.decoding_state import DecodingState
 from glassformer.model.dropout import Dropout
-from glassformer.model.heads import Head
-from glassformer.model.layers import Block, LayerState, Surroundings, initialise, norm, scale_residual_writers
+from glassformer.model.heads import Head, read
+from glassformer.model.layers import Block, Surroundings, initialise, norm, scale_residual_writers
 from glassformer.model.positions import POSITIONS
 
 
@@ -89,143 +90,29 @@ class Stack(nn.Module):
             self.positions.bias(stream.positions, stream.positions[:, : stream.content]),
             stream.content,
             memory,
-            (memory_mask or AttentionMask()).prepared(),
+            None if memory_mask is None else memory_mask.prepared(),
         )
         for block in self.blocks:
             x = block(x, around)
         return self.dropout(self.norm(x))
 
     def step(
-        self, input_ids: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], state: "DecodingState"
+        self, input_ids: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], state: DecodingState
     ) -> Float[Tensor, "B T D"]:
         """Hidden states of the newest tokens of a growing text, which see what `state` keeps of the earlier ones."""
-        positions, key_positions, mask = state.advance(real)
+        mask = state.advance(real)
+        positions = mask.query_positions
         x = self.embeddings(input_ids, self.positions(positions))
         around = Surroundings(
             mask.prepared(),
             self.positions.rotation(positions),
-            self.positions.bias(positions, key_positions),
+            self.positions.bias(positions, mask.key_positions),
             memory=state.memory,
-            memory_mask=state.memory_mask,
+            memory_mask=state.across(mask),
         )
         for block, layer in zip(self.blocks, state.layers, strict=True):
             x = block(x, around, layer, state.capacity)
         return self.dropout(self.norm(x))
-
-
-class DecodingState:
-    """What generation keeps from token to token, so that each token passes the decoder once.
-
-    Rows may have prompts of different length: shorter ones are padded, padding is never seen, and positions count real
-    tokens only.
-    """
-
-    def __init__(
-        self, n_layers: int, rows: int, capacity: int, like: Tensor, memory: Tensor | None, mask: AttentionMask
-    ) -> None:
-        device = like.device
-        self.layers = [LayerState() for _ in range(n_layers)]
-        self.capacity = capacity
-        self.real = torch.ones(rows, capacity, dtype=torch.bool, device=device)
-        """False at padding; tokens that are still to come are real."""
-        self.positions = torch.arange(capacity, device=device).repeat(rows, 1)
-        """Of the tokens so far, and of those still to come if none is padding."""
-        self.length = 0
-        self.whole = True
-        """No padding so far, in any row: nothing needs to be hidden from the newest token."""
-        self.padding = AttentionMask()
-        """What is hidden from the newest token, with room for all that come; made when it is first asked for."""
-        self.like = like[:0]
-        """Of the type and on the device that all is kept in."""
-        sees = mask.key_mask is None or bool(mask.key_mask.any(1).all())
-        self.memory, self.memory_mask = memory, mask._replace(no_empty_rows=sees).prepared(self.like.dtype)
-        self.sources = torch.arange(rows, device=device)
-        """Which row of the memory each row began with."""
-
-    def advance(self, real: Bool[Tensor, "B T"]) -> tuple[Int[Tensor, "#B T"], Int[Tensor, "#B K"], AttentionMask]:
-        """Make room for the newest tokens: their positions, those of all K tokens so far, and what they may see."""
-        if real.shape[1] == 1:
-            return self.advance_by_one()
-        start, end = self.length, self.length + real.shape[1]
-        self.length = end
-        no_padding = bool(real.all())
-        self.whole = self.whole and no_padding
-        if not no_padding:
-            self.real[:, start:end] = real
-            self.padding = AttentionMask()
-            self.positions = (self.real.long().cumsum(1) - 1).clamp(min=0)
-        positions, keys = self.positions[:, start:end], self.positions[:, :end]
-        if self.whole:
-            positions, keys = positions[:1], keys[:1]
-        hidden = None if self.whole else self.real[:, :end]
-        aligned = self.whole and start == 0
-        mask = AttentionMask(
-            hidden, query_positions=positions, key_positions=keys, aligned=aligned, no_empty_rows=no_padding
-        )
-        return positions, keys, mask
-
-    def advance_by_one(self) -> tuple[Int[Tensor, "#B 1"], Int[Tensor, "#B K"], AttentionMask]:
-        """The same for a real token in every row, which sees every real one, itself among them."""
-        start = self.length
-        self.length = end = start + 1
-        if self.whole:  # all rows alike
-            return self.positions[:1, start:end], self.positions[:1, :end], AttentionMask()
-        if self.padding.key_mask is None:
-            self.padding = AttentionMask(self.real, no_empty_rows=True).prepared(self.like.dtype)
-        hidden = self.padding.first_keys(end)
-        return self.positions[:, start:end], self.positions[:, :end], hidden
-
-    @classmethod
-    @torch.inference_mode()
-    def joined(cls, states: list["DecodingState"], rows: list[list[int]], capacity: int) -> "DecodingState":
-        """One state of several, each of which has the given rows of it. They may be of different length."""
-        memory, mask = None, AttentionMask()
-        memories = [state.memory for state in states if state.memory is not None]
-        if memories:
-            memory = laid_together(memories, rows, 1)
-            seen = [
-                torch.ones_like(own[..., 0], dtype=torch.bool)
-                if state.memory_mask.key_mask is None
-                else state.memory_mask.key_mask
-                for state, own in zip(states, memories, strict=True)
-            ]
-            mask = AttentionMask(laid_together(seen, rows, 1))
-        number = sum(map(len, rows))
-        joined = cls(len(states[0].layers), number, capacity, states[0].like, memory, mask)
-        joined.length = max(state.length for state in states)
-        joined.real[:, : joined.length] = laid_together([state.real[:, : state.length] for state in states], rows, 1)
-        joined.whole = bool(joined.real.all())
-        joined.positions = (joined.real.long().cumsum(1) - 1).clamp(min=0)
-        for n, layer in enumerate(joined.layers):
-            layers = [state.layers[n] for state in states]
-            layer.own = type(layers[0].own).joined([part.own for part in layers], rows, capacity)
-            kept = [part.memory for part in layers if part.memory is not None]
-            if kept:
-                layer.memory = (
-                    laid_together([k for k, _ in kept], rows, 2),
-                    laid_together([v for _, v in kept], rows, 2),
-                )
-        return joined
-
-    @torch.inference_mode()
-    def keep_rows(self, rows: Int[Tensor, "rows"], alike: int = 0) -> None:
-        """Keep these rows, in this order; a row may be taken several times (beams) or not at all (finished). The first
-        `alike` tokens are the same in all rows that began with the same one: they need not be copied."""
-        self.real, self.positions, self.padding = self.real[rows], self.positions[rows], AttentionMask()
-        before, self.sources = self.sources, self.sources[rows]
-        in_place = torch.equal(before, self.sources)  # beams of one source change places
-        for layer in self.layers:
-            if layer.own is not None:
-                layer.own.keep_rows(rows, alike if in_place else 0)
-        if self.memory is None or in_place:
-            return
-        self.memory = self.memory[rows]
-        mask = self.memory_mask
-        kept = None if mask.key_mask is None else mask.key_mask[rows]
-        self.memory_mask = AttentionMask(kept, no_empty_rows=mask.no_empty_rows).prepared(self.like.dtype)
-        for layer in self.layers:
-            if layer.memory is not None:
-                layer.memory = (layer.memory[0][rows], layer.memory[1][rows])
 
 
 class Transformer(nn.Module):
@@ -250,7 +137,13 @@ class Transformer(nn.Module):
         self.specs = {spec.name: spec for spec in heads}
         self.heads = nn.ModuleDict(
             {
-                name: Head(spec, config.d_model, width if self._is_tied(spec) else None)
+                name: Head(
+                    spec,
+                    config.d_model,
+                    width if self._is_tied(spec) else None,
+                    config.head_activation,
+                    config.epsilon,
+                )
                 for name, spec in self.specs.items()
             }
         )
@@ -277,10 +170,10 @@ class Transformer(nn.Module):
                 head.output.weight = self.stacks[-1].embeddings.token.weight
 
     def forward(self, batch: Batch) -> dict[str, Float[Tensor, "N size"]]:
-        """Logits of each head at the positions that the batch asks, in the batch's order."""
+        """Outputs of each head for the questions of the batch, in the batch's order."""
         hidden = self.hidden(batch)
         return {
-            name: self.heads[name](hidden[asked.stream].flatten(0, 1).index_select(0, asked.rows))
+            name: self.heads[name](read(hidden[asked.stream], asked, self.specs[name]))
             for name, asked in batch.asked.items()
         }
 
@@ -300,11 +193,11 @@ class Transformer(nn.Module):
     def new_state(self, batch: Batch, capacity: int) -> DecodingState:
         """The state of generation before the first token, for the rows of a batch, with room for `capacity` tokens in
         each. An encoder reads its stream here, once."""
-        memory, mask = None, AttentionMask()
+        memory, mask = None, None
         rows = len(next(iter(batch.streams.values())).input_ids)
         if len(self.stacks) > 1:
             source = batch.streams["encoder"]
-            memory, mask = self.stacks[0](source), AttentionMask(source.mask.key_mask)
+            memory, mask = self.stacks[0](source), source.mask
         decoder = self.stacks[-1]
         return DecodingState(len(decoder.blocks), rows, capacity, decoder.embeddings.token.weight, memory, mask)
 

@@ -6,7 +6,7 @@ prediction and views ask every objective through the methods below and know none
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -15,23 +15,16 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from glassformer.config import Config
-from glassformer.cross_entropy import cross_entropy, cross_entropy_of_each
 from glassformer.data.batch import NOT_ASKED, Asked, Batch, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
+from glassformer.losses import Loss as Loss
+from glassformer.losses import LossFunction, find_loss
 from glassformer.objective_configs import AnyObjective as AnyObjective
 from glassformer.objective_configs import Member as Member
 from glassformer.plugins import find_plugin
 from glassformer.randomness import Purpose, generator
-
-
-@dataclass(frozen=True)
-class Loss:
-    """A sum and how many terms it has, never a mean: sums of micro-batches and processes add up, means do not."""
-
-    total: Float[Tensor, ""]
-    count: int
 
 
 class Units(ABC):
@@ -61,8 +54,9 @@ class Terms(NamedTuple):
     """What one head was asked, question by question: the terms of its loss, its guesses, and the truth."""
 
     losses: Float[Tensor, "N"]
-    guesses: Int64[Tensor, "N"]
-    targets: Int64[Tensor, "N"]
+    guesses: Int64[Tensor, "N"] | None
+    """None of a head whose targets are no classes."""
+    targets: Int64[Tensor, "N"] | Float[Tensor, "N *numbers"]
     words: bool
     """Whether the classes are the tokens of the vocabulary."""
 
@@ -259,20 +253,21 @@ class Objective(ABC, Generic[C]):
         return self.target_tokenizer.decode([i for i in ids if i not in self.target_tokenizer.special_ids])
 
     def loss(self, logits: dict[str, Float[Tensor, "_ _"]], batch: Batch) -> dict[str, Loss]:
-        """Cross-entropy in nats, summed over the asked positions of each head."""
-        return {
-            name: Loss(
-                cross_entropy(scores, batch.asked[name].targets, NOT_ASKED),
-                batch.asked[name].number,
-            )
-            for name, scores in logits.items()
-        }
+        """The loss that each head names, summed over all that it is asked."""
+        return {name: self.losses[name](outputs, batch.asked[name]) for name, outputs in logits.items()}
+
+    @cached_property
+    def losses(self) -> dict[str, LossFunction]:
+        """The loss of each head."""
+        return {head.name: find_loss(head.loss) for head in self.heads()}
 
     def scores(self, logits: dict[str, Float[Tensor, "_ _"]], batch: Batch) -> dict[str, Loss]:
-        """What people want to read beside the loss, also as sums and counts: accuracy, and top-5 accuracy where there
-        are more than five classes."""
+        """What people want to read beside the loss, also as sums and counts: accuracy of heads over classes, and top-5
+        accuracy where there are more than five."""
         hits: dict[str, Loss] = {}
         for name, values in logits.items():
+            if self.losses[name].targets != "classes":
+                continue
             targets, count = batch.asked[name].targets, batch.asked[name].number
             best = values.topk(min(5, values.shape[-1]), dim=-1).indices
             right = (best == targets[:, None]).float()  # NOT_ASKED equals no class
@@ -288,7 +283,8 @@ class Objective(ABC, Generic[C]):
             number = batch.asked[name].number
             values, targets = values[:number], batch.asked[name].targets[:number]
             words = values.shape[-1] == self.target_tokenizer.vocab_size
-            found[name] = Terms(cross_entropy_of_each(values, targets), values.argmax(-1), targets, words)
+            guesses = values.argmax(-1) if self.losses[name].targets == "classes" else None
+            found[name] = Terms(self.losses[name].of_each(values, targets), guesses, targets, words)
         return found
 
     def words_of(self, example: Example) -> tuple[int, int]:

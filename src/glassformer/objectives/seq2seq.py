@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from glassformer.cross_entropy import cross_entropy
 from glassformer.data.batch import NOT_ASKED, Asked, Batch, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
+from glassformer.losses.cross_entropy import CrossEntropy
 from glassformer.objective_configs import Seq2SeqConfig
 from glassformer.objectives import Loss, Objective, Prompt, Units
 
@@ -96,9 +96,7 @@ class Seq2Seq(Objective[Seq2SeqConfig]):
     def loss(self, logits: dict[str, Float[Tensor, "_ _"]], batch: Batch) -> dict[str, Loss]:
         """Cross-entropy, with label smoothing against a mixture of the target and all tokens alike
         (Szegedy et al. 2016, section 7)."""
-        asked = batch.asked[HEAD]
-        total = cross_entropy(logits[HEAD], asked.targets, NOT_ASKED, self.config.label_smoothing)
-        return {HEAD: Loss(total, asked.number)}
+        return {HEAD: CrossEntropy()(logits[HEAD], batch.asked[HEAD], self.config.label_smoothing)}
 
 
 class PairUnits(Units):

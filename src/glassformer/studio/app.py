@@ -15,13 +15,14 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from glassformer import __version__
+from glassformer import __version__, views
 from glassformer.ablation import part_in
+from glassformer.ask.attention import Chosen
+from glassformer.ask.run import Run, load
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.look import dependencies, views
-from glassformer.look.mask import answers_without
-from glassformer.look.page import View, content, plain, web_file
-from glassformer.predict import Chosen, Run, load
+from glassformer.look.pictures.page import View, content, plain, web_file
+from glassformer.look.views import dependencies
+from glassformer.look.views.mask import answers_without
 from glassformer.stopping import Stopped, stoppable
 from glassformer.studio.guard import Guard
 from glassformer.training.probes import probe_steps

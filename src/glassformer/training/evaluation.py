@@ -339,12 +339,12 @@ class Spread:
     def add(self, found: dict[str, Terms], clusters: list[Int64[np.ndarray, "_"]]) -> None:
         """The questions of a batch, head by head, and the cluster of each."""
         for (name, terms), whose in zip(found.items(), clusters, strict=True):
-            for sums, values in (
-                (self.losses, terms.losses.double()),
-                (self.right, (terms.guesses == terms.targets).double()),
-            ):
-                sums.setdefault(name, Sums.empty(self.clusters)).add(values.cpu().numpy(), whose)
-            if terms.words:
+            scattered = [(self.losses, terms.losses)]
+            if terms.guesses is not None:
+                scattered.append((self.right, terms.guesses == terms.targets))
+            for sums, values in scattered:
+                sums.setdefault(name, Sums.empty(self.clusters)).add(values.double().cpu().numpy(), whose)
+            if terms.words and terms.guesses is not None:
                 self.of_words.add(f"{name}/accuracy")
                 self.guesses.update(terms.guesses.tolist())
                 self.truths.update(terms.targets.tolist())

@@ -55,7 +55,7 @@ class Mechanism(nn.Module, ABC):
     def new_state(self, k: Float[Tensor, "B G K E"], capacity: int) -> Any:
         """What the mechanism keeps while a text grows token by token, with room for so many; `k` says rows, heads,
         type and device. None where it keeps nothing: such a model cannot generate, and says so. What it keeps has the
-        methods `keep_rows` and `joined` of KeyValueCache in full.py."""
+        methods `keep_rows` and `joined` of KeyValueCache in model/cache.py."""
         return None
 
     def step(
@@ -70,24 +70,6 @@ class Mechanism(nn.Module, ABC):
         """`forward` for the newest tokens of a text, whose keys and values join those that `state` keeps. The mask is
         that of the newest queries over all K keys."""
         raise NotImplementedError(f"{type(self).__name__} keeps no state")
-
-
-def spread(k: Float[Tensor, "B G K E"], n_heads: int) -> Float[Tensor, "B H K E"]:
-    """Each head of keys or values for the heads of queries that share it."""
-    return k if k.shape[1] == n_heads else k.repeat_interleave(n_heads // k.shape[1], dim=1)
-
-
-def laid_together(parts: list[Tensor], rows: list[list[int]], dim: int, size: int | None = None) -> Tensor:
-    """The rows of several tensors, each part at its given rows of the whole; along `dim` zeros where a part is shorter
-    than the longest, and room for `size` altogether."""
-    longest = max(part.shape[dim] for part in parts)
-    shape = [sum(map(len, rows)), *parts[0].shape[1:]]
-    shape[dim] = size or longest
-    whole = parts[0].new_empty(shape)
-    for part, places in zip(parts, rows, strict=True):
-        whole.narrow(dim, 0, part.shape[dim])[places] = part
-        whole.narrow(dim, part.shape[dim], longest - part.shape[dim])[places] = 0
-    return whole
 
 
 def find_mechanism(name: str) -> type[Mechanism]:

@@ -1,0 +1,61 @@
+"""A trained model on its data: loss, accuracy, and what counting comes to on the same questions."""
+
+from typing import Any
+
+from glassformer.ask.loaded import Loaded
+from glassformer.assemble import Split, corpus_for
+from glassformer.baselines.counting import counting_losses
+from glassformer.data.corpus import Corpus
+from glassformer.errors import GlassformerError, UsageError
+from glassformer.randomness import Purpose, generator
+from glassformer.recipe import reads_data
+from glassformer.training import evaluation
+from glassformer.training.evaluation import FixedQuestions, OtherSources, question_batch
+
+
+def evaluate(run: Loaded, split: Split = "validation", other_sources: bool = False) -> dict[str, Any]:
+    """See `Run.evaluate`."""
+    if other_sources and run.recipe.model.family != "encoder_decoder":
+        raise UsageError("this model reads no source: it has one stack", "leave out other_sources (--other-sources)")
+    asked = questions_of(run, split)
+    found = {"split": split, **evaluation.evaluate(run.model, asked).record()}
+    if other_sources:
+        other = OtherSources(asked.units, asked.objective, asked.config)
+        found["loss_with_other_sources"] = evaluation.evaluate(run.model, other).loss
+    return found
+
+
+def reference_losses(run: Loaded, split: Split = "validation", limit: int | None = None) -> dict[str, float]:
+    """See `Run.reference_losses`."""
+    questions = questions_of(run, split)
+    units, seed = questions.objective.units(corpus_of(run, "train")), run.recipe.seed
+    chosen = generator(seed, Purpose.COUNTS).permutation(len(units))[:limit]
+    learned = (e for i in chosen for e in units.in_turn(int(i), generator(seed, Purpose.COUNT, int(i))))
+    asked = (example for index in questions.chosen for example in questions.examples(int(index)))
+    return counting_losses(learned, asked, questions.objective)
+
+
+def questions_of(run: Loaded, split: Split) -> FixedQuestions:
+    """The units of one part of the run's data, with their fixed corruption."""
+    objective = run.objective.for_evaluation()
+    batch = question_batch(run.recipe.batch, objective.row_length)
+    return FixedQuestions(objective.units(corpus_of(run, split)), objective, batch)
+
+
+def corpus_of(run: Loaded, split: Split) -> Corpus:
+    """One part of the run's data, tokenised. Raises GlassformerError when the data are not where they were."""
+    data = run.recipe.data
+    own = {"train": data.train, "validation": data.validation, "test": data.test}[split]
+    try:
+        return corpus_for(run.recipe, run.tokenizers, split)
+    except UsageError as error:
+        if split == "test" and own is None:
+            raise
+        back = "put them back, or go to the folder you trained in"
+        if not reads_data(run.recipe):
+            raise GlassformerError(f"the data of this run cannot be read from here: {error.what}", back) from None
+        key = "train" if own is None else split
+        raise GlassformerError(
+            f"the data of this run (data.{key}) cannot be read from here: {error.what}",
+            f"{back}, or say where they are: data.{key}=PLACE",
+        ) from None

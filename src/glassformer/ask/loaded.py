@@ -1,0 +1,108 @@
+"""A trained run, loaded from its directory, which is all that is needed: recipe, tokenizer, objective, model."""
+
+import copy
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, TypeVar
+
+from torch import nn
+
+from glassformer.assemble import model_for, objective_for, refuse_larger
+from glassformer.changes import Changes, listed
+from glassformer.data.batch import Batch, collate
+from glassformer.data.tokenizer import Tokenizer, Tokenizers
+from glassformer.errors import GlassformerError, UsageError
+from glassformer.objectives import Objective, Prompt
+from glassformer.reading import plain_text
+from glassformer.recipe import Recipe, from_yaml, parse, with_changes
+from glassformer.run import RunDirectory
+from glassformer.training.checkpoints import load_into, load_weights
+
+L = TypeVar("L", bound="Loaded")
+BATCH = 64
+"""Texts that are asked at a time."""
+
+
+def refuse_empty(text: str) -> None:
+    """Raises UsageError for a text without a word."""
+    if not text.strip():
+        raise UsageError("the text is empty", "give a sentence")
+
+
+class Loaded:
+    """A trained model with its tokenizer and objective, loaded from a run directory."""
+
+    def __init__(self, directory: RunDirectory, which: str | None = None) -> None:
+        self.directory = directory
+        self.path = directory.path
+        self.which = which
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r})"
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The resolved recipe that the run was made by. Raises GlassformerError when it is damaged."""
+        file = self.directory.recipe_file
+        try:
+            return parse(from_yaml(plain_text(file, what="recipe"), str(file)), str(file))
+        except (GlassformerError, RecursionError, ValueError) as error:
+            why = " ".join(str(getattr(error, "what", error)).split())
+            raise GlassformerError(f"the run's recipe is damaged: {why}", "put the file back as it was") from None
+
+    def with_data(self: L, changes: Changes) -> L:
+        """The same model with other data: `["data.test=new.txt"]`, or where the run's data lie now.
+
+        Raises UsageError for a key that is not one of the data's, and where nobody reads them: see `with_changes`.
+        """
+        for change in listed(changes):
+            if not change.key.startswith("data."):
+                raise UsageError(
+                    f"{str(change)!r} does not change the data; the rest of a run is settled",
+                    "for example: data.test=new.txt",
+                )
+        other = copy.copy(self)
+        other.recipe = with_changes(self.recipe.model_dump(mode="json"), changes)
+        return other
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The run's tokenizer; of pairs, that of the sources."""
+        return self.tokenizers.source
+
+    @cached_property
+    def tokenizers(self) -> Tokenizers:
+        """Those of sources and of targets; the same one where texts have no targets of their own."""
+        return self.directory.tokenizers()
+
+    @cached_property
+    def objective(self) -> Objective:
+        """The run's objective, which knows how to ask the model."""
+        return objective_for(self.recipe, self.tokenizers)
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The model with the weights of `which`, or those that `training.weights` names; evaluating, on the CPU."""
+        newest = "last" if self.recipe.training.weights == "last" else None
+        tensors, _ = load_weights(self.directory, self.which or newest)
+        refuse_larger(self.recipe, self.objective, tensors, self.directory.recipe_file)
+        model = model_for(self.recipe, self.objective)
+        load_into(model, tensors)
+        return model.eval()
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Every record that training wrote."""
+        return self.directory.metrics()
+
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of a text that the vocabulary lacks: the model reads them as unknown."""
+        unknown: list[str] = []
+        for part in self.objective.texts_in(text):
+            encoded = self.tokenizer.encode(part, allow_mask=True)
+            spans = zip(encoded.ids, encoded.offsets, strict=True)
+            unknown += [part[start:end].strip() for token, (start, end) in spans if token == self.tokenizer.unk_id]
+        return unknown
+
+    def collate(self, prompts: Sequence[Prompt]) -> Batch:
+        """One row for each prompt."""
+        return collate([[prompt.example] for prompt in prompts], self.tokenizer.pad_id)

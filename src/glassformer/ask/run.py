@@ -1,0 +1,127 @@
+"""A trained run and everything that it can be asked."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, overload
+
+from glassformer.ask import attention, cloze, evaluation, fill, generate, score
+from glassformer.ask.attention import ALL, Attention, Chosen, Kind
+from glassformer.ask.cloze import Answered
+from glassformer.ask.fill import Filled
+from glassformer.ask.generate import Generation, Written
+from glassformer.ask.loaded import Loaded
+from glassformer.ask.score import Scored
+from glassformer.assemble import Split
+from glassformer.data.builtin import Cloze
+from glassformer.data.corpus import Corpus
+from glassformer.objectives import Prompt
+from glassformer.run import RunDirectory
+from glassformer.training.evaluation import FixedQuestions
+
+
+class Run(Loaded):
+    """A trained model with its tokenizer and objective, loaded from a run directory."""
+
+    @overload
+    def fill(self, texts: str, top: int = 5) -> Filled: ...
+    @overload
+    def fill(self, texts: list[str], top: int = 5) -> list[Filled]: ...
+    def fill(self, texts: str | list[str], top: int = 5) -> Filled | list[Filled]:
+        """The candidates for each [MASK] in a text (Filled), or in several ([Filled, ...]).
+
+        Raises UsageError for a text without a blank, or longer than the model reads.
+        """
+        if isinstance(texts, str):
+            return self.fill([texts], top)[0]
+        return fill.fill(self, texts, top)
+
+    @overload
+    def generate(self, texts: str, **settings: Any) -> Generation: ...
+    @overload
+    def generate(self, texts: list[str], **settings: Any) -> list[Generation]: ...
+    def generate(self, texts: str | list[str], **settings: Any) -> Generation | list[Generation]:
+        """Go on with a text, or answer a source (Generation); or several ([Generation, ...]). `settings` are those of
+        DecodingConfig: beam=4, or sample=True with temperature, top_k, top_p; max_tokens, number, seed. A permutation
+        model writes the words of a text's blanks one after another, in the `order` that is asked for.
+
+        Raises UsageError for a model that does not generate, for settings that do not go together, and for a text that
+        the model cannot read.
+        """
+        if isinstance(texts, str):
+            return self.generate([texts], **settings)[0]
+        return generate.generate(self, texts, **settings)
+
+    def stream(self, text: str, **settings: Any) -> Iterator[str]:
+        """One generated text in pieces, as they come; whole, where they belong into the middle of the prompt. Raises
+        what `generate` raises, and UsageError for a beam."""
+        return generate.stream(self, text, **settings)
+
+    def written(self, text: str, target: str | None = None, **settings: Any) -> Written:
+        """What follows a text as tokens: those of `target`, or what the model itself writes with these settings of
+        decoding. Raises what `generate` raises, and UsageError for a target that does not fit."""
+        return generate.written(self, text, target, **settings)
+
+    def score(self, text: str) -> Scored:
+        """The surprisal of each token of a text, and its perplexity. A causal model is asked from left to right; one
+        that fills blanks is asked each token from all the others (pseudo-perplexity).
+
+        Raises UsageError for a model that cannot score, and for a text that it cannot read or knows no word of.
+        """
+        return score.score(self, text)
+
+    def evaluate(self, split: Split = "validation", other_sources: bool = False) -> dict[str, Any]:
+        """Loss, perplexity, accuracy and top-5 accuracy on the fixed questions of one part of the run's data.
+
+        With `other_sources` also the loss of an encoder-decoder that is given the source of another question: as low as
+        the loss itself where the decoder does not read its source. Raises UsageError for models without a source.
+        """
+        return evaluation.evaluate(self, split, other_sources)
+
+    def reference_losses(self, split: Split = "validation", limit: int | None = None) -> dict[str, float]:
+        """What counting comes to on the very questions of `evaluate`: uniform, unigram, bigram, trigram and five_gram
+        (interpolated; see `baselines.counting`), in nats. Counted on the training texts, or on so many units of them.
+
+        Raises UsageError for a mixture.
+        """
+        return evaluation.reference_losses(self, split, limit)
+
+    def questions(self, split: Split) -> FixedQuestions:
+        """The units of one part of the run's data, with their fixed corruption."""
+        return evaluation.questions_of(self, split)
+
+    def corpus(self, split: Split) -> Corpus:
+        """One part of the run's data, tokenised. Raises GlassformerError when the data are not where they were."""
+        return evaluation.corpus_of(self, split)
+
+    def cloze(self, questions: Iterable[Cloze]) -> list[Answered]:
+        """Answer texts that have one [MASK] each and a known answer.
+
+        Raises UsageError when an answer is no single token of the vocabulary.
+        """
+        return cloze.cloze(self, questions)
+
+    def attention(self, text: str, kind: Kind = "self", target: str | None = None, only: Chosen = ALL) -> Attention:
+        """The attention weights of every layer and head on a text, with or without blanks; or `only` some.
+
+        `kind` "self" is the self-attention of the stack that reads the text. Of an encoder-decoder there are "decoder",
+        the self-attention of the decoder on the `target`, and "cross", from each token of the target (the row of the
+        state that writes it) to the source. Without a `target` it is what the model itself answers. Both come from one
+        pass over all tokens.
+
+        Raises UsageError when a text is longer than the model reads, for a kind that it has not, when its mechanism
+        has no weights, and for a layer, head or row that is not there.
+        """
+        return attention.attention(self, text, kind, target, only)
+
+    def attention_of(self, prompt: Prompt, only: Chosen = ALL) -> Attention:
+        """The self-attention weights on a prompt, see `attention`."""
+        return attention.attention_of(self, prompt, only)
+
+
+def load(path: str | Path, which: str | None = None) -> Run:
+    """A trained run. `which` is "best", "last" or "step-N"; None takes those that `training.weights` names, the
+    best where there are such.
+
+    Raises UsageError when the folder is no run.
+    """
+    return Run(RunDirectory.open(Path(path)), which)

@@ -1,0 +1,1 @@
+"""Numbers, from models and arrays: nothing here draws."""

@@ -1,0 +1,1 @@
+"""What draws and writes: figures, tables of marks, and the page that any view becomes."""

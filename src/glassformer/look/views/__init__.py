@@ -1,0 +1,1 @@
+"""One file for each view of a run."""

@@ -1,0 +1,24 @@
+"""Cross-entropy in nats: -log softmax(outputs)[target], for one right class of several."""
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from glassformer.cross_entropy import cross_entropy, cross_entropy_of_each
+from glassformer.data.batch import NOT_ASKED, AskedBatch
+from glassformer.losses import Loss, LossFunction
+
+
+class CrossEntropy(LossFunction):
+    """See the module's definition."""
+
+    targets = "classes"
+    baseline = "counts"
+
+    def of_each(self, outputs: Float[Tensor, "N size"], targets: Int[Tensor, "N"]) -> Float[Tensor, "N"]:
+        """To be looked at: no gradients."""
+        return cross_entropy_of_each(outputs, targets)
+
+    def __call__(self, outputs: Float[Tensor, "padded size"], asked: AskedBatch, smoothing: float = 0.0) -> Loss:
+        """A few rows at a time: a vocabulary has too many classes to write all of it out. Padded rows are passed by
+        inside, since to cut them off would copy the gradients of all logits."""
+        return Loss(cross_entropy(outputs, asked.targets, NOT_ASKED, smoothing), asked.number)
