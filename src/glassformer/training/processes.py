@@ -56,9 +56,13 @@ class Processes:
         """Whether it holds in any process."""
         return value
 
-    def told(self, value: Any) -> Any:
-        """What the first process says; the others hand in anything. Plain values that JSON knows."""
+    def told(self, value: Any, by: int = 0) -> Any:
+        """What the first process says, or another one; the others hand in anything. Plain values that JSON knows."""
         return value
+
+    def told_by_all(self, value: Any) -> list[Any]:
+        """What each process says, in their order."""
+        return [self.told(value, rank) for rank in range(self.world)]
 
     def barrier(self) -> None:
         """Nobody goes on before all have come here."""
@@ -79,14 +83,12 @@ class Several(Processes):
     def any(self, value: bool) -> bool:
         return bool(self.sum(torch.tensor(int(value))))
 
-    def told(self, value: Any) -> Any:
-        text = json.dumps(value).encode() if self.first else b""
+    def told(self, value: Any, by: int = 0) -> Any:
+        text = json.dumps(value).encode() if self.rank == by else b""
         length = int(self.sum(torch.tensor(len(text))))  # the others add nothing
-        content = torch.zeros(length, dtype=torch.uint8)
-        if self.first:
-            content = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+        content = torch.frombuffer(bytearray(text or length), dtype=torch.uint8)
         with _lost_in_words():
-            dist.broadcast(content, src=0)
+            dist.broadcast(content, src=by)
         return json.loads(content.numpy().tobytes())
 
     def barrier(self) -> None:

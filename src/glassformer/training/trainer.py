@@ -242,7 +242,8 @@ class Trainer:
         """Ask the fixed questions, let the observers look, keep the best weights."""
         started = time.perf_counter()
         evaluation, *learned = (
-            evaluate(self.engine.forward, questions, self.engine.fabric.to_device) for questions in self.questions
+            evaluate(self.engine.forward, questions, self.engine.fabric.to_device, self.processes)
+            for questions in self.questions
         )
         record: dict[str, Any] = {"event": "evaluation", "step": self.state.step, **evaluation.record()}
         if learned:
