@@ -144,7 +144,7 @@ def train_along(path: Path, joined: Callable[[], AbstractContextManager[Processe
     Raises what `train` raises, and LostProcess where the first has ended.
     """
     directory = RunDirectory.open(path)
-    parts = assemble(recipes.read(str(directory.recipe_file)), tokenizers=directory.tokenizers())
+    parts = assemble(recipes.read(str(directory.recipe_file)), codecs=directory.codecs())
     _refuse_other_data(directory.environment(), parts)
     trainer = _trainer(directory, parts, Quiet(), watched=False)
     with threads(trainer.config.threads if isinstance(trainer.config.threads, int) else None), joined() as processes:
@@ -168,7 +168,7 @@ def _begin(directory: RunDirectory, wanted: Recipe, asked: dict[str, Any], displ
         for line in [*unknown_in_words(parts), said_of(trainer.questions[0])]:
             display.say(line)
         measured["parameters"] = count_parameters(trainer.engine.model)
-        directory.save_tokenizers(parts.tokenizers)
+        directory.save_codecs(parts.codecs)
         found = {"asked": asked, "measured": measured, "data": data_identity(parts), "recipe": as_json(settled)}
         directory.write_environment(found)
         write_text_durably(directory.recipe_file, recipes.to_yaml(settled))
@@ -326,16 +326,14 @@ def _reopen(directory: RunDirectory, recipe: str | Path | Recipe | None, changes
     settled = _agreed(written, asked, lengths, left_open)
     refuse_missing_device(settled.training.device, "go on where there is one, or start a new run with --run")
     refuse_too_many(settled.training.devices, settled.training.device)
-    parts = assemble(settled, display.say, directory.tokenizers())
+    parts = assemble(settled, display.say, directory.codecs())
     _refuse_other_data(environment, parts)
     trainer = _trainer(directory, parts, display)
     if settled != recorded:
         # The recipe first: ended between the two, it is found edited, and that is recorded then.
         write_text_durably(directory.recipe_file, recipes.to_yaml(settled))
-        changed = _extended(environment, recorded, settled, display) | _shared_out(
-            environment, recorded, settled, display
-        )
-        directory.write_environment({**environment, **changed, "recipe": as_json(settled)})
+        changed = [said(environment, recorded, settled, display) for said in (_extended, _shared_out)]
+        directory.write_environment({**environment, **changed[0], **changed[1], "recipe": as_json(settled)})
     return trainer
 
 
@@ -501,10 +499,4 @@ def _refuse_other_data(environment: dict[str, Any], parts: Parts) -> None:
 
 def data_identity(parts: Parts) -> dict[str, Any]:
     """What the data came to: a resume on other data is refused."""
-    target = parts.tokenizers.target
-    return {
-        "tokenizer": parts.tokenizer.identity,
-        **({} if target is None else {"target_tokenizer": target.identity}),
-        "train": parts.train.identity,
-        "validation": parts.validation.identity,
-    }
+    return {**parts.codecs.identities, "train": parts.train.identity, "validation": parts.validation.identity}
