@@ -27,7 +27,7 @@ from glassformer.baselines.ngram import NGram, rows_of
 from glassformer.data.batch import Example
 from glassformer.data.windows import StreamWindows
 from glassformer.look.report import compare_runs
-from glassformer.model.transformer import count_parameters
+from glassformer.model.size import count_parameters
 from glassformer.run import RunDirectory, describe_environment
 from glassformer.snapshot import write_text_durably
 from glassformer.training.checkpoints import checkpoint_steps

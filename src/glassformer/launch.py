@@ -18,8 +18,8 @@ from glassformer.changes import Changes, as_recorded, listed
 from glassformer.data.batch import collate
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.look.report import draw_report
-from glassformer.model.attention import find_mechanism
-from glassformer.model.transformer import count_parameters
+from glassformer.model.kinds import Model
+from glassformer.model.size import count_parameters
 from glassformer.own_text import is_change, is_own_text, run_name, text_among_changes, which_recipe
 from glassformer.recipe import Recipe
 from glassformer.run import RunDirectory
@@ -231,8 +231,9 @@ def _trainer(directory: RunDirectory, parts: Parts, display: Display, watched: b
     with threads(recipe.training.threads if isinstance(recipe.training.threads, int) else None):
         questions = all_questions(recipe, parts)
         observers = _observers(directory, parts, questions[0]) if watched else []
+    engine = engine_for(recipe, parts.objective)
     return Trainer(
-        engine_for(recipe, parts.objective),
+        engine,
         directory,
         training_order(recipe, parts),
         questions,
@@ -240,7 +241,7 @@ def _trainer(directory: RunDirectory, parts: Parts, display: Display, watched: b
         recipe.schedule,
         recipe.seed,
         observers=observers,
-        watchers=_watchers(directory, parts) if watched else [],
+        watchers=_watchers(directory, parts, engine.model) if watched else [],
         listeners=[_tensorboard(directory)] if watched and recipe.training.tensorboard else [],
         display=display,
     )
@@ -258,22 +259,15 @@ def _observers(directory: RunDirectory, parts: Parts, questions: FixedQuestions)
     return observers
 
 
-def _watchers(directory: RunDirectory, parts: Parts) -> list[Watcher]:
+def _watchers(directory: RunDirectory, parts: Parts, model: Model) -> list[Watcher]:
     """Raises UsageError for a text that cannot be a probe."""
     training = parts.recipe.training
     if not training.probes:
         return []
-    if parts.recipe.model.implementation != "glassformer":
-        raise UsageError(
-            f"model.implementation={parts.recipe.model.implementation} has no attention that probes could record",
-            "leave out training.probes, or train with model.implementation=glassformer",
-        )
-    why = find_mechanism(parts.recipe.model.attention).no_weights
+    why = model.why_not("attention_weights")
     if why is not None:
-        raise UsageError(
-            f"model.attention={parts.recipe.model.attention} has no weights that probes could record: {why}",
-            "leave out training.probes, or train with model.attention=full",
-        )
+        said = f"this model has no attention weights that probes could record: {why}"
+        raise UsageError(said, "leave out training.probes")
     assert training.evaluate_every and training.steps
     every = training.probe_every or training.evaluate_every
     return [Probes(directory, parts.objective, training.probes, every, training.steps)]

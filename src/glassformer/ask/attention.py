@@ -1,6 +1,5 @@
 """Who attends to whom when a model reads a text."""
 
-import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -14,7 +13,7 @@ from glassformer.ask.loaded import Loaded
 from glassformer.decoding import DecodingConfig
 from glassformer.errors import UsageError
 from glassformer.objectives import Prompt
-from glassformer.record import attention_places, need_weights, record
+from glassformer.record import record
 
 Kind = Literal["self", "cross", "decoder"]
 """Kinds of attention: see `Run.attention`."""
@@ -107,9 +106,9 @@ def weights_of(
     run: Loaded, prompt: Prompt, stack: str, which: str, only: Chosen, order: Sequence[int] | None = None
 ) -> tuple[Float[np.ndarray, "layers heads query key"], dict[str, torch.Tensor]]:
     """The weights of one stack's layers on a prompt, its rows in an order, and the logits."""
-    need_weights(run.model)
-    pattern = re.compile(rf"{stack}\..*{which}_attention$")
-    places = [place for place in attention_places(run.model) if pattern.match(place)]
+    run.model.need("attention_weights")
+    parts = run.model.parts[stack]
+    places = list(parts.cross_attention if which == "cross" else parts.self_attention)
     with record(run.model, *places) as tape:
         logits = run.model(run.collate([prompt]))
     seen = tape[places[0]]

@@ -12,7 +12,7 @@ from glassformer.decoding import DecodingConfig, Prompts, check_decoding, sampli
 from glassformer.decoding.any_order import fill_in
 from glassformer.decoding.beam import beam_search
 from glassformer.errors import UsageError, nearest
-from glassformer.model.transformer import Transformer
+from glassformer.model.kinds import Model
 from glassformer.objectives import Objective, Prompt
 
 
@@ -132,10 +132,9 @@ def continuation(
     return Written(prompt, ids, objective.target_tokenizer.sep_id)
 
 
-def generating(run: Loaded) -> Transformer:
+def generating(run: Loaded) -> Model:
     """Its model. Raises UsageError for one that keeps no state to generate with."""
-    if not isinstance(run.model, Transformer) or run.recipe.model.implementation != "glassformer":
-        raise UsageError("PyTorch's blocks keep no state to generate with", "train with glassformer's own")
+    run.model.need("decoding")
     return run.model
 
 
