@@ -76,8 +76,8 @@ def train(
         print(f"{which} loss {best['loss']:.4f} at step {best['step']}, in {path}")
         print(printable(best.get("verdict", "")))
     print(f"curves and attention: {printable(str(finished.directory.plots))}")
-    what, text = ("generate", "a text") if finished.objective.generates else ("fill", "a text with a [MASK]")
-    print(f'try: glassformer {what} {path} "{printable(finished.objective.opening)}{text}"')
+    what, text = finished.objective.to_try
+    print(f"try: glassformer {what} {path}" + (f' "{printable(text)}"' if text else ""))
 
 
 @app.command()
