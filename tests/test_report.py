@@ -19,7 +19,7 @@ from glassformer.look.measures.attention import chosen
 from glassformer.look.measures.words import as_token
 from glassformer.look.pictures.figures import save
 from glassformer.look.pictures.overlay import overlay_of
-from glassformer.model.transformer import count_parameters
+from glassformer.model.size import count_parameters
 
 STARTS = {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<?xml", ".pdf": b"%PDF-"}
 
