@@ -30,6 +30,7 @@ from glassformer.data.sources import (
 )
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig, Tokenizers
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.init_from import tokenizers_of
 from glassformer.model.config import check_sizes
 from glassformer.model.size import n_parameters, refuse_too_large
 from glassformer.model.transformer import Transformer
@@ -338,7 +339,9 @@ def tokenizers_for(
 ) -> Tokenizers:
     """The tokenizers that the recipe names, or those trained on its training texts, on a sample of them where they are
     many (kept in the cache). Of pairs one tokenizer reads both sides, unless `target_tokenizer` says what the targets
-    have."""
+    have. Where weights begin from a source whose tokenizer is kept, they are the source's."""
+    if recipe.init_from is not None and recipe.init_from.tokenizer == "keep":
+        return tokenizers_of(recipe.init_from)
     known = reading or Reading()
     prefixes = [objective_class(member).prefix_of(member.objective) for member in members(recipe)]
 

@@ -16,6 +16,7 @@ from glassformer.baselines.unigram import Unigram
 from glassformer.changes import Changes, as_recorded, listed
 from glassformer.data.batch import collate
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.init_from import begin, begun_from
 from glassformer.look.report import draw_report
 from glassformer.model.attention import find_mechanism
 from glassformer.model.transformer import count_parameters
@@ -99,11 +100,13 @@ def _begin(directory: RunDirectory, wanted: Recipe, asked: dict[str, Any], displ
         parts = parts._replace(recipe=settled)
         measured["left_open"] = _changed_by_the_texts(wanted, settled)
         trainer = _trainer(directory, parts, display)
+        begun = begin(trainer.engine.model, settled, parts.objective, display.say)
         for line in [*unknown_in_words(parts), said_of(trainer.questions[0])]:
             display.say(line)
         measured["parameters"] = count_parameters(trainer.engine.model)
         directory.save_tokenizers(parts.tokenizers)
         found = {"asked": asked, "measured": measured, "data": data_identity(parts), "recipe": as_json(settled)}
+        found |= {} if begun is None else {"init_from": begun.record()}
         directory.write_environment(found)
         write_text_durably(directory.recipe_file, recipes.to_yaml(settled))
     except BaseException:  # the name stays free for the next attempt
@@ -138,9 +141,9 @@ def find_recipe(recipe: str | Path | Recipe, changes: Changes, say: Callable[[st
     name, changes = text_among_changes(str(recipe), changes)
     recipes.refuse_two_lengths(changes)
     if is_own_text(name):
-        tree = recipes.apply_changes({}, changes)
+        tree = begun_from(recipes.apply_changes({}, changes), changes)
         return run_name(name), recipe_for_text(name, tree, say)
-    return run_name(name), recipes.read(name, changes)
+    return run_name(name), recipes.read(name, changes, begun_from)
 
 
 def free_folder(parent: Path, name: str) -> Path:
