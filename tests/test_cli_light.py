@@ -103,11 +103,11 @@ def test_no_folder_is_made_under_the_name_of_a_file(name: str) -> None:
 
 
 def test_an_unknown_type_of_folder_is_told_which_there_are() -> None:
-    """And not which is spelt most alike: bert is no misspelt bart."""
+    """And not which is spelt most alike: electra is no misspelt anything."""
     Path("theirs").mkdir()
-    Path("theirs/config.json").write_text(json.dumps({"model_type": "bert"}))
+    Path("theirs/config.json").write_text(json.dumps({"model_type": "electra"}))
     said = refused("import", "theirs", "runs/new")
-    assert "there is no format 'bert'" in said and "bart, gpt2" in said and "did you mean" not in said
+    assert "there is no format 'electra'" in said and "bart, bert, gpt2" in said and "did you mean" not in said
 
 
 def test_a_text_that_looks_like_an_option() -> None:
