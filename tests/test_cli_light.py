@@ -72,9 +72,9 @@ def test_answers_that_need_no_model_load_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", plugin_names("glassformer.objectives"))
 def test_what_is_known_of_an_objective_without_its_code_is_true(name: str) -> None:
-    """Its configuration, family, segments and pairs are those of the class."""
+    """Its configuration, family, segments and columns are those of the class."""
     kind = find_objective(name)
-    assert needs_of(name) == (kind.Config, kind.family, kind.segments, kind.pairs)
+    assert needs_of(name) == (kind.Config, kind.family, kind.segments, kind.columns)
     assert name in SHIPPED
 
 

@@ -7,7 +7,7 @@ Sizes and parts of the model, and the tokenizer, are those of the source where n
 source is needed once a run has begun.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,16 +15,17 @@ from torch import Tensor, nn
 
 from glassformer import recipe as recipes
 from glassformer.changes import Changes, listed
-from glassformer.data.tokenizer import Tokenizer, Tokenizers
+from glassformer.data.batch import HeadSpec
+from glassformer.data.codecs import Codecs
+from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.exchange import weights as folders
 from glassformer.model.config import ModelConfig
-from glassformer.objectives import Objective
 from glassformer.recipe import Recipe
 from glassformer.run import RunDirectory
 from glassformer.training.checkpoints import load_weights
 from glassformer.training.config import InitFrom
-from glassformer.training.transfer import Transfer, token_rows, transfer
+from glassformer.training.transfer import Transfer, named_rows, transfer
 
 
 def sections_of(source: Path) -> dict[str, Any]:
@@ -82,46 +83,47 @@ class Source(NamedTuple):
 
     name: str
     config: ModelConfig
-    tokenizers: Tokenizers
+    codecs: Codecs
     tensors: Mapping[str, Tensor]
 
 
-def tokenizers_of(init: InitFrom) -> Tokenizers:
-    """The tokenizers of a source. Raises UsageError where there is none, and GlassformerError where one is damaged."""
+def codecs_of(init: InitFrom) -> Codecs:
+    """The tokenizers of a source, and its labels. Raises UsageError where there is none, and GlassformerError where one
+    is damaged."""
     path = Path(init.run)
     if _is_folder(path):
-        return Tokenizers(Tokenizer.load(path / "tokenizer.json"))
+        return Codecs(Tokenizer.load(path / "tokenizer.json"))
     _recipe_of(path)
-    return RunDirectory(path).tokenizers()
+    return RunDirectory(path).codecs()
 
 
 def open_source(init: InitFrom, say: Callable[[str], None]) -> Source:
     """Read a source: of a run the weights that it would be asked with. Raises UsageError where there is none, and
     GlassformerError where it is damaged."""
-    path, tokenizers = Path(init.run), tokenizers_of(init)
+    path, codecs = Path(init.run), codecs_of(init)
     if _is_folder(path):
         folder = folders.read(path)
-        return Source(init.run, folder.config, tokenizers, folder.weights)
+        return Source(init.run, folder.config, codecs, folder.weights)
     recipe = _recipe_of(path)
     newest = "last" if recipe.training.weights == "last" else None
     tensors, _ = load_weights(RunDirectory(path), newest, report=say)
-    return Source(init.run, recipe.model, tokenizers, tensors)
+    return Source(init.run, recipe.model, codecs, tensors)
 
 
 SIZES = ("preset", "dropout", "attention_dropout", "output_dropout", "max_length", "n_layers", "n_decoder_layers")
 """Keys of a model that may differ without changing what a tensor means."""
 
 
-def begin(model: nn.Module, recipe: Recipe, objective: Objective, say: Callable[[str], None]) -> Transfer | None:
+def begin(
+    model: nn.Module, recipe: Recipe, heads: Iterable[HeadSpec], codecs: Codecs, say: Callable[[str], None]
+) -> Transfer | None:
     """Give a fresh model the weights that its recipe begins with, and say which; None where the recipe begins with
     none. Raises what `open_source` and `transfer` raise."""
     init = recipe.init_from
     if init is None:
         return None
     source = open_source(init, say)
-    one, other = objective.tokenizer, objective.target_tokenizer
-    here = Tokenizers(one, None if other is one else other)
-    rows = token_rows(model.state_dict(), objective.heads(), source.tokenizers, here)
+    rows = named_rows(model.state_dict(), heads, source.codecs, codecs)
     try:
         done = transfer(model, source.tensors, init.run, rows=rows, take=init.take)
     except UsageError as error:

@@ -100,11 +100,11 @@ def _begin(directory: RunDirectory, wanted: Recipe, asked: dict[str, Any], displ
         parts = parts._replace(recipe=settled)
         measured["left_open"] = _changed_by_the_texts(wanted, settled)
         trainer = _trainer(directory, parts, display)
-        begun = begin(trainer.engine.model, settled, parts.objective, display.say)
+        begun = begin(trainer.engine.model, settled, parts.objective.heads(), parts.codecs, display.say)
         for line in [*unknown_in_words(parts), said_of(trainer.questions[0])]:
             display.say(line)
         measured["parameters"] = count_parameters(trainer.engine.model)
-        directory.save_tokenizers(parts.tokenizers)
+        directory.save_codecs(parts.codecs)
         found = {"asked": asked, "measured": measured, "data": data_identity(parts), "recipe": as_json(settled)}
         found |= {} if begun is None else {"init_from": begun.record()}
         directory.write_environment(found)
@@ -262,7 +262,7 @@ def _reopen(directory: RunDirectory, recipe: str | Path | Recipe | None, changes
     asked = recipes.apply_changes(tree, [*_begun_with(environment, written), *as_recorded(changes)])
     settled = _agreed(written, asked, lengths, left_open)
     refuse_missing_device(settled.training.device, "go on where there is one, or start a new run with --run")
-    parts = assemble(settled, display.say, directory.tokenizers())
+    parts = assemble(settled, display.say, directory.codecs())
     if environment.get("data") != data_identity(parts):
         raise UsageError("the data has changed since the run was begun", "put it back, or start a new run with --run")
     trainer = _trainer(directory, parts, display)
@@ -379,10 +379,4 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 def data_identity(parts: Parts) -> dict[str, Any]:
     """What the data came to: a resume on other data is refused."""
-    target = parts.tokenizers.target
-    return {
-        "tokenizer": parts.tokenizer.identity,
-        **({} if target is None else {"target_tokenizer": target.identity}),
-        "train": parts.train.identity,
-        "validation": parts.validation.identity,
-    }
+    return {**parts.codecs.identities, "train": parts.train.identity, "validation": parts.validation.identity}

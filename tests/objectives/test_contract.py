@@ -60,7 +60,7 @@ def data_for(objective: Objective, corpus: Corpus) -> Corpus:
     """Pairs for an objective over pairs, sentences for one that needs them."""
     if objective.needs_sentences(objective.config):
         return stories_of(corpus, objective.tokenizer)
-    return pairs_of(corpus, objective.tokenizer) if objective.pairs else corpus
+    return pairs_of(corpus, objective.tokenizer) if "target" in objective.columns else corpus
 
 
 def examples_of(objective: Objective, corpus: Corpus, seed: int = 1) -> list[Example]:

@@ -5,14 +5,16 @@ import tiny_recipe
 import torch
 from torch import nn
 
-from glassformer.data.tokenizer import Tokenizers
+from glassformer.data.batch import HeadSpec
+from glassformer.data.codecs import Codecs
+from glassformer.data.labels import Labels
 from glassformer.errors import UsageError
-from glassformer.training.transfer import freeze, same_rows, together, token_rows, transfer
+from glassformer.training.transfer import freeze, named_rows, same_rows, together, transfer
 
 
 def model(texts: list[str] | None = None, seed: int = 1, **sizes):
     objective = tiny_recipe.objective_of(texts or tiny_recipe.sentences())
-    return tiny_recipe.model_of(objective, seed, **sizes), Tokenizers(objective.tokenizer)
+    return tiny_recipe.model_of(objective, seed, **sizes), Codecs(objective.tokenizer)
 
 
 def numbers(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -53,14 +55,14 @@ def test_embeddings_are_matched_by_the_text_of_a_token():
     """Other numbers, other words, another order: each known word has the vector that it had, and a tied head too."""
     texts = [" ".join(reversed(line.split())) + " pear plum pear" for line in tiny_recipe.sentences(7)]
     (there, old), (here, new) = model(seed=2), model(texts, seed=1)
-    assert old.source.vocabulary != new.source.vocabulary
+    assert old.text.vocabulary != new.text.vocabulary
     before, name = numbers(here), "encoder.embeddings.token.weight"
-    done = transfer(here, there.state_dict(), "runs/x", rows=token_rows(before, here.specs.values(), old, new))
-    known = [token for token in new.source.vocabulary if token in old.source.vocabulary]
+    done = transfer(here, there.state_dict(), "runs/x", rows=named_rows(before, here.specs.values(), old, new))
+    known = [token for token in new.text.vocabulary if token in old.text.vocabulary]
     assert {"[PAD]", "[MASK]", "sun"} < {*known} and "pear" not in known
-    assert done.matched[name] == (len(known), len(new.source.vocabulary))
-    for n, token in enumerate(new.source.vocabulary):
-        was = there.state_dict()[name][old.source.id(token)] if token in known else before[name][n]
+    assert done.matched[name] == (len(known), len(new.text.vocabulary))
+    for n, token in enumerate(new.text.vocabulary):
+        was = there.state_dict()[name][old.text.id(token)] if token in known else before[name][n]
         assert torch.equal(here.state_dict()[name][n], was)
     assert here.heads["masked_lm"].output.weight is here.encoder.embeddings.token.weight
     bias = "heads.masked_lm.output.bias"
@@ -82,6 +84,16 @@ def test_a_head_of_its_own_gets_what_a_tied_one_had_and_a_tied_one_that_of_the_e
 def test_the_first_of_equal_tokens_counts():
     here, there = same_rows(["a", None, "b", "a"], ["b", "c", None, "a"])
     assert here.tolist() == [0, 3] and there.tolist() == [2, 0]
+
+
+def test_labels_are_matched_by_their_names():
+    """Of a head of as many classes too: the same number may be another class."""
+    heads = [HeadSpec("label", 3), HeadSpec("other", 5)]
+    there, here = Codecs(label=Labels(["good", "bad", "so so"])), Codecs(label=Labels(["bad", "good", "new"]))
+    rows = named_rows([], heads, there, here)
+    assert rows.keys() == {"heads.label.output.weight", "heads.label.output.bias"}
+    assert [part.tolist() for part in same_rows(*rows["heads.label.output.bias"])] == [[0, 1], [1, 0]]
+    assert named_rows([], heads, there, there) == named_rows([], heads, Codecs(), here) == {}
 
 
 def test_only_what_is_asked_for_is_taken():

@@ -10,7 +10,8 @@ from torch import nn
 from glassformer.assemble import model_for, objective_for, refuse_larger
 from glassformer.changes import Changes, listed
 from glassformer.data.batch import Batch, collate
-from glassformer.data.tokenizer import Tokenizer, Tokenizers
+from glassformer.data.codecs import Codecs
+from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.objectives import Objective, Prompt
 from glassformer.reading import plain_text
@@ -68,17 +69,17 @@ class Loaded:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The run's tokenizer; of pairs, that of the sources."""
-        return self.tokenizers.source
+        return self.codecs.tokenizer
 
     @cached_property
-    def tokenizers(self) -> Tokenizers:
-        """Those of sources and of targets; the same one where texts have no targets of their own."""
-        return self.directory.tokenizers()
+    def codecs(self) -> Codecs:
+        """What reads the run's data: tokenizers, names of labels."""
+        return self.directory.codecs()
 
     @cached_property
     def objective(self) -> Objective:
         """The run's objective, which knows how to ask the model."""
-        return objective_for(self.recipe, self.tokenizers)
+        return objective_for(self.recipe, self.codecs)
 
     @cached_property
     def model(self) -> nn.Module:

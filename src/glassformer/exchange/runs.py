@@ -8,7 +8,8 @@ from glassformer import generation_settings
 from glassformer import recipe as recipes
 from glassformer.ask.run import Run, load
 from glassformer.assemble import model_for, objective_for
-from glassformer.data.tokenizer import Tokenizer, Tokenizers
+from glassformer.data.codecs import Codecs
+from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
 from glassformer.exchange.contract import Architecture, as_yaml, find_architecture
 from glassformer.exchange.weights import Folder, Frame, read, write
@@ -67,7 +68,7 @@ def import_run(
     _refuse_other_tokens(found, architecture, tokenizer)
     generation_settings.check(found.path, found.settings, say)
     recipe = _recipe_for(found, architecture, changes)
-    objective = objective_for(recipe, Tokenizers(tokenizer))
+    objective = objective_for(recipe, Codecs(tokenizer))
     if len(objective.heads()) != 1:
         raise UsageError(
             f"a folder of the format {found.format} has one head, and what is asked for has {len(objective.heads())}",
@@ -85,7 +86,7 @@ def import_run(
     directory = RunDirectory.create(Path(run))
     with directory.locked():
         directory.refuse_taken()
-        directory.save_tokenizers(Tokenizers(tokenizer))
+        directory.save_codecs(Codecs(tokenizer))
         directory.write_environment({"imported": {"format": found.format}})
         write_snapshot(directory.last, {"model": dict(model.state_dict())}, {"step": 0})
         write_text_durably(directory.recipe_file, recipes.to_yaml(recipe))  # last: only now it is a run

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from glassformer.config import Config
 from glassformer.data.batch import NOT_ASKED, Asked, Batch, Example, HeadSpec, Stream
-from glassformer.data.corpus import Corpus
+from glassformer.data.codecs import Codecs
+from glassformer.data.roles import TEXT, Role
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
 from glassformer.losses import Loss as Loss
@@ -95,8 +96,8 @@ class Objective(ABC, Generic[C]):
     Config: ClassVar[type[Config]]
     family: ClassVar[Literal["encoder", "decoder", "encoder_decoder"]] = "encoder"
     """The stacks that its streams need."""
-    pairs: ClassVar[bool] = False
-    """Whether its data are pairs: a corpus whose `targets` are a second one."""
+    columns: ClassVar[tuple[Role, ...]] = TEXT
+    """The roles of the columns that it takes. `units` is given the first, with the others beside it."""
     segments: ClassVar[int] = 0
     """How many segments its streams tell apart; a model without an embedding for each cannot see them."""
     appends: ClassVar[bool] = True
@@ -114,6 +115,11 @@ class Objective(ABC, Generic[C]):
         self.target_tokenizer = target_tokenizer or tokenizer
         """Of the decoder's stream, where that has a vocabulary of its own."""
         self.max_length = max_length
+
+    @classmethod
+    def from_codecs(cls, config: C, codecs: Codecs, max_length: int) -> "Objective[C]":
+        """One that reads by these codecs."""
+        return cls(config, codecs.tokenizer, max_length, codecs.target)
 
     @property
     def row_length(self) -> int:
@@ -146,7 +152,7 @@ class Objective(ABC, Generic[C]):
         return {}
 
     @abstractmethod
-    def units(self, corpus: Corpus) -> Units:
+    def units(self, corpus: Any) -> Units:
         """Cut a corpus into the units of this objective."""
 
     @abstractmethod

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from glassformer.data.batch import NOT_ASKED, Asked, Batch, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
+from glassformer.data.roles import PAIR
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
 from glassformer.losses.cross_entropy import CrossEntropy
@@ -29,7 +30,7 @@ class Seq2Seq(Objective[Seq2SeqConfig]):
     Config = Seq2SeqConfig
     asks_blanks = False
     family = "encoder_decoder"
-    pairs = True
+    columns = PAIR
 
     def __init__(
         self,

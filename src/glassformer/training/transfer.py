@@ -1,7 +1,7 @@
 """Begin with the weights of another model: what is taken, and what that model had not.
 
     taken      a tensor of the same name and shape
-    matched    a table with a row for each token, where the tokenizers differ: rows are found by the token's text
+    matched    a table with a row for each token or label, where these differ: rows are found by its text
     resized    a table of positions or segments that is longer or shorter: the rows that both have
     left       what the other model has and this one has no place for, or does not ask for
     anew       what only this model has; it keeps the weights that it was initialised with
@@ -17,8 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from glassformer.data.batch import HeadSpec
-from glassformer.data.tokenizer import Tokenizers
+from glassformer.data.codecs import Codecs
 from glassformer.errors import UsageError, nearest
+
+Rows = dict[str, tuple[Sequence[str | None], Sequence[str | None]]]
+"""By the name of a table: what its rows are called there, and here."""
 
 
 class Transfer(NamedTuple):
@@ -26,7 +29,7 @@ class Transfer(NamedTuple):
 
     taken: list[str]
     matched: dict[str, tuple[int, int]]
-    """Of so many tokens (the second number) so many were there."""
+    """Of so many tokens or labels (the second number) so many were there."""
     resized: dict[str, tuple[int, int]]
     """Of so many rows (the second number) so many were there."""
     left: list[str]
@@ -40,7 +43,7 @@ class Transfer(NamedTuple):
         """The table for people: names that differ in the number of the layer or in their last part are one."""
         rows = [
             ("taken", together(self.taken)),
-            ("matched", [f"{name}: {n:,} of {of:,} tokens, by their text" for name, (n, of) in self.matched.items()]),
+            ("matched", [f"{name}: {n:,} of {of:,} rows, by their text" for name, (n, of) in self.matched.items()]),
             ("resized", [f"{name}: {n:,} of {of:,} rows" for name, (n, of) in self.resized.items()]),
             ("left", together(self.left)),
             ("made anew", together(self.anew)),
@@ -53,12 +56,12 @@ def transfer(
     tensors: Mapping[str, Tensor],
     source: str,
     *,
-    rows: Mapping[str, tuple[Sequence[str | None], Sequence[str | None]]] | None = None,
+    rows: Rows | None = None,
     take: Sequence[str] = ("*",),
 ) -> Transfer:
     """Copy what fits of another model's `tensors` into `model`, in place. `source` is what errors call the other one;
-    `take` are patterns of names (`encoder.*`). `rows` are the tables with a row for each token whose vocabularies
-    differ: the tokens there, and here, by their numbers.
+    `take` are patterns of names (`encoder.*`). `rows` are the tables whose rows have names, such as tokens, that
+    differ: those there, and here, by their numbers.
 
     A head of another size is made anew: it has other classes. Raises UsageError for a tensor of another shape
     elsewhere, for a pattern that names nothing, and where nothing at all is taken.
@@ -120,19 +123,25 @@ def same_rows(there: Sequence[str | None], here: Sequence[str | None]) -> tuple[
     return columns[:, 0], columns[:, 1]
 
 
-def token_rows(
-    names: Iterable[str], heads: Iterable[HeadSpec], there: Tokenizers, here: Tokenizers
-) -> dict[str, tuple[Sequence[str | None], Sequence[str | None]]]:
-    """The tables of a model that have a row for each token, where that vocabulary is another one than there: the
-    embeddings of each stack, and what heads over tokens end with. `names` are those of all its tensors."""
-    ends = {f"heads.{spec.name}.output.{part}" for spec in heads if spec.tied for part in ("weight", "bias")}
-    found: dict[str, tuple[Sequence[str | None], Sequence[str | None]]] = {}
+def named_rows(names: Iterable[str], heads: Iterable[HeadSpec], there: Codecs, here: Codecs) -> Rows:
+    """The tables of a model that have a row for each token or label, where these are others than there: the embeddings
+    of each stack, and what heads end with. `names` are those of all its tensors."""
+    vocabularies, labels = {}, None
+    for stack in ("encoder", "decoder"):
+        old, new = (each.target if stack == "decoder" and each.target else each.text for each in (there, here))
+        if old and new and old.identity != new.identity:
+            vocabularies[stack] = old.vocabulary, new.vocabulary
+    if there.label and here.label and there.label.identity != here.label.identity:
+        labels = there.label.names, here.label.names
+    found: Rows = {}
     for name in names:
-        if name.endswith("embeddings.token.weight") or name in ends:
-            of_targets = not name.startswith("encoder.")
-            old, new = (each.target if of_targets and each.target else each.source for each in (there, here))
-            if old.identity != new.identity:
-                found[name] = old.vocabulary, new.vocabulary
+        stack = "encoder" if name.startswith("encoder.") else "decoder"
+        if name.endswith("embeddings.token.weight") and stack in vocabularies:
+            found[name] = vocabularies[stack]
+    for spec in heads:
+        known = vocabularies.get("decoder") if spec.tied else labels
+        if known and len(known[1]) == spec.size:
+            found |= {f"heads.{spec.name}.output.{part}": known for part in ("weight", "bias")}
     return found
 
 
