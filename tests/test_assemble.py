@@ -158,10 +158,10 @@ def test_test_data_must_be_named(text: Path) -> None:
         column_for(with_validation, tokenizers, "test")
 
 
-@pytest.mark.parametrize("implementation", ["glassformer", "torch"])
-def test_fresh_weights_are_a_function_of_the_seed(text: Path, implementation: str) -> None:
+@pytest.mark.parametrize("kind", ["transformer", "pytorch"])
+def test_fresh_weights_are_a_function_of_the_seed(text: Path, kind: str) -> None:
     """The same to the bit whatever was drawn before, others for another seed; torch's own generator is left alone."""
-    wanted = recipe(text, model={"implementation": implementation, "attention_dropout": 0.1})
+    wanted = recipe(text, model={"kind": kind, "attention_dropout": 0.1})
     objective = assemble(wanted).objective
     torch.manual_seed(3)
     expected = torch.rand(5)

@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from glassformer.baselines.torch_transformer import TorchTransformer
 from glassformer.data.codecs import Codecs
 from glassformer.data.corpus import Corpus, Wanted, WantedValues, all_cached, cached_labels, cached_tokenizer
 from glassformer.data.labels import Labels
@@ -26,9 +25,8 @@ from glassformer.data.table import Arrays, Cell, Column, ValueColumn
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.init_from import codecs_of
-from glassformer.model.config import check_sizes
+from glassformer.model.kinds import Model, find_kind
 from glassformer.model.size import n_parameters, refuse_too_large
-from glassformer.model.transformer import Transformer
 from glassformer.objectives import Objective, Units
 from glassformer.recipe import Recipe, members, objective_class
 from glassformer.wording import percent
@@ -162,16 +160,18 @@ def _refuse_what_does_not_fit(recipe: Recipe, kind: type[Objective], name: str) 
         )
 
 
-def model_for(recipe: Recipe, objective: Objective) -> Transformer:
+def model_for(recipe: Recipe, objective: Objective) -> Model:
     """The recipe's model with fresh weights, a pure function of the recipe's seed. Raises UsageError for one that this
     machine has no memory for."""
-    kinds = {"glassformer": Transformer, "torch": TorchTransformer}
-    sizes, heads = vocabularies(objective), objective.heads()
-    check_sizes(recipe.model)
+    kind, sizes, heads = find_kind(recipe.model.kind), vocabularies(objective), objective.heads()
+    kind.check(recipe.model)
     refuse_too_large(recipe.model, sizes, heads)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return kinds[recipe.model.implementation](recipe.model, sizes, heads)
+        model = kind(recipe.model, sizes, heads)
+    if recipe.batch.layout == "packed":
+        model.need("packed_rows")
+    return model
 
 
 def vocabularies(objective: Objective) -> int | dict[str, int]:

@@ -25,7 +25,7 @@ from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import count_words
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.launch import train
-from glassformer.model.transformer import count_parameters
+from glassformer.model.size import count_parameters
 from glassformer.recipe import Recipe, from_yaml, parse, to_yaml
 from glassformer.settle import engine_for, settle, training_order, validation_questions
 from glassformer.suggest import choose_max_length

@@ -40,13 +40,7 @@ def needs_of(name: str) -> Needs:
 
 def members_in(config: Config) -> "Sequence[Member]":
     """The objectives that a mixture's configuration names, each perhaps with data of its own; none of any other."""
-    name = str(config.model_dump()["name"])
-    if isinstance(config, MixtureConfig):
-        return config.members
-    if name in SHIPPED:
-        return ()
-    members: Sequence[Member] = importlib.import_module(PACKAGE).find_objective(name).members_of(config)
-    return members
+    return config.members if isinstance(config, MixtureConfig) else ()
 
 
 def _by_name(value: Any) -> Any:

@@ -13,7 +13,6 @@ from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
 from glassformer.exchange.contract import Architecture, as_yaml, find_architecture
 from glassformer.exchange.weights import Folder, Frame, read, write
-from glassformer.model.transformer import Transformer
 from glassformer.objectives import Objective
 from glassformer.recipe import Recipe
 from glassformer.run import RunDirectory
@@ -28,8 +27,6 @@ def export_run(run: Run, folder: str | Path, format: str | None = None) -> Path:
             "a folder holds one tokenizer, and this run has another one for its targets",
             "train with one vocabulary for both sides (without target_tokenizer)",
         )
-    if not isinstance(run.model, Transformer):
-        raise UsageError("PyTorch's blocks cannot be written", "train with model.implementation=glassformer")
     return write(run.model, run.tokenizer, folder, format, frame_of(run.objective))
 
 
