@@ -32,7 +32,13 @@ class TrainingConfig(Config):
     max_epochs: float | None = Field(
         None, gt=0, description="with minutes: no more passes than these, though there be time; a small text needs few"
     )
-    accumulate: int = Field(1, ge=1, description="micro-batches in a step")
+    accumulate: int = Field(1, ge=1, description="micro-batches in a step, of each process")
+    devices: int = Field(
+        1,
+        ge=1,
+        description="processes that train together on this machine's CPU; a step then has devices * accumulate "
+        "micro-batches, and is that of one process with so many",
+    )
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; none: never clipped")
     patience: int | None = Field(
         None,
