@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from glassformer.data.batch import StreamSpec
 from glassformer.data.codecs import Codecs
 from glassformer.data.corpus import Corpus, Wanted, WantedValues, all_cached, cached_labels, cached_tokenizer
 from glassformer.data.labels import Labels
@@ -174,8 +175,11 @@ def model_for(recipe: Recipe, objective: Objective) -> Model:
     return model
 
 
-def vocabularies(objective: Objective) -> int | dict[str, int]:
-    """The vocabulary size of a model for an objective, or one for each stack where they are different."""
+def vocabularies(objective: Objective) -> int | dict[str, int] | dict[str, StreamSpec]:
+    """The vocabulary size of a model for an objective, or one for each stack where they are different; of streams of
+    features their sizes."""
+    if objective.inputs():
+        return objective.inputs()
     one, other = objective.tokenizer, objective.target_tokenizer
     return one.vocab_size if other is one else {"encoder": one.vocab_size, "decoder": other.vocab_size}
 

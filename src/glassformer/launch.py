@@ -255,7 +255,7 @@ def _observers(directory: RunDirectory, parts: Parts, questions: FixedQuestions)
     few = [example for example in few if example.member == few[0].member]
     observers: list[Observer] = [
         Verdict(reference_lines(questions, parts)),
-        AttentionEntropy(collate([[example] for example in few], parts.tokenizer.pad_id)),
+        AttentionEntropy(collate([[example] for example in few], parts.objective.pad_id)),
     ]
     if parts.recipe.training.samples:
         observers.append(Samples(directory, parts.objective, questions, parts.recipe.training.samples))
