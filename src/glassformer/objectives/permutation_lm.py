@@ -18,7 +18,8 @@ from jaxtyping import Int64
 
 from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
-from glassformer.data.tokenizer import MASK, Tokenizer
+from glassformer.data.tokenizer import Tokenizer
+from glassformer.data.tokenizer_config import MASK
 from glassformer.data.windows import windows_of
 from glassformer.errors import UsageError
 from glassformer.objective_configs import PermutationLMConfig
