@@ -15,19 +15,13 @@ from torch import Tensor
 
 from glassformer.baselines.torch_transformer import TorchTransformer
 from glassformer.data.corpus import Corpus, Wanted, cached_tokenizer
+from glassformer.data.data_config import DataConfig, decided
 from glassformer.data.layout import Layout
+from glassformer.data.layout_choice import layout_for
 from glassformer.data.pairs import pairs_fingerprint, read_pairs
 from glassformer.data.sample import sample_of
-from glassformer.data.sources import (
-    DataConfig,
-    decided,
-    fingerprint,
-    held_out,
-    key_of,
-    layout_for,
-    read_documents,
-    split_end,
-)
+from glassformer.data.sources import fingerprint, read_documents
+from glassformer.data.splitting import held_out, key_of, split_end
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig, Tokenizers
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.model.config import check_sizes

@@ -14,9 +14,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
+from glassformer.data.files import files_of, format_of, read_lines
+from glassformer.data.hub import hub_rows
 from glassformer.data.layout import Layout
+from glassformer.data.layout_choice import layout_of
 from glassformer.data.records import Row, text_in
-from glassformer.data.sources import files_of, fingerprint, format_of, hub_rows, layout_of, read_lines, rows_of
+from glassformer.data.rows import rows_of
+from glassformer.data.sources import fingerprint
 from glassformer.errors import GlassformerError, UsageError
 
 BUILTIN_KINDS = ("paraphrase", "answer", "translation")
