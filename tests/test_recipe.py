@@ -620,3 +620,18 @@ def test_a_recipe_cannot_be_changed() -> None:
         setattr(parse(BASE), "seed", 3)  # noqa: B010
     with pytest.raises(ValueError, match="frozen"):
         setattr(ModelConfig(), "d_model", 3)  # noqa: B010
+
+
+@pytest.mark.parametrize(("before", "now"), [("glassformer", "transformer"), ("torch", "pytorch")])
+def test_a_key_that_was_renamed_is_read_under_its_old_name(before: str, now: str) -> None:
+    """In a file, as a change over the new name and under it; both in one file are refused."""
+    old = {"data": {"train": "x.txt"}, "model": {"implementation": before}}
+    new = {"data": {"train": "x.txt"}, "model": {"kind": "pytorch" if now == "transformer" else "transformer"}}
+    assert parse(old).model.kind == now
+    assert with_changes(new, [f"model.implementation={before}"]).model.kind == now
+    assert with_changes(old, ["model.kind=transformer"]).model.kind == "transformer"
+    assert with_changes(new, {"model": {"implementation": before}}).model.kind == now
+    with pytest.raises(UsageError, match=r"old name of model.kind, and both"):
+        parse({"data": {"train": "x.txt"}, "model": {"implementation": before, "kind": "transformer"}})
+    with pytest.raises(UsageError, match="there is no kind of model 'transformr'\ndid you mean 'transformer'"):
+        parse({"data": {"train": "x.txt"}, "model": {"kind": "transformr"}})

@@ -9,8 +9,8 @@ from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError
 from glassformer.model.attention.full import FullAttention
 from glassformer.model.config import ModelConfig
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.layers import MultiHeadAttention, Surroundings
-from glassformer.model.transformer import Transformer
 from glassformer.record import RecordedAttention, attention_places, record
 
 FIRST, SECOND = "encoder.blocks.0.self_attention", "encoder.blocks.1.self_attention"

@@ -15,7 +15,7 @@ import yaml
 from pydantic import Field, ValidationError
 from pydantic_core import to_jsonable_python
 
-from glassformer.changes import LENGTHS, Changes, apply, lengths_in, listed, objective_name
+from glassformer.changes import LENGTHS, Changes, apply, lengths_in, listed, objective_name, with_names_of_now
 from glassformer.config import Config
 from glassformer.data.batch_config import BatchConfig
 from glassformer.data.data_config import DataConfig
@@ -55,6 +55,9 @@ class Recipe(Config):
 MECHANISMS = "glassformer.model.attention"
 """The folder in which every file is an attention mechanism."""
 
+KINDS = "glassformer.model.kinds"
+"""The folder in which every file is a kind of model."""
+
 
 class Key(NamedTuple):
     """One key of a recipe, for people."""
@@ -78,11 +81,12 @@ def check_values(tree: dict[str, Any], where: str = "the recipe") -> Recipe:
     """The recipe as it stands, with every key and value right by itself: what must fit together is not looked at.
     Raises UsageError naming each wrong key or value, and the nearest right key."""
     tree = {"objective": {"name": "masked_lm"}} | {key: value for key, value in tree.items() if value is not None}
-    tree = _with_preset(tree)
+    tree = _with_preset(with_names_of_now(tree))
     try:
         recipe = Recipe.model_validate(tree)
     except ValidationError as error:
         raise UsageError(f"{where} is wrong: " + "; ".join(_explain(tree, error.errors()))) from None
+    check_plugin(KINDS, recipe.model.kind, "kind of model")
     check_plugin(MECHANISMS, recipe.model.attention, "attention mechanism")
     return recipe
 
@@ -224,6 +228,8 @@ def _names(key: str) -> list[str]:
         return plugin_names(PACKAGE)
     if key == "model.attention":
         return plugin_names(MECHANISMS)
+    if key == "model.kind":
+        return plugin_names(KINDS)
     return sorted(presets()) if key == "model.preset" else []
 
 

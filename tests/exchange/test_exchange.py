@@ -22,7 +22,7 @@ from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Stream, coll
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.model.config import ModelConfig, preset
-from glassformer.model.transformer import Transformer
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.plugins import plugin_names
 
 FORMATS = plugin_names("glassformer.exchange.formats")

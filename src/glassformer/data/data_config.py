@@ -1,11 +1,13 @@
 """What a recipe says about its data: which text is learned from, and how its files are read."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from glassformer.config import Config
 from glassformer.data.layout import LAYOUT_KEYS, Document, Layout
+from glassformer.data.roles import Columns
+from glassformer.errors import UsageError
 
 
 class DataConfig(Config):
@@ -28,6 +30,10 @@ class DataConfig(Config):
     )
     target_column: str | None = Field(
         None, description="for objectives over pairs of one file: the column of the target (column: of the source)"
+    )
+    columns: Columns = Field(Columns(), description="the columns of other roles")
+    labels: tuple[str, ...] | None = Field(
+        None, description="for classes: their labels as the data have them, in order; None: as they come in train"
     )
     delimiter: str = Field(
         "auto",
@@ -63,6 +69,22 @@ class DataConfig(Config):
         lt=1,
         description="the share of the documents held out when no validation is given; of a single one, its end",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _texts_by_role(cls, given: Any) -> Any:
+        """`columns.text` and `columns.source` are other names of `column`, `columns.target` of `target_column`."""
+        if not isinstance(given, dict) or not isinstance(given.get("columns"), dict):
+            return given
+        found, columns = dict(given), dict(given["columns"])
+        for role, key in (("text", "column"), ("source", "column"), ("target", "target_column")):
+            name = columns.pop(role, None)
+            if name is not None and found.get(key) not in (None, name):
+                raise UsageError(
+                    f"data.{key}={found[key]} and data.columns.{role}={name} are both given", "keep one of them"
+                )
+            found[key] = found.get(key) if name is None else name
+        return found | {"columns": columns}
 
 
 def asked_layout(data: DataConfig) -> Layout:

@@ -3,19 +3,20 @@ column."""
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from glassformer.data.data_config import DataConfig, asked_layout
+from glassformer.data.file_rows import TEXTS, names_of, rows_of
 from glassformer.data.files import SUFFIXES, files_of, format_of, is_path, read_lines
 from glassformer.data.hub import hub_rows
 from glassformer.data.layout import Layout, columns_chosen, delimiter_of, document_of, header_of, spread, style_of
 from glassformer.data.records import Row
-from glassformer.data.rows import TEXTS, names_of, rows_of
-from glassformer.data.tables import SAMPLE_ROWS, cells, usual_width
+from glassformer.data.roles import TEXT, Role
+from glassformer.data.tables import SAMPLE_ROWS, cells, column_names, usual_width
 from glassformer.data.tagged import is_tagged
 
 SAMPLE_FILES = 32
@@ -23,25 +24,27 @@ SAMPLE_FILES = 32
 _SAMPLE_CHARACTERS, _SAMPLE_LINES = 2**20, 20_000  # of all of them together
 
 
-def layout_for(data: DataConfig, pairs: bool = False) -> Layout:
+def layout_for(data: DataConfig, roles: Sequence[Role] = TEXT) -> Layout:
     """How all texts of a recipe are read: what it leaves open is decided by the training text, and what that leaves
     open (of a kind of file that it does not have) by the validation text. Raises UsageError where it is not clear."""
     layout = asked_layout(data)
+    if roles[0] == "array":
+        return layout
     for source, targets in ((data.train, data.train_targets), (data.validation, data.validation_targets)):
         if source is not None and targets is None:
-            layout = layout_of(source, layout, pairs)
+            layout = layout_of(source, layout, roles)
     return layout
 
 
-def layout_of(source: str | tuple[str, ...], layout: Layout, pairs: bool = False) -> Layout:
+def layout_of(source: str | tuple[str, ...], layout: Layout, roles: Sequence[Role] = TEXT) -> Layout:
     """The layout with what it leaves open decided for this source, from samples of its files. Raises UsageError where
     that is not clear."""
     kinds = {kind for name in names_of(source) for kind in _kinds(name)}
-    if not layout.leaves_open(kinds, pairs):
+    if not layout.leaves_open(kinds, roles):
         return layout
     files = spread([file for name in names_of(source) if is_path(name) for file in files_of(name)], SAMPLE_FILES)
     samples = {file: _first_lines(file, len(files)) for file in files if format_of(file) in TEXTS}
-    layout = _document_decided(samples, layout, pairs)
+    layout = _document_decided(samples, layout, roles)
     is_table = ".txt" if layout.document == "row" else ""
     tables = {file: lines for file, lines in samples.items() if format_of(file) in (".csv", ".tsv", is_table)}
     rows: list[tuple[str, list[dict[str, Any]]]] = []
@@ -54,9 +57,10 @@ def layout_of(source: str | tuple[str, ...], layout: Layout, pairs: bool = False
         layout = header_of([*parsed.items()], layout)
         first_row = next((cells[0] for cells in parsed.values() if cells), [])
         rows += [(file.name, _first(_table_sample(file, tables[file], layout))) for file in tables]
-    rows += [(file.name, _first(rows_of(file, Layout()))) for file in files if format_of(file) not in TEXTS]
+    texts_only = tuple(roles) == TEXT
+    rows += [(file.name, _first(rows_of(file, Layout(), texts_only))) for file in files if format_of(file) not in TEXTS]
     rows += [(name, _first(hub_rows(name))) for name in names_of(source) if name.startswith("hub:")]
-    return columns_chosen(rows, layout, pairs, first_row, style)
+    return columns_chosen(rows, layout, roles, first_row, style)
 
 
 def _kinds(name: str) -> set[str]:
@@ -83,16 +87,16 @@ def _first_lines(file: Path, files: int) -> list[str]:
     return lines
 
 
-def _document_decided(samples: dict[Path, list[str]], layout: Layout, pairs: bool) -> Layout:
+def _document_decided(samples: dict[Path, list[str]], layout: Layout, roles: Sequence[Role]) -> Layout:
     if layout.document != "auto" or layout.document_start is not None:
         return layout
     texts = [(file.name, lines) for file, lines in samples.items() if format_of(file) == ".txt"]
     if texts and delimiter_of(layout.delimiter) is not None:  # who names a delimiter has a table
         return replace(layout, document="row")
     tagged = [file for file, lines in samples.items() if format_of(file) != ".txt" and is_tagged(lines)]
-    if tagged and layout.column is None and not pairs:
+    if tagged and layout.column is None and tuple(roles) == TEXT:
         texts = [(file.name, lines) for file, lines in samples.items()]
-    return document_of(texts, layout, pairs) if texts else layout
+    return document_of(texts, layout, roles) if texts else layout
 
 
 def _whole_rows(lines: list[str], layout: Layout, file: Path) -> list[list[str]]:
@@ -107,7 +111,7 @@ def _table_sample(file: Path, lines: list[str], layout: Layout) -> Iterator[Row]
     if not rows:
         return
     width = len(rows[0]) if layout.header else usual_width(rows)
-    names = columnnames_of(rows[0]) if layout.header else [str(number) for number in range(width)]
+    names = column_names(rows[0]) if layout.header else [str(number) for number in range(width)]
     for row in rows[int(layout.header is True) :]:
         if len(row) == width:
             yield str(file), dict(zip(names, row, strict=True))

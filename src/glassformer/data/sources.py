@@ -19,12 +19,12 @@ from typing import cast
 
 from glassformer.data.builtin import Part, sentences
 from glassformer.data.contents import digests
+from glassformer.data.file_rows import TEXTS, names_of, rows_of
 from glassformer.data.files import files_of, format_of, read_lines
 from glassformer.data.hub import hub_name, hub_rows
 from glassformer.data.layout import Document, Layout
 from glassformer.data.layout_choice import layout_of
 from glassformer.data.records import Row, text_in
-from glassformer.data.rows import TEXTS, names_of, rows_of
 from glassformer.data.tagged import tagged_sentences
 from glassformer.errors import UsageError
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Bool, UInt64
+from jaxtyping import Bool, UInt8, UInt64
 
 from glassformer.errors import UsageError
 from glassformer.randomness import Purpose, generator
@@ -46,9 +46,11 @@ def held_out(keys: UInt64[np.ndarray, "n"], share: float, seed: int) -> Bool[np.
     return apart[which]
 
 
-def key_of(text: str) -> int:
-    """64 bits of a text, equal for equal texts, and for others only by a chance that can be left out of account."""
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+def key_of(value: str | UInt8[np.ndarray, "..."]) -> int:
+    """64 bits of a text or picture, equal for equal ones, and for others only by a chance that can be left out of
+    account."""
+    content = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value.tobytes()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
 def split_end(text: str, share: float) -> tuple[str, str]:

@@ -19,21 +19,25 @@ from torch import Tensor, nn
 from glassformer.data.corpus import cache_folder
 from glassformer.decoding import built
 from glassformer.decoding.packed import parts_of
-from glassformer.decoding.written_out import Step, embedding, is_watched, written_out
+from glassformer.decoding.written_out import Step, as_it_is, embedding, is_watched, written_out
 from glassformer.machine import instructions, processor
 from glassformer.model.decoding_state import DecodingState
 from glassformer.model.heads import Head
+from glassformer.model.kinds import Model
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.layers import Block, CrossAttention, MultiHeadAttention
-from glassformer.model.transformer import Stack, Transformer
+from glassformer.model.stack import Stack
 
 ACTIVATIONS = {"relu": 0, "gelu": 1, "geglu": 1, "gelu_tanh": 2, "silu": 3, "swiglu": 3}
 """By which number step.c knows them."""
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", "-fopenmp")
 
 
-def step_for(model: Transformer, head: str) -> Step:
+def step_for(model: Model, head: str) -> Step:
     """A function that gives the logits after one new token in each row, for the weights that the model has now:
     compiled where that can be, else written out."""
+    if not isinstance(model, Transformer):
+        return as_it_is(model, head)
     return CompiledStep(model, head) if can_compile(model) else written_out(model, head)
 
 

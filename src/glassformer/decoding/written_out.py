@@ -1,6 +1,7 @@
 """One new token for each row, as straight as it can be written."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -9,11 +10,13 @@ from torch import Tensor, nn
 from glassformer.decoding.packed import product
 from glassformer.model.decoding_state import DecodingState
 from glassformer.model.heads import Head
+from glassformer.model.kinds import Model
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.layers import Block, LayerState, Surroundings
 from glassformer.model.positions import LearnedPositions
-from glassformer.model.transformer import Stack, Transformer
+from glassformer.model.stack import Stack
 
-Step = Callable[[Int[Tensor, "B 1"], DecodingState], Float[Tensor, "B size"]]
+Step = Callable[[Int[Tensor, "B 1"], Any], Float[Tensor, "B size"]]
 
 
 def written_out(model: Transformer, head: str) -> Step:
@@ -25,7 +28,7 @@ def written_out(model: Transformer, head: str) -> Step:
     hooks that come later are not seen.
     """
     if is_watched(model):
-        return lambda newest, state: model.step(newest, torch.ones_like(newest, dtype=torch.bool), state, head)
+        return as_it_is(model, head)
     stack: Stack = model.stacks[-1]
     embed, norm, where = embedding(stack), _normalised(stack.norm), stack.positions
     blocks = [_block(block) for block in stack.blocks if isinstance(block, Block)]
@@ -50,6 +53,11 @@ def written_out(model: Transformer, head: str) -> Step:
         return classify(hidden if transform is None else transform(hidden))
 
     return step
+
+
+def as_it_is(model: Model, head: str) -> Step:
+    """`model.step` for a token in each row."""
+    return lambda newest, state: model.step(newest, torch.ones_like(newest, dtype=torch.bool), state, head)
 
 
 def is_watched(model: Transformer) -> bool:

@@ -21,7 +21,7 @@ from glassformer.data.batch import HeadSpec
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
 from glassformer.model.config import Family, ModelConfig
-from glassformer.model.transformer import Transformer
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.plugins import find_plugin, plugin_names
 
 FORMATS = "glassformer.exchange.formats"
@@ -221,7 +221,7 @@ WORDS: dict[str, dict[Any, str]] = {
         "decoder": "one stack, which is a decoder",
         "encoder_decoder": "an encoder and a decoder",
     },
-    "implementation": {"glassformer": "blocks as ours are"},
+    "kind": {"transformer": "blocks as ours are"},
     "norm": {"pre": "norms before each part", "post": "norms behind each part"},
     "norm_kind": {"layer": "LayerNorm", "rms": "RMSNorm"},
     "embedding_norm": {True: "a norm after the embeddings", False: "no norm after the embeddings"},

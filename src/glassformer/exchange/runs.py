@@ -8,11 +8,11 @@ from glassformer import generation_settings
 from glassformer import recipe as recipes
 from glassformer.ask.run import Run, load
 from glassformer.assemble import model_for, objective_for
-from glassformer.data.tokenizer import Tokenizer, Tokenizers
+from glassformer.data.codecs import Codecs
+from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
 from glassformer.exchange.contract import Architecture, as_yaml, find_architecture
 from glassformer.exchange.weights import Folder, Frame, read, write
-from glassformer.model.transformer import Transformer
 from glassformer.objectives import Objective
 from glassformer.recipe import Recipe
 from glassformer.run import RunDirectory
@@ -27,8 +27,6 @@ def export_run(run: Run, folder: str | Path, format: str | None = None) -> Path:
             "a folder holds one tokenizer, and this run has another one for its targets",
             "train with one vocabulary for both sides (without target_tokenizer)",
         )
-    if not isinstance(run.model, Transformer):
-        raise UsageError("PyTorch's blocks cannot be written", "train with model.implementation=glassformer")
     return write(run.model, run.tokenizer, folder, format, frame_of(run.objective))
 
 
@@ -67,7 +65,7 @@ def import_run(
     _refuse_other_tokens(found, architecture, tokenizer)
     generation_settings.check(found.path, found.settings, say)
     recipe = _recipe_for(found, architecture, changes)
-    objective = objective_for(recipe, Tokenizers(tokenizer))
+    objective = objective_for(recipe, Codecs(tokenizer))
     if len(objective.heads()) != 1:
         raise UsageError(
             f"a folder of the format {found.format} has one head, and what is asked for has {len(objective.heads())}",
@@ -85,7 +83,7 @@ def import_run(
     directory = RunDirectory.create(Path(run))
     with directory.locked():
         directory.refuse_taken()
-        directory.save_tokenizers(Tokenizers(tokenizer))
+        directory.save_codecs(Codecs(tokenizer))
         directory.write_environment({"imported": {"format": found.format}})
         write_snapshot(directory.last, {"model": dict(model.state_dict())}, {"step": 0})
         write_text_durably(directory.recipe_file, recipes.to_yaml(recipe))  # last: only now it is a run

@@ -37,8 +37,9 @@ from glassformer.exchange.contract import (
     why_not,
 )
 from glassformer.model.config import ModelConfig, check_sizes
+from glassformer.model.kinds import Model
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.size import n_parameters, refuse_too_large
-from glassformer.model.transformer import Transformer
 from glassformer.reading import MEND, NoSuchFile, Stored, json_object, safetensors_header
 from glassformer.snapshot import publish, write_text_durably
 from glassformer.training.checkpoints import load_into
@@ -54,7 +55,7 @@ class Frame(NamedTuple):
 
 
 def write(
-    model: Transformer,
+    model: Model,
     tokenizer: Tokenizer,
     folder: str | Path,
     format: str | None = None,
@@ -96,7 +97,7 @@ def write(
     return folder
 
 
-def _their_tensors(name: str, architecture: Architecture, model: Transformer) -> dict[str, Tensor]:
+def _their_tensors(name: str, architecture: Architecture, model: Model) -> dict[str, Tensor]:
     """All tensors under their names. Raises UsageError for one that has no place there."""
     ours = dict(model.state_dict())
     if len(model.specs) != 1:

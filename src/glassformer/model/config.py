@@ -26,8 +26,8 @@ class ModelConfig(Config):
         None, description="parts as a known model has them (bert, gpt2, t5 ...); other keys of this section win over it"
     )
     family: Family | None = Field(None, description="which stacks there are; None: those that the objective needs")
-    implementation: Literal["glassformer", "torch"] = Field(
-        "glassformer", description="our own blocks, or PyTorch's nn.TransformerEncoder as a baseline"
+    kind: str = Field(
+        "transformer", description="what kind of model (a file in model/kinds): our own blocks, PyTorch's, an LSTM"
     )
     n_layers: int = Field(4, ge=1, description="blocks in a stack")
     n_decoder_layers: int | None = Field(None, ge=1, description="blocks in the decoder; None: as many as n_layers")
