@@ -28,7 +28,19 @@ from glassformer.recipe import to_yaml
 from glassformer.stopping import go_on, stoppable
 
 COMMANDS = [
-    *("train", "fill", "generate", "score", "evaluate", "ablate", "attention", "compare", "preview", "doctor"),
+    *(
+        "train",
+        "fill",
+        "classify",
+        "generate",
+        "score",
+        "evaluate",
+        "ablate",
+        "attention",
+        "compare",
+        "preview",
+        "doctor",
+    ),
     *("demo", "export", "import", "recipes", "runs", "info", "studio", "look"),
 ]
 VIEWS = [

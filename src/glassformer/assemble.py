@@ -16,15 +16,18 @@ from torch import Tensor
 from glassformer.data.batch import StreamSpec
 from glassformer.data.codecs import Codecs
 from glassformer.data.corpus import Corpus, Wanted, WantedValues, all_cached, cached_labels, cached_tokenizer
+from glassformer.data.data_config import DataConfig, decided
 from glassformer.data.labels import Labels
 from glassformer.data.layout import Layout
+from glassformer.data.layout_choice import layout_for
 from glassformer.data.roles import TEXT, Role
 from glassformer.data.rows import DataRow, plural, read_rows, rows_fingerprint
 from glassformer.data.sample import sample_of
-from glassformer.data.sources import DataConfig, decided, held_out, key_of, layout_for, split_end
+from glassformer.data.splitting import held_out, key_of, split_end
 from glassformer.data.table import Arrays, Cell, Column, ValueColumn
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.init_from import codecs_of
 from glassformer.model.kinds import Model, find_kind
 from glassformer.model.size import n_parameters, refuse_too_large
 from glassformer.objectives import Objective, Units
@@ -340,7 +343,11 @@ def codecs_for(
 
 
 def _tokenizers_for(recipe: Recipe, say: Callable[[str], None], known: Reading) -> tuple[Tokenizer, Tokenizer | None]:
-    """Of pairs one tokenizer reads both sides, unless `target_tokenizer` says what the targets have."""
+    """Of pairs one tokenizer reads both sides, unless `target_tokenizer` says what the targets have. Where weights
+    begin from a source whose tokenizer is kept, they are that one's."""
+    if recipe.init_from is not None and recipe.init_from.tokenizer == "keep":
+        kept = codecs_of(recipe.init_from)
+        return kept.tokenizer, kept.target
     prefixes = [objective_class(member).prefix_of(member.objective) for member in members(recipe)]
 
     def train(settings: TokenizerConfig, read: tuple[Role, ...], sides: str) -> Tokenizer:

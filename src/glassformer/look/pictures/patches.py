@@ -4,7 +4,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
+from glassformer.answers import ReadsPictures
+from glassformer.ask.attention import Attention
 from glassformer.look.pictures.figures import COLOURS, fitted, new_figure, styled, visible
+from glassformer.objectives import Prompt
 
 SIDE = 1.7
 """Inches of one picture."""
@@ -41,3 +44,11 @@ def on_picture(
             caption = f"{names[place - 1]}: at most {float(shares.max()):.0%}"
         axes.set_title(caption, fontsize=7.5, color=COLOURS["muted"], pad=3)
     return figure
+
+
+def on_picture_of(member: ReadsPictures, prompt: Prompt, seen: Attention, layer: int | None = None) -> Figure:
+    """The attention of each layer, or of one, the mean of its heads, laid on the picture of a prompt."""
+    heads = seen.weights.shape[1]
+    title = f"{prompt.text}: attention over patches, mean of {heads} head{'s' * (heads > 1)}"
+    names = [f"layer {n + (layer or 0)}" for n in range(len(seen.weights))]
+    return on_picture(member.picture_of(prompt.example), member.on_patches(seen.weights.mean(1)), names, title)
