@@ -5,14 +5,14 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from glassformer import recipe as recipes
 from glassformer.ask.run import Run, load
 from glassformer.assemble import Parts, assemble, unknown_in_words
-from glassformer.baselines.unigram import Unigram
+from glassformer.baselines.unigram import Constant, Unigram
 from glassformer.changes import Changes, as_recorded, listed
 from glassformer.data.batch import collate
 from glassformer.errors import GlassformerError, UsageError
@@ -150,13 +150,22 @@ def free_folder(parent: Path, name: str) -> Path:
 
 
 def reference_lines(questions: FixedQuestions, parts: Parts) -> dict[str, float]:
-    """The losses that need no learning, on the very questions that are asked: all classes alike, and counts."""
-    counts = parts.objective.target_counts(parts.train_units, parts.recipe.seed)
-    uniform = Unigram({name: torch.zeros_like(count) for name, count in counts.items()})
-    return {
-        "uniform": evaluate(uniform, questions).loss,
-        "unigram": evaluate(Unigram(counts), questions).loss,
-    }
+    """The losses that need no learning, on the very questions that are asked. Of classes: all of them alike, and
+    counts; of numbers: their mean. None where the loss could be held against nothing."""
+    objective, units, seed = parts.objective, parts.train_units, parts.recipe.seed
+    kinds = {loss.baseline for loss in objective.losses.values()}
+    if kinds == {"counts"}:
+        counts = objective.target_counts(units, seed)
+        uniform = Unigram({name: torch.zeros_like(count) for name, count in counts.items()})
+        return {"uniform": evaluate(uniform, questions).loss, "unigram": evaluate(Unigram(counts), questions).loss}
+    if kinds == {"mean"}:
+        means = {
+            head.name: torch.from_numpy(targets.reshape(-1, head.size).mean(0)).float()
+            for head, targets in zip(objective.heads(), objective.targets(units, seed).values(), strict=True)
+        }
+        outputs = {name: objective.losses[name].constant(mean) for name, mean in means.items()}
+        return {"constant": evaluate(Constant(outputs), questions).loss}
+    return {}
 
 
 def _trainer(directory: RunDirectory, parts: Parts, display: Display) -> Trainer:
@@ -185,12 +194,18 @@ def _observers(directory: RunDirectory, parts: Parts, questions: FixedQuestions)
     few = [questions.example(int(i)) for i in questions.chosen[:16]]
     few = [example for example in few if example.member == few[0].member]
     observers: list[Observer] = [
-        Verdict(reference_lines(questions, parts)),
+        Verdict(reference_lines(questions, parts), asked_for(parts.objective)),
         AttentionEntropy(collate([[example] for example in few], parts.tokenizer.pad_id)),
     ]
     if parts.recipe.training.samples:
         observers.append(Samples(directory, parts.objective, questions, parts.recipe.training.samples))
     return observers
+
+
+def asked_for(objective: Objective) -> Literal["words", "labels"]:
+    """What a verdict calls the classes."""
+    heads = [head for member in objective.members for head in member.heads()]
+    return "labels" if all(head.labels is not None for head in heads) else "words"
 
 
 def _watchers(directory: RunDirectory, parts: Parts, model: Model) -> list[Watcher]:

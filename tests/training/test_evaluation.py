@@ -330,11 +330,12 @@ def test_single_questions_add_up_to_the_loss(kind: str) -> None:
             for head in objective.heads()
             if head.name in batch.asked
         }
-        losses, scores, terms = (f(logits, batch) for f in (objective.loss, objective.scores, objective.terms))
+        losses, sums, terms = (f(logits, batch) for f in (objective.loss, objective.sums, objective.terms))
         for name, single in terms.items():
             assert float(single.losses.sum()) == pytest.approx(float(losses[name].total), rel=1e-5)
-            assert int((single.guesses == single.targets).sum()) == int(scores[f"{name}/accuracy"].total)
+            assert int((single.guesses == single.targets).sum()) == int(sums[f"{name}/accuracy"].total)
             assert len(single.targets) == losses[name].count
+            assert float(sums[f"{name}/loss"].total) == pytest.approx(float(losses[name].total), rel=1e-5)
 
 
 def test_the_record_says_what_was_asked_and_how_sure_it_is() -> None:
