@@ -4,6 +4,7 @@ Every choice by measurement is made here, once, before the first step, and goes 
 """
 
 import math
+import os
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ from glassformer.training.measure import (
     time_steps,
 )
 from glassformer.training.order import TrainingOrder
+from glassformer.training.transfer import freeze
 
 LOG_LINES = 200
 """How often a run is logged at most when its recipe does not say."""
@@ -47,7 +49,9 @@ def settle(parts: Parts, say: Callable[[str], None], began: float | None = None)
     training = recipe.training
     device = default_device() if training.device == "auto" else training.device
     refuse_missing_device(device)
-    number = torch.get_num_threads() if training.threads == "auto" else training.threads
+    refuse_too_many(training.devices, device)
+    own = max(1, torch.get_num_threads() // training.devices)
+    number = own if training.threads == "auto" else training.threads
     settled = _with(recipe, device=device, threads=number)
     with threads(number):
         precision: str = training.precision
@@ -99,6 +103,21 @@ def refuse_missing_device(device: str, mend: str = "use training.device=cpu") ->
         raise UsageError(f"training.device={device}, but torch finds no such device", mend)
 
 
+def refuse_too_many(processes: int, device: str) -> None:
+    """Raises UsageError for more processes than this machine has cores, or several on a device that is not the CPU."""
+    if processes > 1 and device != "cpu":
+        raise UsageError(
+            f"training.devices={processes} with training.device={device}: several processes train on the CPU only",
+            "use training.device=cpu, or training.devices=1",
+        )
+    cores = os.cpu_count() or 1
+    if processes > cores:
+        raise UsageError(
+            f"training.devices={processes}, but this machine has {cores} core{'' if cores == 1 else 's'}",
+            f"use training.devices={cores}, or fewer",
+        )
+
+
 def _with(recipe: Recipe, **training: Any) -> Recipe:
     return recipe.model_copy(update={"training": recipe.training.model_copy(update=training)})
 
@@ -107,7 +126,7 @@ def _measured_precision(parts: Parts, settled: Recipe, measured: dict[str, Any])
     def build(precision: str) -> Engine:
         return engine_for(_with(settled, precision=precision, compile=False), parts.objective)
 
-    precision, seconds = choose_precision(build, training_order(settled, parts))
+    precision, seconds = choose_precision(build, training_order(_of_one(settled), parts))
     measured["seconds_per_step"] = {key: round(value, 5) for key, value in seconds.items()}
     return precision
 
@@ -145,7 +164,12 @@ def _time_for_timing(minutes: float | None) -> float:
 
 
 def _timed(parts: Parts, recipe: Recipe, seconds: float) -> Timing:
-    return time_steps(engine_for(recipe, parts.objective), training_order(recipe, parts), seconds)
+    return time_steps(engine_for(recipe, parts.objective), training_order(_of_one(recipe), parts), seconds)
+
+
+def _of_one(recipe: Recipe) -> Recipe:
+    """With the steps of one process, which are what the first can time while there are no others yet."""
+    return _with(recipe, devices=1)
 
 
 def _known_steps(parts: Parts, settled: Recipe) -> int | None:
@@ -226,7 +250,8 @@ def training_order(recipe: Recipe, parts: Parts) -> TrainingOrder:
     """The recipe's sequence of training batches."""
     units, objective = parts.train_units, parts.objective
     shapes = _shapes(recipe, objective, units)
-    return TrainingOrder(units, objective, recipe.batch, recipe.seed, recipe.training.accumulate, shapes)
+    per_step = recipe.training.devices * recipe.training.accumulate
+    return TrainingOrder(units, objective, recipe.batch, recipe.seed, per_step, shapes)
 
 
 def validation_questions(recipe: Recipe, parts: Parts) -> FixedQuestions:
@@ -261,10 +286,13 @@ def all_questions(recipe: Recipe, parts: Parts) -> list[FixedQuestions]:
 
 
 def engine_for(recipe: Recipe, objective: Objective) -> Engine:
-    """A fresh model with its optimisers on the recipe's device."""
+    """A fresh model with its optimisers on the recipe's device; the optimisers hold nothing that is frozen."""
     training = recipe.training
+    model = model_for(recipe, objective)
+    if recipe.init_from is not None:
+        freeze(model, recipe.init_from.freeze)
     return Engine(
-        model_for(recipe, objective),
+        model,
         objective,
         recipe.optimizer,
         device=training.device,

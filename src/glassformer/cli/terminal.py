@@ -159,9 +159,7 @@ def evaluation_in_words(found: dict[str, Any]) -> dict[str, str]:
             said[key] = share_within(value, found.get(f"{key}_interval"))
         elif kind == "accuracy_of_all_words":
             said[key] = f"{percent(value)}, unknown words counted as wrong"
-        elif kind in (*plugin_names("glassformer.metrics"), "bits_per_byte", "pseudo_bits_per_byte") or (
-            kind == "loss" and key != "loss"
-        ):
+        elif kind in measured or (kind == "loss" and key != "loss"):
             said[key] = readable(value, key)
     said["questions"] = f"{found['count']:,} in {found['asked_in']}"
     if found["unknown"]:
