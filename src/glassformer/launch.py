@@ -21,6 +21,7 @@ from glassformer.init_from import begin, begun_from
 from glassformer.look.report import draw_report
 from glassformer.model.kinds import Model
 from glassformer.model.size import count_parameters
+from glassformer.objectives import Objective
 from glassformer.own_text import is_change, is_own_text, run_name, text_among_changes, which_recipe
 from glassformer.recipe import Recipe
 from glassformer.run import RunDirectory
