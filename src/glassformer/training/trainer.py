@@ -130,6 +130,8 @@ class Trainer:
         if processes is not None:
             self.processes = self.engine.processes = processes
         self._restore()
+        for weights in self.engine.model.state_dict().values():
+            self.processes.copied(weights)  # which may have begun from something that only the first has read
         for watcher in self.watchers:
             watcher.begin(self.state.step)
         self.display.start(self.state.step, self.steps)
