@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from glassformer.data.batch import StreamSpec
 from glassformer.data.codecs import Codecs
 from glassformer.data.corpus import Corpus, Wanted, WantedValues, all_cached, cached_labels, cached_tokenizer
 from glassformer.data.labels import Labels
@@ -24,6 +25,7 @@ from glassformer.data.sources import DataConfig, decided, held_out, key_of, layo
 from glassformer.data.table import Arrays, Cell, Column, ValueColumn
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.init_from import codecs_of
 from glassformer.model.kinds import Model, find_kind
 from glassformer.model.size import n_parameters, refuse_too_large
 from glassformer.objectives import Objective, Units
@@ -173,8 +175,11 @@ def model_for(recipe: Recipe, objective: Objective) -> Model:
     return model
 
 
-def vocabularies(objective: Objective) -> int | dict[str, int]:
-    """The vocabulary size of a model for an objective, or one for each stack where they are different."""
+def vocabularies(objective: Objective) -> int | dict[str, int] | dict[str, StreamSpec]:
+    """The vocabulary size of a model for an objective, or one for each stack where they are different; of streams of
+    features their sizes."""
+    if objective.inputs():
+        return objective.inputs()
     one, other = objective.tokenizer, objective.target_tokenizer
     return one.vocab_size if other is one else {"encoder": one.vocab_size, "decoder": other.vocab_size}
 
@@ -336,7 +341,11 @@ def codecs_for(
 
 
 def _tokenizers_for(recipe: Recipe, say: Callable[[str], None], known: Reading) -> tuple[Tokenizer, Tokenizer | None]:
-    """Of pairs one tokenizer reads both sides, unless `target_tokenizer` says what the targets have."""
+    """Of pairs one tokenizer reads both sides, unless `target_tokenizer` says what the targets have. Where weights
+    begin from a source whose tokenizer is kept, they are that one's."""
+    if recipe.init_from is not None and recipe.init_from.tokenizer == "keep":
+        kept = codecs_of(recipe.init_from)
+        return kept.tokenizer, kept.target
     prefixes = [objective_class(member).prefix_of(member.objective) for member in members(recipe)]
 
     def train(settings: TokenizerConfig, read: tuple[Role, ...], sides: str) -> Tokenizer:

@@ -17,6 +17,7 @@ from glassformer.baselines.unigram import Unigram
 from glassformer.changes import Changes, as_recorded, listed
 from glassformer.data.batch import collate
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.init_from import begin, begun_from
 from glassformer.look.report import draw_report
 from glassformer.model.kinds import Model
 from glassformer.model.size import count_parameters
@@ -165,11 +166,13 @@ def _begin(directory: RunDirectory, wanted: Recipe, asked: dict[str, Any], displ
         parts = parts._replace(recipe=settled)
         measured["left_open"] = _changed_by_the_texts(wanted, settled)
         trainer = _trainer(directory, parts, display)
+        begun = begin(trainer.engine.model, settled, parts.objective.heads(), parts.codecs, display.say)
         for line in [*unknown_in_words(parts), said_of(trainer.questions[0])]:
             display.say(line)
         measured["parameters"] = count_parameters(trainer.engine.model)
         directory.save_codecs(parts.codecs)
         found = {"asked": asked, "measured": measured, "data": data_identity(parts), "recipe": as_json(settled)}
+        found |= {} if begun is None else {"init_from": begun.record()}
         directory.write_environment(found)
         write_text_durably(directory.recipe_file, recipes.to_yaml(settled))
     except BaseException:  # the name stays free for the next attempt
@@ -204,9 +207,9 @@ def find_recipe(recipe: str | Path | Recipe, changes: Changes, say: Callable[[st
     name, changes = text_among_changes(str(recipe), changes)
     recipes.refuse_two_lengths(changes)
     if is_own_text(name):
-        tree = recipes.apply_changes({}, changes)
+        tree = begun_from(recipes.apply_changes({}, changes), changes)
         return run_name(name), recipe_for_text(name, tree, say)
-    return run_name(name), recipes.read(name, changes)
+    return run_name(name), recipes.read(name, changes, begun_from)
 
 
 def free_folder(parent: Path, name: str) -> Path:
@@ -252,7 +255,7 @@ def _observers(directory: RunDirectory, parts: Parts, questions: FixedQuestions)
     few = [example for example in few if example.member == few[0].member]
     observers: list[Observer] = [
         Verdict(reference_lines(questions, parts)),
-        AttentionEntropy(collate([[example] for example in few], parts.tokenizer.pad_id)),
+        AttentionEntropy(collate([[example] for example in few], parts.objective.pad_id)),
     ]
     if parts.recipe.training.samples:
         observers.append(Samples(directory, parts.objective, questions, parts.recipe.training.samples))

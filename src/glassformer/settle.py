@@ -31,6 +31,7 @@ from glassformer.training.measure import (
     time_steps,
 )
 from glassformer.training.order import TrainingOrder
+from glassformer.training.transfer import freeze
 
 LOG_LINES = 200
 """How often a run is logged at most when its recipe does not say."""
@@ -285,10 +286,13 @@ def all_questions(recipe: Recipe, parts: Parts) -> list[FixedQuestions]:
 
 
 def engine_for(recipe: Recipe, objective: Objective) -> Engine:
-    """A fresh model with its optimisers on the recipe's device."""
+    """A fresh model with its optimisers on the recipe's device; the optimisers hold nothing that is frozen."""
     training = recipe.training
+    model = model_for(recipe, objective)
+    if recipe.init_from is not None:
+        freeze(model, recipe.init_from.freeze)
     return Engine(
-        model_for(recipe, objective),
+        model,
         objective,
         recipe.optimizer,
         device=training.device,

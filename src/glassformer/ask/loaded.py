@@ -97,6 +97,8 @@ class Loaded:
     def unknown_words(self, text: str) -> list[str]:
         """The words of a text that the vocabulary lacks: the model reads them as unknown."""
         unknown: list[str] = []
+        if self.codecs.text is None:
+            return unknown
         for part in self.objective.texts_in(text):
             encoded = self.tokenizer.encode(part, allow_mask=True)
             spans = zip(encoded.ids, encoded.offsets, strict=True)
@@ -105,4 +107,4 @@ class Loaded:
 
     def collate(self, prompts: Sequence[Prompt]) -> Batch:
         """One row for each prompt."""
-        return collate([[prompt.example] for prompt in prompts], self.tokenizer.pad_id)
+        return collate([[prompt.example] for prompt in prompts], self.objective.pad_id)

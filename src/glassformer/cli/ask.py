@@ -76,6 +76,44 @@ def in_lines(filled: "Filled") -> str:
 
 
 @app.command()
+def classify(
+    run: RunPath,
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TEXT", help="texts; or pictures: PICTURE.png, IDX_FILE:NUMBER", show_default=False),
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="a file with one text in each line")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print a line of JSON for each text")] = False,
+) -> None:
+    """Say which label texts or pictures have, with probabilities.
+
+    The texts are arguments, lines of --file, or lines of standard input; on a terminal they are asked for.
+
+    \b
+    glassformer classify runs/classification-demo "Mars is a red planet"
+    glassformer classify runs/fashion t10k-images-idx3-ubyte.gz:17
+    """
+    from glassformer.ask.run import load
+
+    trained = load(run)
+    asking = not texts and file is None and sys.stdin.isatty()
+    for text in texts_from(texts, file):
+        try:
+            classified = trained.classify(text)
+        except UsageError as error:
+            if not asking:
+                raise
+            complain(error)
+            continue
+        say_unknown(trained, text)
+        if as_json:
+            show(classified.record())
+        else:
+            print(printable(classified.text))
+            print(printable("  " + "   ".join(f"{one.token} {percent(one.probability)}" for one in classified.labels)))
+
+
+@app.command()
 def generate(
     run: RunPath,
     texts: Annotated[

@@ -2,11 +2,27 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from glassformer.config import Config
 
 Auto = Literal["auto"]
+
+
+class InitFrom(Config):
+    """Weights to begin with, instead of random ones. In a recipe a path alone says `run`."""
+
+    run: str = Field(description="a run directory of ours, or a Hugging Face folder")
+    tokenizer: Literal["keep", "own"] = Field(
+        "keep", description="keep: the tokenizer that is there; own: the recipe's, and embeddings are matched by token"
+    )
+    take: tuple[str, ...] = Field(("*",), description="patterns of the tensors that are taken, such as encoder.*")
+    freeze: tuple[str, ...] = Field((), description="patterns of the parameters that training does not change")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_path_alone(cls, given: Any) -> Any:
+        return {"run": given} if isinstance(given, str) else given
 
 
 class OptimizerConfig(Config):

@@ -176,7 +176,7 @@ class FixedQuestions:
         for rows in plan(lengths, self.config, self.objective.row_length, rng=None):
             mine = [[asked[i] for i in row] for row in rows]
             examples = [[self.examples(int(self.chosen[place]))[turn] for place, turn in row] for row in mine]
-            batch = collate(examples, self.objective.tokenizer.pad_id, self.shapes)
+            batch = collate(examples, self.objective.pad_id, self.shapes)
             whose = [[place for place, _ in row] for row in mine]
             for example, (_, turn) in zip(chain(*examples), chain(*mine), strict=True):
                 if turn == 0:  # the text is the same in every turn

@@ -64,7 +64,7 @@ def answer_examples(model: nn.Module, objective: Objective, questions: FixedQues
     answers: list[tuple[Any, list[Blank]]] = []
     for index in indices:
         example = questions.example(index)
-        batch = to(collate([[example]], objective.tokenizer.pad_id), device)
+        batch = to(collate([[example]], objective.pad_id), device)
         answers.append((example, objective.of(example).answer(example, model(batch))))
     model.train(training)
     return answers
@@ -93,8 +93,11 @@ class Samples:
         for example, blanks in answers:
             objective = self.objective.of(example)
             shown = objective.as_prompt(example)
-            ids, tokenizer = example.streams[shown.stream].ids, objective.tokenizer_of(shown.stream)
-            lines.append(marked(ids, tokenizer, blanks) if objective.asks_blanks else shown.text)
+            if objective.asks_blanks:
+                ids, tokenizer = example.streams[shown.stream].ids, objective.tokenizer_of(shown.stream)
+                lines.append(marked(ids, tokenizer, blanks))
+            else:
+                lines.append(shown.text)
             for blank in blanks:
                 best = blank.candidates[0]
                 guesses.append({"true": blank.true, "predicted": best.token, "probability": round(best.probability, 4)})

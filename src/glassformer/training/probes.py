@@ -124,7 +124,7 @@ def look(model: nn.Module, objective: Objective, prompt: Prompt) -> Look:
     objective = objective.of(prompt.example)
     device = next(model.parameters()).device
     training = model.training
-    batch = to(collate([[prompt.example]], objective.tokenizer.pad_id), device)
+    batch = to(collate([[prompt.example]], objective.pad_id), device)
     with torch.random.fork_rng([device] if device.type == "cuda" else []), record(model.eval()) as tape:
         logits = model(batch)
     model.train(training)
