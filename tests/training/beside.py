@@ -49,9 +49,9 @@ def trained(processes: Processes) -> dict[str, Any]:
 
 
 def evaluated(processes: Processes) -> dict[str, Any]:
-    """All numbers of an evaluation of five batches: losses, shares, intervals, the most frequent guess."""
+    """All numbers of an evaluation of several batches: losses, shares, intervals, the most frequent guess."""
     questions = FixedQuestions(UNITS, OBJECTIVE, BatchConfig(size=23, layout="padded"))
-    assert len(questions.made) == 5
+    assert len(questions.made) > 3
     guess = {}
     record = evaluate(engine_of(processes).forward, questions, processes=processes).record()
     for key, value in record.pop("most_frequent_guess").items():
