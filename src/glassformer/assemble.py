@@ -16,12 +16,14 @@ from torch import Tensor
 from glassformer.data.batch import StreamSpec
 from glassformer.data.codecs import Codecs
 from glassformer.data.corpus import Corpus, Wanted, WantedValues, all_cached, cached_labels, cached_tokenizer
+from glassformer.data.data_config import DataConfig, decided
 from glassformer.data.labels import Labels
 from glassformer.data.layout import Layout
+from glassformer.data.layout_choice import layout_for
 from glassformer.data.roles import TEXT, Role
 from glassformer.data.rows import DataRow, plural, read_rows, rows_fingerprint
 from glassformer.data.sample import sample_of
-from glassformer.data.sources import DataConfig, decided, held_out, key_of, layout_for, split_end
+from glassformer.data.splitting import held_out, key_of, split_end
 from glassformer.data.table import Arrays, Cell, Column, ValueColumn
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError, UsageError

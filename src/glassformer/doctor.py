@@ -22,7 +22,7 @@ import torch
 from glassformer.assemble import Parts, assemble, documents_for, model_for, texts_of, unknown_shares
 from glassformer.data.choice import choose_tokenizer
 from glassformer.data.corpus import Corpus
-from glassformer.data.tokenizer import count_words
+from glassformer.data.cutting import count_words
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.launch import train
 from glassformer.model.size import count_parameters

@@ -16,7 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from glassformer.data import builtin
-from glassformer.data.tokenizer import SPECIALS, Encoded, Tokenizer, TokenizerConfig
+from glassformer.data.tokenizer import Encoded, Tokenizer, TokenizerConfig
+from glassformer.data.tokenizer_config import SPECIALS
 from glassformer.errors import GlassformerError, UsageError
 
 KINDS = get_args(TokenizerConfig.model_fields["kind"].annotation)
