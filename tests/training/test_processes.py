@@ -15,8 +15,8 @@ from tiny_recipe import Hearing, recipe, records, train
 
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.recipe import Recipe, read, with_value
+from glassformer.resolve import refuse_too_many
 from glassformer.run import RunDirectory
-from glassformer.settle import refuse_too_many
 from glassformer.snapshot import read_snapshot
 from glassformer.training.processes import Processes, started_together
 from glassformer.training.trainer import Interrupted

@@ -82,7 +82,7 @@ GIVE_UP_AFTER = 20
 
 
 class Trainer:
-    """Trains one model in one run directory. `config` has no `auto` and no empty interval left (see `settle`).
+    """Trains one model in one run directory. `config` has no `auto` and no empty interval left (see `resolve`).
 
     Each evaluation asks the first `questions`, those of the validation texts, and if there are second ones, of the
     training texts, those too.
