@@ -11,9 +11,9 @@ import tiny_recipe
 
 from glassformer import doctor
 from glassformer.assemble import assemble, documents_for, model_for, unknown_in_words
+from glassformer.build import training_order
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.recipe import Recipe
-from glassformer.settle import training_order
 
 D, FF, LAYERS, LENGTH = 12, 20, 2, 16
 """The sizes of tiny_recipe."""

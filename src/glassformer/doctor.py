@@ -20,6 +20,7 @@ import psutil
 import torch
 
 from glassformer.assemble import Parts, assemble, documents_for, model_for, texts_of, unknown_shares
+from glassformer.build import engine_for, training_order, validation_questions
 from glassformer.data.choice import choose_tokenizer
 from glassformer.data.corpus import Corpus
 from glassformer.data.cutting import count_words
@@ -28,7 +29,7 @@ from glassformer.errors import GlassformerError, UsageError
 from glassformer.launch import train
 from glassformer.model.size import count_parameters
 from glassformer.recipe import Recipe, from_yaml, parse, to_yaml
-from glassformer.settle import engine_for, settle, training_order, validation_questions
+from glassformer.resolve import resolve
 from glassformer.suggest import choose_max_length
 from glassformer.training.engine import threads
 from glassformer.training.evaluation import TELLS_FROM
@@ -144,7 +145,7 @@ def measured_in_child(recipe: Recipe) -> dict[str, Any]:
 def measure(recipe: Recipe) -> dict[str, Any]:
     """Do all that a training does, for a few seconds: measured choices, steps, and a run of one step with its
     evaluations, checkpoint and pictures. Memory is the highest that this process has held, in bytes."""
-    settled, choices = settle(assemble(recipe), lambda text: None, psutil.Process().create_time())
+    settled, choices = resolve(assemble(recipe), lambda text: None, psutil.Process().create_time())
     timing, tokens = time_of_steps(settled)
     started = time.time() - psutil.Process().create_time() - timing.steps * timing.seconds
     evaluation, rest = time_of_the_rest(settled)
