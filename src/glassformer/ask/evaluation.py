@@ -7,6 +7,7 @@ from glassformer.answers import FillsBlanks, ScoresText
 from glassformer.ask.loaded import Loaded
 from glassformer.assemble import Split, column_for
 from glassformer.baselines.counting import counting_losses
+from glassformer.data.corpus import Corpus
 from glassformer.data.table import Column
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.randomness import Purpose, generator
