@@ -202,12 +202,14 @@ def _watchers(directory: RunDirectory, parts: Parts) -> list[Watcher]:
             f"model.implementation={parts.recipe.model.implementation} has no attention that probes could record",
             "leave out training.probes, or train with model.implementation=glassformer",
         )
-    why = find_mechanism(parts.recipe.model.attention).no_weights
-    if why is not None:
-        raise UsageError(
-            f"model.attention={parts.recipe.model.attention} has no weights that probes could record: {why}",
-            "leave out training.probes, or train with model.attention=full",
-        )
+    for layer in range(max(map(parts.recipe.model.layers_of, parts.recipe.model.stacks))):
+        name = parts.recipe.model.mechanism_of(layer).name
+        why = find_mechanism(name).no_weights
+        if why is not None:
+            raise UsageError(
+                f"model.attention={name} has no weights that probes could record: {why}",
+                "leave out training.probes, or train with model.attention=full",
+            )
     assert training.evaluate_every and training.steps
     every = training.probe_every or training.evaluate_every
     return [Probes(directory, parts.objective, training.probes, every, training.steps)]

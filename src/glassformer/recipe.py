@@ -15,15 +15,16 @@ import yaml
 from pydantic import Field, ValidationError
 from pydantic_core import to_jsonable_python
 
-from glassformer.changes import LENGTHS, Changes, apply, lengths_in, listed, objective_name
+from glassformer.changes import ATTENTION, LENGTHS, Changes, apply, lengths_in, listed, objective_name
 from glassformer.config import Config
 from glassformer.data.batch_config import BatchConfig
 from glassformer.data.sources import DataConfig
 from glassformer.data.tokenizer import TokenizerConfig
 from glassformer.errors import UsageError, nearest
+from glassformer.model import attention_config
 from glassformer.model.config import ModelConfig, check_sizes, preset, presets
 from glassformer.objective_configs import PACKAGE, AnyObjective, Member, Needs, members_in, needs_of
-from glassformer.plugins import check_plugin, plugin_names
+from glassformer.plugins import plugin_names
 from glassformer.reading import NoSuchFile, Unreadable, plain_text
 from glassformer.training.config import OptimizerConfig, TrainingConfig
 from glassformer.training.schedules import ScheduleConfig
@@ -50,10 +51,6 @@ class Recipe(Config):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     training: TrainingConfig = TrainingConfig()
-
-
-MECHANISMS = "glassformer.model.attention"
-"""The folder in which every file is an attention mechanism."""
 
 
 class Key(NamedTuple):
@@ -83,7 +80,6 @@ def check_values(tree: dict[str, Any], where: str = "the recipe") -> Recipe:
         recipe = Recipe.model_validate(tree)
     except ValidationError as error:
         raise UsageError(f"{where} is wrong: " + "; ".join(_explain(tree, error.errors()))) from None
-    check_plugin(MECHANISMS, recipe.model.attention, "attention mechanism")
     return recipe
 
 
@@ -202,13 +198,29 @@ def _nearest_key(key: str, names: Sequence[str]) -> str:
 
 
 def keys(tree: dict[str, Any] | None = None) -> list[Key]:
-    """Every key with type, default and meaning; `tree` decides which objective's keys there are."""
-    return list(_keys_of(Recipe, "", needs_of(objective_name(tree or {})).config))
+    """Every key with type, default and meaning; `tree` decides which objective's keys there are, and which attention
+    mechanisms'."""
+    found: list[Key] = []
+    for key in _keys_of(Recipe, "", needs_of(objective_name(tree or {})).config):
+        found.append(key)
+        if key.name == ATTENTION:
+            found += _keys_of_mechanisms((tree or {}).get("model"))
+    return found
+
+
+def _keys_of_mechanisms(section: Any) -> list[Key]:
+    """The keys of the attention mechanisms that the model's section names, beside their names."""
+    known = plugin_names(attention_config.PACKAGE)
+    configs = [attention_config.mechanism_config(n) for n in attention_config.mechanisms_in(section) if n in known]
+    found = {key.name: key for config in configs for key in _keys_of(config, f"{ATTENTION}.", Config)}
+    return [key for name, key in found.items() if name != f"{ATTENTION}.name"]
 
 
 def _keys_of(config: type[Config], prefix: str, objective: type[Config]) -> Iterator[Key]:
     for name, field in config.model_fields.items():
         section = objective if name == "objective" else section_of(field.annotation)
+        if prefix + name == ATTENTION:  # also a plain name
+            section = None
         if section is not None:
             yield from _keys_of(section, f"{prefix}{name}.", objective)
         else:
@@ -222,8 +234,8 @@ def _names(key: str) -> list[str]:
     """What there is to be named, where a key names a file of a folder, or a preset."""
     if key == "objective.name":
         return plugin_names(PACKAGE)
-    if key == "model.attention":
-        return plugin_names(MECHANISMS)
+    if key == ATTENTION:
+        return plugin_names(attention_config.PACKAGE)
     return sorted(presets()) if key == "model.preset" else []
 
 
@@ -343,5 +355,5 @@ def value_of(recipe: Recipe, key: str) -> Any:
     """The value at a dotted key."""
     value: Any = recipe.model_dump(mode="json")
     for name in key.split("."):
-        value = None if value is None else value[name]
+        value = value.get(name) if isinstance(value, dict) else None  # none of a section that is left out
     return value

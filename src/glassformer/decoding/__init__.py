@@ -111,18 +111,14 @@ class Generated(NamedTuple):
 
 def begin(model: Transformer, prompts: Prompts, max_tokens: int) -> tuple[Tensor, DecodingState]:
     """The logits of the first token of each row, and the state to go on with. Raises UsageError without room, and for
-    a mechanism that keeps no state."""
+    an attention mechanism that keeps no state."""
     for row in range(len(prompts.examples)):
         if prompts.room(row) < 1:
             raise UsageError(
                 f"a prompt of {len(prompts.start(row))} tokens leaves no room: the model reads {prompts.max_length}",
                 "shorten it, or train with a larger model.max_length",
             )
-    if not model.keeps_state:
-        raise UsageError(
-            f"model.attention={model.config.attention} keeps no state to generate with",
-            "train with model.attention=full",
-        )
+    model.need_state()
     rows = range(len(prompts.examples))
     capacity = max(len(prompts.start(row)) for row in rows) + min(max_tokens, max(prompts.room(row) for row in rows))
     groups, device = prompts.alike(), next(model.parameters()).device

@@ -21,6 +21,7 @@ from glassformer.decoding import built
 from glassformer.decoding.packed import parts_of
 from glassformer.decoding.written_out import Step, embedding, is_watched, written_out
 from glassformer.machine import instructions, processor
+from glassformer.model.attention import find_mechanism
 from glassformer.model.decoding_state import DecodingState
 from glassformer.model.heads import Head
 from glassformer.model.layers import Block, CrossAttention, MultiHeadAttention
@@ -43,7 +44,7 @@ def can_compile(model: Transformer) -> bool:
     first = model.stacks[-1].blocks[0]
     return (
         isinstance(first, Block)
-        and vars(type(first.self_attention.mechanism)).get("in_step_c", False)
+        and type(first.self_attention.mechanism) is find_mechanism("full")
         and all(each.dtype == torch.float32 and each.device.type == "cpu" for each in model.parameters())
         and not is_watched(model)
         and library() is not None

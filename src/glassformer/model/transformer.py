@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from glassformer.data.batch import Batch, HeadSpec, StreamBatch
 from glassformer.data.masks import AttentionMask, across
-from glassformer.model.attention import Mechanism
+from glassformer.model.attention import ABILITIES, Ability, Mechanism, refusal
 from glassformer.model.config import ModelConfig, check_sizes
 from glassformer.model.decoding_state import DecodingState
 from glassformer.model.dropout import Dropout
@@ -70,8 +70,12 @@ class Stack(nn.Module):
         )
         cross = name == "decoder" and len(config.stacks) > 1
         layers = config.layers_of(name)
-        distinct = [Block(config, cross) for _ in range(1 if config.share_layers else layers)]
+        causal = name == "decoder"
+        distinct = [Block(config, cross, n, causal) for n in range(1 if config.share_layers else layers)]
         self.blocks = nn.ModuleList(distinct[n % len(distinct)] for n in range(layers))
+        mechanisms = [part for part in self.blocks.modules() if isinstance(part, Mechanism)]
+        self.lacking = {what: part.name for part in mechanisms for what in ABILITIES if what not in part.can}
+        """What is beyond one of its attention mechanisms, and beyond which."""
         # In a post-norm stack the last block ends with a norm already.
         self.norm = norm(config) if config.norm == "pre" else nn.Identity()
         self.dropout = Dropout(config.output_dropout)
@@ -83,6 +87,7 @@ class Stack(nn.Module):
         memory_mask: AttentionMask | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Hidden states of one stream."""
+        self._refuse_parts(stream.mask)
         x = self.embeddings(stream.input_ids, self.positions(stream.positions), stream.segment_ids)
         around = Surroundings(
             stream.mask.prepared(),
@@ -95,6 +100,17 @@ class Stack(nn.Module):
         for block in self.blocks:
             x = block(x, around)
         return self.dropout(self.norm(x))
+
+    def _refuse_parts(self, mask: AttentionMask) -> None:
+        """Raises UsageError for a mask that an attention mechanism cannot do."""
+        present: dict[Ability, bool] = {
+            "causal": mask.causal,
+            "documents": mask.query_documents is not None,
+            "pair_mask": mask.pair_mask is not None,
+        }
+        for ability, name in self.lacking.items():
+            if present.get(ability):
+                raise refusal(name, ability)
 
     def step(
         self, input_ids: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], state: DecodingState
@@ -208,11 +224,11 @@ class Transformer(nn.Module):
         last = torch.where(real, columns, -1).max(1).values
         return self.heads[head](hidden[torch.arange(len(hidden), device=real.device), last])
 
-    @property
-    def keeps_state(self) -> bool:
-        """Whether its attention can go on from what it keeps."""
-        mechanisms = [m for m in self.stacks[-1].modules() if isinstance(m, Mechanism)]
-        return all(type(m).new_state is not Mechanism.new_state for m in mechanisms)
+    def need_state(self) -> None:
+        """Raises UsageError where its attention cannot go on from what it keeps."""
+        stack = self.stacks[-1]
+        if isinstance(stack, Stack) and "decode" in stack.lacking:
+            raise refusal(stack.lacking["decode"], "decode")
 
 
 def count_parameters(model: nn.Module) -> int:
