@@ -52,7 +52,7 @@ def of_pairs(run: Any) -> dict[str, Any]:
     beside that of saying the source again and of the target of the nearest source that it has learned."""
     import sacrebleu
 
-    from glassformer.data.pairs import BUILTIN_KINDS, builtin_pairs
+    from glassformer.data.rows import BUILTIN_KINDS, builtin_pairs
     from glassformer.demo import said
 
     found: dict[str, Any] = {}

@@ -51,7 +51,7 @@ def write_folder(format: str, folder: Path) -> None:
     from glassformer.data.batch import HeadSpec
     from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
     from glassformer.model.config import ModelConfig, preset
-    from glassformer.model.transformer import Transformer
+    from glassformer.model.kinds.transformer import Transformer
 
     torch.manual_seed(1)
     config = ModelConfig(**{**preset(format), **SIZES})

@@ -22,12 +22,13 @@ import numpy as np
 import yaml
 
 import glassformer as gf
+from glassformer.answers import Generates
 from glassformer.ask.run import Run
 from glassformer.baselines.ngram import NGram, rows_of
 from glassformer.data.batch import Example
 from glassformer.data.windows import StreamWindows
 from glassformer.look.report import compare_runs
-from glassformer.model.transformer import count_parameters
+from glassformer.model.size import count_parameters
 from glassformer.run import RunDirectory, describe_environment
 from glassformer.snapshot import write_text_durably
 from glassformer.training.checkpoints import checkpoint_steps
@@ -143,7 +144,7 @@ def filled_examples(run: Run) -> str:
             assert source.positions is not None
             read[source.positions[source.content :]] = run.tokenizer.mask_id
         lines = [f"read:      {run.tokenizer.decode(read)}"]
-        if run.objective.generates:
+        if run.objective.can(Generates):
             lines.append(f"was:       {run.objective.text_of(shown, example.asked[next(iter(example.asked))].targets)}")
             lines.append(f"generated: {answered(run, example)}")
         else:

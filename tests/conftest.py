@@ -13,7 +13,7 @@ from glassformer.data.batch import Batch, BatchConfig, collate, plan
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.model.config import ModelConfig
-from glassformer.model.transformer import Transformer
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.objectives.masked_lm import MaskedLM, MaskedLMConfig
 from glassformer.training.engine import threads
 

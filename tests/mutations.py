@@ -25,6 +25,7 @@ import tiny_recipe
 import yaml
 from trained import command
 
+from glassformer.answers import FillsBlanks, Generates
 from glassformer.ask.run import load
 from glassformer.errors import GlassformerError
 from glassformer.exchange import export_run, import_run
@@ -246,9 +247,9 @@ def sign(folder: Path) -> None:
 def use(folder: Path) -> None:
     """Load model and tokenizer, and ask them."""
     run = load(folder)
-    if run.objective.fills:
+    if run.objective.can(FillsBlanks):
         run.fill("red [MASK] sun")
-    if run.objective.generates:
+    if run.objective.can(Generates):
         run.generate("red" if run.recipe.model.family == "decoder" else "red [MASK] sun", max_tokens=3)
 
 

@@ -8,13 +8,14 @@ from test_record import hooks
 from torch import Tensor, nn
 
 from glassformer.ablation import KINDS, Part, chosen_parts, part_in, parts_of, without
-from glassformer.baselines.torch_transformer import TorchTransformer
 from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Stream, collate
 from glassformer.data.masks import across
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig
+from glassformer.model.kinds.pytorch import TorchTransformer
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.layers import Block, Surroundings
-from glassformer.model.transformer import Stack, Transformer
+from glassformer.model.stack import Stack
 from glassformer.record import record
 
 VOCABULARY = 23

@@ -7,10 +7,11 @@ import pytest
 import torch
 from tiny_recipe import WORDS, recipe, sentences, text_file
 
-from glassformer import assemble as assemble_module
-from glassformer.assemble import assemble, corpus_for, documents_for, model_for, objective_for, with_layout
+from glassformer.assemble import assemble, column_for, documents_for, model_for, objective_for, with_layout
 from glassformer.data import corpus as corpus_module
-from glassformer.data.tokenizer import Tokenizer, TokenizerConfig, Tokenizers
+from glassformer.data import rows as rows_module
+from glassformer.data.codecs import Codecs
+from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import UsageError
 from glassformer.recipe import Recipe
 
@@ -32,7 +33,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     count(Tokenizer, "train")
     count(corpus_module, "write_stores")
     count(Tokenizer, "encode_together")
-    count(assemble_module, "read_documents")
+    count(rows_module, "read_documents")
     return calls
 
 
@@ -147,20 +148,20 @@ def test_test_data_must_be_named(text: Path) -> None:
     assert "data.test=FILE" in raised.value.mend
     parts = assemble(recipe(text))
     with pytest.raises(UsageError, match=r"names no test data"):
-        corpus_for(recipe(text), parts.tokenizers, "test")
+        column_for(recipe(text), parts.codecs, "test")
     other = text_file(text.parent, sentences(9, seed=5), "test.txt")
     wanted = recipe(text, data={"test": str(other)})
-    assert corpus_for(wanted, parts.tokenizers, "test").n_documents == 9
+    assert column_for(wanted, parts.codecs, "test").n_documents == 9
     with_validation = recipe(text, data={"validation": str(other)})
-    tokenizers = assemble(with_validation).tokenizers  # now the training part is in the cache
+    tokenizers = assemble(with_validation).codecs  # now the training part is in the cache
     with pytest.raises(UsageError, match=r"names no test data"):
-        corpus_for(with_validation, tokenizers, "test")
+        column_for(with_validation, tokenizers, "test")
 
 
-@pytest.mark.parametrize("implementation", ["glassformer", "torch"])
-def test_fresh_weights_are_a_function_of_the_seed(text: Path, implementation: str) -> None:
+@pytest.mark.parametrize("kind", ["transformer", "pytorch"])
+def test_fresh_weights_are_a_function_of_the_seed(text: Path, kind: str) -> None:
     """The same to the bit whatever was drawn before, others for another seed; torch's own generator is left alone."""
-    wanted = recipe(text, model={"implementation": implementation, "attention_dropout": 0.1})
+    wanted = recipe(text, model={"kind": kind, "attention_dropout": 0.1})
     objective = assemble(wanted).objective
     torch.manual_seed(3)
     expected = torch.rand(5)
@@ -242,4 +243,4 @@ def test_a_tokenizer_for_targets_is_for_pairs_only(text: Path) -> None:
     for objective in (mixed, {"name": "denoising"}, {"name": "masked_lm"}):
         wanted = recipe(text, objective=objective, target_tokenizer={"kind": "word", "vocab_size": 50})
         with pytest.raises(UsageError, match=r"for the targets of pairs, and (denoising|masked_lm) learns from single"):
-            objective_for(wanted, Tokenizers(tokenizer, tokenizer))
+            objective_for(wanted, Codecs(tokenizer, tokenizer))

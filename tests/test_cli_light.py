@@ -72,9 +72,9 @@ def test_answers_that_need_no_model_load_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", plugin_names("glassformer.objectives"))
 def test_what_is_known_of_an_objective_without_its_code_is_true(name: str) -> None:
-    """Its configuration, family, segments and pairs are those of the class."""
+    """Its configuration, family, segments and columns are those of the class."""
     kind = find_objective(name)
-    assert needs_of(name) == (kind.Config, kind.family, kind.segments, kind.pairs)
+    assert needs_of(name) == (kind.Config, kind.family, kind.segments, kind.columns)
     assert name in SHIPPED
 
 
@@ -103,11 +103,11 @@ def test_no_folder_is_made_under_the_name_of_a_file(name: str) -> None:
 
 
 def test_an_unknown_type_of_folder_is_told_which_there_are() -> None:
-    """And not which is spelt most alike: bert is no misspelt bart."""
+    """And not which is spelt most alike: electra is no misspelt anything."""
     Path("theirs").mkdir()
-    Path("theirs/config.json").write_text(json.dumps({"model_type": "bert"}))
+    Path("theirs/config.json").write_text(json.dumps({"model_type": "electra"}))
     said = refused("import", "theirs", "runs/new")
-    assert "there is no format 'bert'" in said and "bart, gpt2" in said and "did you mean" not in said
+    assert "there is no format 'electra'" in said and "bart, bert, gpt2" in said and "did you mean" not in said
 
 
 def test_a_text_that_looks_like_an_option() -> None:

@@ -8,7 +8,7 @@ from tiny_recipe import recipe, text_file
 
 from glassformer.ask.cloze import Answered
 from glassformer.data.builtin import cloze
-from glassformer.data.pairs import Pair, builtin_pairs
+from glassformer.data.rows import Pair, builtin_pairs
 from glassformer.demo import (
     SHOWN,
     SHOWN_PAIRS,

@@ -44,7 +44,7 @@ def test_an_encoder_decoder_learns_its_pairs_by_heart(tmp_path: Path, shared: bo
     """To a loss under 0.01, with one vocabulary or two; then greedy and beam answer each source with its target."""
     separate = {} if shared else {"target_tokenizer": {"kind": "word", "vocab_size": 100}}
     run = trained_on_pairs(tmp_path, **separate)
-    assert run.directory.target_tokenizer_file.is_file() != shared
+    assert (run.path / "target_tokenizer.json").is_file() != shared
     assert run.metrics()[-1]["event"] == "evaluation" and run.metrics()[-1]["loss"] < 0.01
     sources = [source for source, _ in PAIRS]
     for settings in ({}, {"beam": 3}):

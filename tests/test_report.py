@@ -16,7 +16,7 @@ from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.look import report
 from glassformer.look.pictures.figures import save
-from glassformer.model.transformer import count_parameters
+from glassformer.model.size import count_parameters
 
 STARTS = {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<?xml", ".pdf": b"%PDF-"}
 

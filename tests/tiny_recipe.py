@@ -16,7 +16,7 @@ from glassformer.ask.run import Run
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.model.config import ModelConfig
-from glassformer.model.transformer import Transformer
+from glassformer.model.kinds import Model, find_kind
 from glassformer.objectives import Loss, Objective
 from glassformer.objectives.masked_lm import MaskedLM, MaskedLMConfig
 from glassformer.recipe import Recipe, parse
@@ -53,11 +53,12 @@ def corpus_of(texts: list[str], objective: Objective) -> Corpus:
     return Corpus.from_texts(texts, objective.tokenizer)
 
 
-def model_of(objective: Objective, seed: int = 1, **sizes: Any) -> Transformer:
+def model_of(objective: Objective, seed: int = 1, **sizes: Any) -> Model:
     defaults = {"n_layers": 2, "d_model": 12, "n_heads": 3, "d_ff": 20, "max_length": 16, "dropout": 0.0}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Transformer(ModelConfig(**(defaults | sizes)), objective.tokenizer.vocab_size, objective.heads())
+        config = ModelConfig(**(defaults | sizes))
+        return find_kind(config.kind)(config, objective.tokenizer.vocab_size, objective.heads())
 
 
 def tree(text: Path, **sections: dict[str, Any]) -> dict[str, Any]:

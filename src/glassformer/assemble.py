@@ -1,4 +1,4 @@
-"""From a recipe to its parts: tokenizer, corpora, objective, model. Used by training, prediction and doctor alike."""
+"""From a recipe to its parts: codecs, columns, objective, model. Used by training, prediction and doctor alike."""
 
 import hashlib
 import json
@@ -13,33 +13,24 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from glassformer.baselines.torch_transformer import TorchTransformer
-from glassformer.data.corpus import Corpus, Wanted, cached_tokenizer
+from glassformer.data.codecs import Codecs
+from glassformer.data.corpus import Corpus, Wanted, WantedValues, all_cached, cached_labels, cached_tokenizer
+from glassformer.data.labels import Labels
 from glassformer.data.layout import Layout
-from glassformer.data.pairs import pairs_fingerprint, read_pairs
+from glassformer.data.roles import TEXT, Role
+from glassformer.data.rows import DataRow, plural, read_rows, rows_fingerprint
 from glassformer.data.sample import sample_of
-from glassformer.data.sources import (
-    DataConfig,
-    decided,
-    fingerprint,
-    held_out,
-    key_of,
-    layout_for,
-    read_documents,
-    split_end,
-)
-from glassformer.data.tokenizer import Tokenizer, TokenizerConfig, Tokenizers
+from glassformer.data.sources import DataConfig, decided, held_out, key_of, layout_for, split_end
+from glassformer.data.table import Arrays, Cell, Column, ValueColumn
+from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.model.config import check_sizes
+from glassformer.model.kinds import Model, find_kind
 from glassformer.model.size import n_parameters, refuse_too_large
-from glassformer.model.transformer import Transformer
 from glassformer.objectives import Objective, Units
 from glassformer.recipe import Recipe, members, objective_class
 from glassformer.wording import percent
 
 Split = Literal["train", "validation", "test"]
-Row = tuple[str, str | None]
-"""A text, and of pairs its target."""
 SPLIT = 3
 """Raised whenever `sources.split` draws otherwise, so that no cached part of an older split is taken."""
 LAYOUT = 1
@@ -50,15 +41,15 @@ class Parts(NamedTuple):
     """What a recipe's data, tokenizer and objective come to."""
 
     recipe: Recipe
-    tokenizers: Tokenizers
+    codecs: Codecs
     objective: Objective
-    train: Corpus
-    validation: Corpus
+    train: Column
+    validation: Column
 
     @property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer; of pairs, that of the sources."""
-        return self.tokenizers.source
+        return self.codecs.tokenizer
 
     @property
     def train_units(self) -> Units:
@@ -75,41 +66,40 @@ class Parts(NamedTuple):
             raise UsageError(f"the validation texts will not do: {error.what}", mend) from None
 
 
-def assemble(
-    recipe: Recipe, say: Callable[[str], None] = lambda text: None, tokenizers: Tokenizers | None = None
-) -> Parts:
-    """Choose how the texts are read and say so, read them, train the tokenizer (unless it is handed in), tokenise (or
-    open what an earlier run tokenised). The recipe of the parts says how the texts are read.
+def assemble(recipe: Recipe, say: Callable[[str], None] = lambda text: None, codecs: Codecs | None = None) -> Parts:
+    """Choose how the data are read and say so, read them, train the tokenizer and collect the labels (unless they are
+    handed in), tokenise (or open what an earlier run tokenised). The recipe of the parts says how the data are read.
 
     Raises UsageError when the text is too short for one batch.
     """
     recipe = with_layout(recipe, say)
     reading = Reading()
-    tokenizers = tokenizers or tokenizers_for(recipe, say, reading)
-    objective = objective_for(recipe, tokenizers)
-    train, validation = corpora_for(recipe, tokenizers, ("train", "validation"), say, reading)
-    parts = Parts(recipe, tokenizers, objective, train, validation)
+    codecs = codecs or codecs_for(recipe, say, reading)
+    objective = objective_for(recipe, codecs)
+    train, validation = columns_for(recipe, codecs, ("train", "validation"), say, reading)
+    parts = Parts(recipe, codecs, objective, train, validation)
     units = len(parts.train_units)
     if units < recipe.batch.size and recipe.batch.tokens is None and recipe.batch.layout != "packed":
+        tokens = f"{train.n_tokens:,} tokens in " if isinstance(train, Corpus) else ""
         raise UsageError(
-            f"the training text is too short for one batch: {train.n_tokens:,} tokens in {units} texts or windows, "
+            f"the training text is too short for one batch: {tokens}{units} texts or windows, "
             f"and batch.size={recipe.batch.size}",
             f"use more text, or batch.size={units} or less",
         )
     return parts
 
 
-def sides_of(corpus: Corpus) -> list[Corpus]:
-    """Sources and targets, of every member of a mixture; the same texts come once."""
-    own = corpus.members or (corpus,)
-    return list({side.identity: side for member in own for side in (member, member.targets) if side}.values())
+def texts_of(data: Column) -> list[Corpus]:
+    """The columns of texts, of every member of a mixture; the same texts come once."""
+    columns = [column for member in data.members or (data,) for column in (member, *member.beside.values())]
+    return list({column.identity: column for column in columns if isinstance(column, Corpus)}.values())
 
 
 def unknown_shares(parts: Parts) -> dict[str, float]:
     """The share of the tokens that are [UNK], of the training and of the validation part."""
     shares = {}
     for name, corpus in (("train", parts.train), ("validation", parts.validation)):
-        sides = sides_of(corpus)
+        sides = texts_of(corpus)
         shares[name] = sum(side.n_unknown for side in sides) / max(1, sum(side.n_tokens for side in sides))
     return shares
 
@@ -130,11 +120,11 @@ def unknown_in_words(parts: Parts) -> list[str]:
     ]
 
 
-def objective_for(recipe: Recipe, tokenizers: Tokenizers) -> Objective:
-    """The recipe's objective. Raises UsageError where model, data or tokenizers are not what it needs."""
+def objective_for(recipe: Recipe, codecs: Codecs) -> Objective:
+    """The recipe's objective. Raises UsageError where model, data or codecs are not what it needs."""
     for member in members(recipe):
         _refuse_what_does_not_fit(member, objective_class(member), member.model_dump()["objective"]["name"])
-    return objective_class(recipe)(recipe.objective, tokenizers.source, recipe.model.max_length, tokenizers.target)
+    return objective_class(recipe).from_codecs(recipe.objective, codecs, recipe.model.max_length)
 
 
 def _refuse_what_does_not_fit(recipe: Recipe, kind: type[Objective], name: str) -> None:
@@ -156,29 +146,31 @@ def _refuse_what_does_not_fit(recipe: Recipe, kind: type[Objective], name: str) 
             f"{name} tells {kind.segments} segments apart, and model.segments={segments}",
             f"use model.segments={kind.segments}, or leave it out",
         )
-    if recipe.target_tokenizer is not None and not kind.pairs:
+    if recipe.target_tokenizer is not None and "target" not in kind.columns:
         raise UsageError(
             f"target_tokenizer is for the targets of pairs, and {name} learns from single texts", "leave it out"
         )
     data = recipe.data
     of_pairs = (data.train_targets, data.validation_targets, data.test_targets, data.target_column)
-    if not kind.pairs and any(value is not None for value in of_pairs):
+    if kind.columns == TEXT and any(value is not None for value in of_pairs):
         raise UsageError(
             f"{name} learns from single texts, and the recipe says where their targets are",
             "use objective.name=seq2seq to learn from pairs, or leave out targets and target_column",
         )
 
 
-def model_for(recipe: Recipe, objective: Objective) -> Transformer:
+def model_for(recipe: Recipe, objective: Objective) -> Model:
     """The recipe's model with fresh weights, a pure function of the recipe's seed. Raises UsageError for one that this
     machine has no memory for."""
-    kinds = {"glassformer": Transformer, "torch": TorchTransformer}
-    sizes, heads = vocabularies(objective), objective.heads()
-    check_sizes(recipe.model)
+    kind, sizes, heads = find_kind(recipe.model.kind), vocabularies(objective), objective.heads()
+    kind.check(recipe.model)
     refuse_too_large(recipe.model, sizes, heads)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return kinds[recipe.model.implementation](recipe.model, sizes, heads)
+        model = kind(recipe.model, sizes, heads)
+    if recipe.batch.layout == "packed":
+        model.need("packed_rows")
+    return model
 
 
 def vocabularies(objective: Objective) -> int | dict[str, int]:
@@ -220,23 +212,25 @@ def with_layout(recipe: Recipe, say: Callable[[str], None] = lambda text: None) 
 def documents_for(recipe: Recipe, part: Split) -> list[str]:
     """The texts of one part of the data; of pairs, the sources. Without a validation source, a share of the training
     texts is held out."""
-    return [text for text, _ in rows_for(recipe, part)]
+    return [row.cells[0] for row in rows_for(recipe, part)]
 
 
-def rows_for(recipe: Recipe, part: Split) -> list[Row]:
-    """The texts of one part of the data, each with its target, where the objective is over pairs. Of a mixture, those
-    of all members; data of several members come once."""
-    return list(_rows_of_members(recipe, part, Reading()))
+def rows_for(recipe: Recipe, part: Split) -> list[DataRow]:
+    """The rows of one part of the data, with the columns that the objective takes. Of a mixture, those of all members;
+    data of several members come once."""
+    return [row for _, row in _rows_of_members(recipe, part, Reading())]
 
 
-def _rows_of_members(recipe: Recipe, part: Split, reading: "Reading") -> Iterator[Row]:
+def _rows_of_members(recipe: Recipe, part: Split, reading: "Reading") -> Iterator[tuple[tuple[Role, ...], DataRow]]:
+    """Each with the roles of its cells."""
     different = {_key(member, part, reading): member for member in members(recipe)}
     for member in different.values():
+        roles = objective_class(member).columns
         for _, row in _numbered_rows(member, [part], reading):
-            yield row
+            yield roles, row
 
 
-def _numbered_rows(recipe: Recipe, parts: Sequence[Split], reading: "Reading") -> Iterator[tuple[int, Row]]:
+def _numbered_rows(recipe: Recipe, parts: Sequence[Split], reading: "Reading") -> Iterator[tuple[int, DataRow]]:
     """The rows of several parts, each with the place of its part among them. Parts of the same data are read in one
     pass. Raises UsageError where the data change meanwhile."""
     places = {part: place_of(recipe, part) for part in parts}
@@ -251,14 +245,9 @@ def _numbered_rows(recipe: Recipe, parts: Sequence[Split], reading: "Reading") -
                 yield numbers[is_held_out], row
 
 
-def _own_rows(recipe: Recipe, place: "DataPlace", reading: "Reading") -> Iterator[Row]:
+def _own_rows(recipe: Recipe, place: "DataPlace", reading: "Reading") -> Iterator[DataRow]:
     """All rows of a place, one by one."""
-    layout = reading.layout(recipe)
-    if objective_class(recipe).pairs:
-        yield from read_pairs(place.source, place.targets, layout)
-    else:
-        for text in read_documents(place.source, layout):
-            yield text, None
+    return read_rows(place.source, objective_class(recipe).columns, place.targets, reading.layout(recipe))
 
 
 class DataPlace(NamedTuple):
@@ -283,127 +272,176 @@ def place_of(recipe: Recipe, part: Split) -> DataPlace:
 
 class Reading:
     """What one start finds out about its data, so that it is found out once: what the files hold, how they are read,
-    and which texts are held out. Of the texts themselves nothing is kept."""
+    and which rows are held out. Of the rows themselves nothing is kept."""
 
     def __init__(self) -> None:
         self._contents: dict[str, str] = {}
         self._apart: dict[str, np.ndarray] = {}
-        self._layouts: dict[tuple[DataConfig, bool], Layout] = {}
+        self._layouts: dict[tuple[DataConfig, tuple[Role, ...]], Layout] = {}
 
     def layout(self, recipe: Recipe) -> Layout:
-        """How the texts of a recipe (of one objective) are read. Raises UsageError where it is not clear."""
-        name = (recipe.data, objective_class(recipe).pairs)
+        """How the data of a recipe (of one objective) are read. Raises UsageError where it is not clear."""
+        name = (recipe.data, objective_class(recipe).columns)
         if name not in self._layouts:
             self._layouts[name] = layout_for(*name)
         return self._layouts[name]
 
     def content(self, recipe: Recipe, place: DataPlace) -> str:
-        """A name for the texts of a place."""
-        pairs, how = objective_class(recipe).pairs, self.layout(recipe).settings()
-        name = json.dumps([place.source, place.targets, pairs])
+        """A name for the rows of a place."""
+        roles, how = objective_class(recipe).columns, self.layout(recipe).settings()
+        name = json.dumps([place.source, place.targets, roles])
         if name not in self._contents:
-            if pairs:
-                self._contents[name] = pairs_fingerprint(place.source, place.targets, None, None)
-            else:
-                self._contents[name] = fingerprint(place.source)
+            self._contents[name] = rows_fingerprint(place.source, place.targets, roles)
         return json.dumps([self._contents[name], how, LAYOUT])
 
-    def cut_rows(self, recipe: Recipe) -> Iterator[tuple[bool, Row]]:
+    def cut_rows(self, recipe: Recipe) -> Iterator[tuple[bool, DataRow]]:
         """The rows of data that are cut into training and validation, each with whether it is held out."""
         place, apart = place_of(recipe, "train"), self._held_out(recipe)
         rows = _own_rows(recipe, place, self)
         if len(apart) == 1:
-            [(text, _)] = rows
-            train, validation = split_end(text, recipe.data.validation_share)
-            yield from ((False, (train, None)), (True, (validation, None)))
+            [row] = rows
+            train, validation = split_end(row.cells[0], recipe.data.validation_share)
+            yield from ((False, DataRow((train,))), (True, DataRow((validation,))))
             return
-        for row, is_held_out in zip_longest(rows, apart):
-            if row is None or is_held_out is None:
+        for row_or_none, is_held_out in zip_longest(rows, apart):
+            if row_or_none is None or is_held_out is None:
                 raise UsageError(f"{place.source} has changed while it was read", "start again when it stays as it is")
-            yield bool(is_held_out), row
+            yield bool(is_held_out), row_or_none
 
     def _held_out(self, recipe: Recipe) -> Bool[np.ndarray, "n"]:
         """Of each row, whether it is held out. Of a single text this says nothing: its end is."""
         name = json.dumps([self.content(recipe, place_of(recipe, "train")), recipe.seed, recipe.data.validation_share])
         if name not in self._apart:
-            keys = array("Q", (key_of(source) for source, _ in _own_rows(recipe, place_of(recipe, "train"), self)))
-            if len(keys) == 1 and not objective_class(recipe).pairs:
+            keys = array("Q", (key_of(row.cells[0]) for row in _own_rows(recipe, place_of(recipe, "train"), self)))
+            if len(keys) == 1 and objective_class(recipe).columns == TEXT:
                 return np.zeros(1, dtype=bool)
             self._apart[name] = held_out(np.array(keys, dtype=np.uint64), recipe.data.validation_share, recipe.seed)
         return self._apart[name]
 
 
-def tokenizers_for(
+def codecs_for(
     recipe: Recipe, say: Callable[[str], None] = lambda text: None, reading: Reading | None = None
-) -> Tokenizers:
-    """The tokenizers that the recipe names, or those trained on its training texts, on a sample of them where they are
-    many (kept in the cache). Of pairs one tokenizer reads both sides, unless `target_tokenizer` says what the targets
-    have."""
+) -> Codecs:
+    """What reads the columns: the tokenizers that the recipe names, or those trained on its training texts, on a sample
+    of them where they are many; the labels as they come in the data to train on; the shape of its pictures. Tokenizers
+    and labels are kept in the cache."""
     known = reading or Reading()
+    roles = {role for member in members(recipe) for role in objective_class(member).columns}
+    labels = next((labels_for(m, say, known) for m in members(recipe) if "label" in objective_class(m).columns), None)
+    shape = next((_shape_of(m, known) for m in members(recipe) if "array" in objective_class(m).columns), None)
+    arrays = None if shape is None else Arrays(shape)
+    if not roles & {"text", "source", "target"}:
+        return Codecs(label=labels, array=arrays)
+    return Codecs(*_tokenizers_for(recipe, say, known), labels, arrays)
+
+
+def _tokenizers_for(recipe: Recipe, say: Callable[[str], None], known: Reading) -> tuple[Tokenizer, Tokenizer | None]:
+    """Of pairs one tokenizer reads both sides, unless `target_tokenizer` says what the targets have."""
     prefixes = [objective_class(member).prefix_of(member.objective) for member in members(recipe)]
 
-    def train(settings: TokenizerConfig, sides: tuple[int, ...]) -> Tokenizer:
+    def train(settings: TokenizerConfig, read: tuple[Role, ...], sides: str) -> Tokenizer:
         def texts() -> list[str]:
             rows = _rows_of_members(recipe, "train", known)
-            sample = sample_of(text for row in rows for text in (row[n] for n in sides) if text is not None)
+            sample = sample_of(
+                text for roles, row in rows for role, text in zip(roles, row.cells, strict=True) if role in read
+            )
             say(f"training a {settings.kind} tokenizer{sample}")
             # A prefix stands before every source: often enough that its words are in any vocabulary.
-            put_before = [prefix for prefix in prefixes if prefix and 0 in sides for _ in sample.texts]
+            put_before = [prefix for prefix in prefixes if prefix and "source" in read for _ in sample.texts]
             return put_before + sample.texts
 
-        key = _key(recipe, "train", known) + "".join(map(str, sides)) + (json.dumps(prefixes) if any(prefixes) else "")
+        key = _key(recipe, "train", known) + sides + (json.dumps(prefixes) if any(prefixes) else "")
         return cached_tokenizer(key, texts, settings)
 
     if recipe.target_tokenizer is None:
-        return Tokenizers(train(recipe.tokenizer, (0, 1)))
-    return Tokenizers(train(recipe.tokenizer, (0,)), train(recipe.target_tokenizer, (1,)))
+        return train(recipe.tokenizer, ("text", "source", "target"), "01"), None
+    return train(recipe.tokenizer, ("text", "source"), "0"), train(recipe.target_tokenizer, ("target",), "1")
 
 
-def corpus_for(
-    recipe: Recipe, tokenizers: Tokenizers, part: Split, say: Callable[[str], None] = lambda text: None
-) -> Corpus:
-    """One part of the data as a token store, opened from the cache if it has been tokenised before."""
-    return corpora_for(recipe, tokenizers, (part,), say)[0]
+def labels_for(recipe: Recipe, say: Callable[[str], None], reading: Reading) -> Labels:
+    """The labels that the recipe gives, or those of all rows in `data.train`, held out or not, in order of first sight.
+    Raises UsageError."""
+    if recipe.data.labels is not None:
+        return Labels.given(recipe.data.labels)
+    place = place_of(recipe, "train")
+    column = objective_class(recipe).columns.index("label")
+
+    def cells() -> Iterator[Cell]:
+        return (Cell(row.cells[column], row.place) for row in _own_rows(recipe, place, reading))
+
+    labels = cached_labels(reading.content(recipe, place), cells)
+    say(f"{len(labels)} labels: {', '.join(map(repr, labels.names[:12]))}{' ...' if len(labels) > 12 else ''}")
+    return labels
 
 
-def corpora_for(
+def _shape_of(recipe: Recipe, reading: Reading) -> tuple[int, ...]:
+    """That of the first picture."""
+    first = next(iter(_own_rows(recipe, place_of(recipe, "train"), reading)))
+    return tuple(first.cells[objective_class(recipe).columns.index("array")].shape)
+
+
+def column_for(recipe: Recipe, codecs: Codecs, part: Split, say: Callable[[str], None] = lambda text: None) -> Column:
+    """One part of the data as stored columns, opened from the cache if it has been made before."""
+    return columns_for(recipe, codecs, (part,), say)[0]
+
+
+def columns_for(
     recipe: Recipe,
-    tokenizers: Tokenizers,
+    codecs: Codecs,
     parts: Sequence[Split],
     say: Callable[[str], None] = lambda text: None,
     reading: Reading | None = None,
-) -> list[Corpus]:
-    """Several parts of the data as token stores. Those that are not in the cache are made in one pass over the data."""
+) -> list[Column]:
+    """Several parts of the data as stored columns: of each the first that the task takes, the others beside it. Those
+    that are not in the cache are made in one pass over the data."""
     known = reading or Reading()
     own = members(recipe)
     if len(own) > 1:
-        of_each = [corpora_for(member, tokenizers, parts, say, known) for member in own]
-        return [Corpus.mixed(of_one_part) for of_one_part in zip(*of_each, strict=True)]
+        of_each = [columns_for(member, codecs, parts, say, known) for member in own]
+        return [_mixed(of_one_part) for of_one_part in zip(*of_each, strict=True)]
     if len(parts) > 1 and not all(place_of(recipe, part).is_cut for part in parts):
-        return [corpora_for(recipe, tokenizers, (part,), say, known)[0] for part in parts]
+        return [columns_for(recipe, codecs, (part,), say, known)[0] for part in parts]
     kind = objective_class(recipe)
-    sides = [tokenizers.source, tokenizers.target or tokenizers.source][: 2 if kind.pairs else 1]
+    roles = kind.columns
     language = recipe.data.language if kind.needs_sentences(recipe.objective) else None
-    wanted = [
-        Wanted(_key(recipe, part, known) + (str(side) if kind.pairs else ""), tokenizer, kind.pairs, language)
-        for part in parts
-        for side, tokenizer in enumerate(sides)
-    ]
+    wanted: list[Wanted | WantedValues] = []
+    for part in parts:
+        for number, role in enumerate(roles):
+            key, codec = _key(recipe, part, known) + (str(number) if len(roles) > 1 else ""), codecs.of(role)
+            if isinstance(codec, Tokenizer):
+                wanted.append(Wanted(key, codec, len(roles) > 1, language))
+            else:
+                wanted.append(WantedValues(key, codec))
 
-    def texts(missing: Sequence[int]) -> Iterator[tuple[int, str]]:
-        stores = [divmod(number, len(sides)) for number in missing]
-        for part, side in stores:
-            say(f"reading and tokenising the {parts[part]} {('sources', 'targets')[side] if kind.pairs else 'texts'}")
+    def cells(missing: Sequence[int]) -> Iterator[tuple[int, str | Cell]]:
+        stores = [divmod(number, len(roles)) for number in missing]
+        for part, column in stores:
+            doing = "reading and tokenising" if isinstance(wanted[column], Wanted) else "reading"
+            say(f"{doing} the {parts[part]} {plural(roles[column])}")
         needed = sorted({part for part, _ in stores})
         for number, row in _numbered_rows(recipe, [parts[part] for part in needed], known):
-            for place, (part, side) in enumerate(stores):
+            for place, (part, column) in enumerate(stores):
                 if part == needed[number]:
-                    yield place, row[side] or ""
+                    cell = row.cells[column]
+                    yield place, cell if isinstance(wanted[column], Wanted) else Cell(cell, row.place)
 
-    corpora = Corpus.all_cached(wanted, texts)
-    if not kind.pairs:
-        return corpora
-    return [source.paired(target) for source, target in zip(corpora[::2], corpora[1::2], strict=True)]
+    found = all_cached(wanted, cells)
+    return [_beside(found[n : n + len(roles)], roles) for n in range(0, len(found), len(roles))]
+
+
+def _beside(columns: Sequence[Column], roles: Sequence[Role]) -> Column:
+    """The first column with the others beside it."""
+    first, beside = columns[0], dict(zip(roles[1:], columns[1:], strict=True))
+    if isinstance(first, Corpus):
+        return first.with_beside(beside)
+    assert isinstance(first, ValueColumn)
+    return ValueColumn(first.values, beside)
+
+
+def _mixed(members: Sequence[Column]) -> Corpus:
+    texts = [member for member in members if isinstance(member, Corpus)]
+    assert len(texts) == len(members)
+    return Corpus.mixed(texts)
 
 
 def _key(recipe: Recipe, part: Split, reading: Reading) -> str:

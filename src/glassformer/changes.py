@@ -22,6 +22,13 @@ ATTENTION = "model.attention"
 """A name, or a section whose keys its name decides."""
 
 
+RENAMED: dict[str, tuple[str, dict[Any, Any]]] = {
+    "model.implementation": ("model.kind", {"glassformer": "transformer", "torch": "pytorch"}),
+}
+"""Keys that had another name once, which is still read: what they are called now, and values that are called otherwise
+too."""
+
+
 class Change(NamedTuple):
     """One dotted key and what it becomes."""
 
@@ -44,9 +51,32 @@ class Change(NamedTuple):
 
 
 def listed(changes: Changes) -> list[Change]:
-    """The changes one by one. Raises UsageError for a text without `=`, and for a value that no recipe can hold."""
+    """The changes one by one, old names of keys replaced. Raises UsageError for a text without `=`, and for a value
+    that no recipe can hold."""
     given = [changes] if isinstance(changes, str | Mapping) else changes
-    return [change for each in given for change in _split(each)]
+    return [_by_its_name_now(change) for each in given for change in _split(each)]
+
+
+def _by_its_name_now(change: Change) -> Change:
+    key, values = RENAMED.get(change.key, (change.key, {}))
+    return change._replace(key=key, value=values.get(change.value, change.value)) if values else change
+
+
+def with_names_of_now(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's tree with the keys that had another name once under that of now. Raises UsageError where both stand
+    there."""
+    changed = dict(tree)
+    for before, (now, values) in RENAMED.items():
+        (section, old), (_, new) = before.split("."), now.split(".")
+        keys = changed.get(section)
+        if not isinstance(keys, Mapping) or old not in keys:
+            continue
+        if new in keys:
+            raise UsageError(f"{before} is the old name of {now}, and both are given", f"keep {now}")
+        value = keys[old]
+        kept = {key: value for key, value in keys.items() if key != old}
+        changed[section] = kept | {new: values.get(value, value) if isinstance(value, str) else value}
+    return changed
 
 
 def _split(given: str | Mapping[str, Any]) -> Iterator[Change]:
@@ -79,7 +109,7 @@ def as_recorded(changes: Changes) -> list[str | dict[str, Any]]:
 def apply(root: type[Config], tree: dict[str, Any], changes: Changes) -> dict[str, Any]:
     """A copy of the `root`'s tree with changes. What a person names wins over what the tree had: another objective and
     another preset take the keys with them that belonged to the old one. Raises UsageError."""
-    changed, asked = copy.deepcopy(tree), listed(changes)
+    changed, asked = with_names_of_now(copy.deepcopy(tree)), listed(changes)
     for change in asked:
         if change.key == "objective.name":  # another objective has other keys
             if objective_name(changed) != change.value or not isinstance(changed.get("objective") or {}, dict):
@@ -88,7 +118,7 @@ def apply(root: type[Config], tree: dict[str, Any], changes: Changes) -> dict[st
             _make_room(changed, change.value)
         elif change.key == f"{ATTENTION}.name":  # so does another mechanism
             _section_at(changed, ["model"], change.key)["attention"] = {"name": change.value}
-    for change in asked:
+    for change in sorted(asked, key=lambda change: change.key != ATTENTION):  # the whole before what is inside
         *path, leaf = change.key.split(".")
         if path == ATTENTION.split("."):
             _open_attention(changed)

@@ -15,7 +15,7 @@ from rich.text import Text
 from glassformer.ask.cloze import Answered
 from glassformer.ask.run import Run
 from glassformer.data.builtin import Cloze, cloze, sentences
-from glassformer.data.pairs import Pair, builtin_pairs
+from glassformer.data.rows import Pair, builtin_pairs
 from glassformer.launch import train
 from glassformer.look.pictures.figures import save
 from glassformer.look.pictures.heatmaps import heatmap

@@ -19,12 +19,13 @@ import numpy as np
 import psutil
 import torch
 
-from glassformer.assemble import Parts, assemble, documents_for, model_for, sides_of, unknown_shares
+from glassformer.assemble import Parts, assemble, documents_for, model_for, texts_of, unknown_shares
 from glassformer.data.choice import choose_tokenizer
+from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import count_words
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.launch import train
-from glassformer.model.transformer import count_parameters
+from glassformer.model.size import count_parameters
 from glassformer.recipe import Recipe, from_yaml, parse, to_yaml
 from glassformer.settle import engine_for, settle, training_order, validation_questions
 from glassformer.suggest import choose_max_length
@@ -45,6 +46,8 @@ N_SPECIAL = 5
 def examine(recipe: Recipe, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
     """Everything that `glassformer doctor` says, as plain data. Raises UsageError as training would."""
     parts = assemble(recipe, say)
+    if not texts_of(parts.train):
+        raise UsageError("doctor looks at texts, and this task reads none", "train it: glassformer train RECIPE")
     say("training for a few seconds, to measure memory and time")
     return {
         "data": describe_data(parts),
@@ -58,16 +61,16 @@ def examine(recipe: Recipe, say: Callable[[str], None] = lambda text: None) -> d
 def describe_data(parts: Parts) -> dict[str, Any]:
     """Counts, lengths and unknown words of the training part, and what is asked of the validation part."""
     asked = validation_questions(parts.recipe, parts)
-    train, sides = parts.train, sides_of(parts.train)
+    sides = texts_of(parts.train)
     every_length = np.concatenate([side.lengths for side in sides])
     tokens = sum(side.n_tokens for side in sides)
     lengths = np.percentile(every_length, PERCENTILES)
     return {
-        "texts": train.n_documents,
+        "texts": parts.train.n_rows,
         "tokens": tokens,
         "repeated_share": repeated_share(parts),
-        "validation_texts": parts.validation.n_documents,
-        "validation_tokens": sum(side.n_tokens for side in sides_of(parts.validation)),
+        "validation_texts": parts.validation.n_rows,
+        "validation_tokens": sum(side.n_tokens for side in texts_of(parts.validation)),
         "vocabulary": parts.tokenizer.vocab_size,
         "bytes_per_token": round(sum(side.n_bytes for side in sides) / tokens, 2),
         "length_percentiles": {str(p): int(v) for p, v in zip(PERCENTILES, lengths, strict=True)},
@@ -81,9 +84,15 @@ def describe_data(parts: Parts) -> dict[str, Any]:
 
 def repeated_share(parts: Parts) -> float:
     """The share of training texts that say what an earlier one says already."""
-    starts, tokens = parts.train.document_starts, np.asarray(parts.train.tokens)
-    different = {tokens[a:b].tobytes() for a, b in itertools.pairwise(starts)}
-    return 1 - len(different) / parts.train.n_documents
+    texts = _first_texts(parts)
+    tokens = np.asarray(texts.tokens)
+    different = {tokens[a:b].tobytes() for a, b in itertools.pairwise(texts.document_starts)}
+    return 1 - len(different) / texts.n_documents
+
+
+def _first_texts(parts: Parts) -> Corpus:
+    """The texts of the training part; of pairs the sources, of a mixture those of its first member."""
+    return texts_of(parts.train)[0]
 
 
 def describe_padding(parts: Parts) -> dict[str, Any]:
@@ -103,7 +112,7 @@ def suggest(parts: Parts) -> dict[str, int]:
     config = parts.recipe.tokenizer
     texts = documents_for(parts.recipe, "train")
     lengths = np.array([len(text.split()) for text in texts])
-    max_length = choose_max_length(lengths, parts.train.n_tokens / max(1, int(lengths.sum())))
+    max_length = choose_max_length(lengths, _first_texts(parts).n_tokens / max(1, int(lengths.sum())))
     if config.kind != "word":
         return {"max_length": max_length, "vocab_size": choose_tokenizer(texts, config.kind)["vocab_size"]}
     words = count_words(texts, config)

@@ -17,8 +17,8 @@ from glassformer.changes import Changes, as_recorded, listed
 from glassformer.data.batch import collate
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.look.report import draw_report
-from glassformer.model.attention import find_mechanism
-from glassformer.model.transformer import count_parameters
+from glassformer.model.kinds import Model
+from glassformer.model.size import count_parameters
 from glassformer.own_text import is_change, is_own_text, run_name, text_among_changes, which_recipe
 from glassformer.recipe import Recipe
 from glassformer.run import RunDirectory
@@ -102,7 +102,7 @@ def _begin(directory: RunDirectory, wanted: Recipe, asked: dict[str, Any], displ
         for line in [*unknown_in_words(parts), said_of(trainer.questions[0])]:
             display.say(line)
         measured["parameters"] = count_parameters(trainer.engine.model)
-        directory.save_tokenizers(parts.tokenizers)
+        directory.save_codecs(parts.codecs)
         found = {"asked": asked, "measured": measured, "data": data_identity(parts), "recipe": as_json(settled)}
         directory.write_environment(found)
         write_text_durably(directory.recipe_file, recipes.to_yaml(settled))
@@ -165,8 +165,9 @@ def _trainer(directory: RunDirectory, parts: Parts, display: Display) -> Trainer
     with threads(recipe.training.threads if isinstance(recipe.training.threads, int) else None):
         questions = all_questions(recipe, parts)
         observers = _observers(directory, parts, questions[0])
+    engine = engine_for(recipe, parts.objective)
     return Trainer(
-        engine_for(recipe, parts.objective),
+        engine,
         directory,
         training_order(recipe, parts),
         questions,
@@ -174,7 +175,7 @@ def _trainer(directory: RunDirectory, parts: Parts, display: Display) -> Trainer
         recipe.schedule,
         recipe.seed,
         observers=observers,
-        watchers=_watchers(directory, parts),
+        watchers=_watchers(directory, parts, engine.model),
         listeners=[_tensorboard(directory)] if recipe.training.tensorboard else [],
         display=display,
     )
@@ -192,24 +193,15 @@ def _observers(directory: RunDirectory, parts: Parts, questions: FixedQuestions)
     return observers
 
 
-def _watchers(directory: RunDirectory, parts: Parts) -> list[Watcher]:
+def _watchers(directory: RunDirectory, parts: Parts, model: Model) -> list[Watcher]:
     """Raises UsageError for a text that cannot be a probe."""
     training = parts.recipe.training
     if not training.probes:
         return []
-    if parts.recipe.model.implementation != "glassformer":
-        raise UsageError(
-            f"model.implementation={parts.recipe.model.implementation} has no attention that probes could record",
-            "leave out training.probes, or train with model.implementation=glassformer",
-        )
-    for layer in range(max(map(parts.recipe.model.layers_of, parts.recipe.model.stacks))):
-        name = parts.recipe.model.mechanism_of(layer).name
-        why = find_mechanism(name).no_weights
-        if why is not None:
-            raise UsageError(
-                f"model.attention={name} has no weights that probes could record: {why}",
-                "leave out training.probes, or train with model.attention=full",
-            )
+    why = model.why_not("attention_weights")
+    if why is not None:
+        said = f"this model has no attention weights that probes could record: {why}"
+        raise UsageError(said, "leave out training.probes")
     assert training.evaluate_every and training.steps
     every = training.probe_every or training.evaluate_every
     return [Probes(directory, parts.objective, training.probes, every, training.steps)]
@@ -261,7 +253,7 @@ def _reopen(directory: RunDirectory, recipe: str | Path | Recipe | None, changes
     asked = recipes.apply_changes(tree, [*_begun_with(environment, written), *as_recorded(changes)])
     settled = _agreed(written, asked, lengths, left_open)
     refuse_missing_device(settled.training.device, "go on where there is one, or start a new run with --run")
-    parts = assemble(settled, display.say, directory.tokenizers())
+    parts = assemble(settled, display.say, directory.codecs())
     if environment.get("data") != data_identity(parts):
         raise UsageError("the data has changed since the run was begun", "put it back, or start a new run with --run")
     trainer = _trainer(directory, parts, display)
@@ -378,10 +370,4 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 def data_identity(parts: Parts) -> dict[str, Any]:
     """What the data came to: a resume on other data is refused."""
-    target = parts.tokenizers.target
-    return {
-        "tokenizer": parts.tokenizer.identity,
-        **({} if target is None else {"target_tokenizer": target.identity}),
-        "train": parts.train.identity,
-        "validation": parts.validation.identity,
-    }
+    return {**parts.codecs.identities, "train": parts.train.identity, "validation": parts.validation.identity}

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
 
 from glassformer.config import Config
 from glassformer.data.masking import MaskingConfig
+from glassformer.data.roles import PAIR, TEXT, Role
 from glassformer.data.sources import DataConfig
 from glassformer.errors import UsageError
 from glassformer.plugins import check_plugin
@@ -25,7 +26,7 @@ class Needs(NamedTuple):
     config: type[Config]
     family: Literal["encoder", "decoder", "encoder_decoder"] = "encoder"
     segments: int = 0
-    pairs: bool = False
+    columns: tuple[Role, ...] = TEXT
 
 
 def needs_of(name: str) -> Needs:
@@ -34,18 +35,12 @@ def needs_of(name: str) -> Needs:
     if name in SHIPPED:
         return SHIPPED[name]
     kind = importlib.import_module(PACKAGE).find_objective(name)
-    return Needs(kind.Config, kind.family, kind.segments, kind.pairs)
+    return Needs(kind.Config, kind.family, kind.segments, kind.columns)
 
 
 def members_in(config: Config) -> "Sequence[Member]":
     """The objectives that a mixture's configuration names, each perhaps with data of its own; none of any other."""
-    name = str(config.model_dump()["name"])
-    if isinstance(config, MixtureConfig):
-        return config.members
-    if name in SHIPPED:
-        return ()
-    members: Sequence[Member] = importlib.import_module(PACKAGE).find_objective(name).members_of(config)
-    return members
+    return config.members if isinstance(config, MixtureConfig) else ()
 
 
 def _by_name(value: Any) -> Any:
@@ -222,7 +217,7 @@ SHIPPED = {
     "permutation_lm": Needs(PermutationLMConfig),
     "denoising": Needs(DenoisingConfig, "encoder_decoder"),
     "span_corruption": Needs(SpanCorruptionConfig, "encoder_decoder"),
-    "seq2seq": Needs(Seq2SeqConfig, "encoder_decoder", pairs=True),
+    "seq2seq": Needs(Seq2SeqConfig, "encoder_decoder", columns=PAIR),
     "mixture": Needs(MixtureConfig),
 }
 """Of those with a configuration above; a test holds this against the classes themselves."""

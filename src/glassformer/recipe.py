@@ -15,7 +15,16 @@ import yaml
 from pydantic import Field, ValidationError
 from pydantic_core import to_jsonable_python
 
-from glassformer.changes import ATTENTION, LENGTHS, Changes, apply, lengths_in, listed, objective_name
+from glassformer.changes import (
+    ATTENTION,
+    LENGTHS,
+    Changes,
+    apply,
+    lengths_in,
+    listed,
+    objective_name,
+    with_names_of_now,
+)
 from glassformer.config import Config
 from glassformer.data.batch_config import BatchConfig
 from glassformer.data.sources import DataConfig
@@ -24,7 +33,7 @@ from glassformer.errors import UsageError, nearest
 from glassformer.model import attention_config
 from glassformer.model.config import ModelConfig, check_sizes, preset, presets
 from glassformer.objective_configs import PACKAGE, AnyObjective, Member, Needs, members_in, needs_of
-from glassformer.plugins import plugin_names
+from glassformer.plugins import check_plugin, plugin_names
 from glassformer.reading import NoSuchFile, Unreadable, plain_text
 from glassformer.training.config import OptimizerConfig, TrainingConfig
 from glassformer.training.schedules import ScheduleConfig
@@ -53,6 +62,10 @@ class Recipe(Config):
     training: TrainingConfig = TrainingConfig()
 
 
+KINDS = "glassformer.model.kinds"
+"""The folder in which every file is a kind of model."""
+
+
 class Key(NamedTuple):
     """One key of a recipe, for people."""
 
@@ -75,11 +88,12 @@ def check_values(tree: dict[str, Any], where: str = "the recipe") -> Recipe:
     """The recipe as it stands, with every key and value right by itself: what must fit together is not looked at.
     Raises UsageError naming each wrong key or value, and the nearest right key."""
     tree = {"objective": {"name": "masked_lm"}} | {key: value for key, value in tree.items() if value is not None}
-    tree = _with_preset(tree)
+    tree = _with_preset(with_names_of_now(tree))
     try:
         recipe = Recipe.model_validate(tree)
     except ValidationError as error:
         raise UsageError(f"{where} is wrong: " + "; ".join(_explain(tree, error.errors()))) from None
+    check_plugin(KINDS, recipe.model.kind, "kind of model")
     return recipe
 
 
@@ -236,6 +250,8 @@ def _names(key: str) -> list[str]:
         return plugin_names(PACKAGE)
     if key == ATTENTION:
         return plugin_names(attention_config.PACKAGE)
+    if key == "model.kind":
+        return plugin_names(KINDS)
     return sorted(presets()) if key == "model.preset" else []
 
 

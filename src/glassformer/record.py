@@ -24,6 +24,7 @@ from torch.utils import _pytree
 from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError, nearest
 from glassformer.model.attention import Mechanism
+from glassformer.model.kinds import refusal
 from glassformer.model.softmax import repeat_kv
 
 
@@ -57,7 +58,7 @@ class RecordedAttention:
         """The exact attention weights of the chosen heads and query rows (None: all), computed now. Raises UsageError
         where the mechanism has none."""
         if self.mechanism.no_weights is not None:
-            raise no_weights(self.mechanism.no_weights)
+            raise refusal("attention_weights", self.mechanism.no_weights)
         q, bias, mask = self.q, self.bias, self.mask
         k = repeat_kv(self.k, q.shape[1])
         if heads is not None:
@@ -104,34 +105,6 @@ def attention_places(model: nn.Module) -> list[str]:
     """The places of all attention layers, in order."""
     modules = model.named_modules(remove_duplicate=False)
     return [path.removesuffix(".mechanism") for path, module in modules if isinstance(module, Mechanism)]
-
-
-def without_weights(model: nn.Module) -> str | None:
-    """Why the attention of a model has no weights to be shown; None where it has."""
-    mechanisms = [module for module in model.modules() if isinstance(module, Mechanism)]
-    if not mechanisms:
-        return HIDDEN
-    return next((mechanism.no_weights for mechanism in mechanisms if mechanism.no_weights is not None), None)
-
-
-def need_weights(model: nn.Module) -> None:
-    """Raises UsageError for a model without attention weights, naming what can be seen of it."""
-    why = without_weights(model)
-    if why is not None:
-        raise no_weights(why)
-
-
-HIDDEN = "PyTorch's own blocks hide them"
-
-
-def no_weights(why: str) -> UsageError:
-    """The refusal of what shows weights, which names what there is without."""
-    there = "its answers are on the pages (.html) of `look mask` and `look generation`"
-    if why == HIDDEN:
-        mend = f"train with model.implementation=glassformer; {there}"
-    else:
-        mend = f"{there}, and in `look layers`; what each part is worth in `ablate`"
-    return UsageError(f"this model has no attention weights: {why}", mend)
 
 
 @contextmanager

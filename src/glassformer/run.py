@@ -2,7 +2,8 @@
 
 runs/mlm-demo/
   recipe.yaml         the resolved recipe; a folder is a run when it has one
-  tokenizer.json      and target_tokenizer.json, where targets have a vocabulary of their own
+  tokenizer.json      and target_tokenizer.json, where targets have a vocabulary of their own; labels.json, the names
+                      of classes; arrays.json, the shape of pictures (see data/codecs.py)
   environment.json    python, libraries, processor: what the numbers were measured on
   metrics.jsonl       one JSON object per line, in the order in which they happened
   checkpoints/step-N/ snapshots (snapshot.py) to resume from: model and optimizer
@@ -26,7 +27,7 @@ import psutil
 from filelock import FileLock, Timeout
 from pydantic import Field, model_validator
 
-from glassformer.data.tokenizer import Tokenizer, Tokenizers
+from glassformer.data.codecs import Codecs
 from glassformer.durable import ASIDE, errors_in_words, fsync_file, snapshots, write_text_durably
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.machine import processor
@@ -116,10 +117,6 @@ class RunDirectory:
         return self.path / "tokenizer.json"
 
     @property
-    def target_tokenizer_file(self) -> Path:
-        return self.path / "target_tokenizer.json"
-
-    @property
     def metrics_file(self) -> Path:
         return self.path / "metrics.jsonl"
 
@@ -151,16 +148,13 @@ class RunDirectory:
     def probes(self) -> Path:
         return self.path / "probes"
 
-    def save_tokenizers(self, tokenizers: Tokenizers) -> None:
-        """Writes tokenizer.json, and that of the targets where there is one."""
-        tokenizers.source.save(self.tokenizer_file)
-        if tokenizers.target is not None:
-            tokenizers.target.save(self.target_tokenizer_file)
+    def save_codecs(self, codecs: Codecs) -> None:
+        """Writes tokenizer.json, and the files of the other codecs that there are."""
+        codecs.save(self.path)
 
-    def tokenizers(self) -> Tokenizers:
-        """What save_tokenizers wrote. Raises what `Tokenizer.load` raises."""
-        target = self.target_tokenizer_file
-        return Tokenizers(Tokenizer.load(self.tokenizer_file), Tokenizer.load(target) if target.is_file() else None)
+    def codecs(self) -> Codecs:
+        """What save_codecs wrote. Raises GlassformerError for what is missing or damaged."""
+        return Codecs.load(self.path)
 
     def refuse_taken(self) -> None:
         """Raises UsageError where the folder holds a run, or files that are not ours."""
@@ -181,8 +175,7 @@ class RunDirectory:
         if not self.lock_file.exists():
             return set()
         aside = {*self.path.glob(f"{ASIDE}*"), *self.path.glob(f"*{self.tokenizer_file.name}.*.part")}
-        tokenizers = {self.tokenizer_file, self.target_tokenizer_file}
-        return {self.lock_file, *tokenizers, self.environment_file, *aside}
+        return {self.lock_file, *Codecs.files(self.path).values(), self.environment_file, *aside}
 
     @property
     def lock_file(self) -> Path:

@@ -11,7 +11,8 @@ import torch
 
 from glassformer.data.choice import choose_tokenizer, tokens_per_word
 from glassformer.data.kinds import changes
-from glassformer.data.pairs import read_pairs
+from glassformer.data.roles import PAIR
+from glassformer.data.rows import read_pairs
 from glassformer.data.sources import DataConfig, layout_for, read_documents
 from glassformer.data.survey import SAMPLE, Survey
 from glassformer.errors import UsageError
@@ -28,7 +29,7 @@ def recipe_for_text(source: str, changes: dict[str, Any], say: Callable[[str], N
     where = f"the recipe for {source}"
     data = parse(merged({"data": {"train": source}}, {"data": changes.get("data", {})}), where).data
     objective = str(_section(changes, "objective").get("name", "masked_lm"))
-    survey = survey_of(data, pairs=find_objective(objective).pairs)
+    survey = survey_of(data, pairs="target" in find_objective(objective).columns)
     tree = suggestion(source, survey, changes, objective)
     named = presets().get(str(_section(changes, "model").get("preset")), {})
     tree["model"] = {key: value for key, value in tree["model"].items() if key not in named}
@@ -41,7 +42,7 @@ def recipe_for_text(source: str, changes: dict[str, Any], say: Callable[[str], N
 def survey_of(data: DataConfig, pairs: bool = False) -> Survey:
     """A look at all training texts; of pairs, at sources and targets alike."""
     if pairs:
-        rows = read_pairs(data.train, data.train_targets, layout_for(data, pairs=True))
+        rows = read_pairs(data.train, data.train_targets, layout_for(data, PAIR))
         return Survey(text for pair in rows for text in pair)
     return Survey(read_documents(data.train, layout_for(data)))
 
@@ -64,7 +65,7 @@ def suggestion(
     minutes = float(wanted) if isinstance(wanted, int | float) and wanted > 0 else choose_minutes(tokens)
     max_length = choose_max_length(survey.sampled_words, per_word, minutes)
     stream = bool(np.median(survey.sampled_words) * per_word > 2 * max_length) or survey.texts < 20
-    if kind.pairs:  # pairs are not cut: their longest must fit
+    if "target" in kind.columns:  # pairs are not cut: their longest must fit
         max_length = int(-(-len(survey.longest.split()) * 2 * per_word // 8) * 8 + 8)
     size = choose_size(tokens, minutes, tokenizer["vocab_size"])
     passes = min(MOST_PASSES, trained_tokens(size, minutes, tokenizer["vocab_size"]) / tokens)

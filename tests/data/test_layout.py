@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from glassformer.data.layout import Layout, all_have_cells, are_labelled, spread
-from glassformer.data.pairs import Pair, read_pairs
+from glassformer.data.roles import PAIR, TEXT
+from glassformer.data.rows import Pair, read_pairs
 from glassformer.data.sources import DataConfig, decided, layout_for, layout_of, read_documents, split_end
 from glassformer.errors import UsageError
 
@@ -22,7 +23,7 @@ def write(folder: Path, name: str, lines: list[str]) -> str:
 
 def read(source: str, pairs: bool = False, **settings) -> tuple[list, list[str]]:
     """What is read, and what is said."""
-    layout = layout_for(DataConfig(train=source, **settings), pairs)
+    layout = layout_for(DataConfig(train=source, **settings), PAIR if pairs else TEXT)
     return list(read_pairs(source, None, layout) if pairs else read_documents(source, layout)), layout.said()
 
 

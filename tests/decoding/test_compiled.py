@@ -18,9 +18,9 @@ from glassformer.decoding.compiled import CompiledStep, can_compile, library, st
 from glassformer.decoding.sampling import sample
 from glassformer.model.config import ModelConfig
 from glassformer.model.decoding_state import DecodingState
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.layers import ACTIVATIONS
 from glassformer.model.positions import POSITIONS
-from glassformer.model.transformer import Transformer
 
 VOCAB, LENGTH = 37, 60
 FAMILIES = ("decoder", "encoder_decoder")

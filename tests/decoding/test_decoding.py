@@ -13,7 +13,7 @@ from glassformer.decoding.sampling import choose, min_p, repeated_less, sample, 
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig
 from glassformer.model.decoding_state import DecodingState
-from glassformer.model.transformer import Transformer
+from glassformer.model.kinds.transformer import Transformer
 
 VOCAB, END = 5, 4
 HEAD = HeadSpec("tokens", VOCAB)

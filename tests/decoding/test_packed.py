@@ -8,8 +8,8 @@ from glassformer.data.batch import HeadSpec
 from glassformer.decoding import packed as module
 from glassformer.decoding.packed import can_pack, packed
 from glassformer.model.config import ModelConfig
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.layers import PartialLinear
-from glassformer.model.transformer import Transformer
 
 needs_kernels = pytest.mark.skipif(
     not can_pack(torch.zeros(1, 1)), reason="this build of torch has no packed products for the CPU"

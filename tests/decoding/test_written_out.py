@@ -9,7 +9,7 @@ from glassformer.data.batch import Asked, Example, HeadSpec, Stream, collate
 from glassformer.decoding.written_out import written_out
 from glassformer.model.config import ModelConfig
 from glassformer.model.decoding_state import DecodingState
-from glassformer.model.transformer import Transformer
+from glassformer.model.kinds.transformer import Transformer
 
 TOKEN = torch.tensor([[5], [6]])
 

@@ -22,18 +22,22 @@ from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Stream, coll
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.model.config import ModelConfig, preset
-from glassformer.model.transformer import Transformer
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.plugins import plugin_names
 
-FORMATS = plugin_names("glassformer.exchange")
-HEADS = {"gpt2": "causal_lm", "bart": "seq2seq"}
+FORMATS = plugin_names("glassformer.exchange.formats")
+HEADS = {"gpt2": "causal_lm", "bart": "seq2seq", "bert": "masked_lm"}
 VOCAB, LENGTH = 23, 17
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
 WORDS = [chr(97 + n) for n in range(VOCAB - 5)]
 
 
 def auto(name: str) -> Any:
-    return {"gpt2": transformers.GPT2LMHeadModel, "bart": transformers.BartForConditionalGeneration}[name]
+    return {
+        "gpt2": transformers.GPT2LMHeadModel,
+        "bart": transformers.BartForConditionalGeneration,
+        "bert": transformers.BertForMaskedLM,
+    }[name]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +56,8 @@ def disturb(module: nn.Module) -> None:
 def make(name: str, dtype: torch.dtype = torch.float64, head_bias: bool = False, **changes: Any) -> Transformer:
     sizes = {"n_layers": 2, "d_model": 12, "n_heads": 3, "d_ff": 7, "max_length": LENGTH, "attention_dropout": 0.1}
     config = ModelConfig(**(preset(name) | sizes | changes))
-    model = Transformer(config, VOCAB, [HeadSpec(HEADS[name], VOCAB, tied=True, bias=head_bias)])
+    of_bert = {"bias": True, "transform": "dense"} if name == "bert" else {"bias": head_bias}
+    model = Transformer(config, VOCAB, [HeadSpec(HEADS[name], VOCAB, tied=True, **of_bert)])
     disturb(model)
     model.tie()
     return model.to(dtype).eval()
@@ -66,7 +71,9 @@ def padded(name: str) -> Batch:
         streams = {"decoder": Stream(ids, causal=True)}
         if name == "bart":
             streams = {"encoder": Stream(rng.integers(1, VOCAB, length + 2)), **streams}
-        rows.append([Example(streams, {HEADS[name]: Asked(np.arange(length), ids, "decoder")})])
+        if name == "bert":
+            streams = {"encoder": Stream(ids, segment_ids=np.arange(length) % 2)}
+        rows.append([Example(streams, {HEADS[name]: Asked(np.arange(length), ids, [*streams][-1])})])
     return collate(rows, 0)
 
 
@@ -77,6 +84,9 @@ def their_logits(name: str, model: Any, batch: Batch) -> torch.Tensor:
     real = {stream: (part != 0).long() for stream, part in ids.items()}
     if name == "gpt2":
         logits = model(input_ids=ids["decoder"], attention_mask=real["decoder"]).logits
+    elif name == "bert":
+        segments = batch.streams["encoder"].segment_ids
+        logits = model(input_ids=ids["encoder"], attention_mask=real["encoder"], token_type_ids=segments).logits
     else:
         logits = model(
             input_ids=ids["encoder"],
@@ -103,6 +113,9 @@ CASES = [
     ("bart", {"n_decoder_layers": 3}),
     ("bart", {"activation": "gelu_tanh", "d_embedding": 12}),
     ("bart", {"activation": "silu"}),
+    ("bert", {}),
+    ("bert", {"activation": "relu", "head_activation": "relu", "norm_eps": 1e-5, "segments": 3}),
+    ("gpt2", {"norm_eps": 1e-3}),
 ]
 
 
@@ -127,6 +140,10 @@ def their_model(name: str, dtype: torch.dtype, **changes: Any) -> Any:
     if name == "gpt2":
         sizes = {"n_positions": LENGTH, "n_embd": 12, "n_layer": 2, "n_head": 3, "n_inner": 7}
         config = transformers.GPT2Config(vocab_size=VOCAB, **(sizes | changes))
+    elif name == "bert":
+        sizes = {"max_position_embeddings": LENGTH, "hidden_size": 12, "num_hidden_layers": 2}
+        sizes |= {"num_attention_heads": 3, "intermediate_size": 7}
+        config = transformers.BertConfig(vocab_size=VOCAB, **(sizes | changes))
     else:
         both = {f"{s}_{k}": n for s in ("encoder", "decoder") for k, n in (("ffn_dim", 7), ("attention_heads", 3))}
         sizes = {"max_position_embeddings": LENGTH, "d_model": 12, "encoder_layers": 2, "decoder_layers": 3} | both
@@ -144,6 +161,8 @@ def their_model(name: str, dtype: torch.dtype, **changes: Any) -> Any:
         ("gpt2", {"n_inner": None, "activation_function": "gelu", "tie_word_embeddings": False}),
         ("bart", {}),
         ("bart", {"activation_function": "relu"}),
+        ("bert", {}),
+        ("bert", {"hidden_act": "gelu_new", "layer_norm_eps": 1e-3}),
     ],
 )
 def test_what_they_write_we_read(name: str, changes: dict, dtype: torch.dtype, tmp_path: Path):
@@ -152,7 +171,7 @@ def test_what_they_write_we_read(name: str, changes: dict, dtype: torch.dtype, t
     theirs.save_pretrained(tmp_path)
     found = exchange.read(tmp_path)
     assert (found.format, found.vocab_size, found.config.max_length) == (name, VOCAB, LENGTH)
-    assert found.head.bias == (name == "bart")
+    assert found.head.bias == (name != "gpt2")
     assert_equal_logits(name, found.model(), theirs, dtype)
     again = exchange.write(found.model(), tokenizer_of_size(VOCAB), tmp_path / "again")
     first, second = (load_file(file / "model.safetensors") for file in (tmp_path, again))
@@ -166,6 +185,9 @@ def tokenizer_of_size(size: int) -> Tokenizer:
     return Tokenizer.train([" ".join(WORDS)], TokenizerConfig(kind="word", vocab_size=size))
 
 
+COPIES = ("lm_head.weight", "encoder.embed_tokens.weight", "cls.predictions.decoder.weight")
+
+
 def test_files_of_a_model_without_a_head_and_files_that_repeat_weights_are_read(tmp_path: Path):
     """As the first GPT-2 and BART were stored: no prefix, causal masks, copies of the token table."""
     for name in FORMATS:
@@ -176,6 +198,11 @@ def test_files_of_a_model_without_a_head_and_files_that_repeat_weights_are_read(
         if name == "gpt2":
             bare = {key.removeprefix("transformer."): tensor for key, tensor in stored.items()}
             bare |= {"h.0.attn.bias": torch.ones(1, 1, 3, 3), "lm_head.weight": bare["wte.weight"].clone()}
+        elif name == "bert":
+            bare = {key.removeprefix("bert."): tensor for key, tensor in stored.items()}
+            words = bare["embeddings.word_embeddings.weight"]
+            bare |= {"cls.predictions.decoder.weight": words.clone()}
+            bare |= {"embeddings.position_ids": torch.arange(LENGTH)[None]}
         else:
             bare = {key.removeprefix("model."): tensor for key, tensor in stored.items()}
             bare |= {"encoder.embed_tokens.weight": bare["shared.weight"].clone()}
@@ -183,10 +210,38 @@ def test_files_of_a_model_without_a_head_and_files_that_repeat_weights_are_read(
             theirs.final_logits_bias.zero_()
         save_file(bare, file)
         assert_equal_logits(name, exchange.read(tmp_path / name).model(), theirs, torch.float64)
-        copy = next(key for key in bare if key in ("lm_head.weight", "encoder.embed_tokens.weight"))
+        copy = next(key for key in bare if key in COPIES)
         save_file(bare | {copy: bare[copy] + 1}, file)
         with pytest.raises(GlassformerError, match=f"{copy}, and it is not equal to"):
             exchange.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_model_in_several_files_is_read(name: str, tmp_path: Path):
+    """As large ones are stored, with a list of which tensor is where."""
+    theirs = their_model(name, torch.float64)
+    theirs.save_pretrained(tmp_path, max_shard_size="4KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 2 and not (tmp_path / "model.safetensors").exists()
+    assert_equal_logits(name, exchange.read(tmp_path).model(), theirs, torch.float64)
+
+
+def test_a_damaged_list_of_files_is_refused(tmp_path: Path):
+    their_model("gpt2", torch.float32).save_pretrained(tmp_path, max_shard_size="4KB")
+    index = tmp_path / "model.safetensors.index.json"
+    whole = json.loads(index.read_text())
+    first = next(iter(whole["weight_map"]))
+    other = next(file for file in whole["weight_map"].values() if file != whole["weight_map"][first])
+    for weight_map, message in [
+        (None, "weight_map is no list"),
+        ({first: 3}, "weight_map is no list"),
+        ({first: "../model.safetensors"}, "is no file of its folder"),
+        ({first: "model.bin"}, "is no file of its folder"),
+        ({first: "none.safetensors"}, "none.safetensors is missing"),
+        ({first: other}, f"lists {first}, and {other} has it not"),
+    ]:
+        index.write_text(json.dumps({"weight_map": {**whole["weight_map"], **weight_map} if weight_map else None}))
+        with pytest.raises(GlassformerError, match=message):
+            exchange.read(tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------------ refusals
@@ -228,8 +283,9 @@ def test_a_part_that_cannot_be_said_is_refused(name, changes, message, letters: 
     ("name", "changes", "message"),
     [
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx=true in config.json"),
-        ("gpt2", {"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon=1e-06 in config.json, and only 1e-05"),
+        ("gpt2", {"scale_attn_weights": False}, "scale_attn_weights=false in config.json, and only true"),
         ("gpt2", {"activation_function": "mish"}, "activation_function=mish in config.json\n.*gelu_new"),
+        ("bert", {"hidden_act": "mish"}, "hidden_act=mish in config.json\n.*gelu_new"),
         ("gpt2", {"n_embd": -3}, "config.json is damaged"),
         ("gpt2", {"model_type": "gtp2"}, "there is no format 'gtp2'.*\n.*gpt2"),
         ("gpt2", {"n_layer": 3}, "numbers, and the model that config.json describes"),
@@ -287,7 +343,7 @@ def denoiser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         yield tiny_recipe.train(recipe, folder / "run")
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", ["gpt2", "bart"])
 def test_a_run_there_and_back_says_the_same(name: str, denoiser: Run, tmp_path: Path):
     """Ours, transformers with the tokenizer of the folder, and the run made of the folder: the same tokens."""
     run, text = (load(generator_folder()), "Mars is") if name == "gpt2" else (denoiser, "sun [MASK] red blue")
@@ -313,6 +369,55 @@ def test_a_run_there_and_back_says_the_same(name: str, denoiser: Run, tmp_path: 
         run.objective.text_of(run.objective.prompt(text), said.tolist())
         == run.generate(text, max_tokens=9).outputs[0].text
     )
+
+
+def test_a_run_that_fills_blanks_there_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The command writes it in the one format of its family, and transformers gives the same candidates."""
+    monkeypatch.setenv("GLASSFORMER_CACHE", str(tmp_path / "cache"))
+    short = {"steps": 20, "evaluate_every": 10, "checkpoint_every": 10}
+    bert = {"preset": "bert"}
+    text = tiny_recipe.text_file(tmp_path)
+    run = tiny_recipe.train(tiny_recipe.recipe(text, model=bert, training=short), tmp_path / "run")
+    folder, back = tmp_path / "folder", tmp_path / "back"
+    assert command("export", run.path, folder).out == f"{folder}\n"
+    assert command("import", folder, back).out == f"{back}\n"
+    text = "sun [MASK] red blue"
+    assert load(back).fill(text) == run.fill(text)
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    asked = tokenizer(text, return_tensors="pt")
+    assert asked["input_ids"][0].tolist() == run.objective.prompt(text).example.streams["encoder"].ids.tolist()
+    place = asked["input_ids"][0].tolist().index(tokenizer.mask_token_id)
+    logits = auto("bert").from_pretrained(folder).eval()(**asked).logits[0, place]
+    wanted = [(one.token, one.probability) for one in run.fill(text).blanks[0].candidates]
+    for token, probability in wanted:
+        assert logits.softmax(0)[tokenizer.convert_tokens_to_ids(token)].item() == pytest.approx(probability, rel=1e-4)
+
+
+def test_what_is_exported_is_what_comes_back(letters: Tokenizer, tmp_path: Path):
+    """Every key of a model, at another value than the format's: either the folder that is written gives it back, or it
+    is refused by its name."""
+    other = {
+        "n_layers": 3, "n_decoder_layers": 1, "d_model": 24, "n_heads": 2, "n_kv_heads": 1, "d_ff": 5,
+        "d_embedding": 6, "max_length": 9, "dropout": 0.2, "attention_dropout": 0.3, "norm_kind": "rms",
+        "norm_eps": 1e-3, "activation": "relu", "head_activation": "silu", "bias": False, "positions": "sinusoidal",
+        "attention_scale": 0.3, "share_layers": True, "segments": 5, "tied": False, "shared_embeddings": False,
+    }  # fmt: skip
+    for name in FORMATS:
+        exported = set()
+        for key, value in other.items():
+            config = make(name, **{key: value}).config
+            try:
+                folder = exchange.write(make(name, **{key: value}), letters, tmp_path / name / key, name)
+            except UsageError as error:
+                named = "head_activation" if (name, key) == ("bert", "activation") else key  # one key over there
+                assert f"model.{named}=" in error.what and f"model.{named}=" in error.mend
+            else:
+                exported.add(key)
+                wanted = config.model_copy(update={"preset": name})
+                assert exchange.read(folder).config.spelled_out() == wanted.spelled_out()
+        assert {"n_layers", "d_model", "d_ff", "max_length", "dropout"} <= exported
+        assert exported.isdisjoint({"positions", "norm_kind", "bias", "share_layers", "attention_scale"})
 
 
 def test_the_command_refuses_in_a_line(tmp_path: Path):

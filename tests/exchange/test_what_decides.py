@@ -16,7 +16,7 @@ from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.exchange import export_run, frame_of, import_run, read, write
 from glassformer.model.config import ModelConfig, preset
-from glassformer.model.transformer import Transformer
+from glassformer.model.kinds.transformer import Transformer
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def shown(name: str, texts: list[str]) -> dict:
     if kind.needs_sentences(objective.config):
         corpus = Corpus.from_texts(["\n".join(texts[:2]), "\n".join(texts[2:4])], tokenizer, language="en")
     corpus = replace(corpus, members=(corpus, corpus))  # for a mixture
-    if kind.pairs:
+    if "target" in kind.columns:
         corpus = corpus.paired(Corpus.from_texts(texts[3:6], tokenizer))
     example = objective.units(corpus).example(0, np.random.default_rng(3))
     return describe(objective.of(example), example)

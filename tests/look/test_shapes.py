@@ -11,12 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from trained import answering_folder, command, generator_folder, run_folder
 
 from glassformer.ask.run import load
-from glassformer.baselines.torch_transformer import TorchTransformer
 from glassformer.data.batch import Batch, collate
 from glassformer.look.views.shapes import UNITS, counted_pass, plain_products, shapes_view
 from glassformer.model.attention.full import FullAttention
 from glassformer.model.config import ModelConfig
-from glassformer.model.transformer import Transformer
+from glassformer.model.kinds import Model, find_kind
 from glassformer.objectives import find_objective
 from glassformer.record import RecordedAttention, attention_places
 
@@ -31,18 +30,18 @@ PARTS: dict[str, dict[str, Any]] = {
 }
 
 
-def made(family: str, kind: type[Transformer] = Transformer, **parts: Any) -> tuple[Transformer, Batch]:
+def made(family: str, **parts: Any) -> tuple[Model, Batch]:
     """A model of a family, and two texts of different lengths for it."""
     objective_kind = find_objective(FAMILIES[family])
     objective = objective_kind(objective_kind.Config(), tokenizer_of(sentences()), SIZES["max_length"])
     torch.manual_seed(1)
     config = ModelConfig(**(SIZES | {"family": family} | parts))
-    model = kind(config, objective.tokenizer.vocab_size, objective.heads()).eval()
+    model = find_kind(config.kind)(config, objective.tokenizer.vocab_size, objective.heads()).eval()
     read = [objective.prompt_for("read", text).example for text in ("sun moon star", "red blue green old new")]
     return model, collate([[example] for example in read], objective.tokenizer.pad_id)
 
 
-def of_formulas(model: Transformer, batch: Batch) -> int:
+def of_formulas(model: Model, batch: Batch) -> int:
     """2 x rows x in x out of every linear map, as often as it runs, and 4 x B x H x Q x K x E of every attention."""
     total = [0]
 
@@ -103,7 +102,7 @@ def test_every_part_is_what_its_formula_says(family: str, parts: dict[str, Any])
 @torch.no_grad()
 def test_pytorch_s_own_blocks_are_counted_as_ours() -> None:
     """Their fused layer hides every product from the counter; a setting that turns it off is put back."""
-    (ours, batch), (theirs, same) = made("encoder"), made("encoder", TorchTransformer, implementation="torch")
+    (ours, batch), (theirs, same) = made("encoder"), made("encoder", kind="pytorch")
     before = torch.backends.mha.get_fastpath_enabled()
     assert counted_pass(theirs, same)[2] == counted_pass(ours, batch)[2]
     with pytest.raises(RuntimeError), plain_products():

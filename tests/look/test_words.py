@@ -20,7 +20,7 @@ from glassformer.look.views import word as apart_view
 from glassformer.look.views.pronoun import pronoun
 from glassformer.look.views.word import apart
 from glassformer.model.layers import Surroundings
-from glassformer.model.transformer import Stack
+from glassformer.model.stack import Stack
 
 TEXT = "Mars is called the red planet"
 

@@ -15,8 +15,8 @@ from glassformer.model import attention
 from glassformer.model.attention import Mechanism, Shape, find_mechanism, mechanism_for
 from glassformer.model.attention_config import MechanismConfig
 from glassformer.model.config import ModelConfig, check_sizes
-from glassformer.model.size import n_parameters
-from glassformer.model.transformer import Transformer, count_parameters
+from glassformer.model.kinds.transformer import Transformer
+from glassformer.model.size import count_parameters, n_parameters
 from glassformer.plugins import plugin_names
 
 NAMES = plugin_names("glassformer.model.attention")
@@ -149,8 +149,8 @@ def test_what_a_mechanism_cannot_do_is_refused(plant):
     assert contract.check_step_equals_forward not in asked_of(name) and contract.check_dropout not in asked_of(name)
     for check in asked_of(name):
         check(name)
-    with pytest.raises(UsageError, match=r"model.attention=planted has no texts .*\nmechanisms that have: full, local"):
-        contract.model_with(name, "encoder").need_state()
+    with pytest.raises(UsageError, match=r"cannot generate: model.attention=planted cannot, full, local can"):
+        contract.model_with(name, "encoder").need("decoding")
 
 
 @pytest.mark.parametrize("fault", BROKEN)

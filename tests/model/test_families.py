@@ -9,14 +9,15 @@ import torch
 from lightning_fabric.utilities import move_data_to_device
 from torch import nn
 
-from glassformer.baselines.torch_transformer import TorchTransformer, from_glassformer
 from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Stream, collate
 from glassformer.decoding.written_out import written_out
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig, check_sizes
 from glassformer.model.decoding_state import DecodingState
+from glassformer.model.kinds.pytorch import TorchTransformer, from_glassformer
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.positions import POSITIONS
-from glassformer.model.transformer import Transformer, count_parameters
+from glassformer.model.size import count_parameters
 
 VOCAB, H, D, F, LENGTH, LAYERS = 23, 2, 12, 13, 17, 2
 HEAD = HeadSpec("tokens", VOCAB, tied=True, bias=False)

@@ -7,7 +7,7 @@ import torch
 from glassformer.data.batch import Asked, Example, HeadSpec, Stream, collate
 from glassformer.errors import UsageError
 from glassformer.model.config import presets
-from glassformer.model.transformer import Transformer
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.recipe import parse
 
 SIZES = {"n_layers": 2, "d_model": 24, "n_heads": 2, "d_ff": 13, "max_length": 17, "dropout": 0.0}

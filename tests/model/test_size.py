@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from glassformer.baselines.torch_transformer import TorchTransformer
 from glassformer.data.batch import HeadSpec
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig, check_sizes, preset, presets
-from glassformer.model.size import n_parameters, refuse_too_large
-from glassformer.model.transformer import Transformer, count_parameters
+from glassformer.model.kinds.pytorch import TorchTransformer
+from glassformer.model.kinds.transformer import Transformer
+from glassformer.model.size import count_parameters, n_parameters, refuse_too_large
 
 SIZES: dict[str, Any] = {"n_layers": 3, "d_model": 12, "n_heads": 6, "d_ff": 7, "max_length": 11}
 HEADS = [HeadSpec("tokens", 17, tied=True, transform="dense"), HeadSpec("next", 2, transform="pooler", bias=False)]
@@ -55,7 +55,7 @@ def test_of_every_preset(name: str) -> None:
 
 
 def test_of_pytorchs_blocks() -> None:
-    config = ModelConfig(**SIZES, implementation="torch", dropout=0.0, activation="relu", positions="learned")
+    config = ModelConfig(**SIZES, kind="pytorch", dropout=0.0, activation="relu", positions="learned")
     assert n_parameters(config, 17, HEADS) == count_parameters(TorchTransformer(config, 17, HEADS))
 
 

@@ -11,7 +11,8 @@ from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Shapes, Stre
 from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig, check_sizes
-from glassformer.model.transformer import Transformer, count_parameters
+from glassformer.model.kinds.transformer import Transformer
+from glassformer.model.size import count_parameters
 
 VOCAB, HEADS, D, F, LENGTH, LAYERS = 23, 3, 21, 13, 17, 2
 TOKEN_HEAD = HeadSpec("tokens", VOCAB, tied=True, transform="dense")

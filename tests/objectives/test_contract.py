@@ -9,6 +9,7 @@ import torch
 from lightning_fabric.utilities import move_data_to_device
 
 from glassformer import objectives
+from glassformer.answers import COMMANDS, FillsInAnyOrder, Generates, ScoresText
 from glassformer.data.batch import NOT_ASKED, Example, collate
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
@@ -17,10 +18,6 @@ from glassformer.objectives import Objective, find_objective
 from glassformer.plugins import plugin_names
 
 MAX_LENGTH = 13
-
-
-GOES_ON = {"causal_lm", "seq2seq"}
-"""Objectives that are asked for what comes next; the others are given a text with a blank."""
 
 
 def make(name: str, tokenizer: Tokenizer) -> Objective:
@@ -37,10 +34,6 @@ def tokenizer(texts: list[str]) -> Tokenizer:
 @pytest.fixture(scope="module")
 def corpus(texts: list[str], tokenizer: Tokenizer) -> Corpus:
     return Corpus.from_texts(texts, tokenizer)
-
-
-DRAWS_NOTHING = {"causal_lm", "seq2seq"}
-"""Objectives whose examples are the text itself: the same, whatever the generator."""
 
 
 def pairs_of(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
@@ -60,7 +53,7 @@ def data_for(objective: Objective, corpus: Corpus) -> Corpus:
     """Pairs for an objective over pairs, sentences for one that needs them."""
     if objective.needs_sentences(objective.config):
         return stories_of(corpus, objective.tokenizer)
-    return pairs_of(corpus, objective.tokenizer) if objective.pairs else corpus
+    return pairs_of(corpus, objective.tokenizer) if "target" in objective.columns else corpus
 
 
 def examples_of(objective: Objective, corpus: Corpus, seed: int = 1) -> list[Example]:
@@ -99,7 +92,7 @@ def check_purity(objective: Objective, corpus: Corpus) -> None:
 def check_fresh_corruption(objective: Objective, corpus: Corpus) -> None:
     """Another generator gives other questions, unless nothing is drawn."""
     first, second = (list(map(flat, examples_of(objective, corpus, seed))) for seed in (1, 2))
-    assert (first == second) == (objective.config.model_dump()["name"] in DRAWS_NOTHING)
+    assert (first == second) == (not objective.draws)
 
 
 def check_questions(objective: Objective, corpus: Corpus) -> None:
@@ -176,8 +169,7 @@ def check_device(objective: Objective, corpus: Corpus) -> None:
 def check_prompt(objective: Objective, corpus: Corpus) -> None:
     """A person's text becomes an example like those of training, and too long a text an error with the limit."""
     known = examples_of(objective, corpus)[0]
-    blank = "" if objective.config.model_dump()["name"] in GOES_ON else " [MASK] planet"
-    prompt = objective.prompt(f"mars is called the{blank}")
+    prompt = objective.prompt(objective.asks_with)
     assert set(prompt.example.streams) == set(known.streams) and set(prompt.example.asked) == set(known.asked)
     assert len(prompt.tokens) == len(prompt.example.streams[prompt.stream].ids)
     assert any(len(asked.positions) for asked in prompt.example.asked.values())
@@ -253,20 +245,27 @@ def test_an_unknown_objective_names_the_nearest():
         find_objective("maskd_lm")
 
 
-@pytest.mark.parametrize("asked", ["scored", "ends"])
-def test_who_cannot_be_asked_names_all_who_can(asked, tokenizer):
+@pytest.mark.parametrize("answers", [(ScoresText,), (Generates, FillsInAnyOrder)])
+def test_who_cannot_be_asked_names_all_who_can(answers, tokenizer):
     """A text's probability, and what follows a text: the refusal names each objective that has the answer, and none
     that would refuse as well."""
-    kinds = {name: find_objective(name) for name in PLAIN}
-    able = {name for name, kind in kinds.items() if getattr(kind, asked) is not getattr(Objective, asked)}
-    if asked == "ends":
-        able |= {name for name, kind in kinds.items() if kind.any_order}  # which generate into blanks
+    able = {name for name in PLAIN if issubclass(find_objective(name), answers)}
     assert able
     for name in set(PLAIN) - able:
         objective = make(name, tokenizer)
         with pytest.raises(UsageError) as refusal:
-            getattr(objective, asked)("the sun" if asked == "scored" else objective.prompt("the [MASK]"))
+            if ScoresText in answers:
+                objective.scoring("the sun")
+            else:
+                objective.generator_of(objective.prompt(objective.asks_with))
         assert {other for other in PLAIN if other in refusal.value.mend} == able
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_it_can_be_asked_for_something_and_is_tried_with_that(name, tokenizer):
+    objective = make(name, tokenizer)
+    command, text = objective.to_try
+    assert command in COMMANDS.values() and objective.prompt(text)
 
 
 @pytest.fixture
@@ -327,6 +326,15 @@ def test_a_new_file_is_found_and_keeps_the_contract(plant, tokenizer, corpus):
     assert name in plugin_names("glassformer.objectives")
     for check in CHECKS:
         check(make(name, tokenizer), corpus)
+
+
+def test_the_one_that_contributing_shows_keeps_the_contract(plant, tokenizer, corpus):
+    """What people copy from."""
+    page = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
+    [body] = [b for b in page.split("```") if b.startswith("python\n# src/glassformer/objectives/last_word.py")]
+    objective = make(plant(body.removeprefix("python\n")), tokenizer)
+    for check in CHECKS:
+        check(objective, corpus)
 
 
 @pytest.mark.parametrize("fault", BROKEN)

@@ -16,7 +16,7 @@ from glassformer.data.batch import BatchConfig, Example, collate
 from glassformer.data.corpus import Corpus
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig
-from glassformer.model.transformer import Transformer
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.objectives import Objective
 from glassformer.objectives.mixture import MixedUnits, Mixture, MixtureConfig
 from glassformer.training.engine import Engine

@@ -8,7 +8,7 @@ from glassformer.data.batch import collate
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.model.config import ModelConfig
-from glassformer.model.transformer import Transformer
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.objectives.permutation_lm import HEAD, PermutationLM, PermutationLMConfig
 
 LENGTH = 13

@@ -10,7 +10,7 @@ import torch
 from tiny_recipe import corpus_of, model_of, objective_of, sentences
 
 from glassformer.data.batch import Batch, BatchConfig, Example, collate
-from glassformer.model.transformer import Transformer
+from glassformer.model.kinds.transformer import Transformer
 from glassformer.run import RunDirectory
 from glassformer.training.evaluation import Evaluation, FixedQuestions
 from glassformer.training.observers import (

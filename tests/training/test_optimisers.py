@@ -7,6 +7,7 @@ import torch
 from tiny_recipe import model_of, objective_of, sentences
 from torch import nn
 
+from glassformer.errors import UsageError
 from glassformer.training.engine import Engine
 from glassformer.training.muon import Muon, orthogonal
 from glassformer.training.optimisers import OptimizerConfig, build_optimizers
@@ -133,3 +134,33 @@ def test_muons_format_follows_the_precision_of_training() -> None:
         )
         [muon] = [each for each in engine.optimizers if isinstance(each, Muon)]
         assert muon.number_format is wanted
+
+
+def test_muon_takes_the_matrices_of_pytorchs_blocks_too() -> None:
+    """The same ones as of ours, under PyTorch's names: a rival trained by the same trainer is trained alike."""
+    made = model_of(objective_of(sentences()), kind="pytorch")
+    adamw, muon = build_optimizers(made, OptimizerConfig(name="muon"))
+    [taken] = groups_of(made, muon)
+    parts = ("self_attn.in_proj_weight", "self_attn.out_proj.weight", "linear1.weight", "linear2.weight")
+    assert taken == {f"encoder.stack.layers.{n}.{part}" for n in range(2) for part in parts}
+    assert "encoder.embeddings.token.weight" in set().union(*groups_of(made, adamw))
+
+
+def test_the_groups_of_our_blocks_are_what_they_were(model: nn.Module) -> None:
+    """By the rule of old runs, which resume: two dimensions and `.blocks.` in the name, in the model's order."""
+    adamw, muon = build_optimizers(model, OptimizerConfig(name="muon"))
+    named = list(model.named_parameters())
+    hidden = [p for name, p in named if p.ndim == 2 and ".blocks." in name]
+    rest = [p for name, p in named if not (p.ndim == 2 and ".blocks." in name)]
+    expected = [[hidden], [[p for p in rest if p.ndim >= 2], [p for p in rest if p.ndim < 2]]]
+    for optimizer, groups in zip((muon, adamw), expected, strict=True):
+        found = [group["params"] for group in optimizer.param_groups]
+        assert [[id(p) for p in group] for group in found] == [[id(p) for p in group] for group in groups]
+
+
+def test_muon_without_a_matrix_is_refused(model: nn.Module) -> None:
+    for parameter in model.encoder.blocks.parameters():
+        parameter.requires_grad_(False)
+    with pytest.raises(UsageError, match=r"this model has none\nuse optimizer.name=adamw"):
+        build_optimizers(model, OptimizerConfig(name="muon"))
+    build_optimizers(model, OptimizerConfig(name="adamw"))

@@ -408,7 +408,7 @@ def test_a_bad_probe_is_named_before_training(objective: str, text: str, why: st
 
 
 def test_blocks_that_record_nothing_are_refused(tmp_path: Path) -> None:
-    torch_blocks = {"implementation": "torch", "dropout": 0.0}
-    with pytest.raises(UsageError, match="implementation=torch"):
+    torch_blocks = {"kind": "pytorch", "dropout": 0.0}
+    with pytest.raises(UsageError, match="weights that probes could record: PyTorch's own"):
         train(wanted(tmp_path, "masked_lm", BLANK, model=torch_blocks), tmp_path / "run")
     assert load(train(wanted(tmp_path, "masked_lm", model=torch_blocks), tmp_path / "other").path)

@@ -1,6 +1,5 @@
 """Who attends to whom when a model reads a text."""
 
-import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -8,13 +7,14 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from glassformer.answers import FillsBlanks
 from glassformer.ask.fill import Filled
 from glassformer.ask.generate import continuation
 from glassformer.ask.loaded import Loaded
 from glassformer.decoding import DecodingConfig
 from glassformer.errors import UsageError
 from glassformer.objectives import Prompt
-from glassformer.record import attention_places, need_weights, record
+from glassformer.record import record
 
 Kind = Literal["self", "cross", "decoder"]
 """Kinds of attention: see `Run.attention`."""
@@ -81,7 +81,7 @@ def attention_of(run: Loaded, prompt: Prompt, only: Chosen = ALL) -> Attention:
     stack = prompt.stream if prompt.stream in stacks else stacks[0]
     weights, logits = weights_of(run, prompt, stack, "self", only, order)
     objective = run.objective.of(prompt.example)
-    blanks = objective.answer(prompt.example, logits) if objective.fills else []
+    blanks = objective.answer(prompt.example, logits) if isinstance(objective, FillsBlanks) else []
     filled = Filled(prompt.text, blanks) if blanks else None
     if order is None:
         return Attention(prompt.tokens, weights, filled)
@@ -91,8 +91,8 @@ def attention_of(run: Loaded, prompt: Prompt, only: Chosen = ALL) -> Attention:
 @torch.no_grad()
 def attention_on_target(run: Loaded, prompt: Prompt, kind: Kind, target: str | None, only: Chosen) -> Attention:
     """Teacher-forced: the decoder reads the target, whole."""
-    objective = run.objective.of(prompt.example)
-    written = continuation(run, objective, prompt, target, DecodingConfig())
+    objective = run.objective.generator_of(prompt)
+    written = continuation(run, prompt, target, DecodingConfig())
     ids, whole = written.ids, objective.continued(prompt, written.ids)
     read = whole.example.streams["decoder"].ids
     weights, _ = weights_of(run, whole, "decoder", "cross" if kind == "cross" else "self", only)
@@ -107,9 +107,9 @@ def weights_of(
     run: Loaded, prompt: Prompt, stack: str, which: str, only: Chosen, order: Sequence[int] | None = None
 ) -> tuple[Float[np.ndarray, "layers heads query key"], dict[str, torch.Tensor]]:
     """The weights of one stack's layers on a prompt, its rows in an order, and the logits."""
-    need_weights(run.model)
-    pattern = re.compile(rf"{stack}\..*{which}_attention$")
-    places = [place for place in attention_places(run.model) if pattern.match(place)]
+    run.model.need("attention_weights")
+    parts = run.model.parts[stack]
+    places = list(parts.cross_attention if which == "cross" else parts.self_attention)
     with record(run.model, *places) as tape:
         logits = run.model(run.collate([prompt]))
     seen = tape[places[0]]

@@ -3,9 +3,9 @@
 from typing import Any
 
 from glassformer.ask.loaded import Loaded
-from glassformer.assemble import Split, corpus_for
+from glassformer.assemble import Split, column_for
 from glassformer.baselines.counting import counting_losses
-from glassformer.data.corpus import Corpus
+from glassformer.data.table import Column
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.randomness import Purpose, generator
 from glassformer.recipe import reads_data
@@ -42,12 +42,12 @@ def questions_of(run: Loaded, split: Split) -> FixedQuestions:
     return FixedQuestions(objective.units(corpus_of(run, split)), objective, batch)
 
 
-def corpus_of(run: Loaded, split: Split) -> Corpus:
-    """One part of the run's data, tokenised. Raises GlassformerError when the data are not where they were."""
+def corpus_of(run: Loaded, split: Split) -> Column:
+    """One part of the run's data, as stored. Raises GlassformerError when the data are not where they were."""
     data = run.recipe.data
     own = {"train": data.train, "validation": data.validation, "test": data.test}[split]
     try:
-        return corpus_for(run.recipe, run.tokenizers, split)
+        return column_for(run.recipe, run.codecs, split)
     except UsageError as error:
         if split == "test" and own is None:
             raise

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
-from torch import nn
-
 from glassformer.assemble import model_for, objective_for, refuse_larger
 from glassformer.changes import Changes, listed
 from glassformer.data.batch import Batch, collate
-from glassformer.data.tokenizer import Tokenizer, Tokenizers
+from glassformer.data.codecs import Codecs
+from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.model.kinds import Model
 from glassformer.objectives import Objective, Prompt
 from glassformer.reading import plain_text
 from glassformer.recipe import Recipe, from_yaml, parse, with_changes
@@ -68,20 +68,20 @@ class Loaded:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The run's tokenizer; of pairs, that of the sources."""
-        return self.tokenizers.source
+        return self.codecs.tokenizer
 
     @cached_property
-    def tokenizers(self) -> Tokenizers:
-        """Those of sources and of targets; the same one where texts have no targets of their own."""
-        return self.directory.tokenizers()
+    def codecs(self) -> Codecs:
+        """What reads the run's data: tokenizers, names of labels."""
+        return self.directory.codecs()
 
     @cached_property
     def objective(self) -> Objective:
         """The run's objective, which knows how to ask the model."""
-        return objective_for(self.recipe, self.tokenizers)
+        return objective_for(self.recipe, self.codecs)
 
     @cached_property
-    def model(self) -> nn.Module:
+    def model(self) -> Model:
         """The model with the weights of `which`, or those that `training.weights` names; evaluating, on the CPU."""
         newest = "last" if self.recipe.training.weights == "last" else None
         tensors, _ = load_weights(self.directory, self.which or newest)

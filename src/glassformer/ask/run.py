@@ -13,7 +13,7 @@ from glassformer.ask.loaded import Loaded
 from glassformer.ask.score import Scored
 from glassformer.assemble import Split
 from glassformer.data.builtin import Cloze
-from glassformer.data.corpus import Corpus
+from glassformer.data.table import Column
 from glassformer.objectives import Prompt
 from glassformer.run import RunDirectory
 from glassformer.training.evaluation import FixedQuestions
@@ -89,8 +89,8 @@ class Run(Loaded):
         """The units of one part of the run's data, with their fixed corruption."""
         return evaluation.questions_of(self, split)
 
-    def corpus(self, split: Split) -> Corpus:
-        """One part of the run's data, tokenised. Raises GlassformerError when the data are not where they were."""
+    def corpus(self, split: Split) -> Column:
+        """One part of the run's data, as stored. Raises GlassformerError when the data are not where they were."""
         return evaluation.corpus_of(self, split)
 
     def cloze(self, questions: Iterable[Cloze]) -> list[Answered]:

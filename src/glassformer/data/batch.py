@@ -41,6 +41,8 @@ class HeadSpec(NamedTuple):
     BERT reads its [CLS]; mean: the mean over all tokens of an example; span: the mean over each asked span of one."""
     loss: str = "cross_entropy"
     """A file in `losses`: what its outputs are held against its targets by."""
+    labels: tuple[str, ...] | None = None
+    """The names of its classes, where these are not the tokens of the vocabulary."""
 
 
 class Asked(NamedTuple):

@@ -33,6 +33,17 @@ def sentences(name: str, part: Part) -> list[str]:
     return [_BLANK.sub(r"\1", wording) for wording in _wordings(name, part)]
 
 
+def labelled_sentences(name: str) -> list[tuple[str, str]]:
+    """The sentences of `builtin:facts/train`, each with what it is about. Raises UsageError for a name that there is
+    not."""
+    corpus, _, part = name.removeprefix("builtin:").partition("/")
+    if part not in get_args(Part) or corpus not in NAMES:
+        raise UsageError(
+            f"{name} names no built-in labelled texts", "write builtin:facts/train or builtin:facts/heldout"
+        )
+    return [(_BLANK.sub(r"\1", wording), topic) for topic, wording in _labelled(corpus, part)]  # type: ignore[arg-type]
+
+
 def cloze(name: str, part: Part) -> list[Cloze]:
     """The same sentences, each with its blank taken out. Raises UsageError for a name that there is not."""
     return [_to_cloze(wording) for wording in _wordings(name, part)]
@@ -45,26 +56,31 @@ def _to_cloze(wording: str) -> Cloze:
 
 
 def _wordings(name: str, part: Part) -> Iterator[str]:
+    return (wording for _, wording in _labelled(name, part))
+
+
+def _labelled(name: str, part: Part) -> Iterator[tuple[str, str]]:
+    """Topic and wording of each sentence of one part."""
     if name not in NAMES:
         raise UsageError(f"there is no built-in corpus {name!r}", nearest(name, NAMES))
     if part not in get_args(Part):
         raise UsageError(f"the built-in corpus {name!r} has no part {part!r}", nearest(part, get_args(Part)))
     file = resources.files("glassformer.data").joinpath("builtin", f"{name}.tsv")
-    for index, wordings in enumerate(_facts(file.read_text(encoding="utf-8"), f"{name}.tsv")):
+    for index, (topic, *wordings) in enumerate(_facts(file.read_text(encoding="utf-8"), f"{name}.tsv")):
         for position, wording in enumerate(wordings):
             held_out = position == 1 and index % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
             if held_out == (part == "heldout"):
-                yield wording
+                yield topic, wording
 
 
 def _facts(text: str, file: str) -> Iterator[list[str]]:
-    """The wordings of each line, braces kept."""
+    """Topic and wordings of each line, braces kept."""
     for number, line in enumerate(text.splitlines(), start=1):
-        wordings = line.split("\t")[1:]
+        topic, *wordings = line.split("\t")
         if not 2 <= len(wordings) <= 3 or any(len(_BLANK.findall(wording)) != 1 for wording in wordings):
             raise GlassformerError(
                 f"{file}, line {number}: {line!r} is not a topic and two or three wordings, "
                 "each with one blank in braces",
                 "the file belongs to the package: reinstall it",
             )
-        yield wordings
+        yield [topic, *wordings]

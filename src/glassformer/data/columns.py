@@ -1,4 +1,5 @@
-"""Which column of a table holds the text, and which two hold a source and its target: chosen from many rows."""
+"""Which column of a table holds the text, which two hold a source and its target, and which a label or a number: chosen
+from many rows."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,11 @@ PAIR_COLUMNS = (
     ("text", "summary"),
 )
 """Names of columns that are taken for a pair, where a recipe names none."""
+VALUE_COLUMNS = {
+    "label": ("label", "labels", "class", "category", "sentiment", "topic"),
+    "number": ("number", "score", "rating", "similarity", "value"),
+}
+"""Names of columns that are taken for labels and for numbers, where a recipe names none."""
 
 
 class Found(NamedTuple):
@@ -123,6 +129,29 @@ def pair_columns(
     raise UsageError(
         f"{place}: it is not clear which columns hold source and target; {_there(columns, first_row)}",
         "set data.column and data.target_column",
+    )
+
+
+def value_column(
+    columns: Sequence[Found], role: str, chosen: Sequence[str], place: str, first_row: Sequence[str] = ()
+) -> str:
+    """Of the columns that are not chosen yet the one that is called as labels (or numbers) are, else the only one that
+    looks like them. Raises UsageError where that is not clear."""
+    others = [column for column in columns if column.name not in chosen]
+    for name in VALUE_COLUMNS[role]:
+        for column in others:
+            if column.name.lower() == name:
+                return column.name
+    if role == "label":
+        fitting = labels_beside(columns, chosen)
+    else:
+        fitting = [column.name for column in others if column.numbers > len(column.texts) + column.others]
+    if len(fitting) == 1:
+        return fitting[0]
+    likely = f" (likely: {_listed(fitting)})" if fitting else ""
+    raise UsageError(
+        f"{place}: it is not clear which column holds the {role}; {_there(columns, first_row)}{likely}",
+        f"set data.columns.{role} to {'the number of one' if first_row else 'one of them'}",
     )
 
 

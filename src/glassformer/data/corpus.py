@@ -1,13 +1,12 @@
-"""Tokens -> a store on disk. All documents lie one after another in one memory-mapped array, so that a corpus
+"""Columns -> stores on disk. All documents lie one after another in one memory-mapped array, so that a corpus
 of any size opens at once and costs no memory; the folder is keyed by content, so that the second start finds
-it. See `store.py` for the files."""
+it. See `store.py` for the files, `table.py` for what else a row may have."""
 
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,19 @@ from jaxtyping import Bool, Int64, UInt
 
 from glassformer.data.blocks import blocks
 from glassformer.data.contents import cache_folder as cache_folder
-from glassformer.data.store import VERSION, Order, read_store, refuse_empty, starts_of, write_stores
+from glassformer.data.labels import Labels
+from glassformer.data.roles import Role
+from glassformer.data.store import (
+    VERSION,
+    Order,
+    ValueOrder,
+    read_store,
+    read_values,
+    refuse_empty,
+    starts_of,
+    write_stores,
+)
+from glassformer.data.table import Cell, Codec, Column, ValueColumn
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError
 
@@ -40,9 +51,22 @@ class Wanted(NamedTuple):
         return Order(folder, self.tokenizer, self.keep_empty, self.language)
 
 
+class WantedValues(NamedTuple):
+    """A column of values that is wanted. `key` names its rows, as in `Wanted`."""
+
+    key: str
+    codec: Codec
+
+    def order(self, cache: Path | None = None) -> ValueOrder:
+        """Its store in the cache, whose name says by what its values are decided."""
+        folder = (cache or cache_folder()) / "columns" / _name(self.key, self.codec.identity)
+        return ValueOrder(folder, self.codec)
+
+
 @dataclass(frozen=True, eq=False)
-class Corpus:
-    """n tokens in d documents. Documents that give no token are left out, unless `keep_empty` asks for them."""
+class Corpus(Column):
+    """A column of texts: n tokens in d documents. Documents that give no token are left out, unless `keep_empty` asks
+    for them, as it must where other columns stand beside."""
 
     tokens: UInt[np.ndarray, "n"]
     starts_word: Bool[np.ndarray, "n"]
@@ -51,18 +75,31 @@ class Corpus:
     """Bytes of the text in UTF-8, for bits per byte."""
     n_unknown: int
     """Tokens that are [UNK]."""
-    targets: "Corpus | None" = None
-    """Of a corpus of pairs: the targets, of which document i belongs to document i here."""
     starts_sentence: Bool[np.ndarray, "n"] | None = None
     """Where sentences begin, if that was asked for by naming their language."""
     members: "tuple[Corpus, ...]" = ()
     """Of a mixture of objectives: the corpus of each; what stands here itself is the first one's."""
+    beside: Mapping[Role, Column] = field(default_factory=dict)
+    """Other columns of the same rows: what stands in row i belongs to document i."""
+
+    def with_beside(self, beside: Mapping[Role, Column]) -> "Corpus":
+        """This corpus with other columns of its rows. Raises ValueError for another number of rows."""
+        self.refuse_unequal(beside)
+        return replace(self, beside={**self.beside, **beside})
 
     def paired(self, targets: "Corpus") -> "Corpus":
-        """This corpus with its targets. Raises ValueError for another number of documents."""
-        if targets.n_documents != self.n_documents:
-            raise ValueError(f"{self.n_documents} sources and {targets.n_documents} targets")
-        return replace(self, targets=targets)
+        """This corpus, of sources, with its targets. Raises ValueError for another number of documents."""
+        return self.with_beside({"target": targets})
+
+    @property
+    def targets(self) -> "Corpus | None":
+        """Of a corpus of pairs: the targets."""
+        found = self.beside.get("target")
+        return found if isinstance(found, Corpus) else None
+
+    @property
+    def n_rows(self) -> int:
+        return self.n_documents
 
     @classmethod
     def mixed(cls, members: "Sequence[Corpus]") -> "Corpus":
@@ -106,9 +143,8 @@ class Corpus:
             n_unknown=sum(block.n_unknown for block in made),
         )
 
-    @cached_property
-    def identity(self) -> str:
-        """A hash of tokens and of the borders of words, documents and sentences: another text has another one."""
+    def _digest(self) -> "hashlib._Hash":
+        """Over tokens and the borders of words, documents and sentences."""
         digest = hashlib.sha256()
         arrays = [(self.tokens, np.int32), (self.starts_word, np.uint8), (self.document_starts, np.int64)]
         if self.starts_sentence is not None:
@@ -117,11 +153,7 @@ class Corpus:
             for start in range(0, len(array), _HASHED_AT_ONCE):
                 digest.update(np.asarray(array[start : start + _HASHED_AT_ONCE], dtype=kind).tobytes())
             digest.update(b"|")
-        if self.targets is not None:
-            digest.update(self.targets.identity.encode())
-        for member in self.members[1:]:
-            digest.update(member.identity.encode())
-        return digest.hexdigest()
+        return digest
 
     @classmethod
     def build(
@@ -161,30 +193,42 @@ class Corpus:
     ) -> "Corpus":
         """The store of these documents, opened if it is in the cache, else built. Raises what `build` raises."""
         wanted = Wanted(key, tokenizer, keep_empty, language)
-        return cls.all_cached([wanted], lambda missing: ((0, document) for document in documents()), cache)[0]
+        [corpus] = all_cached([wanted], lambda missing: ((0, document) for document in documents()), cache)
+        assert isinstance(corpus, Corpus)
+        return corpus
 
-    @classmethod
-    def all_cached(
-        cls,
-        wanted: Sequence[Wanted],
-        texts: Callable[[Sequence[int]], Iterable[tuple[int, str]]],
-        cache: Path | None = None,
-    ) -> "list[Corpus]":
-        """Several stores, opened where they are in the cache; the others are built in one pass over the data. A damaged
-        store is built anew. `texts` is given the numbers of those that are missing, and gives their texts, each with
-        the place of its store among these numbers. Raises what `build` raises."""
-        orders = [one.order(cache) for one in wanted]
-        found: dict[int, Corpus] = {}
-        for number, order in enumerate(orders):
-            try:
-                found[number] = cls.open(order.folder)
-            except GlassformerError:  # not there, or damaged
-                continue
-        missing = [number for number in range(len(orders)) if number not in found]
-        if missing:
-            write_stores([orders[number] for number in missing], texts(missing))
-            found |= {number: cls.open(orders[number].folder) for number in missing}
-        return [found[number] for number in range(len(orders))]
+
+def all_cached(
+    wanted: Sequence[Wanted | WantedValues],
+    cells: Callable[[Sequence[int]], Iterable[tuple[int, str | Cell]]],
+    cache: Path | None = None,
+) -> list[Column]:
+    """Several columns, opened where they are in the cache; the others are built in one pass over the data. A damaged
+    store is built anew. `cells` is given the numbers of those that are missing, and gives their texts and cells, each
+    with the place of its store among these numbers. Raises what `Corpus.build` and the codecs raise."""
+    orders = [one.order(cache) for one in wanted]
+    found: dict[int, Column] = {}
+    for number, order in enumerate(orders):
+        try:
+            found[number] = _opened(order)
+        except GlassformerError:  # not there, or damaged
+            continue
+    missing = [number for number in range(len(orders)) if number not in found]
+    if missing:
+        write_stores([orders[number] for number in missing], cells(missing))
+        found |= {number: _opened(orders[number]) for number in missing}
+    return [found[number] for number in range(len(orders))]
+
+
+def _opened(order: Order | ValueOrder) -> Column:
+    if isinstance(order, Order):
+        return Corpus.open(order.folder)
+    try:
+        return ValueColumn(read_values(order.folder))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise GlassformerError(
+            f"{order.folder} is no whole column: {error}", "remove it, and it is made anew"
+        ) from None
 
 
 def cached_tokenizer(
@@ -202,6 +246,18 @@ def cached_tokenizer(
         file.parent.mkdir(parents=True, exist_ok=True)
         tokenizer.save(file)
         return tokenizer
+
+
+def cached_labels(key: str, cells: Callable[[], Iterable[Cell]], cache: Path | None = None) -> Labels:
+    """The labels of these cells, loaded if they are in the cache, else collected. Raises what `Labels.seen` raises."""
+    file = (cache or cache_folder()) / "labels" / f"{_name(key)}.json"
+    try:
+        return Labels.load(file)
+    except GlassformerError:  # not there, or damaged
+        labels = Labels.seen(cells())
+        file.parent.mkdir(parents=True, exist_ok=True)
+        labels.save(file)
+        return labels
 
 
 def _name(*parts: str) -> str:

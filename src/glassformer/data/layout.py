@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
-from glassformer.data.columns import columns_of, labels_beside, pair_columns, text_column
+from glassformer.data.columns import Found, columns_of, labels_beside, pair_columns, text_column, value_column
+from glassformer.data.roles import PAIR, TEXT, Columns, Role
 from glassformer.data.tables import Style, column_names, find_style, header_votes, is_label, is_number
 from glassformer.data.tagged import is_tagged
 from glassformer.errors import UsageError, nearest
 
 T = TypeVar("T")
 Document = Literal["auto", "line", "blank_line", "file", "row", "tagged"]
-LAYOUT_KEYS = ("document", "document_start", "column", "target_column", "delimiter", "header", "quoted")
+LAYOUT_KEYS = ("document", "document_start", "column", "target_column", "columns", "delimiter", "header", "quoted")
 """The keys of `data` that a layout is made of."""
 _PARAGRAPHS_FOR_AUTO = 20
 _ROWS_FOR_LABELS = 20
@@ -29,6 +30,8 @@ class Layout:
     document_start: str | None = None
     column: str | None = None
     target_column: str | None = None
+    columns: Columns = field(default_factory=Columns)
+    """The label's and the number's; those of texts are `column` and `target_column`."""
     delimiter: str = "auto"
     header: bool | Literal["auto"] = "auto"
     quoted: bool | Literal["auto"] = "auto"
@@ -40,11 +43,27 @@ class Layout:
 
     def settings(self) -> list[Any]:
         """All that decides how a text is read, as plain data."""
-        return [getattr(self, name) for name in LAYOUT_KEYS]
+        others = self.columns.model_dump(exclude_none=True)
+        return [getattr(self, name) for name in LAYOUT_KEYS if name != "columns"] + ([others] if others else [])
 
-    def leaves_open(self, kinds: set[str], pairs: bool = False) -> bool:
+    def column_of(self, role: Role) -> str | None:
+        """The name of the column that plays a role; None where it is not decided."""
+        texts = {"text": self.column, "source": self.column, "target": self.target_column}
+        return texts[role] if role in texts else getattr(self.columns, role, None)
+
+    def with_columns(self, names: dict[Role, str]) -> "Layout":
+        """With these columns."""
+        values: dict[str, Any] = {role: name for role, name in names.items() if role in ("label", "number")}
+        return replace(
+            self,
+            column=names.get("text") or names.get("source") or self.column,
+            target_column=names.get("target") or self.target_column,
+            columns=self.columns.model_copy(update=values),
+        )
+
+    def leaves_open(self, kinds: set[str], roles: Sequence[Role] = TEXT) -> bool:
         """Whether there is something to decide for files of these kinds (suffixes)."""
-        no_column = self.column is None or (pairs and self.target_column is None)
+        no_column = any(self.column_of(role) is None for role in roles)
         is_open = {".txt"} if self.document == "auto" and self.document_start is None else set()
         if no_column:
             is_open |= {".jsonl", ".json", ".parquet"}
@@ -68,14 +87,14 @@ def delimiter_of(name: str) -> str | None:
 # --- text -----------------------------------------------------------------------------------------
 
 
-def document_of(samples: Sequence[tuple[str, list[str]]], layout: Layout, pairs: bool) -> Layout:
+def document_of(samples: Sequence[tuple[str, list[str]]], layout: Layout, roles: Sequence[Role] = TEXT) -> Layout:
     """What a document of these text files is. `samples` are the names and first lines of each. Raises UsageError where
     some are tagged or labelled rows, and others are not."""
     filled = [(name, lines) for name, lines in samples if any(line and not line.isspace() for line in lines)]
     if not filled:
         return layout
     place = named([name for name, _ in filled])
-    if pairs:
+    if tuple(roles) != TEXT:
         with_cells = all(all_have_cells(lines) for _, lines in filled)
         return replace(layout, document="row", delimiter="tab") if with_cells else layout
     if _agreeing([(name, is_tagged(lines)) for name, lines in filled], "rows of tagged tokens (CoNLL)"):
@@ -152,7 +171,8 @@ def header_of(samples: Sequence[tuple[Path, list[list[str]]]], layout: Layout) -
     if not filled:
         return layout
     firsts = [column_names(rows[0]) for _, rows in filled]
-    asked = [name for name in (layout.column, layout.target_column) if name is not None]
+    named = {role: name for role in get_args(Role) if (name := layout.column_of(role)) is not None}
+    asked = list(dict.fromkeys(named.values()))
     header = layout.header
     if header == "auto":
         header = any(not name.isdecimal() for name in asked) or _votes(filled)
@@ -164,12 +184,7 @@ def header_of(samples: Sequence[tuple[Path, list[list[str]]]], layout: Layout) -
                 f"{filled[0][0]}: there is no column {name!r}; the columns are {there}", nearest(name, firsts[0])
             )
     by_name = {name: name if name in names else names[int(name)] for name in asked}
-    return replace(
-        layout,
-        header=header,
-        column=by_name.get(layout.column or ""),
-        target_column=by_name.get(layout.target_column or ""),
-    )
+    return replace(layout.with_columns({role: by_name[name] for role, name in named.items()}), header=header)
 
 
 def _votes(filled: Sequence[tuple[Path, list[list[str]]]]) -> bool:
@@ -191,45 +206,73 @@ def _votes(filled: Sequence[tuple[Path, list[list[str]]]]) -> bool:
 def columns_chosen(
     samples: Sequence[tuple[str, Sequence[dict[str, Any]]]],
     layout: Layout,
-    pairs: bool,
+    roles: Sequence[Role],
     first_row: Sequence[str],
     style: str = "",
 ) -> Layout:
-    """The layout with the column of the text, or those of source and target, where none was given. `samples` are rows
-    of each file. Raises UsageError where that is not clear."""
+    """The layout with a column for each role, where none was given. `samples` are rows of each file. Raises UsageError
+    where that is not clear."""
     filled = [(name, rows) for name, rows in samples if rows]
     if not filled:
         return layout
     place, bare = named([name for name, _ in filled]), layout.header is False and bool(first_row)
-    given = layout.column is not None and (layout.target_column is not None or not pairs)
+    given = all(layout.column_of(role) is not None for role in roles)
     columns = columns_of([rows for _, rows in filled])
-    cells = first_row if bare else ()
-    chosen: tuple[str, ...]
-    if given:
-        chosen = tuple(name for name in (layout.column, layout.target_column) if name is not None)
-    elif pairs:
-        chosen = pair_columns(columns, layout.column, layout.target_column, place, cells)
-    else:
-        chosen = (text_column(columns, place, cells),)
+    chosen = _chosen(columns, layout, roles, place, first_row if bare else ())
     names = [column.name for column in columns]
-    what = f"columns {chosen[0]!r} and {chosen[1]!r}" if pairs else f"column {chosen[0]!r}"
+    different = list(chosen.values())
+    what = f"column {different[0]!r}"
+    if tuple(roles) == PAIR:
+        what = f"columns {different[0]!r} and {different[1]!r}"
+    elif len(roles) > 1:
+        what = ", ".join(f"column {name!r} is the {role}" for role, name in chosen.items())
     header = ""
     if first_row:
         header = ", no header found" if bare else ", the first row is taken as header"
     note = f"{place}: {what} of {', '.join(map(repr, names[:12]))}{style}{header}"
-    lists = [column.name for column in columns if column.lists and column.name in chosen]
+    lists = [column.name for column in columns if column.lists and column.name in different]
     if lists:
-        first = f", of {chosen[1]!r} the first text is taken" if pairs and chosen[1] in lists else ""
+        first = f", of {chosen['target']!r} the first text is taken" if chosen.get("target") in lists else ""
         note += f"; the texts of a list are joined with spaces{first}"
-    labels = [] if pairs else labels_beside(columns, chosen)
+    labels = labels_beside(columns, different) if tuple(roles) == TEXT else []
     if labels:
-        note += f"; left out, since they look like labels: {', '.join(map(repr, labels))} (no task on labels yet)"
-    keys = ["data.column=NAME", *(["data.target_column=NAME"] if pairs else [])]
+        note += (
+            f"; left out, since they look like labels: {', '.join(map(repr, labels))} (to learn them: "
+            "objective.name=classification)"
+        )
+    keys = [f"{KEYS[role]}=NAME" for role in roles]
     keys += [f"data.header={str(bare).lower()}"] if first_row else []
     keys += ["data.document=line"] if layout.document == "row" else []
     note += f" (say otherwise with {', '.join(keys)})"
-    decided = replace(layout, column=chosen[0], target_column=chosen[1] if pairs else layout.target_column)
+    decided = layout.with_columns(chosen)
     return decided.noting(note) if not given or first_row or lists else decided
+
+
+KEYS: dict[Role, str] = {
+    "text": "data.column",
+    "source": "data.column",
+    "target": "data.target_column",
+    "label": "data.columns.label",
+    "number": "data.columns.number",
+}
+"""The key of a recipe that names the column of a role."""
+
+
+def _chosen(
+    columns: Sequence[Found], layout: Layout, roles: Sequence[Role], place: str, first_row: Sequence[str]
+) -> dict[Role, str]:
+    """The column of each role: as it is named, else by names and contents; texts first."""
+    chosen: dict[Role, str] = {role: name for role in roles if (name := layout.column_of(role)) is not None}
+    free = [column for column in columns if column.name not in chosen.values()]
+    if "source" in roles and not {"source", "target"} <= set(chosen):
+        pair = pair_columns(columns, layout.column, layout.target_column, place, first_row)
+        chosen |= {"source": pair[0], "target": pair[1]}
+    elif "text" in roles and "text" not in chosen:
+        chosen["text"] = text_column(free, place, first_row)
+    for role in roles:
+        if role not in chosen:
+            chosen[role] = value_column(columns, role, list(chosen.values()), place, first_row)
+    return {role: chosen[role] for role in roles}
 
 
 def named(names: Sequence[str]) -> str:

@@ -19,13 +19,18 @@ LONGEST_ROW = 2**26
 """Characters of one row of a JSON array."""
 
 
-def text_in(row: dict[str, Any], column: str, place: str) -> str | None:
-    """The text of one cell, None where it is null; of a list of texts, these with a space between. A dot leads into a
-    cell that has fields. Raises UsageError for a column that there is not, or no text."""
+def cell_in(row: dict[str, Any], column: str, place: str) -> Any:
+    """One cell as it is. A dot leads into a cell that has fields. Raises UsageError for a column that there is not."""
     row = row if column in row else flat(row)
     if column not in row:
         raise UsageError(f"{place} has no column {column!r}", nearest(column, map(str, row)))
-    text = row[column]
+    return row[column]
+
+
+def text_in(row: dict[str, Any], column: str, place: str) -> str | None:
+    """The text of one cell, None where it is null; of a list of texts, these with a space between. Raises UsageError
+    for a column that there is not, or no text."""
+    text = cell_in(row, column, place)
     if text is None:
         return None
     if isinstance(text, list) and all(isinstance(part, str) for part in text):
@@ -264,9 +269,9 @@ def _may_hold_text(kind: Any) -> bool:
     return is_text(kind) or types.is_struct(kind) or (is_list and is_text(kind.value_type))
 
 
-def parquet_rows(file: Path, column: str | None = None) -> Iterator[Row]:
-    """(file and row, row) of each row: of one column where it is named, else of all that may hold text. Raises
-    UsageError."""
+def parquet_rows(file: Path, column: str | None = None, texts_only: bool = True) -> Iterator[Row]:
+    """(file and row, row) of each row: of one column where it is named, else of all, or of those that may hold text.
+    Raises UsageError."""
     import pyarrow  # comes with `datasets`; slow to import and rarely needed
     import pyarrow.parquet
 
@@ -280,7 +285,7 @@ def parquet_rows(file: Path, column: str | None = None) -> Iterator[Row]:
             raise UsageError(
                 f"{file}: there is no column {column!r}; the columns are {there}", "set data.column to one of them"
             )
-        texts = [field.name for field in schema if _may_hold_text(field.type)]
+        texts = [field.name for field in schema if not texts_only or _may_hold_text(field.type)]
         number = 0
         for batch in table.iter_batches(batch_size=1024, columns=texts if column is None else [column]):
             for row in batch.to_pylist():

@@ -15,15 +15,15 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
-from jaxtyping import Bool, UInt64
-from pydantic import Field
+from jaxtyping import Bool, UInt8, UInt64
+from pydantic import Field, model_validator
 
 from glassformer.config import Config
 from glassformer.data.builtin import Part, sentences
@@ -40,6 +40,7 @@ from glassformer.data.layout import (
     style_of,
 )
 from glassformer.data.records import Row, json_lines, json_rows, parquet_rows, text_in
+from glassformer.data.roles import TEXT, Columns, Role
 from glassformer.data.tables import SAMPLE_ROWS, cells, column_names, table_rows, usual_width
 from glassformer.data.tagged import is_tagged, tagged_sentences
 from glassformer.errors import GlassformerError, UsageError
@@ -77,6 +78,10 @@ class DataConfig(Config):
     target_column: str | None = Field(
         None, description="for objectives over pairs of one file: the column of the target (column: of the source)"
     )
+    columns: Columns = Field(Columns(), description="the columns of other roles")
+    labels: tuple[str, ...] | None = Field(
+        None, description="for classes: their labels as the data have them, in order; None: as they come in train"
+    )
     delimiter: str = Field(
         "auto",
         pattern=r"^(auto|tab|\\t|[^\r\n])$",
@@ -112,19 +117,37 @@ class DataConfig(Config):
         description="the share of the documents held out when no validation is given; of a single one, its end",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _texts_by_role(cls, given: Any) -> Any:
+        """`columns.text` and `columns.source` are other names of `column`, `columns.target` of `target_column`."""
+        if not isinstance(given, dict) or not isinstance(given.get("columns"), dict):
+            return given
+        found, columns = dict(given), dict(given["columns"])
+        for role, key in (("text", "column"), ("source", "column"), ("target", "target_column")):
+            name = columns.pop(role, None)
+            if name is not None and found.get(key) not in (None, name):
+                raise UsageError(
+                    f"data.{key}={found[key]} and data.columns.{role}={name} are both given", "keep one of them"
+                )
+            found[key] = found.get(key) if name is None else name
+        return found | {"columns": columns}
+
 
 def asked_layout(data: DataConfig) -> Layout:
     """What the recipe says about how its texts are read."""
     return Layout(**{name: getattr(data, name) for name in LAYOUT_KEYS})
 
 
-def layout_for(data: DataConfig, pairs: bool = False) -> Layout:
+def layout_for(data: DataConfig, roles: Sequence[Role] = TEXT) -> Layout:
     """How all texts of a recipe are read: what it leaves open is decided by the training text, and what that leaves
     open (of a kind of file that it does not have) by the validation text. Raises UsageError where it is not clear."""
     layout = asked_layout(data)
+    if roles[0] == "array":
+        return layout
     for source, targets in ((data.train, data.train_targets), (data.validation, data.validation_targets)):
         if source is not None and targets is None:
-            layout = layout_of(source, layout, pairs)
+            layout = layout_of(source, layout, roles)
     return layout
 
 
@@ -217,9 +240,11 @@ def held_out(keys: UInt64[np.ndarray, "n"], share: float, seed: int) -> Bool[np.
     return apart[which]
 
 
-def key_of(text: str) -> int:
-    """64 bits of a text, equal for equal texts, and for others only by a chance that can be left out of account."""
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+def key_of(value: str | UInt8[np.ndarray, "..."]) -> int:
+    """64 bits of a text or picture, equal for equal ones, and for others only by a chance that can be left out of
+    account."""
+    content = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value.tobytes()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
 def split_end(text: str, share: float) -> tuple[str, str]:
@@ -308,16 +333,17 @@ def _read_file(file: Path, layout: Layout) -> Iterator[str]:
     return _column_of(rows_of(file, layout), layout)
 
 
-def rows_of(file: Path, layout: Layout) -> Iterator[Row]:
-    """(file and line, row) of each row of a file of rows. Raises UsageError for a broken one."""
+def rows_of(file: Path, layout: Layout, texts_only: bool = True) -> Iterator[Row]:
+    """(file and line, row) of each row of a file of rows; of parquet perhaps only what may be text. Raises UsageError
+    for a broken one."""
     kind = format_of(file)
     if kind == ".jsonl":
         return json_lines(read_lines(file), file)
     if kind == ".json":
         return json_rows(read_lines(file), file)
     if kind == ".parquet":
-        column = layout.column if layout.target_column is None else None
-        return parquet_rows(file, column)
+        column = layout.column if layout.target_column is None and texts_only else None
+        return parquet_rows(file, column, texts_only)
     return table_rows(read_lines(file), layout.style(), layout.header is True, file)
 
 
@@ -460,15 +486,15 @@ def _open(file: Path) -> Any:
 # --- how to read them ------------------------------------------------------------------------------
 
 
-def layout_of(source: str | tuple[str, ...], layout: Layout, pairs: bool = False) -> Layout:
+def layout_of(source: str | tuple[str, ...], layout: Layout, roles: Sequence[Role] = TEXT) -> Layout:
     """The layout with what it leaves open decided for this source, from samples of its files. Raises UsageError where
     that is not clear."""
     kinds = {kind for name in _names(source) for kind in _kinds(name)}
-    if not layout.leaves_open(kinds, pairs):
+    if not layout.leaves_open(kinds, roles):
         return layout
     files = spread([file for name in _names(source) if _is_path(name) for file in files_of(name)], SAMPLE_FILES)
     samples = {file: _first_lines(file, len(files)) for file in files if format_of(file) in TEXTS}
-    layout = _document_decided(samples, layout, pairs)
+    layout = _document_decided(samples, layout, roles)
     is_table = ".txt" if layout.document == "row" else ""
     tables = {file: lines for file, lines in samples.items() if format_of(file) in (".csv", ".tsv", is_table)}
     rows: list[tuple[str, list[dict[str, Any]]]] = []
@@ -481,9 +507,10 @@ def layout_of(source: str | tuple[str, ...], layout: Layout, pairs: bool = False
         layout = header_of([*parsed.items()], layout)
         first_row = next((cells[0] for cells in parsed.values() if cells), [])
         rows += [(file.name, _first(_table_sample(file, tables[file], layout))) for file in tables]
-    rows += [(file.name, _first(rows_of(file, Layout()))) for file in files if format_of(file) not in TEXTS]
+    texts_only = tuple(roles) == TEXT
+    rows += [(file.name, _first(rows_of(file, Layout(), texts_only))) for file in files if format_of(file) not in TEXTS]
     rows += [(name, _first(hub_rows(name))) for name in _names(source) if name.startswith("hub:")]
-    return columns_chosen(rows, layout, pairs, first_row, style)
+    return columns_chosen(rows, layout, roles, first_row, style)
 
 
 def _kinds(name: str) -> set[str]:
@@ -514,16 +541,16 @@ def _first_lines(file: Path, files: int) -> list[str]:
     return lines
 
 
-def _document_decided(samples: dict[Path, list[str]], layout: Layout, pairs: bool) -> Layout:
+def _document_decided(samples: dict[Path, list[str]], layout: Layout, roles: Sequence[Role]) -> Layout:
     if layout.document != "auto" or layout.document_start is not None:
         return layout
     texts = [(file.name, lines) for file, lines in samples.items() if format_of(file) == ".txt"]
     if texts and delimiter_of(layout.delimiter) is not None:  # who names a delimiter has a table
         return replace(layout, document="row")
     tagged = [file for file, lines in samples.items() if format_of(file) != ".txt" and is_tagged(lines)]
-    if tagged and layout.column is None and not pairs:
+    if tagged and layout.column is None and tuple(roles) == TEXT:
         texts = [(file.name, lines) for file, lines in samples.items()]
-    return document_of(texts, layout, pairs) if texts else layout
+    return document_of(texts, layout, roles) if texts else layout
 
 
 def _whole_rows(lines: list[str], layout: Layout, file: Path) -> list[list[str]]:

@@ -1,16 +1,22 @@
-"""A token store on disk: written block by block aside, put in place when it is whole, mapped into memory.
+"""Columns on disk: written aside block by block, put in place when they are whole, mapped into memory.
 
+Of texts (see `Order`):
 tokens.bin            uint16 (uint32 for more than 65,536 tokens), no special tokens
 starts_word.bin       bool, True for the first token of each word
 starts_sentence.bin   the same for sentences; only where they were asked for
 document_starts.bin   int64, n_documents + 1
 corpus.json           the counts, by which a damaged store is recognised
+
+Of labels, numbers and arrays (see `ValueOrder`):
+values.bin            one value of a fixed type and shape for each row
+column.json           how many, and of which type and shape
 """
 
 import contextlib
 import errno
 import glob
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -24,6 +30,7 @@ from jaxtyping import Int64
 
 from glassformer.data.blocks import Block, Blocks
 from glassformer.data.known_words import KnownWords
+from glassformer.data.table import Cell, Codec
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import GlassformerError, UsageError
 
@@ -40,18 +47,27 @@ class Order(NamedTuple):
     language: str | None = None
 
 
-def write_stores(orders: Sequence[Order], texts: Iterable[tuple[int, str]]) -> None:
-    """Writes several stores in one pass over the texts, each of which comes with the number of its store.
+class ValueOrder(NamedTuple):
+    """A column of values that is wanted: where it lies, and how its cells become values."""
+
+    folder: Path
+    codec: Codec
+
+
+def write_stores(orders: Sequence[Order | ValueOrder], cells: Iterable[tuple[int, str | Cell]]) -> None:
+    """Writes several stores in one pass over the rows. Each text, or cell of a value, comes with the number of its
+    store.
 
     Each store comes into being only when it is whole: a kill leaves nothing that looks like one, and of two processes
     the loser uses the winner's (a whole store that is there stays). Raises UsageError if one has no token, and
     GlassformerError if the disk is full.
     """
     with contextlib.ExitStack() as stack:
-        words = {order.tokenizer.identity: KnownWords(order.tokenizer) for order in orders}
-        writers = [stack.enter_context(_written(order, words[order.tokenizer.identity])) for order in orders]
-        for number, text in texts:
-            writers[number].add(text)
+        tokenizers = {o.tokenizer.identity: o.tokenizer for o in orders if isinstance(o, Order)}
+        words = {identity: KnownWords(tokenizer) for identity, tokenizer in tokenizers.items()}
+        writers: list[Any] = [stack.enter_context(_written(order, words)) for order in orders]
+        for number, cell in cells:
+            writers[number].add(cell)
         for writer in writers:
             writer.finish()
 
@@ -75,10 +91,20 @@ def read_store(folder: Path) -> dict[str, Any]:
     }
 
 
+def read_values(folder: Path) -> np.ndarray:
+    """A column of values, mapped. Raises OSError, ValueError, KeyError or TypeError if it is none."""
+    described = json.loads((folder / "column.json").read_text(encoding="utf-8"))
+    if described["version"] != VERSION:
+        raise ValueError(f"version {described['version']}, and {VERSION} is wanted")
+    shape = (int(described["n_rows"]), *map(int, described["shape"]))
+    return _map(folder / "values.bin", np.dtype(described["dtype"]), math.prod(shape)).reshape(shape)
+
+
 def is_store(folder: Path) -> bool:
     """Whether a whole store lies there."""
+    read = read_values if (folder / "column.json").exists() else read_store
     try:
-        read_store(folder)
+        read(folder)
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return True
@@ -96,7 +122,7 @@ def refuse_empty(n_tokens: int) -> None:
 
 
 @contextlib.contextmanager
-def _written(order: Order, words: KnownWords) -> Iterator["_Writer"]:
+def _written(order: Order | ValueOrder, words: dict[str, KnownWords]) -> Iterator["_Writer | _ValueWriter"]:
     """A writer whose files lie aside, and are removed where it does not come to an end."""
     with _errors_in_words(order.folder):
         order.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +130,10 @@ def _written(order: Order, words: KnownWords) -> Iterator["_Writer"]:
         aside = Path(tempfile.mkdtemp(prefix=f"{order.folder.name}.", suffix=".building", dir=order.folder.parent))
     try:
         with contextlib.ExitStack() as files:
-            yield _Writer(order, words, aside, files)
+            if isinstance(order, Order):
+                yield _Writer(order, words[order.tokenizer.identity], aside, files)
+            else:
+                yield _ValueWriter(order, aside, files)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -168,6 +197,33 @@ class _Writer:
         self.counts["n_tokens"] += len(block.tokens)
         self.counts["n_bytes"] += block.n_bytes
         self.counts["n_unknown"] += block.n_unknown
+
+
+class _ValueWriter:
+    """Streams values into one file; column.json comes last."""
+
+    def __init__(self, order: ValueOrder, aside: Path, files: contextlib.ExitStack) -> None:
+        self.order, self.aside, self.files = order, aside, files
+        self.n_rows = 0
+        with _errors_in_words(order.folder):
+            self.stream = files.enter_context((aside / "values.bin").open("wb"))
+
+    def add(self, cell: Cell) -> None:
+        """Raises UsageError for a cell that is no value."""
+        value = np.asarray(self.order.codec.encode(cell), dtype=self.order.codec.dtype)
+        with _errors_in_words(self.order.folder):
+            self.stream.write(value.tobytes())
+        self.n_rows += 1
+
+    def finish(self) -> None:
+        """Raises UsageError where there is no row."""
+        codec = self.order.codec
+        refuse_empty(self.n_rows)
+        described = {"version": VERSION, "n_rows": self.n_rows, "dtype": codec.dtype.str, "shape": list(codec.shape)}
+        with _errors_in_words(self.order.folder):
+            self.files.close()
+            (self.aside / "column.json").write_text(json.dumps(described), encoding="utf-8")
+            _put_in_place(self.aside, self.order.folder)
 
 
 def _put_in_place(aside: Path, folder: Path) -> None:

@@ -301,14 +301,6 @@ class Tokenizer:
         return np.array([(_show_bytes(token) if self._byte_level else token).isspace() for token in raw])
 
 
-class Tokenizers(NamedTuple):
-    """What reads the texts; of pairs, what reads the sources and, where targets have a vocabulary of their own, what
-    reads those."""
-
-    source: Tokenizer
-    target: Tokenizer | None = None
-
-
 def _whole_unknown(text: str, unknown: str, span: tuple[int, int]) -> tuple[int, int]:
     """The library gives the data's own unknown word, once replaced, the offsets of its last letters only."""
     whole = span[1] - len(unknown)

@@ -1,6 +1,6 @@
 """How a text grows from a prompt: which tokens are taken, and when it ends. Knows models by one call, `step`."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -11,8 +11,7 @@ from torch import Tensor
 from glassformer.config import Config
 from glassformer.data.batch import Example, collate
 from glassformer.errors import UsageError
-from glassformer.model.decoding_state import DecodingState
-from glassformer.model.transformer import Transformer
+from glassformer.model.kinds import Model
 
 
 class DecodingConfig(Config):
@@ -109,16 +108,16 @@ class Generated(NamedTuple):
     """Whether an end came before `max_tokens`."""
 
 
-def begin(model: Transformer, prompts: Prompts, max_tokens: int) -> tuple[Tensor, DecodingState]:
+def begin(model: Model, prompts: Prompts, max_tokens: int) -> tuple[Tensor, Any]:
     """The logits of the first token of each row, and the state to go on with. Raises UsageError without room, and for
-    an attention mechanism that keeps no state."""
+    a model that keeps no state."""
     for row in range(len(prompts.examples)):
         if prompts.room(row) < 1:
             raise UsageError(
                 f"a prompt of {len(prompts.start(row))} tokens leaves no room: the model reads {prompts.max_length}",
                 "shorten it, or train with a larger model.max_length",
             )
-    model.need_state()
+    model.need("decoding")
     rows = range(len(prompts.examples))
     capacity = max(len(prompts.start(row)) for row in rows) + min(max_tokens, max(prompts.room(row) for row in rows))
     groups, device = prompts.alike(), next(model.parameters()).device
@@ -133,7 +132,7 @@ def begin(model: Transformer, prompts: Prompts, max_tokens: int) -> tuple[Tensor
         real = torch.arange(ids.shape[1], device=device) < lengths[:, None]
         logits.append(model.step(ids, real, states[-1], prompts.head))
     order = torch.tensor([row for group in groups for row in group], device=device)
-    state = states[0] if len(groups) == 1 else DecodingState.joined(states, groups, capacity)
+    state = states[0] if len(groups) == 1 else type(states[0]).joined(states, groups, capacity)
     return torch.cat(logits)[order.argsort()], state
 
 

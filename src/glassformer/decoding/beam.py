@@ -9,7 +9,7 @@ from glassformer.decoding import DecodingConfig, Generated, Prompts, begin, prec
 from glassformer.decoding.compiled import step_for
 from glassformer.decoding.packed import packed
 from glassformer.decoding.sampling import repeated_less
-from glassformer.model.transformer import Transformer
+from glassformer.model.kinds import Model
 from glassformer.stopping import go_on
 
 
@@ -76,13 +76,13 @@ class Search:
 
 
 @torch.inference_mode()
-def beam_search(model: Transformer, prompts: Prompts, config: DecodingConfig) -> list[list[Generated]]:
+def beam_search(model: Model, prompts: Prompts, config: DecodingConfig) -> list[list[Generated]]:
     """The `config.number` best texts of each prompt, best first. A prompt whose search is over leaves the batch."""
     with packed(model):
         return _beam_search(model, prompts, config)
 
 
-def _beam_search(model: Transformer, prompts: Prompts, config: DecodingConfig) -> list[list[Generated]]:
+def _beam_search(model: Model, prompts: Prompts, config: DecodingConfig) -> list[list[Generated]]:
     logits, state = begin(model, prompts, config.max_tokens)
     step, read = step_for(model, prompts.head), state.length
     searches = [

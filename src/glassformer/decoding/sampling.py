@@ -10,7 +10,7 @@ from torch import Tensor
 from glassformer.decoding import DecodingConfig, Generated, Prompts, begin, precise
 from glassformer.decoding.compiled import step_for
 from glassformer.decoding.packed import packed
-from glassformer.model.transformer import Transformer
+from glassformer.model.kinds import Model
 from glassformer.stopping import go_on
 
 
@@ -24,7 +24,7 @@ class Token(NamedTuple):
 
 @torch.inference_mode()
 def stream(
-    model: Transformer, prompts: Prompts, config: DecodingConfig, draw: torch.Generator | None = None
+    model: Model, prompts: Prompts, config: DecodingConfig, draw: torch.Generator | None = None
 ) -> Iterator[list[Token]]:
     """The newest token of every text that is not finished, step by step; text n is of prompt n // config.number.
     Without `draw`, which several calls may share, `config.seed` is drawn by."""
@@ -33,7 +33,7 @@ def stream(
 
 
 def _stream(
-    model: Transformer, prompts: Prompts, config: DecodingConfig, draw: torch.Generator | None
+    model: Model, prompts: Prompts, config: DecodingConfig, draw: torch.Generator | None
 ) -> Iterator[list[Token]]:
     logits, state = begin(model, prompts, config.max_tokens)
     step = step_for(model, prompts.head)
@@ -68,7 +68,7 @@ def _stream(
 
 
 def sample(
-    model: Transformer, prompts: Prompts, config: DecodingConfig, draw: torch.Generator | None = None
+    model: Model, prompts: Prompts, config: DecodingConfig, draw: torch.Generator | None = None
 ) -> list[list[Generated]]:
     """`config.number` texts for each prompt; see `stream`."""
     texts: list[list[Token]] = [[] for _ in range(len(prompts.examples) * config.number)]

@@ -19,7 +19,6 @@ from glassformer.look.pictures.figures import FORMATS, save
 from glassformer.look.pictures.heatmaps import heatmap
 from glassformer.look.pictures.overlay import overlay
 from glassformer.objectives import Prompt
-from glassformer.record import without_weights
 from glassformer.run import checkpoint_steps
 
 PICTURES = 4
@@ -31,7 +30,7 @@ def draw_report(run: Run) -> list[Path]:
     """Curves, and for a few validation texts the heatmaps and the overlay, into the run's `plots`."""
     plots = run.directory.plots
     pictures = [save(curves({run.path.name: run.metrics()}), plots / "curves.png")]
-    if without_weights(run.model) is not None:
+    if run.model.why_not("attention_weights") is not None:
         return pictures
     for number, prompt in enumerate(sample_prompts(run, PICTURES)):
         seen = run.attention_of(prompt)

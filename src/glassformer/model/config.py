@@ -27,8 +27,8 @@ class ModelConfig(Config):
         None, description="parts as a known model has them (bert, gpt2, t5 ...); other keys of this section win over it"
     )
     family: Family | None = Field(None, description="which stacks there are; None: those that the objective needs")
-    implementation: Literal["glassformer", "torch"] = Field(
-        "glassformer", description="our own blocks, or PyTorch's nn.TransformerEncoder as a baseline"
+    kind: str = Field(
+        "transformer", description="what kind of model (a file in model/kinds): our own blocks, PyTorch's, an LSTM"
     )
     n_layers: int = Field(4, ge=1, description="blocks in a stack")
     n_decoder_layers: int | None = Field(None, ge=1, description="blocks in the decoder; None: as many as n_layers")
@@ -47,9 +47,18 @@ class ModelConfig(Config):
     output_dropout: float = Field(0.0, ge=0, lt=1, description="on what comes out of a stack, behind its last norm")
     norm: Literal["pre", "post"] = Field("pre", description="a norm before each part, or after (first paper)")
     norm_kind: Literal["layer", "rms"] = Field("layer", description="LayerNorm or RMSNorm")
+    norm_eps: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="added to a norm's variance; None: 1e-5 (LayerNorm), 1e-6 (RMSNorm); BERT has 1e-12",
+    )
     embedding_norm: bool = Field(False, description="a norm after the embeddings too, as in BERT and BART")
     activation: Literal["relu", "gelu", "gelu_tanh", "silu", "swiglu", "geglu"] = Field(
         "gelu", description="inside the feed-forward part; swiglu and geglu have a gate, a third matrix"
+    )
+    head_activation: Literal["relu", "gelu", "gelu_tanh", "silu"] = Field(
+        "gelu", description="inside a head that has a layer of its own before the words, as BERT's"
     )
     bias: bool = Field(True, description="biases in attention and feed-forward")
     positions: Literal["none", "sinusoidal", "learned", "rotary", "alibi", "relative"] = Field(
@@ -87,6 +96,29 @@ class ModelConfig(Config):
         each = self.attention if isinstance(self.attention, tuple) else (self.attention,)
         one = each[layer % len(each)]
         return MechanismConfig(name=one) if isinstance(one, str) else one
+
+    @property
+    def epsilon(self) -> float:
+        """What is added to a norm's variance."""
+        return self.norm_eps if self.norm_eps is not None else {"layer": 1e-5, "rms": 1e-6}[self.norm_kind]
+
+    def spelled_out(self) -> "ModelConfig":
+        """Equal for configurations that make equal models: what None stands for is said, and a key without effect has
+        its default."""
+        two = len(self.stacks) > 1
+        return self.model_copy(
+            update={
+                "family": self.family or "encoder",
+                "n_layers": self.n_layers if two else self.layers_of(self.stacks[0]),
+                "n_decoder_layers": self.layers_of("decoder") if two else None,
+                "n_kv_heads": self.n_kv_heads or self.n_heads,
+                "d_embedding": self.d_embedding or self.d_model,
+                "norm_eps": self.epsilon,
+                "attention_scale": None if self.attention_scale == self.d_head**-0.5 else self.attention_scale,
+                "segments": self.segments or 0,
+                "shared_embeddings": self.shared_embeddings if two else True,
+            }
+        )
 
     def layers_of(self, stack: str) -> int:
         """Blocks in one stack."""

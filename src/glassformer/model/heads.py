@@ -1,10 +1,19 @@
 """Output heads, built from what an objective asks (HeadSpec): from hidden states to logits."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from glassformer.data.batch import AskedBatch, HeadSpec
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "gelu": nn.GELU,
+    "gelu_tanh": lambda: nn.GELU(approximate="tanh"),
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+}
 
 
 def read(hidden: Float[Tensor, "B T D"], asked: AskedBatch, spec: HeadSpec) -> Float[Tensor, "N D"]:
@@ -28,14 +37,24 @@ class Head(nn.Module):
 
     What comes before the output layer is the spec's `transform`. Where the head is tied, the model replaces
     `output.weight` by the token embedding's; `d_output` is the width of that, where it is not d_model.
+    `activation` and `epsilon` are those of the dense layer and its norm.
     """
 
-    def __init__(self, spec: HeadSpec, d_model: int, d_output: int | None = None) -> None:
+    def __init__(
+        self,
+        spec: HeadSpec,
+        d_model: int,
+        d_output: int | None = None,
+        activation: str = "gelu",
+        epsilon: float = 1e-5,
+    ) -> None:
         super().__init__()
         width = d_output or d_model
         self.transform: nn.Module | None = None
         if spec.transform == "dense":
-            self.transform = nn.Sequential(nn.Linear(d_model, width), nn.GELU(), nn.LayerNorm(width))
+            self.transform = nn.Sequential(
+                nn.Linear(d_model, width), ACTIVATIONS[activation](), nn.LayerNorm(width, eps=epsilon)
+            )
         elif spec.transform == "pooler":
             self.transform = nn.Sequential(nn.Linear(d_model, width), nn.Tanh())
         elif width != d_model:

@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 
 import psutil
+from torch import nn
 
 from glassformer.data.batch import HeadSpec
 from glassformer.errors import UsageError
 from glassformer.model.attention import mechanism_for
 from glassformer.model.config import ModelConfig
+from glassformer.model.kinds import find_kind
 from glassformer.model.layers import GATED
 from glassformer.model.positions import RelativePositions
 
@@ -23,20 +25,26 @@ def linear(inputs: int, outputs: int, bias: bool = True) -> int:
 
 
 def n_parameters(config: ModelConfig, vocab_size: int | dict[str, int], heads: Iterable[HeadSpec]) -> int:
-    """The parameters that a Transformer of this configuration has; a shared tensor counts once. Raises UsageError for
-    an attention mechanism that there is not."""
+    """The parameters that a model of this configuration has; a shared tensor counts once. Raises UsageError for a kind
+    of model or an attention mechanism that there is not."""
     width = config.d_embedding or config.d_model
     sizes = [vocab_size] if isinstance(vocab_size, int) else list(vocab_size.values())
     if isinstance(vocab_size, int) and not config.shared_embeddings:
         sizes = [vocab_size] * len(config.stacks)
     found = sum(size * width for size in sizes)
-    found += sum(_of_stack(config, name, width) for name in config.stacks)
+    found += sum(find_kind(config.kind).parameters_of_stack(config, name) for name in config.stacks)
     return found + sum(_of_head(config, head, width) for head in heads)
 
 
-def _of_stack(config: ModelConfig, name: str, width: int) -> int:
-    """All but its token embeddings."""
+def count_parameters(model: nn.Module) -> int:
+    """Numbers that training can change; a shared tensor counts once."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def parameters_of_stack(config: ModelConfig, name: str) -> int:
+    """Those of a stack of our blocks, all but its token embeddings."""
     d_model, kind = config.d_model, config.positions
+    width = config.d_embedding or d_model
     found = linear(width, d_model) if width != d_model else 0
     found += (config.segments or 0) * d_model
     found += _of_norm(config) if config.embedding_norm else 0

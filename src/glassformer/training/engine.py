@@ -16,6 +16,7 @@ from torch import nn
 
 from glassformer.data.batch import Batch
 from glassformer.machine import bound_kernel_caches, keep_freed_memory
+from glassformer.model.kinds import Model
 from glassformer.objectives import Objective
 from glassformer.randomness import Purpose, seeds
 from glassformer.training.optimisers import OptimizerConfig, build_optimizers
@@ -52,7 +53,7 @@ class Engine:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         objective: Objective,
         optimizer: OptimizerConfig,
         *,

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from glassformer.data.batch import Batch, collate
 from glassformer.data.tokenizer import Tokenizer
+from glassformer.model.kinds import Model
 from glassformer.objectives import Blank, Objective
-from glassformer.record import RecordedAttention, attention_places, record, without_weights
+from glassformer.record import RecordedAttention, attention_places, record
 from glassformer.run import RunDirectory
 from glassformer.snapshot import write_text_durably
 from glassformer.training.evaluation import Evaluation, FixedQuestions
@@ -24,7 +25,7 @@ class Moment(NamedTuple):
     """What an observer sees: the eager model, and how it has done so far."""
 
     step: int
-    model: nn.Module
+    model: Model
     evaluation: Evaluation
     history: list[dict[str, Any]]
     """The records of all evaluations so far, this one not included."""
@@ -129,7 +130,7 @@ class AttentionEntropy:
     def __call__(self, moment: Moment) -> dict[str, Any]:
         model, training = moment.model, moment.model.training
         places = attention_places(model)
-        if without_weights(model) is not None:
+        if model.why_not("attention_weights") is not None:
             return {}
         model.eval()
         with torch.no_grad(), record(model) as tape:

@@ -1,8 +1,10 @@
 """Optimisers: AdamW, and Muon for the matrices with AdamW for the rest."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from glassformer.errors import UsageError
+from glassformer.model.kinds import Model, hidden_matrices
 from glassformer.training.config import OptimizerConfig
 from glassformer.training.muon import Muon
 
@@ -13,14 +15,21 @@ def decayed(parameter: Tensor) -> bool:
 
 
 def build_optimizers(
-    model: nn.Module, config: OptimizerConfig, number_format: torch.dtype = torch.bfloat16
+    model: Model, config: OptimizerConfig, number_format: torch.dtype = torch.bfloat16
 ) -> list[torch.optim.Optimizer]:
     """One optimiser, or two for Muon, whose own products are in `number_format`. Each group remembers its peak rate as
-    `peak`, which a schedule multiplies."""
-    parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    matrices = [p for name, p in parameters if config.name == "muon" and is_hidden_matrix(name, p)]
+    `peak`, which a schedule multiplies.
+
+    Muon is for matrices between hidden states (Jordan et al. 2024), not for embeddings and output heads. Raises
+    UsageError for a model that has none.
+    """
+    matrices = [p for p in hidden_matrices(model) if p.requires_grad] if config.name == "muon" else []
+    if config.name == "muon" and not matrices:
+        raise UsageError(
+            "muon is for matrices between hidden states, and this model has none", "use optimizer.name=adamw"
+        )
     chosen = {id(p) for p in matrices}
-    rest = [p for _, p in parameters if id(p) not in chosen]
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(
             [
@@ -41,8 +50,3 @@ def build_optimizers(
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]
     return optimizers
-
-
-def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
-    """What Muon is meant for (Jordan et al. 2024): matrices between hidden states, not embeddings or output heads."""
-    return parameter.ndim == 2 and ".blocks." in name

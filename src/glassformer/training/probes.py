@@ -104,14 +104,14 @@ def _prompt(objective: Objective, text: str) -> Prompt:
 
 def _with_target(objective: Objective, prompt: Prompt, target: str) -> Prompt:
     """The decoder reads the target, and is asked each of its tokens."""
-    objective = objective.of(prompt.example)
-    ids = objective.target_tokenizer.encode(target).ids
-    if not 0 < len(ids) < objective.max_length:
+    writer = objective.generator_of(prompt)
+    ids = writer.target_tokenizer.encode(target).ids
+    if not 0 < len(ids) < writer.max_length:
         raise UsageError(
-            f"its target has {len(ids)} tokens, the decoder reads 1 to {objective.max_length - 1}",
+            f"its target has {len(ids)} tokens, the decoder reads 1 to {writer.max_length - 1}",
             "shorten it, or train with a larger model.max_length",
         )
-    read, asked = objective.taught(ids.astype(np.int64))
+    read, asked = writer.taught(ids.astype(np.int64))
     [head] = prompt.example.asked
     streams = prompt.example.streams | {"decoder": read}
     return prompt._replace(example=prompt.example._replace(streams=streams, asked={head: asked}))

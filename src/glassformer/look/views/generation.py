@@ -13,7 +13,8 @@ from glassformer.errors import UsageError
 from glassformer.look.measures.tiles import weights_for_page
 from glassformer.look.pictures.heatmaps import heatmap
 from glassformer.look.pictures.page import View
-from glassformer.record import attention_places, no_weights, record, without_weights
+from glassformer.model.kinds import refusal
+from glassformer.record import attention_places, record
 
 SHOWN = 8
 """Candidates for each token."""
@@ -30,7 +31,7 @@ def generation_view(run: Run, text: str, target: str | None = None, **settings: 
     objective = run.objective.of(written.prompt.example)
     example, targets = whole(run, written)
     [(head, asked)] = example.asked.items()
-    places, why = attention_places(run.model), without_weights(run.model)
+    places, why = attention_places(run.model), run.model.why_not("attention_weights")
     with record(run.model, *places) as tape:
         logits = run.model(collate([[example]], run.tokenizer.pad_id))[head]
     said = objective.answer(example, {head: logits}, SHOWN)
@@ -66,9 +67,8 @@ def generation_view(run: Run, text: str, target: str | None = None, **settings: 
 def whole(run: Run, written: Written) -> tuple[Example, list[int]]:
     """Prompt and continuation as one example that asks every token of the continuation, and the end where it came
     there; and these tokens."""
-    objective = run.objective.of(written.prompt.example)
     targets = written.ids if written.end is None else [*written.ids, written.end]
-    read = objective.continued(written.prompt, targets[:-1]).example
+    read = run.objective.generator_of(written.prompt).continued(written.prompt, targets[:-1]).example
     [(head, asked)] = read.asked.items()
     positions = np.arange(len(targets)) + int(asked.positions[-1]) - len(targets) + 1
     return Example(read.streams, {head: Asked(positions, np.array(targets), asked.stream)}), targets
@@ -78,7 +78,7 @@ def picture(title: str, data: dict[str, Any], arrays: dict[str, np.ndarray]) -> 
     """The alignment of what was written with the source, or with what was read: the mean of the last layer's heads."""
     written = [step["token"] for step in data["steps"]]
     if data.get("why") is not None:
-        raise no_weights(data["why"])
+        raise refusal("attention_weights", data["why"])
     if not {"own", "cross"} & arrays.keys():
         raise UsageError("this text is too long for a picture", "write a page: --output generation.html")
     if data["source"] is not None:

@@ -29,7 +29,7 @@ from glassformer.model.attention import Mechanism
 from glassformer.model.layers import MultiHeadAttention
 from glassformer.model.softmax import repeat_kv
 from glassformer.objectives import Candidate, Objective, Prompt
-from glassformer.record import attention_places, hooked, need_weights
+from glassformer.record import attention_places, hooked
 from glassformer.stopping import go_on
 from glassformer.wording import NATS, percent
 
@@ -206,7 +206,7 @@ def views(run: Run, text: str, blank: int = 0) -> Honest:
     heads; `rollout` and `gradient` of all. Raises UsageError for a blank that is not there, and for a text over 512
     tokens.
     """
-    need_weights(run.model)
+    run.model.need("attention_weights")
     prompt = asked_by(run, text)
     objective = run.objective.of(prompt.example)
     example, position = one_place(prompt, blank)

@@ -8,12 +8,10 @@ from matplotlib.figure import Figure
 
 from glassformer.ask.run import Run
 from glassformer.data.batch import collate
-from glassformer.errors import UsageError
 from glassformer.look.pictures.figures import visible
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.tables import candidate_table
 from glassformer.look.views.honest import asked_by
-from glassformer.model.transformer import Stack, Transformer
 from glassformer.objectives import Blank
 from glassformer.record import record
 
@@ -43,21 +41,20 @@ class Layerwise(NamedTuple):
 @torch.no_grad()
 def layerwise(run: Run, text: str, top: int = 5) -> Layerwise:
     """The `top` candidates for each blank of a text, or for the token after it, after each layer of the stack that is
-    asked. Raises UsageError for a text that asks nothing, and for a model that is not made of our blocks."""
+    asked. Raises UsageError for a text that asks nothing, and for a model without a residual stream."""
     prompt = asked_by(run, text)
     model, objective = run.model, run.objective.of(prompt.example)
     batch = collate([[prompt.example]], run.tokenizer.pad_id)
     stacks = run.recipe.model.stacks
     name = stacks[0] if len(stacks) == 1 else next(iter(batch.asked.values())).stream
-    stack = model.get_submodule(name)
-    if not isinstance(model, Transformer) or not isinstance(stack, Stack):
-        raise UsageError("PyTorch's blocks show no residual stream", "train with model.implementation=glassformer")
-    places = [f"{name}.blocks.{number}" for number in range(len(stack.blocks))]
+    model.need("residual_stream")
+    places, norm = model.parts[name].blocks, model.parts[name].norm
     with record(model, *places) as tape:
         model(batch)
     found = []
     for place in places:
-        hidden = stack.norm(tape[place]).flatten(0, 1)
+        last = tape[place] if norm is None else model.get_submodule(norm)(tape[place])
+        hidden = last.flatten(0, 1)
         logits = {name: model.heads[name](hidden.index_select(0, asked.rows)) for name, asked in batch.asked.items()}
         found.append(objective.answer(prompt.example, logits, top))
     places_asked = [

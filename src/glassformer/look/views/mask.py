@@ -14,7 +14,7 @@ from glassformer.look.measures.tiles import weights_for_page
 from glassformer.look.pictures.page import View
 from glassformer.look.report import attention_of, overlay_of
 from glassformer.objectives import Blank, Prompt
-from glassformer.record import attention_places, record, without_weights
+from glassformer.record import attention_places, record
 from glassformer.stopping import go_on
 
 SHOWN = 8
@@ -37,9 +37,9 @@ def mask_view(run: Run, text: str, rows: Sequence[int] = ()) -> View:
         raise UsageError(
             "this page rings blanks among the words, and a permutation model asks behind them", "see `look heads`"
         )
-    places, why = attention_places(run.model), without_weights(run.model)
+    places, why = attention_places(run.model), run.model.why_not("attention_weights")
     layers, heads = len(places), run.recipe.model.n_heads
-    size = f"{layers} layers × {heads} heads" if places else run.recipe.model.implementation
+    size = f"{layers} layers × {heads} heads" if places else run.recipe.model.kind
     arrays = {}
     if why is None:
         with record(run.model) as tape, torch.no_grad():

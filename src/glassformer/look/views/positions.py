@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from glassformer.ask.run import Run
-from glassformer.errors import UsageError
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.panels import lines, of_panels, squares
 
@@ -18,13 +17,12 @@ PLACES = 64
 def positions_view(run: Run) -> View:
     """How the model's stacks tell places apart: the vectors that are added, the angles by which queries and keys are
     turned, or the numbers that are added to the scores. Raises UsageError for a model without positions."""
+    run.model.need("positions")
     config, panels = run.recipe.model, list[dict[str, Any]]()
     count = min(PLACES, config.max_length)
     places = torch.arange(count)[None]
     for name in config.stacks:
-        kind = getattr(run.model.get_submodule(name), "positions", None)
-        if kind is None:
-            continue
+        kind: Any = run.model.get_submodule(run.model.parts[name].positions or name)
         added, rotation, bias = kind(places), kind.rotation(places), kind.bias(places, places)
         if added is not None:
             table = added[0].numpy()
@@ -54,9 +52,5 @@ def positions_view(run: Run) -> View:
                     f"{name}: bias of the scores", offsets, series, note, "key's place minus query's (tokens)", "bias"
                 )
             )
-    if not panels:
-        raise UsageError(
-            f"this model has no positions (model.positions={config.positions})", "train with model.positions=rotary"
-        )
     data = {"subtitle": f"{run.path.name}: {config.positions} positions", "panels": panels}
     return of_panels(f"Positions of {run.path.name}", data)

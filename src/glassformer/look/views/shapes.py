@@ -16,7 +16,7 @@ from glassformer.data.batch import Batch, collate
 from glassformer.look.pictures.figures import COLOURS, fitted, styled, visible
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.tables import sheet
-from glassformer.model.transformer import count_parameters
+from glassformer.model.size import count_parameters
 from glassformer.record import RecordedAttention, Tape, record
 
 UNITS = "FLOPs: operations of the matrix products, two for each multiply-add; those of attention itself too"

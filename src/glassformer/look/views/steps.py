@@ -17,8 +17,7 @@ from glassformer.look.pictures.figures import COLOURS, SIGNED, fitted, styled, v
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.tables import sheet
 from glassformer.look.report import as_token
-from glassformer.model.layers import Block
-from glassformer.record import RecordedAttention, Tape, need_weights, record
+from glassformer.record import RecordedAttention, Tape, record
 
 SHOWN = 8
 """Candidates at the end."""
@@ -32,7 +31,8 @@ def steps_view(run: Run, text: str, layer: int = 0, head: int = 0, token: str | 
     Raises UsageError for a layer or head that does not exist, for a token that the text has not, and for a model of
     PyTorch's own blocks.
     """
-    need_weights(run.model)
+    run.model.need("attention_weights")
+    run.model.need("block_steps")
     prompt = run.objective.prompt_for("read", text)
     name = prompt.stream if prompt.stream in run.recipe.model.stacks else run.recipe.model.stacks[0]
     config = run.recipe.model
@@ -40,9 +40,6 @@ def steps_view(run: Run, text: str, layer: int = 0, head: int = 0, token: str | 
         if not 0 <= number < many:
             raise UsageError(f"there is no {what} {number}", f"this model has {what}s 0 to {many - 1}")
     stack: Any = run.model.get_submodule(name)
-    block = stack.blocks[layer]
-    if not isinstance(block, Block):
-        raise UsageError("PyTorch's own blocks hide their steps", "train with model.implementation=glassformer")
     place = place_of(token, prompt.tokens, run.tokenizer)
     with record(run.model, name, f"{name}.*") as tape:
         logits = run.model(collate([[prompt.example]], run.tokenizer.pad_id))

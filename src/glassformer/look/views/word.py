@@ -64,21 +64,17 @@ def apart(run: Run, word: str, text_a: str, text_b: str, nth: Sequence[int | Non
 def residuals(run: Run, texts: Sequence[Reading]) -> tuple[list[str], list[Float[np.ndarray, "places tokens d_model"]]]:
     """The residual stream of each text: in the embeddings, and behind each block. Raises UsageError for a model of
     PyTorch's blocks, which cannot be recorded."""
-    if run.recipe.model.implementation != "glassformer":
-        raise UsageError(
-            f"model.implementation={run.recipe.model.implementation} has no places that can be recorded",
-            "train with model.implementation=glassformer",
-        )
+    run.model.need("residual_stream")
     stacks, stream = run.recipe.model.stacks, texts[0].prompt.stream
     stack = stream if stream in stacks else stacks[0]
-    blocks = range(len(run.model.get_submodule(f"{stack}.blocks")))  # type: ignore[arg-type]
-    places = [f"{stack}.embeddings", *(f"{stack}.blocks.{n}" for n in blocks)]
+    parts = run.model.parts[stack]
+    places = [parts.embeddings, *parts.blocks]
     found = []
     for text in texts:
         with record(run.model, *places) as tape:
             run.model(collate([[text.prompt.example]], run.tokenizer.pad_id))
         found.append(torch.stack([tape[place][0] for place in places]).double().numpy())
-    return ["embedding", *(f"block {n}" for n in blocks)], found
+    return ["embedding", *(f"block {n}" for n in range(len(parts.blocks)))], found
 
 
 def _vector(

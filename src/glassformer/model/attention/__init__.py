@@ -121,11 +121,15 @@ def find_mechanism(name: str) -> type[Mechanism[Any]]:
     return find_plugin(__name__, name, Mechanism, "attention mechanism")  # type: ignore[type-abstract]
 
 
+def able(ability: Ability) -> list[str]:
+    """The names of the mechanisms that can."""
+    return [name for name in plugin_names(__name__) if ability in find_mechanism(name).can]
+
+
 def refusal(name: str, ability: Ability) -> UsageError:
     """What a mechanism cannot do, and the names of those that can."""
-    able = [other for other in plugin_names(__name__) if ability in find_mechanism(other).can]
     return UsageError(
-        f"model.attention={name} has no {ABILITIES[ability]}", f"mechanisms that have: {', '.join(able) or 'none'}"
+        f"model.attention={name} has no {ABILITIES[ability]}", f"mechanisms that have: {', '.join(able(ability))}"
     )
 
 

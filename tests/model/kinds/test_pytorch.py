@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from glassformer.baselines.torch_transformer import TorchTransformer, from_glassformer
 from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Shapes, Stream, collate
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig
-from glassformer.model.transformer import Transformer, count_parameters
+from glassformer.model.kinds.pytorch import TorchTransformer, from_glassformer
+from glassformer.model.kinds.transformer import Transformer
+from glassformer.model.size import count_parameters
 
 VOCAB, LENGTH = 23, 17
 HEADS = [HeadSpec("tokens", VOCAB, tied=True, transform="dense")]
@@ -94,11 +95,11 @@ def test_rows_of_nothing_but_padding_do_no_harm(norm):
 
 def test_what_it_cannot_do_is_refused_and_who_can_is_named():
     """Two kinds of dropout, one behind the last norm, and documents packed in a row."""
-    with pytest.raises(UsageError, match=r"one dropout for everything\n.*implementation=glassformer"):
+    with pytest.raises(UsageError, match=r"one dropout for everything\n.*kind=transformer"):
         TorchTransformer(config(dropout=0.1, attention_dropout=0.0), VOCAB, HEADS)
-    with pytest.raises(UsageError, match=r"no model.output_dropout=0.1\n.*implementation=glassformer"):
+    with pytest.raises(UsageError, match=r"no model.output_dropout=0.1\n.*kind=transformer"):
         TorchTransformer(config(output_dropout=0.1), VOCAB, HEADS)
-    with pytest.raises(UsageError, match=r"supports padding and causality only\n.*implementation=glassformer"):
+    with pytest.raises(UsageError, match=r"supports padding and causality only\n.*kind=transformer"):
         pair()[1](batch_of(3, 5, together=True))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from glassformer.data.layout import Layout
-from glassformer.data.pairs import Pair, builtin_pairs, pairs_fingerprint, read_pairs
+from glassformer.data.rows import Pair, builtin_pairs, read_pairs, rows_fingerprint
 from glassformer.errors import UsageError
 
 PAIRS = [Pair("ein Hund", "a dog"), Pair("zwei Katzen", "two cats"), Pair("drei, vier", "three, four")]
@@ -92,17 +92,15 @@ def test_the_fingerprint_changes_when_the_pairs_do(tmp_path):
     one, other = write(tmp_path, "a.de", "eins\n"), write(tmp_path, "a.en", "one\n")
     third = write(tmp_path, "b.en", "won\n")
     seen = [
-        pairs_fingerprint(one, other, None, None),
-        pairs_fingerprint(one, third, None, None),
-        pairs_fingerprint(third, other, None, None),
-        pairs_fingerprint(one, None, None, None),
-        pairs_fingerprint(one, None, "a", None),
-        pairs_fingerprint(one, None, None, "a"),
-        pairs_fingerprint("builtin:pairs/train", None, None, None),
-        pairs_fingerprint("builtin:pairs/heldout", None, None, None),
+        rows_fingerprint(one, other),
+        rows_fingerprint(one, third),
+        rows_fingerprint(third, other),
+        rows_fingerprint(one, None),
+        rows_fingerprint("builtin:pairs/train", None),
+        rows_fingerprint("builtin:pairs/heldout", None),
     ]
     assert len(set(seen)) == len(seen)
-    assert seen[0] == pairs_fingerprint(one, other, None, None)
+    assert seen[0] == rows_fingerprint(one, other)
 
 
 # ----------------------------------------------------------------------------------------------- the built-in pairs

@@ -1,18 +1,19 @@
 """PyTorch's own nn.TransformerEncoder and nn.TransformerDecoder in the place of our blocks: same call, same trainer,
 same weights."""
 
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glassformer.data.batch import HeadSpec, StreamBatch
+from glassformer.data.batch import StreamBatch
 from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError
-from glassformer.model.config import ModelConfig
-from glassformer.model.transformer import Stack, Transformer
+from glassformer.model.config import ModelConfig, check_sizes
+from glassformer.model.kinds import Capability, Model, StackParts
+from glassformer.model.size import parameters_of_stack
+from glassformer.model.stack import Stack, initialise_stacks
 
 NAMES = {
     "self_attention.query_key_value.weight": "self_attn.in_proj_weight",
@@ -76,7 +77,7 @@ class TorchStack(nn.Module):
         if mask.query_documents is not None or mask.pair_mask is not None:
             raise UsageError(
                 "the baseline of PyTorch's blocks supports padding and causality only",
-                "use batch.layout=grouped or padded, or model.implementation=glassformer",
+                "use batch.layout=grouped or padded, or model.kind=transformer",
             )
         x = self.embeddings(stream.input_ids, self.positions(stream.positions), stream.segment_ids)
         padding = _not(mask.key_mask)
@@ -91,17 +92,59 @@ def _not(mask: Tensor | None) -> Tensor | None:
     return None if mask is None else ~mask
 
 
-class TorchTransformer(Transformer):
+class TorchTransformer(Model):
     """The Transformer with PyTorch's blocks."""
 
-    def __init__(self, config: ModelConfig, vocab_size: int | dict[str, int], heads: Iterable[HeadSpec]) -> None:
+    lacks: ClassVar = {
+        "attention_weights": "PyTorch's own blocks hide them",
+        "block_steps": "PyTorch's own blocks hide them",
+        "decoding": "PyTorch's own blocks keep no state to go on from",
+        "packed_rows": "PyTorch's own blocks know padding and causality only",
+        "pair_masks": "PyTorch's own blocks know padding and causality only",
+    }
+
+    @classmethod
+    def check(cls, config: ModelConfig) -> None:
+        """Raises UsageError for what PyTorch's blocks do not have."""
+        check_sizes(config)
         _refuse_other_parts(config)
-        super().__init__(config, vocab_size, heads)
+
+    @classmethod
+    def parameters_of_stack(cls, config: ModelConfig, name: str) -> int:
+        """As many as ours have."""
+        return parameters_of_stack(config, name)
+
+    def make_stack(self, config: ModelConfig, name: str, token: nn.Embedding) -> Stack:
+        """One of ours, until `initialise` has drawn its weights."""
+        return Stack(config, name, token)
+
+    def initialise(self) -> None:
+        """The weights that ours would have; then PyTorch's blocks take the place of ours."""
+        initialise_stacks(self, self.stacks)
         ours = self.state_dict()
-        for name in config.stacks:
-            self.add_module(name, TorchStack(config, name, self.get_submodule(name)))  # type: ignore[arg-type]
-        self.tie()
+        for name in self.config.stacks:
+            self.add_module(name, TorchStack(self.config, name, self.get_submodule(name)))  # type: ignore[arg-type]
         self.load_state_dict(from_glassformer(ours))
+
+    @property
+    def parts(self) -> dict[str, StackParts]:
+        """Whole layers: what is inside them calls no modules that could be recorded."""
+        return {name: _parts(self.config, name) for name in self.config.stacks}
+
+    def why_not(self, what: Capability) -> str | None:
+        """Also positions, where it has none."""
+        if what == "positions" and self.config.positions == "none":
+            return "model.positions=none"
+        return super().why_not(what)
+
+
+def _parts(config: ModelConfig, name: str) -> StackParts:
+    return StackParts(
+        embeddings=f"{name}.embeddings",
+        blocks=[f"{name}.stack.layers.{n}" for n in range(config.layers_of(name))],
+        norm=f"{name}.stack.norm" if config.norm == "pre" else None,
+        positions=None if config.positions == "none" else f"{name}.positions",
+    )
 
 
 def _refuse_other_parts(config: ModelConfig) -> None:
@@ -109,13 +152,13 @@ def _refuse_other_parts(config: ModelConfig) -> None:
     if config.attention_dropout != config.dropout:
         raise UsageError(
             "nn.TransformerEncoder has one dropout for everything",
-            "set model.attention_dropout equal to model.dropout, or use model.implementation=glassformer",
+            "set model.attention_dropout equal to model.dropout, or use model.kind=transformer",
         )
     for name, can in PARTS.items():
         if getattr(config, name) not in can:
             raise UsageError(
                 f"PyTorch's blocks have no model.{name}={getattr(config, name)}",
-                f"use {' or '.join(str(c) for c in can)}, or model.implementation=glassformer",
+                f"use {' or '.join(str(c) for c in can)}, or model.kind=transformer",
             )
 
 

@@ -1,0 +1,290 @@
+"""Ask a trained run: fill blanks, go on with texts, score, evaluate, draw attention."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from glassformer.cli.look import Output, give, possible
+from glassformer.cli.terminal import (
+    HEADINGS,
+    App,
+    AsJson,
+    RunPath,
+    complain,
+    evaluation_in_words,
+    head_choice,
+    patience,
+    printable,
+    say_unknown,
+    show,
+    texts_from,
+)
+from glassformer.errors import UsageError
+from glassformer.wording import NATS, percent
+
+if TYPE_CHECKING:
+    from glassformer.ask.fill import Filled
+
+app = App()
+
+
+@app.command()
+def fill(
+    run: RunPath,
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT", help="texts with [MASK]", show_default=False)
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="candidates for each blank")] = 5,
+    file: Annotated[Path | None, typer.Option(help="a file with one text in each line")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print a line of JSON for each text")] = False,
+) -> None:
+    """Fill the blanks of texts, with probabilities.
+
+    The texts are arguments, lines of --file, or lines of standard input; on a terminal they are asked for.
+
+    \b
+    glassformer fill runs/mlm-demo "Mars is called the [MASK] planet"
+    """
+    from glassformer.ask.run import load
+
+    trained = load(run)
+    asking = not texts and file is None and sys.stdin.isatty()
+    for text in texts_from(texts, file):
+        try:
+            filled = trained.fill(text, top)
+        except UsageError as error:
+            if not asking:
+                raise
+            complain(error)
+            continue
+        say_unknown(trained, text)
+        if as_json:
+            show(filled.record())
+        else:
+            print(in_lines(filled))
+
+
+def in_lines(filled: "Filled") -> str:
+    """A text and below it a line for each blank, numbered where there are several."""
+    lines = [filled.text]
+    for number, blank in enumerate(filled.blanks, 1):
+        which = f"{number}. " if len(filled.blanks) > 1 else ""
+        lines.append(f"  {which}" + "   ".join(f"{c.token} {percent(c.probability)}" for c in blank.candidates))
+    return printable("\n".join(lines))
+
+
+@app.command()
+def generate(
+    run: RunPath,
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT", help="beginnings, or sources", show_default=False)
+    ] = None,
+    beam: Annotated[int, typer.Option(min=1, help="texts kept at a time, by their probability as a whole")] = 1,
+    length_penalty: Annotated[float, typer.Option(help="beam: above 1 favours long texts")] = 1.0,
+    sample: Annotated[bool, typer.Option("--sample", help="draw each token by its probability")] = False,
+    temperature: Annotated[float, typer.Option(help="sample: below 1 favours the likely tokens")] = 1.0,
+    top_k: Annotated[int | None, typer.Option(min=1, help="sample: only from the k likeliest")] = None,
+    top_p: Annotated[float, typer.Option(help="sample: only from the likeliest with this share together")] = 1.0,
+    min_p: Annotated[float, typer.Option(help="sample: only from those with this share of the likeliest's")] = 0.0,
+    repetition_penalty: Annotated[float, typer.Option(help="above 1 disfavours what has occurred")] = 1.0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="stop after so many tokens")] = 128,
+    num: Annotated[int, typer.Option(min=1, help="texts for each prompt")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="sample: the same seed gives the same texts")] = 1,
+    order: Annotated[
+        Literal["surest", "left", "right", "random"],
+        typer.Option(help="models that fill blanks in any order: which comes next"),
+    ] = "surest",
+    file: Annotated[Path | None, typer.Option(help="a file with one text in each line")] = None,
+    stream: Annotated[bool | None, typer.Option(help="show a text as it grows; on a terminal that is so")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print a line of JSON for each text")] = False,
+) -> None:
+    """Go on with texts, or answer them.
+
+    The texts are arguments, lines of --file, or lines of standard input; on a terminal they are asked for.
+
+    \b
+    glassformer generate runs/seq2seq-demo "AI improves healthcare"
+    glassformer generate runs/my "Once upon a time" --sample --temperature 0.8 --top-p 0.95
+    """
+    if stream and as_json:
+        raise UsageError("--stream shows a text as it grows, --json when it is finished", "give one of them")
+    from glassformer.ask.run import load
+
+    settings: dict[str, Any] = {"beam": beam, "length_penalty": length_penalty, "sample": sample}
+    settings |= {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+    settings |= {"repetition_penalty": repetition_penalty, "max_tokens": max_tokens, "number": num, "seed": seed}
+    settings |= {"order": order}
+    as_it_grows = stream if stream is not None else (sys.stdout.isatty() and beam == 1 and num == 1 and not as_json)
+    trained = load(run)
+    asking = not texts and file is None and sys.stdin.isatty()
+    for text in texts_from(texts, file, "a text to go on with, or a source, or an empty line to end"):
+        try:
+            if as_it_grows:
+                for piece in trained.stream(text, **settings):
+                    print(printable(piece), end="", flush=True)
+                print()
+            elif as_json:
+                show(trained.generate(text, **settings).record())
+            else:
+                for output in trained.generate(text, **settings).outputs:
+                    print(printable(output.text))
+            say_unknown(trained, text)
+        except UsageError as error:
+            if not asking:
+                raise
+            complain(error)
+
+
+@app.command()
+def score(
+    run: RunPath,
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="texts", show_default=False)] = None,
+    file: Annotated[Path | None, typer.Option(help="a file with one text in each line")] = None,
+    output: Annotated[Path | None, typer.Option(help="FILE.png, .svg or .pdf: the words, coloured (one text)")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print a line of JSON for each text")] = False,
+) -> None:
+    """Say how much each word of a text surprises a model.
+
+    Surprisal is -ln of the probability of a word, in nats. A causal model sees what stands before a word; a model that
+    fills blanks sees all the others, so that its perplexity is a pseudo-perplexity.
+
+    \b
+    glassformer score runs/mlm-demo "Mars is called the red planet" --output mars.png
+    """
+    from glassformer.ask.run import load
+    from glassformer.look.pictures.figures import save
+    from glassformer.look.pictures.overlay import surprisal
+
+    trained = load(run)
+    asked = list(texts_from(texts, file, "a text, or an empty line to end"))
+    if output is not None and len(asked) != 1:
+        raise UsageError(f"{len(asked)} texts do not fit into one picture", "score one text, or leave out --output")
+    for text in asked:
+        scored = trained.score(text)
+        if output is not None:
+            save(surprisal(scored.tokens, scored.surprisal, f"{scored.kind} {scored.perplexity:,.2f}"), output)
+        if as_json:
+            show(scored.record())
+        else:
+            nats = ["-" if value is None else f"{value:.2f}" for value in scored.surprisal]
+            words = [f"{token} {value}" for token, value in zip(scored.tokens, nats, strict=True)]
+            print(printable(f"{'   '.join(words)}\n{scored.kind} {scored.perplexity:,.2f}"))
+    if not as_json:
+        print(f"surprisal in nats: {NATS}")
+
+
+@app.command()
+def evaluate(
+    run: RunPath,
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="data.KEY=VALUE", help="other data, such as data.test=new.txt", show_default=False),
+    ] = None,
+    split: Annotated[
+        Literal["train", "validation", "test"], typer.Option(help="which part of the data")
+    ] = "validation",
+    other_sources: Annotated[
+        bool, typer.Option("--other-sources", help="encoder-decoders: also the loss with the source of another text")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Loss, perplexity, accuracy and top-5 accuracy on fixed masks.
+
+    With the intervals that hold 95%. The same questions at every call. All of the part is asked, also where
+    training.evaluate_units asked fewer, and of a small part every word in turn; unknown words never are, and their
+    share is said. A decoder that does not read its source is as good with another's.
+    """
+    from glassformer.ask.run import load
+
+    trained = load(run)
+    result = (trained.with_data(changes) if changes else trained).evaluate(split, other_sources)
+    if as_json:
+        show(result)
+        return
+    for key, value in evaluation_in_words(result).items():
+        print(f"{HEADINGS.get(key, key.replace('_', ' ')):<24} {printable(value)}")
+    print(f"{'unit of the loss':<24} nats; {NATS}")
+
+
+@app.command()
+def attention(
+    run: RunPath,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="a text, with or without [MASK]")],
+    output: Annotated[
+        Path | None, typer.Option(help="FILE.png, .svg or .pdf for a picture, .json or .npz for the numbers")
+    ] = None,
+    layer: Annotated[int | None, typer.Option(help="one layer, counted from 0; without it all")] = None,
+    head: Annotated[str, typer.Option(help="a head counted from 0, all, or mean")] = "all",
+    view: Annotated[
+        Literal["heatmap", "overlay"],
+        typer.Option(help="heatmap: who attends to whom; overlay: the text, its blank ringed, and the guesses"),
+    ] = "heatmap",
+    true: Annotated[str | None, typer.Option(help="overlay: the right word, for the caption")] = None,
+    blank: Annotated[int, typer.Option(min=1, help="overlay: which [MASK], counted from 1")] = 1,
+    kind: Annotated[
+        Literal["self", "cross", "decoder"],
+        typer.Option(help="self: of the text; of an encoder-decoder also: from target to source, or of the target"),
+    ] = "self",
+    target: Annotated[
+        str | None, typer.Option(help="cross, decoder: what the decoder reads; without it the model's own answer")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the numbers as JSON")] = False,
+) -> None:
+    """Draw the attention of a text, or write its numbers.
+
+    \b
+    glassformer attention runs/mlm-demo "Mars is called the red planet" --output mars.png
+    glassformer attention runs/mlm-demo "Mars is called the [MASK] planet" --view overlay --true red --output mars.pdf
+    glassformer attention runs/seq2seq-demo "I love dogs" --kind cross --output dogs.png
+    """
+    from glassformer.ask.run import load
+    from glassformer.look import report
+
+    if output is None and not as_json:
+        raise UsageError("where should it go?", "name a file with --output, or print the numbers with --json")
+    trained = load(run)
+    which = head_choice(head)
+    if output is not None:
+        report.draw_attention(trained, text, output, layer, which, view, true, blank - 1, kind, target)
+    if as_json:
+        show(report.numbers(text, report.attention_of(trained, text, kind, target), layer, which, kind))
+    else:
+        print(printable(str(output)))
+
+
+@app.command()
+def ablate(
+    run: RunPath,
+    parts: Annotated[
+        str,
+        typer.Option(
+            help="heads, attention, feed-forward, layers, positions, all, or single parts such as "
+            "encoder.blocks.1.self_attention:2; several with commas between"
+        ),
+    ] = "all",
+    units: Annotated[int | None, typer.Option(min=2, help="ask at most so many texts; without it all")] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="hide other words in each text so many times; 1: the questions of `evaluate`")
+    ] = 1,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how much worse a model is without each part.
+
+    The loss and accuracy are those of `evaluate` on the validation texts. The intervals hold 95% of what comes out when
+    the texts are drawn anew; a part whose interval holds 0 may be worth nothing.
+
+    \b
+    glassformer ablate runs/mlm-demo --parts heads --output heads.png
+    """
+    from glassformer import views
+    from glassformer.ask.run import load
+
+    possible(output)
+    with patience():
+        view = views.ablate(load(run), parts, units, seeds)
+    give(view, output, as_json, view.data["in_words"])
+    if output is None and not as_json:
+        print(f"loss in nats per asked token: {NATS}")

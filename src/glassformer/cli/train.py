@@ -1,0 +1,204 @@
+"""Train, and what is asked before any training."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from glassformer.cli import completion
+from glassformer.cli.terminal import (
+    App,
+    AsJson,
+    Changes,
+    check,
+    key_in_lines,
+    printable,
+    show,
+    table,
+    type_in_words,
+)
+from glassformer.errors import UsageError
+
+app = App()
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RECIPE",
+            help="a shipped recipe, a YAML file, or a text file or folder of your own",
+            autocompletion=completion.recipes,
+        ),
+    ] = None,
+    changes: Changes = None,
+    run: Annotated[Path | None, typer.Option(help="the run directory; without it runs/NAME")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on where the run stopped; begin where there is none")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model by a recipe, or on a text of your own.
+
+    Ctrl-C saves everything, and --resume goes on from there.
+
+    \b
+    glassformer train mlm-demo training.steps=500
+    glassformer train my.txt
+    glassformer train --resume --run runs/my
+    """
+    if resume and run is None and (recipe is None or "=" in recipe):
+        raise UsageError("--resume needs to know which run", "name it: glassformer train --resume --run runs/NAME")
+    check(recipe, changes, run if resume else None)
+    import psutil
+
+    from glassformer import launch
+    from glassformer.look.measures.results import best as best_of
+    from glassformer.training.display import TerminalDisplay
+
+    display, began = TerminalDisplay(), psutil.Process().create_time()
+    finished = launch.train(recipe, changes or [], run=run, resume=resume, display=display, began=began)
+    best = best_of(finished.metrics())
+    if as_json:
+        found = None
+        if best is not None:
+            found = {key: best.get(key) for key in ("step", "loss", "loss_interval", "count", "verdict")}
+        show({"run": str(finished.path), "best": found})
+        return
+    path = printable(str(finished.path))
+    if best is not None:
+        which = "best validation" if best.get("tells", True) else "validation"
+        print(f"{which} loss {best['loss']:.4f} at step {best['step']}, in {path}")
+        print(printable(best.get("verdict", "")))
+    print(f"curves and attention: {printable(str(finished.directory.plots))}")
+    what, text = finished.objective.to_try
+    print(f"try: glassformer {what} {path}" + (f' "{printable(text)}"' if text else ""))
+
+
+@app.command()
+def preview(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="a shipped recipe, a YAML file, or a text of your own",
+            autocompletion=completion.recipes,
+        ),
+    ],
+    changes: Changes = None,
+    count: Annotated[int, typer.Option(min=1, help="examples")] = 3,
+    output: Annotated[Path | None, typer.Option(help="FILE.png, .svg or .pdf: the same as a picture")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a model is given: tokens, targets, masks.
+
+    \b
+    glassformer preview mlm-demo
+    glassformer preview mlm-demo objective.name=permutation_lm --output order.png
+    """
+    check(recipe, changes)
+    from glassformer.launch import find_recipe
+    from glassformer.look import preview as look
+    from glassformer.look.pictures.figures import save
+
+    name, found = find_recipe(recipe, list(changes or []), lambda line: None)
+    shown = look.previews(found, count, lambda line: print(printable(line), file=sys.stderr))
+    if output is not None:
+        objective = found.objective.model_dump()["name"]
+        save(look.figure(shown, f"{name}: {objective}"), output)
+    if as_json:
+        show(shown)
+    elif output is not None:
+        print(printable(str(output)))
+    else:
+        print(printable("\n\n".join(look.in_words(one) for one in shown)))
+
+
+@app.command()
+def doctor(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="a shipped recipe, a YAML file, or a text of your own",
+            autocompletion=completion.recipes,
+        ),
+    ],
+    changes: Changes = None,
+    as_json: AsJson = False,
+) -> None:
+    """Examine a recipe before any training: data, cost, size, time.
+
+    Trains for a few seconds on this machine to measure memory and time; nothing of it is kept.
+    """
+    check(recipe, changes)
+    from glassformer import doctor as examination
+    from glassformer.launch import find_recipe
+
+    def say(line: str) -> None:
+        print(printable(line), file=sys.stderr)
+
+    _, found = find_recipe(recipe, list(changes or []), say)
+    report = examination.examine(found, say)
+    if as_json:
+        show(report)
+    else:
+        print("\n".join(examination.in_words(report, found)))
+
+
+@app.command()
+def demo(
+    run: Annotated[Path, typer.Option(help="where the first part goes")] = Path("runs/mlm-demo"),
+    pairs: Annotated[Path, typer.Option(help="where the second goes")] = Path("runs/seq2seq-demo"),
+) -> None:
+    """Train on the built-in texts, and show what was learned."""
+    from glassformer.demo import demo as show_facts
+    from glassformer.demo import demo_pairs
+
+    show_facts(run)
+    demo_pairs(pairs)
+
+
+@app.command()
+def recipes(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RECIPE",
+            help="a shipped recipe or a YAML file: show its every key",
+            autocompletion=completion.recipes,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the shipped recipes, or every key of one.
+
+    With RECIPE: each key with its value there, its type, its default and its meaning.
+    """
+    from glassformer import recipe as shipped
+
+    if name is None:
+        rows: list[dict[str, Any]] = [
+            {"recipe": each, "description": shipped.read(each).description} for each in shipped.shipped()
+        ]
+    else:
+        tree = shipped.read_tree(name)
+        found = shipped.parse(tree)
+        rows = [
+            {
+                "key": key.name,
+                "value": shipped.value_of(found, key.name),
+                "type": type_in_words(key.type),
+                "default": key.default,
+                "meaning": key.meaning,
+            }
+            for key in shipped.keys(tree)
+        ]
+    if as_json:
+        show(rows)
+    elif name is None:
+        table(rows)
+    else:
+        print("\n".join(key_in_lines(**row) for row in rows))

@@ -1,0 +1,229 @@
+"""Rows of which a task takes several columns: a source and the target that belongs to it, a text and its label, a
+picture and its label.
+
+train.de with train.en       parallel files: line n of one belongs to line n of the other
+rows.tsv .csv .jsonl .json   columns of a row; those that are not named are chosen by names and contents, and said
+images.gz with labels.gz     arrays in idx files (see idx.py): item n of one belongs to item n of the other
+builtin:pairs/train          written for this project: paraphrases, answers, English and French
+builtin:facts/train          the same: sentences, labelled by what they are about
+hub:OWNER/NAME               columns of a row; `translation.de` is a field inside a column
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from glassformer.data.builtin import labelled_sentences
+from glassformer.data.idx import idx_rows
+from glassformer.data.layout import Layout
+from glassformer.data.records import Row, cell_in, text_in
+from glassformer.data.roles import PAIR, TEXT, Role
+from glassformer.data.sources import (
+    files_of,
+    fingerprint,
+    format_of,
+    hub_rows,
+    layout_of,
+    read_documents,
+    read_lines,
+    rows_of,
+)
+from glassformer.errors import GlassformerError, UsageError
+
+BUILTIN_KINDS = ("paraphrase", "answer", "translation")
+
+
+class Pair(NamedTuple):
+    """A source and its target."""
+
+    source: str
+    target: str
+
+
+class DataRow(NamedTuple):
+    """What a task takes of one row: a cell for each of its roles, in their order, and where the row stands."""
+
+    cells: tuple[Any, ...]
+    place: str = ""
+
+
+def read_rows(
+    source: str | tuple[str, ...],
+    roles: Sequence[Role],
+    beside: str | tuple[str, ...] | None = None,
+    layout: Layout | None = None,
+) -> Iterator[DataRow]:
+    """The rows of one place, or of several one after another, with the columns of these roles. A row of which a text is
+    blank is left out.
+
+    With `beside` the second column stands in a file of its own, line by line (of arrays: item by item); else the layout
+    names the columns, and what it leaves open is decided by this source. Raises UsageError for unequal numbers of lines
+    (saying which line has no partner), a column that is missing or not clear, and whatever `read_documents` raises.
+    """
+    if tuple(roles) == TEXT:
+        for text in read_documents(source, layout):
+            yield DataRow((text,))
+        return
+    names = (source,) if isinstance(source, str) else source
+    partners = (beside,) if isinstance(beside, str) else beside
+    if partners is not None and len(partners) != len(names):
+        raise UsageError(
+            f"{len(names)} files of {plural(roles[0])} and {len(partners)} of {plural(roles[1])}",
+            "give as many of one as of the other",
+        )
+    layout = layout or Layout()
+    if partners is None and roles[0] != "array":
+        layout = layout_of(source, layout, roles)
+    texts = [n for n, role in enumerate(roles) if role in ("text", "source", "target")]
+    for number, name in enumerate(names):
+        found = False
+        for row in _read(name, roles, None if partners is None else partners[number], layout):
+            if all(row.cells[n].strip() for n in texts):
+                found = True
+                yield row
+        if not found:
+            what = "no pair of texts" if tuple(roles) == PAIR else "no row"
+            raise UsageError(f"{name} holds {what}", f"give a place with a {' and a '.join(roles)} in each row")
+
+
+def read_pairs(
+    source: str | tuple[str, ...], targets: str | tuple[str, ...] | None = None, layout: Layout | None = None
+) -> Iterator[Pair]:
+    """The rows of sources and targets."""
+    return (Pair(*row.cells) for row in read_rows(source, PAIR, targets, layout))
+
+
+def rows_fingerprint(
+    source: str | tuple[str, ...], beside: str | tuple[str, ...] | None, roles: Sequence[Role] = PAIR
+) -> str:
+    """A sha256 that changes when the rows do, as `sources.fingerprint`."""
+    if tuple(roles) == TEXT:
+        return fingerprint(source)
+    digest = hashlib.sha256(json.dumps(["rows 1", *roles]).encode())
+    for place in (source, beside):
+        for name in () if place is None else (place,) if isinstance(place, str) else place:
+            if name.startswith("builtin:"):
+                digest.update(json.dumps([row.cells for row in _builtin(name, roles)]).encode())
+            else:
+                digest.update(fingerprint(name).encode())
+        digest.update(b"|")
+    return digest.hexdigest()
+
+
+def plural(role: Role) -> str:
+    """What a column of this role holds, in words."""
+    return {"array": "pictures"}.get(role, f"{role}s")
+
+
+def _read(name: str, roles: Sequence[Role], beside: str | None, layout: Layout) -> Iterator[DataRow]:
+    if roles[0] == "array":
+        yield from _arrays(name, roles, beside)
+    elif beside is not None:
+        yield from _parallel(name, beside)
+    elif name.startswith("builtin:"):
+        yield from _builtin(name, roles)
+    elif name.startswith("hub:"):
+        yield from _of_rows(hub_rows(name), roles, layout)
+    else:
+        for file in files_of(name):
+            yield from _of_file(file, roles, layout)
+
+
+def _arrays(name: str, roles: Sequence[Role], beside: str | None) -> Iterator[DataRow]:
+    """Item by item; the labels are in the file beside, as their numbers are written."""
+    if len(roles) < 2 or beside is None:
+        raise UsageError(
+            f"{name} has no {plural(roles[-1])}",
+            "name the file of them too: data.train_targets (validation_targets, test_targets)",
+        )
+    pictures, values = files_of(name), files_of(beside)
+    if len(pictures) != len(values):
+        raise UsageError(f"{name} are {len(pictures)} files, and {beside} are {len(values)}", "give as many of each")
+    for one, other in zip(pictures, values, strict=True):
+        for number, (array, value) in enumerate(idx_rows(one, other)):
+            yield DataRow((array, str(value)), f"{other}, item {number}")
+
+
+def _parallel(source: str, target: str) -> Iterator[DataRow]:
+    """Line by line, file by file."""
+    sources, targets = files_of(source), files_of(target)
+    if len(sources) != len(targets):
+        raise UsageError(
+            f"{source} are {len(sources)} files, and {target} are {len(targets)}", "give as many of one as of the other"
+        )
+    for one, other in zip(sources, targets, strict=True):
+        yield from _parallel_files(one, other)
+
+
+def _parallel_files(one: Path, other: Path) -> Iterator[DataRow]:
+    for number, (left, right) in enumerate(zip_longest(read_lines(one), read_lines(other)), start=1):
+        if left is None or right is None:
+            longer, shorter = (other, one) if left is None else (one, other)
+            raise UsageError(
+                f"{longer} and {shorter} are no parallel files: line {number} of {longer.name} has no partner, "
+                f"since {shorter.name} has only {number - 1} lines",
+                "give files of as many lines each, where line n belongs to line n",
+            )
+        yield DataRow((left, right), f"{other}, line {number}")
+
+
+def _of_file(file: Path, roles: Sequence[Role], layout: Layout) -> Iterator[DataRow]:
+    if format_of(file) == ".txt" and layout.document != "row":
+        raise UsageError(
+            f"{file} is a text without {plural(roles[1])}",
+            f"give the file of its {plural(roles[1])} too (data.train_targets, validation_targets, test_targets), or "
+            "rows with two columns (.tsv .csv .jsonl .json); where a tab parts the columns of a text file: "
+            "data.document=row",
+        )
+    yield from _of_rows(rows_of(file, layout, texts_only=False), roles, layout)
+
+
+def _of_rows(rows: Iterator[Row], roles: Sequence[Role], layout: Layout) -> Iterator[DataRow]:
+    """The cells of each row. Of a list of targets, which are several right ones, the first is taken."""
+    names = [layout.column_of(role) for role in roles]
+    for place, row in rows:
+        cells: list[Any] = []
+        for role, name in zip(roles, names, strict=True):
+            if name is None:
+                raise UsageError(
+                    f"{place}: no columns are chosen, since the files looked into have no rows",
+                    "set " + " and ".join(f"data.columns.{role}" for role in roles),
+                )
+            if role in ("label", "number"):
+                cells.append(cell_in(row, name, place))
+                continue
+            several = row.get(name) if role == "target" else None
+            if isinstance(several, list) and several:
+                row = {**row, name: several[0]}
+            cells.append(text_in(row, name, place) or "")
+        yield DataRow(tuple(cells), place)
+
+
+def _builtin(name: str, roles: Sequence[Role]) -> Iterator[DataRow]:
+    if tuple(roles) == PAIR:
+        return (DataRow(pair) for pair in builtin_pairs(name))
+    return (DataRow(pair, f"{name}, row {n}") for n, pair in enumerate(labelled_sentences(name), start=1))
+
+
+def builtin_pairs(name: str) -> Iterator[Pair]:
+    """`builtin:pairs/train`, or one kind of them: `builtin:pairs/train/translation`. Raises UsageError."""
+    corpus, part, kind = [*name.removeprefix("builtin:").split("/"), "", ""][:3]
+    if corpus != "pairs" or part not in ("train", "heldout") or kind not in ("", *BUILTIN_KINDS):
+        raise UsageError(
+            f"{name} names no built-in pairs",
+            f"write builtin:pairs/train or builtin:pairs/heldout, perhaps with /{' or /'.join(BUILTIN_KINDS)} behind",
+        )
+    file = resources.files("glassformer.data").joinpath("builtin", "pairs.tsv")
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        cells = line.split("\t")
+        if len(cells) != 4:
+            raise GlassformerError(
+                f"pairs.tsv, line {number}: {line!r} is not part, kind, source and target",
+                "the file belongs to the package: reinstall it",
+            )
+        if cells[0] == part and kind in ("", cells[1]):
+            yield Pair(cells[2], cells[3])
