@@ -5,13 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import task_data
 import torch
 from lightning_fabric.utilities import move_data_to_device
+from PIL import Image
 
 from glassformer import objectives
 from glassformer.answers import COMMANDS, FillsInAnyOrder, Generates, ScoresText
 from glassformer.data.batch import NOT_ASKED, Example, collate
 from glassformer.data.corpus import Corpus
+from glassformer.data.table import Column
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import UsageError
 from glassformer.objectives import Objective, find_objective
@@ -21,8 +24,14 @@ MAX_LENGTH = 13
 
 
 def make(name: str, tokenizer: Tokenizer) -> Objective:
-    kind = find_objective(name)
-    return kind(kind.Config(), tokenizer, MAX_LENGTH)
+    return task_data.make(name, tokenizer, MAX_LENGTH)
+
+
+@pytest.fixture(autouse=True)
+def picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The picture that an objective over pictures asks with."""
+    Image.fromarray(np.zeros(task_data.SHAPE, dtype=np.uint8)).save(tmp_path / "PICTURE.png")
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +58,17 @@ def stories_of(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
     return Corpus.from_texts(["\n".join(texts[n : n + 3]) for n in range(0, 12, 3)], tokenizer, language="en")
 
 
-def data_for(objective: Objective, corpus: Corpus) -> Corpus:
-    """Pairs for an objective over pairs, sentences for one that needs them."""
+def data_for(objective: Objective, corpus: Column) -> Column:
+    """Pairs for an objective over pairs, sentences for one that needs them, labels beside texts or pictures."""
     if objective.needs_sentences(objective.config):
         return stories_of(corpus, objective.tokenizer)
+    if "label" in objective.columns:
+        texts = [objective.tokenizer.decode(corpus.document(n)) for n in range(corpus.n_documents)]
+        return task_data.labelled(objective, texts)
     return pairs_of(corpus, objective.tokenizer) if "target" in objective.columns else corpus
 
 
-def examples_of(objective: Objective, corpus: Corpus, seed: int = 1) -> list[Example]:
+def examples_of(objective: Objective, corpus: Column, seed: int = 1) -> list[Example]:
     units = objective.units(corpus)
     return [units.example(i, np.random.default_rng((seed, i))) for i in range(len(units))]
 
@@ -70,7 +82,7 @@ def flat(example: Example) -> list:
 # ----------------------------------------------------------------------------------- one function for each promise
 
 
-def check_lengths(objective: Objective, corpus: Corpus) -> None:
+def check_lengths(objective: Objective, corpus: Column) -> None:
     """`lengths` says how long the longest stream of each unit may be; none is longer than the model reads."""
     units = objective.units(corpus)
     assert len(units) > 0
@@ -79,7 +91,7 @@ def check_lengths(objective: Objective, corpus: Corpus) -> None:
         assert units.lengths[index] <= 2 + max(stream.content for stream in example.streams.values())
 
 
-def check_purity(objective: Objective, corpus: Corpus) -> None:
+def check_purity(objective: Objective, corpus: Column) -> None:
     """An example is a function of index and generator alone: not of what was asked before, nor of global state."""
     units = objective.units(corpus)
     forwards = [flat(example) for example in examples_of(objective, corpus)]
@@ -89,13 +101,13 @@ def check_purity(objective: Objective, corpus: Corpus) -> None:
         assert flat(units.example(index, np.random.default_rng((1, index)))) == forwards[index]
 
 
-def check_fresh_corruption(objective: Objective, corpus: Corpus) -> None:
+def check_fresh_corruption(objective: Objective, corpus: Column) -> None:
     """Another generator gives other questions, unless nothing is drawn."""
     first, second = (list(map(flat, examples_of(objective, corpus, seed))) for seed in (1, 2))
     assert (first == second) == (not objective.draws)
 
 
-def check_questions(objective: Objective, corpus: Corpus) -> None:
+def check_questions(objective: Objective, corpus: Column) -> None:
     """Each head is asked, inside its stream, at no place twice, for a class that it has."""
     specs = {spec.name: spec for spec in objective.heads()}
     assert len(specs) == len(objective.heads()) > 0
@@ -112,7 +124,7 @@ def check_questions(objective: Objective, corpus: Corpus) -> None:
 
 def logits_for(objective: Objective, examples: list[Example]) -> tuple:
     """A batch of one example a row, and random logits at its asked places."""
-    batch = collate([[example] for example in examples], objective.tokenizer.pad_id)
+    batch = collate([[example] for example in examples], objective.pad_id)
     generator = torch.Generator().manual_seed(len(examples))
     sizes = {spec.name: spec.size for spec in objective.heads()}
     return batch, {
@@ -121,7 +133,7 @@ def logits_for(objective: Objective, examples: list[Example]) -> tuple:
     }
 
 
-def check_loss(objective: Objective, corpus: Corpus) -> None:
+def check_loss(objective: Objective, corpus: Column) -> None:
     """Sums and counts: finite, counted as the batch says, and the sum over two halves is the sum over the whole."""
     examples = examples_of(objective, corpus)
     batch, logits = logits_for(objective, examples)
@@ -143,7 +155,7 @@ def check_loss(objective: Objective, corpus: Corpus) -> None:
         assert totals[name] == pytest.approx(loss.total.item(), rel=1e-5)
 
 
-def check_gradient(objective: Objective, corpus: Corpus) -> None:
+def check_gradient(objective: Objective, corpus: Column) -> None:
     """Each asked place moves the loss, and a padded entry of the list does not."""
     examples = examples_of(objective, corpus)
     batch, logits = logits_for(objective, examples)
@@ -159,25 +171,26 @@ def check_gradient(objective: Objective, corpus: Corpus) -> None:
         assert moved[0] == 0 and (moved[1:] > 0).all()
 
 
-def check_device(objective: Objective, corpus: Corpus) -> None:
+def check_device(objective: Objective, corpus: Column) -> None:
     """Losses and scores are computed where the logits are: torch's device without numbers refuses to be mixed."""
     batch, logits = move_data_to_device(logits_for(objective, examples_of(objective, corpus)[:5]), "meta")
     for found in (objective.loss(logits, batch), objective.scores(logits, batch)):
         assert {torch.as_tensor(value.total).device.type for value in found.values()} == {"meta"}
 
 
-def check_prompt(objective: Objective, corpus: Corpus) -> None:
+def check_prompt(objective: Objective, corpus: Column) -> None:
     """A person's text becomes an example like those of training, and too long a text an error with the limit."""
     known = examples_of(objective, corpus)[0]
     prompt = objective.prompt(objective.asks_with)
     assert set(prompt.example.streams) == set(known.streams) and set(prompt.example.asked) == set(known.asked)
     assert len(prompt.tokens) == len(prompt.example.streams[prompt.stream].ids)
     assert any(len(asked.positions) for asked in prompt.example.asked.values())
-    with pytest.raises(UsageError, match="at most"):
+    reads_text = objective.columns[0] != "array"
+    with pytest.raises(UsageError, match="at most" if reads_text else "there is no file"):
         objective.prompt("mars " * (MAX_LENGTH + 1))
 
 
-def check_answer(objective: Objective, corpus: Corpus) -> None:
+def check_answer(objective: Objective, corpus: Column) -> None:
     """Probabilities, best first, one blank for each asked place, the truth where it is known."""
     example = examples_of(objective, corpus)[0]
     _, logits = logits_for(objective, [example])
@@ -220,6 +233,8 @@ def test_the_objectives_that_must_be_found():
         "permutation_lm",
         "mixture",
         "next_sentence",
+        "classification",
+        "image_classification",
     } <= set(plugin_names("glassformer.objectives"))
 
 

@@ -20,9 +20,11 @@ from glassformer.answers import Blank as Blank
 from glassformer.answers import Candidate as Candidate
 from glassformer.answers import Prompt as Prompt
 from glassformer.config import Config
-from glassformer.data.batch import NOT_ASKED, Batch, Example, HeadSpec
+from glassformer.data.batch import NOT_ASKED, Batch, Example, HeadSpec, Stream, StreamSpec
 from glassformer.data.codecs import Codecs
+from glassformer.data.labels import Labels
 from glassformer.data.roles import TEXT, Role
+from glassformer.data.table import Arrays
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
 from glassformer.losses import Loss as Loss
@@ -95,24 +97,35 @@ class Objective(ABC, Generic[C]):
     """What a person asks with, in words that could be asked themselves."""
 
     def __init__(
-        self, config: C, tokenizer: Tokenizer, max_length: int, target_tokenizer: Tokenizer | None = None
+        self,
+        config: C,
+        tokenizer: Tokenizer | None,
+        max_length: int,
+        target_tokenizer: Tokenizer | None = None,
+        labels: Labels | None = None,
+        arrays: Arrays | None = None,
     ) -> None:
         self.config = config
-        self.tokenizer = tokenizer
-        self.target_tokenizer = target_tokenizer or tokenizer
-        """Of the decoder's stream, where that has a vocabulary of its own."""
+        if tokenizer is not None:  # an objective that reads no text has none
+            self.tokenizer = tokenizer
+            self.target_tokenizer = target_tokenizer or tokenizer
+            """Of the decoder's stream, where that has a vocabulary of its own."""
         self.max_length = max_length
+        self.labels = labels
+        """The names of the classes, where it takes a column of labels."""
+        self.arrays = arrays
+        """The shape of its pictures, where it takes a column of those."""
         self.members: Sequence[Objective] = (self,)
         """Of a mixture its objectives; of any other itself."""
         self.check()
 
-    def check(self) -> None:
-        """Called once, when all of the above is there. Raises UsageError for settings that do not fit together."""
-
     @classmethod
     def from_codecs(cls, config: C, codecs: Codecs, max_length: int) -> "Objective[C]":
-        """One that reads by these codecs."""
-        return cls(config, codecs.tokenizer, max_length, codecs.target)
+        """One that reads by the codecs of a run."""
+        return cls(config, codecs.text, max_length, codecs.target, codecs.label, codecs.array)
+
+    def check(self) -> None:
+        """Called once, when all of the above is there. Raises UsageError for settings that do not fit together."""
 
     # -------------------------------------------------------------------------------- what it takes, and what it asks
 
@@ -154,6 +167,22 @@ class Objective(ABC, Generic[C]):
         """The loss of each head, as its HeadSpec names it."""
         return {head.name: find_loss(head.loss) for head in self.heads()}
 
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The names of the classes. Raises ValueError where it was made without."""
+        if self.labels is None:
+            raise ValueError(f"{self._name} is made from codecs with labels")
+        return self.labels.names
+
+    @property
+    def pad_id(self) -> int:
+        """What streams of tokens are padded with."""
+        return self.tokenizer.pad_id
+
+    def inputs(self) -> dict[str, StreamSpec]:
+        """What its streams consist of, where that is no tokens: by their names."""
+        return {}
+
     # ----------------------------------------------------------------------------------------------- asked by a person
 
     @abstractmethod
@@ -174,11 +203,16 @@ class Objective(ABC, Generic[C]):
         """What a stream's tokens come from."""
         return self.target_tokenizer if stream == "decoder" else self.tokenizer
 
+    def names_in(self, name: str, stream: Stream) -> list[str]:
+        """What people read at each place of a stream: its tokens."""
+        token = self.tokenizer_of(name).token
+        return [token(int(id)) for id in stream.ids]
+
     def as_prompt(self, example: Example) -> Prompt:
         """An example of this objective's own as a prompt, shown by the stream in which it asks."""
-        stream = next(iter(example.asked.values())).stream
-        ids, tokenizer = example.streams[stream].ids, self.tokenizer_of(stream)
-        return Prompt(tokenizer.decode(ids), example, [tokenizer.token(int(token)) for token in ids], stream)
+        name = next(iter(example.asked.values())).stream
+        stream = example.streams[name]
+        return Prompt(self.tokenizer_of(name).decode(stream.ids), example, self.names_in(name, stream), name)
 
     @property
     def asks_blanks(self) -> bool:
