@@ -30,7 +30,9 @@ NAMES: dict[str, list[Any]] = {
     "kind": plugin_names("glassformer.model.kinds"),
     "attention": [*plugin_names("glassformer.model.attention"), ["full", {"name": "local", "window": 2}]],
     "preset": [*presets()],
+    "max_length": [12, 24],  # the texts below have 8 tokens
 }
+"""The values of keys whose type does not say them."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,8 +59,10 @@ def make(**changes: Any) -> Model:
 
 
 def values_of(name: str) -> list[Any]:
-    """The values of a key: all words, both truths, and the numbers among NUMBERS that a model can have."""
-    found = list(NAMES.get(name, ()))
+    """The values of a key: all words, both truths, and those of NUMBERS that a model can have."""
+    if name in NAMES:
+        return NAMES[name]
+    found: list[Any] = []
     for kind in kinds(ModelConfig.model_fields[name].annotation):
         if get_origin(kind) is Literal:
             found += get_args(kind)
