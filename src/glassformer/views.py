@@ -18,7 +18,9 @@ from glassformer.ask.run import Run
 from glassformer.errors import GlassformerError
 from glassformer.look.pictures.page import View
 from glassformer.look.views import spec_of, view_names
+from glassformer.look.views.heads import view_of_arrays
 
+of_arrays = view_of_arrays
 __all__ = sorted([*view_names(), "of_arrays"])
 BEFORE = {"ablation": "ablate", "heads_of": "heads", "learning": "film", "mattered": "honest", "syntax": "dependencies"}
 """The names that these had before they were named after their commands."""
