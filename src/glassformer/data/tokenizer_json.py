@@ -18,7 +18,7 @@ def from_json(description: str) -> tokenizers.Tokenizer:
     try:
         tokenizer = tokenizers.Tokenizer.from_str(description)
     except Exception as error:  # the library raises bare Exception
-        raise GlassformerError(f"this is no tokenizer.json: {error}", "give a whole tokenizer.json") from None
+        raise GlassformerError(f"this is no tokenizer.json: {_line(error)}", "give a whole tokenizer.json") from None
     except BaseException as error:
         raise in_words(error) from None
     largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
@@ -37,8 +37,13 @@ def in_words(error: BaseException) -> BaseException:
     """What the library raises where a vocabulary does not hold together, as our own: it raises bare Exception, or a
     panic, which is none."""
     if type(error) is Exception or type(error).__name__ == "PanicException":
-        return GlassformerError(f"the tokenizer is damaged: {str(error)[:200]}", "give a whole tokenizer.json")
+        return GlassformerError(f"the tokenizer is damaged: {_line(error)}", "give a whole tokenizer.json")
     return error
+
+
+def _line(error: BaseException) -> str:
+    """The library's words in a line: it quotes tokens as they are, with their line ends."""
+    return " ".join(str(error).split())[:200]
 
 
 def special_ids(tokenizer: tokenizers.Tokenizer) -> list[int]:
