@@ -28,20 +28,9 @@ from glassformer.recipe import to_yaml
 from glassformer.stopping import go_on, stoppable
 
 COMMANDS = [
-    *(
-        "train",
-        "fill",
-        "classify",
-        "generate",
-        "score",
-        "evaluate",
-        "ablate",
-        "attention",
-        "compare",
-        "preview",
-        "doctor",
-    ),
-    *("demo", "export", "import", "recipes", "runs", "info", "studio", "look"),
+    *("train", "preview", "doctor", "demo", "recipes"),
+    *("fill", "classify", "generate", "score", "evaluate", "attention", "ablate"),
+    *("runs", "info", "compare", "studio", "export", "import", "look"),
 ]
 VIEWS = [
     *("mask", "generation", "steps", "shapes", "positions", "masks", "schedule", "honest", "layers", "heads"),
