@@ -105,12 +105,13 @@ def test_the_python_of_the_readme_runs(folder: Path) -> None:
     assert (folder / "layer-1.png").exists()
 
 
-def test_the_reading_guide_shows_real_values() -> None:
-    snippets = "\n".join(blocks(ROOT / "docs" / "reading-guide.md", "python"))
-    test = doctest.DocTestParser().get_doctest(snippets, {}, "reading-guide.md", "reading-guide.md", 0)
+@pytest.mark.parametrize(("name", "least"), [("reading-guide.md", 40), ("quiz.md", 25)])
+def test_what_documents_show_of_python_is_real(name: str, least: int) -> None:
+    snippets = "\n".join(blocks(ROOT / "docs" / name, "python"))
+    test = doctest.DocTestParser().get_doctest(snippets, {}, name, name, 0)
     complaints: list[str] = []
     result = doctest.DocTestRunner().run(test, out=complaints.append)
-    assert result.attempted > 40
+    assert result.attempted > least
     assert not result.failed, "".join(complaints)
 
 
