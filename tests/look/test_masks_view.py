@@ -7,7 +7,7 @@ import tiny_recipe
 
 from glassformer.ask.run import load
 from glassformer.data.batch import collate
-from glassformer.look.views.masks import masks_of, masks_view
+from glassformer.look.views.masks import make, masks_of
 
 
 def test_a_window_is_drawn_in_the_layers_that_have_it(tmp_path: Path) -> None:
@@ -29,4 +29,4 @@ def test_a_window_is_drawn_in_the_layers_that_have_it(tmp_path: Path) -> None:
     assert whole[0].all() and np.array_equal(band[0], near) and not near.all()
     weights = run.attention(text).weights
     assert (weights[0] > 0).all() and np.array_equal(weights[1] > 0, np.broadcast_to(near, weights[1].shape))
-    assert len(masks_view(run, [text]).data["panels"]) == 2
+    assert len(make(run, [text]).data["panels"]) == 2
