@@ -11,6 +11,8 @@ from glassformer.look.pictures.figures import visible
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.panels import of_panels, squares
 from glassformer.look.views import Argument, ViewSpec
+from glassformer.model.attention import Mechanism
+from glassformer.model.attention_config import MechanismConfig
 
 VIEW = ViewSpec(
     "Who may see whom when a model reads these texts.",
@@ -59,7 +61,8 @@ def masks_of(run: Run, batch: Batch) -> list[tuple[str, np.ndarray, list[list[st
         found.append((name, whole.int().numpy(), tokens[queries], [row[:content] for row in tokens[keys]]))
 
     for name, stream in batch.streams.items():
-        add(f"{name}: self-attention", stream.mask, name, name)
+        for layers, mask in by_mechanism(run, name, stream.mask):
+            add(f"{name}: self-attention{layers}", mask, name, name)
     if len(run.recipe.model.stacks) > 1 and {"encoder", "decoder"} <= set(batch.streams):
         add(
             "cross-attention",
@@ -68,3 +71,18 @@ def masks_of(run: Run, batch: Batch) -> list[tuple[str, np.ndarray, list[list[st
             "encoder",
         )
     return found
+
+
+def by_mechanism(run: Run, stream: str, mask: AttentionMask) -> list[tuple[str, AttentionMask]]:
+    """The mask as the attention mechanisms of a stack use it, a window for example: one for all its layers, or one for
+    the layers of each mechanism, which are named."""
+    stack = run.model.parts.get(stream) or next(iter(run.model.parts.values()))
+    layers: dict[MechanismConfig, list[int]] = {}
+    used: dict[MechanismConfig, AttentionMask] = {}
+    for n, place in enumerate(stack.self_attention):
+        mechanism, which = getattr(run.model.get_submodule(place), "mechanism", None), run.model.config.mechanism_of(n)
+        layers.setdefault(which, []).append(n)
+        used[which] = mask.within(mechanism.allowed(mask)) if isinstance(mechanism, Mechanism) else mask
+    if len(used) < 2:
+        return [("", next(iter(used.values()), mask))]
+    return [(f" of layers {', '.join(map(str, layers[which]))} ({which.name})", used[which]) for which in used]
