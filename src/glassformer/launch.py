@@ -17,7 +17,8 @@ from glassformer.changes import Changes, as_recorded, listed
 from glassformer.data.batch import collate
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.look.report import draw_report
-from glassformer.model.kinds import Model
+from glassformer.model.config import ModelConfig
+from glassformer.model.kinds import find_kind
 from glassformer.model.size import count_parameters
 from glassformer.own_text import is_change, is_own_text, run_name, text_among_changes, which_recipe
 from glassformer.recipe import Recipe
@@ -99,7 +100,7 @@ def _begin(directory: RunDirectory, wanted: Recipe, asked: dict[str, Any], displ
         parts = parts._replace(recipe=settled)
         measured["left_open"] = _changed_by_the_texts(wanted, settled)
         trainer = _trainer(directory, parts, display)
-        for line in [*unknown_in_words(parts), said_of(trainer.questions[0])]:
+        for line in [*unread_in_words(settled), *unknown_in_words(parts), said_of(trainer.questions[0])]:
             display.say(line)
         measured["parameters"] = count_parameters(trainer.engine.model)
         directory.save_codecs(parts.codecs)
@@ -116,6 +117,15 @@ def _changed_by_the_texts(wanted: Recipe, settled: Recipe) -> dict[str, Any]:
     """What the recipe said of its texts where `assemble` chose something for it, such as `auto`."""
     before, after = wanted.data.model_dump(mode="json"), settled.data.model_dump(mode="json")
     return {f"data.{key}": value for key, value in before.items() if value != after[key]}
+
+
+def unread_in_words(recipe: Recipe) -> list[str]:
+    """A line about the keys of the model's section that are set and that its kind has no use for."""
+    usual = ModelConfig()
+    unread = [key for key in find_kind(recipe.model.kind).reads_no if getattr(recipe.model, key) != getattr(usual, key)]
+    if not unread:
+        return []
+    return [f"model.kind={recipe.model.kind} has no use for model.{', model.'.join(unread)}"]
 
 
 def said_of(questions: FixedQuestions) -> str:
@@ -175,7 +185,7 @@ def _trainer(directory: RunDirectory, parts: Parts, display: Display) -> Trainer
         recipe.schedule,
         recipe.seed,
         observers=observers,
-        watchers=_watchers(directory, parts, engine.model),
+        watchers=_watchers(directory, parts),
         listeners=[_tensorboard(directory)] if recipe.training.tensorboard else [],
         display=display,
     )
@@ -193,15 +203,11 @@ def _observers(directory: RunDirectory, parts: Parts, questions: FixedQuestions)
     return observers
 
 
-def _watchers(directory: RunDirectory, parts: Parts, model: Model) -> list[Watcher]:
+def _watchers(directory: RunDirectory, parts: Parts) -> list[Watcher]:
     """Raises UsageError for a text that cannot be a probe."""
     training = parts.recipe.training
     if not training.probes:
         return []
-    why = model.why_not("attention_weights")
-    if why is not None:
-        said = f"this model has no attention weights that probes could record: {why}"
-        raise UsageError(said, "leave out training.probes")
     assert training.evaluate_every and training.steps
     every = training.probe_every or training.evaluate_every
     return [Probes(directory, parts.objective, training.probes, every, training.steps)]

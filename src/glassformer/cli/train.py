@@ -72,7 +72,7 @@ def train(
         which = "best validation" if best.get("tells", True) else "validation"
         print(f"{which} loss {best['loss']:.4f} at step {best['step']}, in {path}")
         print(printable(best.get("verdict", "")))
-    print(f"curves and attention: {printable(str(finished.directory.plots))}")
+    print(f"pictures: {printable(str(finished.directory.plots))}")
     what, text = ("generate", "a text") if finished.objective.generates else ("fill", "a text with a [MASK]")
     print(f'try: glassformer {what} {path} "{printable(finished.objective.opening)}{text}"')
 

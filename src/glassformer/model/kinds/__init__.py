@@ -126,6 +126,12 @@ class Model(nn.Module, ABC):
     def parts(self) -> dict[str, StackParts]:
         """Where the parts stand, stack by stack."""
 
+    def attention_by_stack(self) -> list[tuple[str, str]]:
+        """Every attention layer that can be recorded, in the model's order, each with the stack that asks there."""
+        layers = {place: stack for stack, p in self.parts.items() for place in (*p.self_attention, *p.cross_attention)}
+        there = (place for place, _ in self.named_modules(remove_duplicate=False))
+        return [(layers[place], place) for place in there if place in layers]
+
     def why_not(self, what: Capability) -> str | None:
         """None where the model can; else the reason, in words that end a sentence."""
         return self.lacks.get(what)
