@@ -298,7 +298,7 @@ def test_of_other_kinds_what_they_name_can_be_taken_out(kind: str, has: str) -> 
     assert len(found) == len(blocks) + (kind == "pytorch")
     whole = logits_of(model, batch)
     for part, place in zip(parts_of(model, ("layers",)), blocks, strict=True):
-        with record(model, model.parts["encoder"].embeddings, *blocks) as tape, without(model, part):
+        with without(model, part), record(model, model.parts["encoder"].embeddings, *blocks) as tape:
             changed = logits_of(model, batch)
         before = blocks[blocks.index(place) - 1] if place != blocks[0] else model.parts["encoder"].embeddings
         real = batch.streams["encoder"].mask.key_mask

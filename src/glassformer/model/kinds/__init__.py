@@ -183,8 +183,8 @@ class Model(nn.Module, ABC):
 
     def new_state(self, batch: Batch, capacity: int) -> Any:
         """The state of generation before the first token, for the rows of a batch, with room for `capacity` tokens in
-        each. An encoder reads its stream here, once. What it is has the methods `keep_rows` and `joined` of
-        DecodingState. Asked only of models that have "decoding"."""
+        each. An encoder reads its stream here, once. What it is has `length` and the methods `keep_rows`
+        and `joined` of DecodingState. Asked only of models that have "decoding"."""
         raise NotImplementedError(self.why_not("decoding"))
 
     def step(

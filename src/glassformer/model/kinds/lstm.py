@@ -131,6 +131,7 @@ class LSTMStack(nn.Module):
     ) -> Float[Tensor, "B T D"]:
         """Hidden states of the newest tokens of a growing text, behind what `state` carries."""
         texts = None if real.shape[1] == 1 or bool(real.all()) else Texts.of(real.long())
+        state.length += real.shape[1]
         x = self.embeddings(input_ids)
         for block, carried in zip(self.blocks, state.layers, strict=True):
             x = block(x, texts, carried)
@@ -140,8 +141,10 @@ class LSTMStack(nn.Module):
 class LSTMState:
     """What generation carries: as much after the thousandth token as after the first."""
 
-    def __init__(self, layers: list[Carried]) -> None:
+    def __init__(self, layers: list[Carried], length: int = 0) -> None:
         self.layers = layers
+        self.length = length
+        """Tokens that were read, those of the longest row."""
 
     @classmethod
     def joined(cls, states: list["LSTMState"], rows: list[list[int]], capacity: int) -> "LSTMState":
@@ -154,7 +157,7 @@ class LSTMState:
                 continue
             hidden, cell = (pad_and_concat([one[n].transpose(0, 1) for one in each], rows, 1) for n in (0, 1))
             layers.append(Carried((hidden.transpose(0, 1).contiguous(), cell.transpose(0, 1).contiguous())))
-        return cls(layers)
+        return cls(layers, max(state.length for state in states))
 
     def keep_rows(self, rows: Int[Tensor, "rows"], alike: int = 0) -> None:
         """Keep these rows, in this order; a row may be taken several times (beams) or not at all (finished)."""
