@@ -22,6 +22,7 @@ import numpy as np
 import yaml
 
 import glassformer as gf
+from glassformer.answers import Generates
 from glassformer.ask.run import Run
 from glassformer.baselines.ngram import NGram, rows_of
 from glassformer.data.batch import Example
@@ -143,7 +144,7 @@ def filled_examples(run: Run) -> str:
             assert source.positions is not None
             read[source.positions[source.content :]] = run.tokenizer.mask_id
         lines = [f"read:      {run.tokenizer.decode(read)}"]
-        if run.objective.generates:
+        if run.objective.can(Generates):
             lines.append(f"was:       {run.objective.text_of(shown, example.asked[next(iter(example.asked))].targets)}")
             lines.append(f"generated: {answered(run, example)}")
         else:

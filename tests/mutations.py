@@ -25,6 +25,7 @@ import tiny_recipe
 import yaml
 from trained import command
 
+from glassformer.answers import FillsBlanks, Generates
 from glassformer.ask.run import load
 from glassformer.errors import GlassformerError
 from glassformer.exchange import export_run, import_run
@@ -33,6 +34,7 @@ from glassformer.studio.app import studio
 SECONDS = 10
 """No answer may take longer."""
 PAIRS = "pairs.tsv"
+LABELS = "labelled.csv"
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "masked_lm": {"training": {"probes": ["red [MASK] sun"]}},
     "next_sentence": {},
@@ -42,6 +44,8 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "span_corruption": {"tokenizer": {"kind": "unigram", "vocab_size": 60, "sentinels": 12}},
     "seq2seq": {"model": {"preset": "bart"}, "training": {"probes": ["red sun\tnus der"]}},
     "mixture": {},
+    "classification": {},
+    "image_classification": {"objective": {"patch": 3}},
 }
 """Every objective, and what its run has of its own."""
 
@@ -54,6 +58,10 @@ def make_runs(folder: Path) -> dict[str, Path]:
     lines = tiny_recipe.sentences()
     text = tiny_recipe.text_file(folder, [f"{one} . {other} ." for one, other in itertools.pairwise(lines)])
     pairs = tiny_recipe.text_file(folder, [f"{line}\t{line[::-1]}" for line in lines], PAIRS)
+    labelled = tiny_recipe.text_file(
+        folder, ["text,label", *(f"{line},{n % 3}" for n, line in enumerate(lines))], LABELS
+    )
+    pictures, numbers = pictures_in(folder)
     runs = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLASSFORMER_CACHE", str(folder / "cache"))
@@ -62,11 +70,27 @@ def make_runs(folder: Path) -> dict[str, Path]:
             if name == "mixture":
                 objective["members"] = [{"objective": {"name": "masked_lm"}}, {"objective": {"name": "causal_lm"}}]
             short = {"steps": 2, "evaluate_every": 2, "checkpoint_every": 2, "samples": 0, "keep_checkpoints": 1}
-            tree = tiny_recipe.tree(pairs if name == "seq2seq" else text, objective=objective, training=short)
+            sources = {"seq2seq": pairs, "classification": labelled, "image_classification": pictures}
+            tree = tiny_recipe.tree(sources.get(name, text), objective=objective, training=short)
+            if name in ("classification", "image_classification"):
+                del tree["data"]["document"]
+            if name == "image_classification":
+                tree["data"]["train_targets"] = str(numbers)
             for section, own in sections.items():
                 tree[section] |= own
             runs[name] = tiny_recipe.train(tiny_recipe.parse(tree), folder / name).path
     return runs
+
+
+def pictures_in(folder: Path) -> tuple[Path, Path]:
+    """Twenty pictures of 6 x 6 and their labels, as idx files."""
+    rng = np.random.default_rng(1)
+    files = []
+    for name, array in (("pictures", rng.integers(0, 256, (20, 6, 6))), ("labels", np.arange(20) % 3)):
+        sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+        (folder / name).write_bytes(bytes([0, 0, 8, array.ndim]) + sizes + array.astype(np.uint8).tobytes())
+        files.append(folder / name)
+    return files[0], files[1]
 
 
 def make_folders(runs: dict[str, Path], folder: Path) -> dict[str, Path]:
@@ -246,9 +270,9 @@ def sign(folder: Path) -> None:
 def use(folder: Path) -> None:
     """Load model and tokenizer, and ask them."""
     run = load(folder)
-    if run.objective.fills:
+    if run.objective.can(FillsBlanks):
         run.fill("red [MASK] sun")
-    if run.objective.generates:
+    if run.objective.can(Generates):
         run.generate("red" if run.recipe.model.family == "decoder" else "red [MASK] sun", max_tokens=3)
 
 

@@ -10,7 +10,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from glassformer.config import Config
 from glassformer.errors import UsageError
 from glassformer.model.config import presets
-from glassformer.values import annotation_of, typed
+from glassformer.values import NONES, annotation_of, typed
 
 Changes = Sequence[str | Mapping[str, Any]] | Mapping[str, Any]
 """`["training.steps=5"]`, `{"training.steps": 5}` and `{"training": {"steps": 5}}` say the same."""
@@ -113,7 +113,11 @@ def apply(root: type[Config], tree: dict[str, Any], changes: Changes) -> dict[st
                 changed["objective"] = {"name": change.value}
         elif change.key == "model.preset":
             _make_room(changed, change.value)
+    named = {change.key: change.value for change in asked if change.key.partition(".")[0] == "init_from"}
+    _begin_from(changed, named)
     for change in asked:
+        if change.key == "init_from" and isinstance(change.value, str) and changed.get("init_from"):
+            continue
         *path, leaf = change.key.split(".")
         section = _section_at(changed, path, change.key)
         section[leaf] = change.value_by(annotation_of(root, change.key, objective_name(changed)))
@@ -137,6 +141,18 @@ def _make_room(tree: dict[str, Any], name: Any) -> None:
     tree["model"] = {
         key: value for key, value in section.items() if key not in after and (key not in before or before[key] != value)
     }
+
+
+def _begin_from(tree: dict[str, Any], named: Mapping[str, Any]) -> None:
+    """A path alone says where weights begin. Where a person names that, the model is the one that is there, and so is
+    the tokenizer unless it shall be the recipe's own."""
+    given = named.get("init_from", tree.get("init_from"))
+    if isinstance(given, str):
+        tree["init_from"] = None if given in NONES else {"run": given}
+    if tree.get("init_from") and ("init_from" in named or "init_from.run" in named):
+        kept = named.get("init_from.tokenizer", "keep") == "keep"
+        for name in ("model", *(("tokenizer", "target_tokenizer") if kept else ())):
+            tree.pop(name, None)
 
 
 def _section_at(tree: dict[str, Any], path: Sequence[str], key: str) -> dict[str, Any]:

@@ -1,29 +1,32 @@
 """Train a recipe from start to end: data, measured choices, the loop, the pictures; or go on where a run stopped."""
 
 import itertools
-import json
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from glassformer import recipe as recipes
+from glassformer.agreement import agreed, as_json, asked_tree, begun_with, recorded_and_written
 from glassformer.ask.run import Run, load
 from glassformer.assemble import Parts, assemble, unknown_in_words
 from glassformer.baselines.unigram import Unigram
-from glassformer.changes import Changes, as_recorded, listed
+from glassformer.build import all_questions, engine_for, training_order
+from glassformer.changes import Changes, as_recorded
 from glassformer.data.batch import collate
-from glassformer.errors import GlassformerError, UsageError
+from glassformer.errors import UsageError
+from glassformer.init_from import begin, begun_from
 from glassformer.look.report import draw_report
 from glassformer.model.config import ModelConfig
 from glassformer.model.kinds import find_kind
 from glassformer.model.size import count_parameters
 from glassformer.own_text import is_change, is_own_text, run_name, text_among_changes, which_recipe
 from glassformer.recipe import Recipe
+from glassformer.resolve import refuse_missing_device, refuse_too_many, resolve
 from glassformer.run import RunDirectory
-from glassformer.settle import all_questions, engine_for, refuse_missing_device, settle, training_order
 from glassformer.snapshot import write_text_durably
 from glassformer.suggest import recipe_for_text
 from glassformer.training.checkpoints import checkpoint_steps
@@ -32,7 +35,9 @@ from glassformer.training.engine import threads
 from glassformer.training.evaluation import TELLS_FROM, FixedQuestions, evaluate
 from glassformer.training.observers import AttentionEntropy, Observer, Samples, Verdict, Watcher
 from glassformer.training.probes import Probes
-from glassformer.training.trainer import Display, Trainer
+from glassformer.training.processes import Processes, connected, started_together
+from glassformer.training.trainer import Display, Quiet, Trainer
+from glassformer.training.workers import workers
 
 
 def train(
@@ -49,24 +54,49 @@ def train(
     `recipe` is a shipped name, a YAML file, a Recipe, or a text file or folder of the person's own. `changes` are
     `["training.steps=5"]`, `{"training.steps": 5}` or `{"training": {"steps": 5}}`. `run` is the run directory (default
     `runs/NAME`, with a number if that is taken). With `resume` everything comes from the run; a recipe or change that
-    differs is refused by name, except a larger `training.steps`, which is recorded; a run that is not there yet is
-    begun, where its recipe is named. `display` is what a person watches; `Quiet()` shows nothing. `began` is when the
-    clock of `training.minutes` began to run (as time.time() has it); without it that is now.
+    differs is refused by name, except a larger `training.steps` and another `training.devices`, which are recorded; a
+    run that is not there yet is begun, where its recipe is named. `display` is what a person watches; `Quiet()` shows
+    nothing. `began` is when the clock of `training.minutes` began to run (as time.time() has it); without it that is
+    now. Where torchrun has started several processes, each calls this, and they train together.
 
     Raises UsageError (wrong recipe, unusable text, existing run), Interrupted (Ctrl-C, SIGTERM; all is saved) and
     GlassformerError (training cannot go on).
     """
     display, began = display or TerminalDisplay(), began or time.time()
+    if started_together()[1] == 1:
+        return _train(recipe, changes, run, resume, display, began)
+    with connected() as processes:
+        if processes.first:
+            return _train(recipe, changes, run, resume, display, began, processes)
+        path = Path(processes.told(None))
+        train_along(path, lambda: nullcontext(processes))
+        return load(path)
+
+
+def _train(
+    recipe: str | Path | Recipe | None,
+    changes: Changes,
+    run: str | Path | None,
+    resume: bool,
+    display: Display,
+    began: float,
+    processes: Processes | None = None,
+) -> Run:
+    """`train` in the first process, or the only one; `processes` where others were started beside it."""
     if resume:
         begun = _run_to_resume(recipe, run)
         if begun is not None:
             if is_change(recipe):
                 recipe, changes = None, [str(recipe), *as_recorded(changes)]
+            if processes is not None:
+                changes = [*as_recorded(changes), {"training.devices": processes.world}]
             with begun.locked():
-                return _fit(begun, _reopen(begun, recipe, changes, display))
+                return _fit(begun, _reopen(begun, recipe, changes, display), processes)
     if recipe is None:
         raise which_recipe()
     name, wanted = find_recipe(recipe, changes, display.say)
+    if processes is not None:
+        wanted = _for_those_started(wanted, processes.world)
     folder = Path(run) if run is not None else Path("runs") / name if resume else free_folder(Path("runs"), name)
     directory = RunDirectory.create(folder)
     if resume:
@@ -74,16 +104,47 @@ def train(
     with directory.locked():
         directory.refuse_taken()  # another process may have been quicker
         asked = {"recipe": name, "changes": as_recorded(changes)}
-        return _fit(directory, _begin(directory, wanted, asked, display, began))
+        return _fit(directory, _begin(directory, wanted, asked, display, began), processes)
 
 
-def _fit(directory: RunDirectory, trainer: Trainer) -> Run:
-    """Train to the end and draw what came of it."""
+def _for_those_started(wanted: Recipe, number: int) -> Recipe:
+    """The recipe for as many processes as there are. Raises UsageError where it names another number."""
+    if wanted.training.devices not in (1, number):
+        raise UsageError(
+            f"training.devices={wanted.training.devices}, and {number} processes were started (WORLD_SIZE={number})",
+            "leave out training.devices, or start as many",
+        )
+    return recipes.with_value(wanted, "training.devices", number)
+
+
+def _fit(directory: RunDirectory, trainer: Trainer, started: Processes | None = None) -> Run:
+    """Train to the end and draw what came of it; with the processes that were `started` beside this one, or with as
+    many as the recipe wants, which are started here."""
     with threads(trainer.config.threads if isinstance(trainer.config.threads, int) else None):
-        trainer.fit()
+        if started is not None:
+            started.told(str(directory.path))
+            trainer.fit(started)
+        elif trainer.config.devices == 1:
+            trainer.fit()
+        else:
+            with workers("glassformer.worker", directory.path, trainer.config.devices) as processes:
+                trainer.fit(processes)
     finished = load(directory.path)
     draw_report(finished)
     return finished
+
+
+def train_along(path: Path, joined: Callable[[], AbstractContextManager[Processes]]) -> None:
+    """A process beside the first: it trains the run as the first has settled and written it, watched by nobody.
+
+    Raises what `train` raises, and LostProcess where the first has ended.
+    """
+    directory = RunDirectory.open(path)
+    parts = assemble(recipes.read(str(directory.recipe_file)), codecs=directory.codecs())
+    _refuse_other_data(directory.environment(), parts)
+    trainer = _trainer(directory, parts, Quiet(), watched=False)
+    with threads(trainer.config.threads if isinstance(trainer.config.threads, int) else None), joined() as processes:
+        trainer.fit(processes)
 
 
 # ------------------------------------------------------------------------------------------------ a new run
@@ -96,15 +157,17 @@ def _begin(directory: RunDirectory, wanted: Recipe, asked: dict[str, Any], displ
     """
     try:
         parts = assemble(wanted, display.say)
-        settled, measured = settle(parts, display.say, began)
+        settled, measured = resolve(parts, display.say, began)
         parts = parts._replace(recipe=settled)
         measured["left_open"] = _changed_by_the_texts(wanted, settled)
         trainer = _trainer(directory, parts, display)
+        begun = begin(trainer.engine.model, settled, parts.objective.heads(), parts.codecs, display.say)
         for line in [*unread_in_words(settled), *unknown_in_words(parts), said_of(trainer.questions[0])]:
             display.say(line)
         measured["parameters"] = count_parameters(trainer.engine.model)
         directory.save_codecs(parts.codecs)
         found = {"asked": asked, "measured": measured, "data": data_identity(parts), "recipe": as_json(settled)}
+        found |= {} if begun is None else {"init_from": begun.record()}
         directory.write_environment(found)
         write_text_durably(directory.recipe_file, recipes.to_yaml(settled))
     except BaseException:  # the name stays free for the next attempt
@@ -136,11 +199,6 @@ def said_of(questions: FixedQuestions) -> str:
     return f"each evaluation asks {questions.count:,} questions in {questions.where}{left_out}{few}"
 
 
-def as_json(recipe: Recipe) -> dict[str, Any]:
-    """Every key and value, as environment.json keeps them: a resume sees whether recipe.yaml was edited since."""
-    return recipe.model_dump(mode="json")
-
-
 def find_recipe(recipe: str | Path | Recipe, changes: Changes, say: Callable[[str], None]) -> tuple[str, Recipe]:
     """The recipe and a name for its run. A text of the person's own gets a recipe made for it."""
     if isinstance(recipe, Recipe):
@@ -148,9 +206,9 @@ def find_recipe(recipe: str | Path | Recipe, changes: Changes, say: Callable[[st
     name, changes = text_among_changes(str(recipe), changes)
     recipes.refuse_two_lengths(changes)
     if is_own_text(name):
-        tree = recipes.apply_changes({}, changes)
+        tree = begun_from(recipes.apply_changes({}, changes), changes)
         return run_name(name), recipe_for_text(name, tree, say)
-    return run_name(name), recipes.read(name, changes)
+    return run_name(name), recipes.read(name, changes, begun_from)
 
 
 def free_folder(parent: Path, name: str) -> Path:
@@ -169,12 +227,12 @@ def reference_lines(questions: FixedQuestions, parts: Parts) -> dict[str, float]
     }
 
 
-def _trainer(directory: RunDirectory, parts: Parts, display: Display) -> Trainer:
-    """Everything handed to the loop."""
+def _trainer(directory: RunDirectory, parts: Parts, display: Display, watched: bool = True) -> Trainer:
+    """Everything handed to the loop; `watched` by whoever looks at a run while it trains."""
     recipe = parts.recipe
     with threads(recipe.training.threads if isinstance(recipe.training.threads, int) else None):
         questions = all_questions(recipe, parts)
-        observers = _observers(directory, parts, questions[0])
+        observers = _observers(directory, parts, questions[0]) if watched else []
     engine = engine_for(recipe, parts.objective)
     return Trainer(
         engine,
@@ -185,8 +243,8 @@ def _trainer(directory: RunDirectory, parts: Parts, display: Display) -> Trainer
         recipe.schedule,
         recipe.seed,
         observers=observers,
-        watchers=_watchers(directory, parts),
-        listeners=[_tensorboard(directory)] if recipe.training.tensorboard else [],
+        watchers=_watchers(directory, parts) if watched else [],
+        listeners=[_tensorboard(directory)] if watched and recipe.training.tensorboard else [],
         display=display,
     )
 
@@ -196,7 +254,7 @@ def _observers(directory: RunDirectory, parts: Parts, questions: FixedQuestions)
     few = [example for example in few if example.member == few[0].member]
     observers: list[Observer] = [
         Verdict(reference_lines(questions, parts)),
-        AttentionEntropy(collate([[example] for example in few], parts.tokenizer.pad_id)),
+        AttentionEntropy(collate([[example] for example in few], parts.objective.pad_id)),
     ]
     if parts.recipe.training.samples:
         observers.append(Samples(directory, parts.objective, questions, parts.recipe.training.samples))
@@ -250,128 +308,54 @@ def _run_to_resume(recipe: str | Path | Recipe | None, run: str | Path | None) -
 def _reopen(directory: RunDirectory, recipe: str | Path | Recipe | None, changes: Changes, display: Display) -> Trainer:
     """The run as it was begun; what is asked anew must agree with it, and so must its recipe.yaml."""
     environment = directory.environment()
-    recorded, written = _recorded(directory, environment)
+    recorded, written = recorded_and_written(directory, environment)
     lengths = environment.get("measured", {}).get("asked", {})
     left_open = environment.get("measured", {}).get("left_open", {})
-    tree = _asked_tree(recipe)
+    tree = asked_tree(recipe)
     if lengths.get("steps") and (tree.get("training") or {}).get("steps") == lengths["steps"]:
         del tree["training"]["steps"]  # the recipe's own file still says the steps from before an extension
-    asked = recipes.apply_changes(tree, [*_begun_with(environment, written), *as_recorded(changes)])
-    settled = _agreed(written, asked, lengths, left_open)
+    asked = recipes.apply_changes(tree, [*begun_with(environment, written), *as_recorded(changes)])
+    settled = agreed(written, asked, lengths, left_open)
     refuse_missing_device(settled.training.device, "go on where there is one, or start a new run with --run")
+    refuse_too_many(settled.training.devices, settled.training.device)
     parts = assemble(settled, display.say, directory.codecs())
-    if environment.get("data") != data_identity(parts):
-        raise UsageError("the data has changed since the run was begun", "put it back, or start a new run with --run")
+    _refuse_other_data(environment, parts)
     trainer = _trainer(directory, parts, display)
     if settled != recorded:
-        extension = {"from": recorded.training.steps, "to": settled.training.steps}
-        display.say(f"training.steps extended from {extension['from']} to {extension['to']}")
-        extensions = [*environment.get("extensions", []), extension]
         # The recipe first: ended between the two, it is found edited, and that is recorded then.
         write_text_durably(directory.recipe_file, recipes.to_yaml(settled))
-        directory.write_environment({**environment, "extensions": extensions, "recipe": as_json(settled)})
+        changed = [said(environment, recorded, settled, display) for said in (_extended, _shared_out)]
+        directory.write_environment({**environment, **changed[0], **changed[1], "recipe": as_json(settled)})
     return trainer
 
 
-def _recorded(directory: RunDirectory, environment: dict[str, Any]) -> tuple[Recipe, Recipe]:
-    """The recipe that the run was trained by so far, and what its recipe.yaml says: the same, or with more steps.
-
-    Raises UsageError naming the first other key that was edited. Older runs have kept only the one.
-    """
-    written = recipes.read(str(directory.recipe_file))
-    if "recipe" not in environment:
-        return written, written
-    kept = environment["recipe"]
-    if not isinstance(kept, dict):
-        raise GlassformerError(
-            f"{directory.environment_file} is damaged: its recipe is none", "put it back from a copy"
-        )
-    recorded = recipes.parse(kept, f"the recipe in {directory.environment_file}")
-    more = (written.training.steps or 0) > (recorded.training.steps or 0)
-    before, now = (dict(_leaves(as_json(each))) for each in (recorded, written))
-    for key in before | now:
-        was, stands = before.get(key), now.get(key)
-        if was == stands or key == "description" or (key == "training.steps" and more):
-            continue
-        raise UsageError(
-            f"{directory.recipe_file} was edited: {key} was {json.dumps(was)} while the run was trained, and "
-            f"{json.dumps(stands)} stands there now",
-            f"put it back to go on, or start a new run: glassformer train {directory.recipe_file} --run NEW",
-        )
-    return recorded.model_copy(update={"description": written.description}), written
-
-
-def _asked_tree(recipe: str | Path | Recipe | None) -> dict[str, Any]:
-    """What naming a recipe, or a text of one's own, asks for."""
-    if recipe is None:
+def _extended(environment: dict[str, Any], recorded: Recipe, settled: Recipe, display: Display) -> dict[str, Any]:
+    """What environment.json says of more steps."""
+    extension = {"from": recorded.training.steps, "to": settled.training.steps}
+    if extension["from"] == extension["to"]:
         return {}
-    if isinstance(recipe, Recipe):
-        return recipe.model_dump(mode="json")
-    return {"data": {"train": str(recipe)}} if is_own_text(str(recipe)) else recipes.read_tree(str(recipe))
+    display.say(f"training.steps extended from {extension['from']} to {extension['to']}")
+    return {"extensions": [*environment.get("extensions", []), extension]}
 
 
-def _begun_with(environment: dict[str, Any], recorded: Recipe) -> list[str | dict[str, Any]]:
-    """The changes that the run was begun with: they changed its recipe then, and do so still; steps as extended."""
-    begun = listed(environment.get("asked", {}).get("changes", []))
-    steps = recorded.training.steps
-    return [{change.key: steps} if change.key == "training.steps" else change.recorded for change in begun]
+def _shared_out(environment: dict[str, Any], recorded: Recipe, settled: Recipe, display: Display) -> dict[str, Any]:
+    """What environment.json says of another number of processes: the accumulation that the run was begun with agrees
+    with what it is now."""
+    was, now = recorded.training, settled.training
+    if was.devices == now.devices:
+        return {}
+    display.say(
+        f"training.devices was {was.devices}, and is {now.devices} from here: the steps are the same, of "
+        f"{now.devices * now.accumulate} micro-batches, up to the rounding of sums"
+    )
+    measured = environment.get("measured", {})
+    left_open = {"training.accumulate": was.accumulate} | measured.get("left_open", {})
+    return {"measured": {**measured, "left_open": left_open}}
 
 
-LENGTHS = ("training.epochs", "training.minutes")
-"""What `settle` turned into steps."""
-SETTLED = ("steps", "evaluate_every", "checkpoint_every", "log_every", "device", "precision", "compile", "threads")
-LEFT_OPEN = {f"training.{name}" for name in SETTLED}
-"""Where `auto` or none agrees with whatever `settle` made of it."""
-
-
-def _agreed(
-    recorded: Recipe, asked: dict[str, Any], lengths: dict[str, Any], left_open: dict[str, Any] | None = None
-) -> Recipe:
-    """The recorded recipe, perhaps with more steps. Raises UsageError naming the first key that differs.
-
-    `lengths` are the epochs or minutes that the run was begun with: they were turned into steps then. `left_open` are
-    the values of keys for which something was chosen then, such as `auto`: they agree with what was chosen.
-    """
-    name, wanted_name = recorded.model_dump()["objective"]["name"], (asked.get("objective") or {}).get("name")
-    if wanted_name not in (None, name):
-        raise UsageError(
-            f"objective.name was {name} when the run was begun, and {wanted_name} is asked now",
-            "leave it out to go on with the run, or start a new one with --run",
-        )
-    for key, value in _leaves(asked):
-        if key == "description" or (key in LEFT_OPEN and value in ("auto", None)):
-            continue
-        before = recorded
-        if key in LENGTHS:
-            before = recipes.with_value(recorded, "training.steps", None)
-            before = recipes.with_value(before, key, lengths.get(key.removeprefix("training.")))
-        wanted = recipes.with_value(before, key, value)
-        if wanted == before or (key in (left_open or {}) and recipes.value_of(wanted, key) == (left_open or {})[key]):
-            continue
-        if key == "training.steps" and (wanted.training.steps or 0) > (recorded.training.steps or 0):
-            recorded = wanted
-            continue
-        if key == "training.steps":
-            raise UsageError(
-                f"training.steps was {recorded.training.steps} in this run, and {json.dumps(value)} is asked now",
-                "only more steps can be asked for; leave it out to go on with the run",
-            )
-        was = recipes.value_of(before, key)
-        if key in LENGTHS:
-            what = f"{key} was {json.dumps(was)} when the run was begun, and {json.dumps(value)} is asked now"
-            raise UsageError(what, "to go on for longer say it in steps: training.steps=N")
-        raise UsageError(
-            f"{key} was {json.dumps(was)} when the run was begun, and {json.dumps(value)} is asked now",
-            "leave it out to go on with the run, or start a new one with --run",
-        )
-    return recorded
-
-
-def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for key, value in tree.items():
-        found += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
-    return found
+def _refuse_other_data(environment: dict[str, Any], parts: Parts) -> None:
+    if environment.get("data") != data_identity(parts):
+        raise UsageError("the data has changed since the run was begun", "put it back, or start a new run with --run")
 
 
 def data_identity(parts: Parts) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
 
 from glassformer.config import Config
+from glassformer.data.data_config import DataConfig
 from glassformer.data.masking import MaskingConfig
 from glassformer.data.roles import PAIR, TEXT, Role
-from glassformer.data.sources import DataConfig
 from glassformer.errors import UsageError
 from glassformer.plugins import check_plugin
 
@@ -40,13 +40,7 @@ def needs_of(name: str) -> Needs:
 
 def members_in(config: Config) -> "Sequence[Member]":
     """The objectives that a mixture's configuration names, each perhaps with data of its own; none of any other."""
-    name = str(config.model_dump()["name"])
-    if isinstance(config, MixtureConfig):
-        return config.members
-    if name in SHIPPED:
-        return ()
-    members: Sequence[Member] = importlib.import_module(PACKAGE).find_objective(name).members_of(config)
-    return members
+    return config.members if isinstance(config, MixtureConfig) else ()
 
 
 def _by_name(value: Any) -> Any:
@@ -196,6 +190,30 @@ class Seq2SeqConfig(Config):
     )
 
 
+class ClassificationConfig(Config):
+    """How a text is read."""
+
+    name: Literal["classification"] = Field("classification", description="the objective (a file in objectives)")
+    read: Literal["mean", "first"] = Field(
+        "mean", description="what the head reads: the mean over all tokens, or the first one, [CLS], as BERT does"
+    )
+    too_long: Literal["refuse", "cut"] = Field(
+        "refuse", description="texts longer than the model reads: an error, or cut at the end"
+    )
+
+
+class ImageClassificationConfig(Config):
+    """How a picture is cut and read."""
+
+    name: Literal["image_classification"] = Field(
+        "image_classification", description="the objective (a file in objectives)"
+    )
+    patch: int = Field(7, ge=1, description="height and width of a patch in pixels; must divide those of the picture")
+    read: Literal["mean", "first"] = Field(
+        "first", description="what the head reads: a [CLS] before the patches, or the mean over all patches"
+    )
+
+
 class MixtureConfig(Config):
     """Which objectives, and how much of each."""
 
@@ -224,6 +242,8 @@ SHIPPED = {
     "denoising": Needs(DenoisingConfig, "encoder_decoder"),
     "span_corruption": Needs(SpanCorruptionConfig, "encoder_decoder"),
     "seq2seq": Needs(Seq2SeqConfig, "encoder_decoder", columns=PAIR),
+    "classification": Needs(ClassificationConfig, columns=("text", "label")),
+    "image_classification": Needs(ImageClassificationConfig, columns=("array", "label")),
     "mixture": Needs(MixtureConfig),
 }
 """Of those with a configuration above; a test holds this against the classes themselves."""

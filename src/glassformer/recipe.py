@@ -5,11 +5,11 @@ that does not exist is an error that names the nearest one.
 """
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import Field, ValidationError
@@ -18,20 +18,22 @@ from pydantic_core import to_jsonable_python
 from glassformer.changes import LENGTHS, Changes, apply, lengths_in, listed, objective_name, with_names_of_now
 from glassformer.config import Config
 from glassformer.data.batch_config import BatchConfig
-from glassformer.data.sources import DataConfig
-from glassformer.data.tokenizer import TokenizerConfig
+from glassformer.data.data_config import DataConfig
+from glassformer.data.tokenizer_config import TokenizerConfig
 from glassformer.errors import UsageError, nearest
 from glassformer.model.config import ModelConfig, check_sizes, preset, presets
 from glassformer.objective_configs import PACKAGE, AnyObjective, Member, Needs, members_in, needs_of
 from glassformer.plugins import check_plugin, plugin_names
 from glassformer.reading import NoSuchFile, Unreadable, plain_text
-from glassformer.training.config import OptimizerConfig, TrainingConfig
+from glassformer.training.config import InitFrom, OptimizerConfig, TrainingConfig
 from glassformer.training.schedules import ScheduleConfig
 from glassformer.values import built, section_of
 from glassformer.yaml_text import compose
 
 if TYPE_CHECKING:
     from glassformer.objectives import Objective
+
+C = TypeVar("C", bound=Config)
 
 
 class Recipe(Config):
@@ -46,6 +48,7 @@ class Recipe(Config):
     )
     objective: AnyObjective
     model: ModelConfig = ModelConfig()
+    init_from: InitFrom | None = Field(None, description="weights to begin with; None: random ones")
     batch: BatchConfig = BatchConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
@@ -89,6 +92,16 @@ def check_values(tree: dict[str, Any], where: str = "the recipe") -> Recipe:
     check_plugin(KINDS, recipe.model.kind, "kind of model")
     check_plugin(MECHANISMS, recipe.model.attention, "attention mechanism")
     return recipe
+
+
+def section(kind: type[C], given: Any, name: str) -> C:
+    """One section of a recipe from plain data. Raises UsageError for a wrong key or value."""
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join([name, *map(str, first["loc"])])
+        raise UsageError(f"{where} is wrong: {first['msg'].lower()}", "see `glassformer recipes mlm-demo`") from None
 
 
 def _with_preset(tree: dict[str, Any]) -> dict[str, Any]:
@@ -255,9 +268,12 @@ def shipped() -> list[str]:
     return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
-def read(name_or_file: str, changes: Changes = ()) -> Recipe:
-    """A shipped recipe or a YAML file, with changes. Raises UsageError."""
-    return with_changes(read_tree(name_or_file), changes, f"recipe {name_or_file}")
+Completing = Callable[[dict[str, Any], Changes], dict[str, Any]]
+
+
+def read(name_or_file: str, changes: Changes = (), completed: Completing | None = None) -> Recipe:
+    """A shipped recipe or a YAML file, with changes; `completed`: see `with_changes`. Raises UsageError."""
+    return with_changes(read_tree(name_or_file), changes, f"recipe {name_or_file}", completed)
 
 
 def read_tree(name_or_file: str) -> dict[str, Any]:
@@ -306,10 +322,14 @@ def apply_changes(tree: dict[str, Any], changes: Changes) -> dict[str, Any]:
     return apply(Recipe, tree, changes)
 
 
-def with_changes(tree: dict[str, Any], changes: Changes, where: str = "the recipe") -> Recipe:
-    """A recipe from plain data and changes. Raises UsageError, also for other data that nobody would read:
-    those of a mixture whose members all have data of their own."""
-    recipe = parse(apply_changes(tree, changes), where)
+def with_changes(
+    tree: dict[str, Any], changes: Changes, where: str = "the recipe", completed: Completing | None = None
+) -> Recipe:
+    """A recipe from plain data and changes; `completed` fills in what the changed tree leaves open (see `init_from`).
+    Raises UsageError, also for other data that nobody would read: those of a mixture whose members all have data of
+    their own."""
+    changed = apply_changes(tree, changes)
+    recipe = parse(changed if completed is None else completed(changed, changes), where)
     unread = [str(change) for change in listed(changes) if change.key.startswith("data.")]
     if unread and not reads_data(recipe):
         names = ", ".join(member.name for member in members_in(recipe.objective))

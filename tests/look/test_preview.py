@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import task_data
 from trained import command, refused
 
 from glassformer.data.corpus import Corpus
@@ -22,7 +23,10 @@ def shown(name: str, texts: list[str]) -> dict:
     """The first example of an objective on the tests' texts."""
     tokenizer = Tokenizer.train(texts, TokenizerConfig(kind="word", vocab_size=97, sentinels=5))
     kind = find_objective(name)
-    objective = kind(kind.Config(), tokenizer, LENGTH)
+    objective = task_data.make(name, tokenizer, LENGTH)
+    if "label" in kind.columns:
+        units = objective.units(task_data.labelled(objective, texts))
+        return describe(objective, units.example(0, np.random.default_rng(3)))
     corpus = Corpus.from_texts(texts[:3], tokenizer)
     if kind.needs_sentences(objective.config):
         corpus = Corpus.from_texts(["\n".join(texts[:2]), "\n".join(texts[2:4])], tokenizer, language="en")

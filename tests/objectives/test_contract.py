@@ -5,12 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import task_data
 import torch
 from lightning_fabric.utilities import move_data_to_device
+from PIL import Image
 
 from glassformer import objectives
+from glassformer.answers import COMMANDS, FillsInAnyOrder, Generates, ScoresText
 from glassformer.data.batch import NOT_ASKED, Example, collate
 from glassformer.data.corpus import Corpus
+from glassformer.data.table import Column
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import UsageError
 from glassformer.objectives import Objective, find_objective
@@ -19,13 +23,15 @@ from glassformer.plugins import plugin_names
 MAX_LENGTH = 13
 
 
-GOES_ON = {"causal_lm", "seq2seq"}
-"""Objectives that are asked for what comes next; the others are given a text with a blank."""
-
-
 def make(name: str, tokenizer: Tokenizer) -> Objective:
-    kind = find_objective(name)
-    return kind(kind.Config(), tokenizer, MAX_LENGTH)
+    return task_data.make(name, tokenizer, MAX_LENGTH)
+
+
+@pytest.fixture(autouse=True)
+def picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The picture that an objective over pictures asks with."""
+    Image.fromarray(np.zeros(task_data.SHAPE, dtype=np.uint8)).save(tmp_path / "PICTURE.png")
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +43,6 @@ def tokenizer(texts: list[str]) -> Tokenizer:
 @pytest.fixture(scope="module")
 def corpus(texts: list[str], tokenizer: Tokenizer) -> Corpus:
     return Corpus.from_texts(texts, tokenizer)
-
-
-DRAWS_NOTHING = {"causal_lm", "seq2seq"}
-"""Objectives whose examples are the text itself: the same, whatever the generator."""
 
 
 def pairs_of(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
@@ -56,14 +58,17 @@ def stories_of(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
     return Corpus.from_texts(["\n".join(texts[n : n + 3]) for n in range(0, 12, 3)], tokenizer, language="en")
 
 
-def data_for(objective: Objective, corpus: Corpus) -> Corpus:
-    """Pairs for an objective over pairs, sentences for one that needs them."""
+def data_for(objective: Objective, corpus: Column) -> Column:
+    """Pairs for an objective over pairs, sentences for one that needs them, labels beside texts or pictures."""
     if objective.needs_sentences(objective.config):
         return stories_of(corpus, objective.tokenizer)
+    if "label" in objective.columns:
+        texts = [objective.tokenizer.decode(corpus.document(n)) for n in range(corpus.n_documents)]
+        return task_data.labelled(objective, texts)
     return pairs_of(corpus, objective.tokenizer) if "target" in objective.columns else corpus
 
 
-def examples_of(objective: Objective, corpus: Corpus, seed: int = 1) -> list[Example]:
+def examples_of(objective: Objective, corpus: Column, seed: int = 1) -> list[Example]:
     units = objective.units(corpus)
     return [units.example(i, np.random.default_rng((seed, i))) for i in range(len(units))]
 
@@ -77,7 +82,7 @@ def flat(example: Example) -> list:
 # ----------------------------------------------------------------------------------- one function for each promise
 
 
-def check_lengths(objective: Objective, corpus: Corpus) -> None:
+def check_lengths(objective: Objective, corpus: Column) -> None:
     """`lengths` says how long the longest stream of each unit may be; none is longer than the model reads."""
     units = objective.units(corpus)
     assert len(units) > 0
@@ -86,7 +91,7 @@ def check_lengths(objective: Objective, corpus: Corpus) -> None:
         assert units.lengths[index] <= 2 + max(stream.content for stream in example.streams.values())
 
 
-def check_purity(objective: Objective, corpus: Corpus) -> None:
+def check_purity(objective: Objective, corpus: Column) -> None:
     """An example is a function of index and generator alone: not of what was asked before, nor of global state."""
     units = objective.units(corpus)
     forwards = [flat(example) for example in examples_of(objective, corpus)]
@@ -96,13 +101,13 @@ def check_purity(objective: Objective, corpus: Corpus) -> None:
         assert flat(units.example(index, np.random.default_rng((1, index)))) == forwards[index]
 
 
-def check_fresh_corruption(objective: Objective, corpus: Corpus) -> None:
+def check_fresh_corruption(objective: Objective, corpus: Column) -> None:
     """Another generator gives other questions, unless nothing is drawn."""
     first, second = (list(map(flat, examples_of(objective, corpus, seed))) for seed in (1, 2))
-    assert (first == second) == (objective.config.model_dump()["name"] in DRAWS_NOTHING)
+    assert (first == second) == (not objective.draws)
 
 
-def check_questions(objective: Objective, corpus: Corpus) -> None:
+def check_questions(objective: Objective, corpus: Column) -> None:
     """Each head is asked, inside its stream, at no place twice, for a class that it has."""
     specs = {spec.name: spec for spec in objective.heads()}
     assert len(specs) == len(objective.heads()) > 0
@@ -119,7 +124,7 @@ def check_questions(objective: Objective, corpus: Corpus) -> None:
 
 def logits_for(objective: Objective, examples: list[Example]) -> tuple:
     """A batch of one example a row, and random logits at its asked places."""
-    batch = collate([[example] for example in examples], objective.tokenizer.pad_id)
+    batch = collate([[example] for example in examples], objective.pad_id)
     generator = torch.Generator().manual_seed(len(examples))
     sizes = {spec.name: spec.size for spec in objective.heads()}
     return batch, {
@@ -128,7 +133,7 @@ def logits_for(objective: Objective, examples: list[Example]) -> tuple:
     }
 
 
-def check_loss(objective: Objective, corpus: Corpus) -> None:
+def check_loss(objective: Objective, corpus: Column) -> None:
     """Sums and counts: finite, counted as the batch says, and the sum over two halves is the sum over the whole."""
     examples = examples_of(objective, corpus)
     batch, logits = logits_for(objective, examples)
@@ -150,7 +155,7 @@ def check_loss(objective: Objective, corpus: Corpus) -> None:
         assert totals[name] == pytest.approx(loss.total.item(), rel=1e-5)
 
 
-def check_gradient(objective: Objective, corpus: Corpus) -> None:
+def check_gradient(objective: Objective, corpus: Column) -> None:
     """Each asked place moves the loss, and a padded entry of the list does not."""
     examples = examples_of(objective, corpus)
     batch, logits = logits_for(objective, examples)
@@ -166,26 +171,26 @@ def check_gradient(objective: Objective, corpus: Corpus) -> None:
         assert moved[0] == 0 and (moved[1:] > 0).all()
 
 
-def check_device(objective: Objective, corpus: Corpus) -> None:
+def check_device(objective: Objective, corpus: Column) -> None:
     """Losses and scores are computed where the logits are: torch's device without numbers refuses to be mixed."""
     batch, logits = move_data_to_device(logits_for(objective, examples_of(objective, corpus)[:5]), "meta")
     for found in (objective.loss(logits, batch), objective.scores(logits, batch)):
         assert {torch.as_tensor(value.total).device.type for value in found.values()} == {"meta"}
 
 
-def check_prompt(objective: Objective, corpus: Corpus) -> None:
+def check_prompt(objective: Objective, corpus: Column) -> None:
     """A person's text becomes an example like those of training, and too long a text an error with the limit."""
     known = examples_of(objective, corpus)[0]
-    blank = "" if objective.config.model_dump()["name"] in GOES_ON else " [MASK] planet"
-    prompt = objective.prompt(f"mars is called the{blank}")
+    prompt = objective.prompt(objective.asks_with)
     assert set(prompt.example.streams) == set(known.streams) and set(prompt.example.asked) == set(known.asked)
     assert len(prompt.tokens) == len(prompt.example.streams[prompt.stream].ids)
     assert any(len(asked.positions) for asked in prompt.example.asked.values())
-    with pytest.raises(UsageError, match="at most"):
+    reads_text = objective.columns[0] != "array"
+    with pytest.raises(UsageError, match="at most" if reads_text else "there is no file"):
         objective.prompt("mars " * (MAX_LENGTH + 1))
 
 
-def check_answer(objective: Objective, corpus: Corpus) -> None:
+def check_answer(objective: Objective, corpus: Column) -> None:
     """Probabilities, best first, one blank for each asked place, the truth where it is known."""
     example = examples_of(objective, corpus)[0]
     _, logits = logits_for(objective, [example])
@@ -228,6 +233,8 @@ def test_the_objectives_that_must_be_found():
         "permutation_lm",
         "mixture",
         "next_sentence",
+        "classification",
+        "image_classification",
     } <= set(plugin_names("glassformer.objectives"))
 
 
@@ -253,20 +260,27 @@ def test_an_unknown_objective_names_the_nearest():
         find_objective("maskd_lm")
 
 
-@pytest.mark.parametrize("asked", ["scored", "ends"])
-def test_who_cannot_be_asked_names_all_who_can(asked, tokenizer):
+@pytest.mark.parametrize("answers", [(ScoresText,), (Generates, FillsInAnyOrder)])
+def test_who_cannot_be_asked_names_all_who_can(answers, tokenizer):
     """A text's probability, and what follows a text: the refusal names each objective that has the answer, and none
     that would refuse as well."""
-    kinds = {name: find_objective(name) for name in PLAIN}
-    able = {name for name, kind in kinds.items() if getattr(kind, asked) is not getattr(Objective, asked)}
-    if asked == "ends":
-        able |= {name for name, kind in kinds.items() if kind.any_order}  # which generate into blanks
+    able = {name for name in PLAIN if issubclass(find_objective(name), answers)}
     assert able
     for name in set(PLAIN) - able:
         objective = make(name, tokenizer)
         with pytest.raises(UsageError) as refusal:
-            getattr(objective, asked)("the sun" if asked == "scored" else objective.prompt("the [MASK]"))
+            if ScoresText in answers:
+                objective.scoring("the sun")
+            else:
+                objective.generator_of(objective.prompt(objective.asks_with))
         assert {other for other in PLAIN if other in refusal.value.mend} == able
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_it_can_be_asked_for_something_and_is_tried_with_that(name, tokenizer):
+    objective = make(name, tokenizer)
+    command, text = objective.to_try
+    assert command in COMMANDS.values() and objective.prompt(text)
 
 
 @pytest.fixture
@@ -327,6 +341,15 @@ def test_a_new_file_is_found_and_keeps_the_contract(plant, tokenizer, corpus):
     assert name in plugin_names("glassformer.objectives")
     for check in CHECKS:
         check(make(name, tokenizer), corpus)
+
+
+def test_the_one_that_contributing_shows_keeps_the_contract(plant, tokenizer, corpus):
+    """What people copy from."""
+    page = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
+    [body] = [b for b in page.split("```") if b.startswith("python\n# src/glassformer/objectives/last_word.py")]
+    objective = make(plant(body.removeprefix("python\n")), tokenizer)
+    for check in CHECKS:
+        check(objective, corpus)
 
 
 @pytest.mark.parametrize("fault", BROKEN)

@@ -407,8 +407,9 @@ def test_a_bad_probe_is_named_before_training(objective: str, text: str, why: st
     assert not (tmp_path / "run").exists()
 
 
-def test_blocks_that_record_nothing_are_refused(tmp_path: Path) -> None:
+def test_of_blocks_that_record_nothing_there_are_answers_and_norms(tmp_path: Path) -> None:
     torch_blocks = {"kind": "pytorch", "dropout": 0.0}
-    with pytest.raises(UsageError, match="weights that probes could record: PyTorch's own"):
-        train(wanted(tmp_path, "masked_lm", BLANK, model=torch_blocks), tmp_path / "run")
-    assert load(train(wanted(tmp_path, "masked_lm", model=torch_blocks), tmp_path / "other").path)
+    run = load(train(wanted(tmp_path, "masked_lm", BLANK, model=torch_blocks), tmp_path / "run").path)
+    seen = read_probe_step(probe_file(run.directory, probe_steps(run.directory)[-1]))
+    assert seen.looks[0].attention == {} and seen.looks[0].blanks[0].candidates
+    assert any(".stack.layers.0." in name for name in seen.components) and (seen.updates > 0).any()

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from glassformer.answers import FillsBlanks
 from glassformer.ask.fill import Filled
 from glassformer.ask.generate import continuation
 from glassformer.ask.loaded import Loaded
@@ -80,7 +81,7 @@ def attention_of(run: Loaded, prompt: Prompt, only: Chosen = ALL) -> Attention:
     stack = prompt.stream if prompt.stream in stacks else stacks[0]
     weights, logits = weights_of(run, prompt, stack, "self", only, order)
     objective = run.objective.of(prompt.example)
-    blanks = objective.answer(prompt.example, logits) if objective.fills else []
+    blanks = objective.answer(prompt.example, logits) if isinstance(objective, FillsBlanks) else []
     filled = Filled(prompt.text, blanks) if blanks else None
     if order is None:
         return Attention(prompt.tokens, weights, filled)
@@ -90,8 +91,8 @@ def attention_of(run: Loaded, prompt: Prompt, only: Chosen = ALL) -> Attention:
 @torch.no_grad()
 def attention_on_target(run: Loaded, prompt: Prompt, kind: Kind, target: str | None, only: Chosen) -> Attention:
     """Teacher-forced: the decoder reads the target, whole."""
-    objective = run.objective.of(prompt.example)
-    written = continuation(run, objective, prompt, target, DecodingConfig())
+    objective = run.objective.generator_of(prompt)
+    written = continuation(run, prompt, target, DecodingConfig())
     ids, whole = written.ids, objective.continued(prompt, written.ids)
     read = whole.example.streams["decoder"].ids
     weights, _ = weights_of(run, whole, "decoder", "cross" if kind == "cross" else "self", only)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from glassformer.answers import FillsBlanks
 from glassformer.ask.loaded import BATCH, Loaded
 from glassformer.errors import UsageError
 from glassformer.objectives import Blank, Prompt
@@ -43,7 +44,7 @@ def fill(run: Loaded, texts: Sequence[str], top: int = 5) -> list[Filled]:
 
 def blanks_of(run: Loaded, text: str) -> Prompt:
     """A text with blanks as a prompt. Raises UsageError for a model that fills none, and for a text without any."""
-    if not run.objective.fills:
+    if not run.objective.can(FillsBlanks):
         raise UsageError(
             "this model fills no blanks: it goes on with a text, or answers it",
             f'glassformer generate {run.path} "a text"',

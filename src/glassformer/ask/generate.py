@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import torch
 from pydantic import ValidationError
 
+from glassformer.answers import FillsInAnyOrder, GeneratesInOrder
 from glassformer.ask.loaded import BATCH, Loaded
 from glassformer.decoding import DecodingConfig, Prompts, check_decoding, sampling
 from glassformer.decoding.any_order import fill_in
 from glassformer.decoding.beam import beam_search
 from glassformer.errors import UsageError, nearest
 from glassformer.model.kinds import Model
-from glassformer.objectives import Objective, Prompt
+from glassformer.objectives import Prompt
 
 
 class Output(NamedTuple):
@@ -68,15 +69,16 @@ def generate(run: Loaded, texts: Sequence[str], **settings: Any) -> list[Generat
         asked = [run.objective.prompt_for("generate", text) for text in texts[start : start + BATCH]]
         for objective, prompts in itertools.groupby(asked, lambda prompt: run.objective.of(prompt.example)):
             own = list(prompts)
-            check_decoding(config, objective.any_order)
-            if objective.any_order:
+            check_decoding(config, isinstance(objective, FillsInAnyOrder))
+            if isinstance(objective, FillsInAnyOrder):
                 found = fill_in(run.model, objective, own, config, draw)
             elif config.beam > 1:
-                found = beam_search(generating(run), begun(run, objective, own), config)
+                found = beam_search(generating(run), begun(run, own), config)
             else:
-                found = sampling.sample(generating(run), begun(run, objective, own), config, draw)
+                found = sampling.sample(generating(run), begun(run, own), config, draw)
+            writer = objective if isinstance(objective, FillsInAnyOrder) else objective.generator_of(own[0])
             for prompt, answers in zip(own, found, strict=True):
-                said = ((objective.text_of(prompt, a.ids), a.log_probability, a.finished) for a in answers)
+                said = ((writer.text_of(prompt, a.ids), a.log_probability, a.finished) for a in answers)
                 generations.append(Generation(prompt.text, [Output(*one) for one in said]))
     return generations
 
@@ -88,39 +90,38 @@ def stream(run: Loaded, text: str, **settings: Any) -> Iterator[str]:
         raise UsageError("several texts are weighed at a time, and cannot be shown as they come", "without stream")
     prompt, ids, shown = run.objective.prompt_for("generate", text), list[int](), ""
     objective = run.objective.of(prompt.example)
-    check_decoding(config, objective.any_order)
-    if objective.any_order:
+    check_decoding(config, isinstance(objective, FillsInAnyOrder))
+    if isinstance(objective, FillsInAnyOrder):
         [[answer]] = fill_in(run.model, objective, [prompt], config)
         yield objective.text_of(prompt, answer.ids)
         return
-    for [token] in sampling.stream(generating(run), begun(run, objective, [prompt]), config):
+    writer = objective.generator_of(prompt)
+    for [token] in sampling.stream(generating(run), begun(run, [prompt]), config):
         ids.append(token.id)
-        said = objective.text_of(prompt, ids)
-        if objective.appends and not said.endswith("\ufffd"):  # half of a character
+        said = writer.text_of(prompt, ids)
+        if isinstance(writer, GeneratesInOrder) and not said.endswith("\ufffd"):  # half of a character
             yield said[len(shown) :]
             shown = said
     if ids:
-        yield objective.text_of(prompt, ids)[len(shown) :]
+        yield writer.text_of(prompt, ids)[len(shown) :]
 
 
 def written(run: Loaded, text: str, target: str | None = None, **settings: Any) -> Written:
     """See `Run.written`."""
     prompt = run.objective.prompt_for("generate", text)
-    objective = run.objective.of(prompt.example)
-    if objective.any_order:
+    if isinstance(run.objective.of(prompt.example), FillsInAnyOrder):
         raise UsageError("this model writes into the blanks of a text, not behind it", "ask it with `fill`")
-    return continuation(run, objective, prompt, target, decoding_config(settings))
+    return continuation(run, prompt, target, decoding_config(settings))
 
 
-def continuation(
-    run: Loaded, objective: Objective, prompt: Prompt, target: str | None, config: DecodingConfig
-) -> Written:
-    """See `written`."""
+def continuation(run: Loaded, prompt: Prompt, target: str | None, config: DecodingConfig) -> Written:
+    """See `written`. Raises UsageError for an objective that does not generate."""
+    objective = run.objective.generator_of(prompt)
     ends = objective.ends(prompt)
     room = run.recipe.model.max_length - len(prompt.example.streams["decoder"].ids)
     if target is None:
         search = beam_search if config.beam > 1 else sampling.sample
-        [[answer, *_]] = search(generating(run), begun(run, objective, [prompt]), config)
+        [[answer, *_]] = search(generating(run), begun(run, [prompt]), config)
         ids = [id for id in answer.ids if id not in ends][:room]
         return Written(prompt, ids, answer.ids[-1] if answer.finished else None)
     ids = objective.target_tokenizer.encode(target).ids.tolist()
@@ -138,9 +139,9 @@ def generating(run: Loaded) -> Model:
     return run.model
 
 
-def begun(run: Loaded, objective: Objective, asked: Sequence[Prompt]) -> Prompts:
+def begun(run: Loaded, asked: Sequence[Prompt]) -> Prompts:
     """What generation begins with. Raises UsageError for an objective that does not generate."""
-    ends = [objective.ends(prompt) for prompt in asked]
+    ends = [run.objective.generator_of(prompt).ends(prompt) for prompt in asked]
     [(head, where)] = asked[0].example.asked.items()
     examples = [prompt.example for prompt in asked]
     return Prompts(examples, where.stream, head, ends, run.recipe.model.max_length, run.tokenizer.pad_id)

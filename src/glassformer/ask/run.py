@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, overload
 
-from glassformer.ask import attention, cloze, evaluation, fill, generate, score
+from glassformer.ask import attention, classify, cloze, evaluation, fill, generate, score
 from glassformer.ask.attention import ALL, Attention, Chosen, Kind
+from glassformer.ask.classify import Classified
 from glassformer.ask.cloze import Answered
 from glassformer.ask.fill import Filled
 from glassformer.ask.generate import Generation, Written
@@ -34,6 +35,20 @@ class Run(Loaded):
         if isinstance(texts, str):
             return self.fill([texts], top)[0]
         return fill.fill(self, texts, top)
+
+    @overload
+    def classify(self, texts: str) -> Classified: ...
+    @overload
+    def classify(self, texts: list[str]) -> list[Classified]: ...
+    def classify(self, texts: str | list[str]) -> Classified | list[Classified]:
+        """The labels of a text (Classified), or of several ([Classified, ...]), with probabilities, the likeliest
+        first. A model of pictures is given their names: PICTURE.png, or FILE:17 for an item of an idx file.
+
+        Raises UsageError for a model that predicts no labels, and for a text or picture that it cannot read.
+        """
+        if isinstance(texts, str):
+            return self.classify([texts])[0]
+        return classify.classify(self, texts)
 
     @overload
     def generate(self, texts: str, **settings: Any) -> Generation: ...

@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from glassformer.answers import FillsBlanks
 from glassformer.ask.loaded import BATCH, Loaded, refuse_empty
 from glassformer.data.batch import collate
 from glassformer.errors import UsageError
@@ -30,7 +31,7 @@ class Scored(NamedTuple):
 def score(run: Loaded, text: str) -> Scored:
     """See `Run.score`."""
     refuse_empty(text)
-    examples, found = run.objective.scored(text), list[float]()
+    examples, found = run.objective.scoring(text), list[float]()
     for start in range(0, len(examples), BATCH):
         batch = collate([[example] for example in examples[start : start + BATCH]], run.tokenizer.pad_id)
         [(head, logits)] = run.model(batch).items()
@@ -42,6 +43,6 @@ def score(run: Loaded, text: str) -> Scored:
     surprisal = [None if id in run.tokenizer.special_ids else next(nats) for id in ids]
     perplexity = math.exp(min(sum(found) / len(found), 700.0))
     kind: Literal["perplexity", "pseudo-perplexity"] = "perplexity"
-    if run.objective.of(examples[0]).fills:
+    if isinstance(run.objective.of(examples[0]), FillsBlanks):
         kind = "pseudo-perplexity"
     return Scored(text, [run.tokenizer.token(id) for id in ids], surprisal, perplexity, kind)

@@ -76,6 +76,44 @@ def in_lines(filled: "Filled") -> str:
 
 
 @app.command()
+def classify(
+    run: RunPath,
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TEXT", help="texts; or pictures: PICTURE.png, IDX_FILE:NUMBER", show_default=False),
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="a file with one text in each line")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print a line of JSON for each text")] = False,
+) -> None:
+    """Say which label texts or pictures have, with probabilities.
+
+    The texts are arguments, lines of --file, or lines of standard input; on a terminal they are asked for.
+
+    \b
+    glassformer classify runs/classification-demo "Mars is a red planet"
+    glassformer classify runs/fashion t10k-images-idx3-ubyte.gz:17
+    """
+    from glassformer.ask.run import load
+
+    trained = load(run)
+    asking = not texts and file is None and sys.stdin.isatty()
+    for text in texts_from(texts, file):
+        try:
+            classified = trained.classify(text)
+        except UsageError as error:
+            if not asking:
+                raise
+            complain(error)
+            continue
+        say_unknown(trained, text)
+        if as_json:
+            show(classified.record())
+        else:
+            print(printable(classified.text))
+            print(printable("  " + "   ".join(f"{one.token} {percent(one.probability)}" for one in classified.labels)))
+
+
+@app.command()
 def generate(
     run: RunPath,
     texts: Annotated[
@@ -154,8 +192,6 @@ def score(
     glassformer score runs/mlm-demo "Mars is called the red planet" --output mars.png
     """
     from glassformer.ask.run import load
-    from glassformer.look.pictures.figures import save
-    from glassformer.look.pictures.overlay import surprisal
 
     trained = load(run)
     asked = list(texts_from(texts, file, "a text, or an empty line to end"))
@@ -164,6 +200,9 @@ def score(
     for text in asked:
         scored = trained.score(text)
         if output is not None:
+            from glassformer.look.pictures.figures import save
+            from glassformer.look.pictures.overlay import surprisal
+
             save(surprisal(scored.tokens, scored.surprisal, f"{scored.kind} {scored.perplexity:,.2f}"), output)
         if as_json:
             show(scored.record())
@@ -240,16 +279,19 @@ def attention(
     glassformer attention runs/seq2seq-demo "I love dogs" --kind cross --output dogs.png
     """
     from glassformer.ask.run import load
-    from glassformer.look import report
 
     if output is None and not as_json:
         raise UsageError("where should it go?", "name a file with --output, or print the numbers with --json")
     trained = load(run)
     which = head_choice(head)
     if output is not None:
-        report.draw_attention(trained, text, output, layer, which, view, true, blank - 1, kind, target)
+        from glassformer.look.report import draw_attention
+
+        draw_attention(trained, text, output, layer, which, view, true, blank - 1, kind, target)
     if as_json:
-        show(report.numbers(text, report.attention_of(trained, text, kind, target), layer, which, kind))
+        from glassformer.look.measures.attention import attention_of, numbers
+
+        show(numbers(text, attention_of(trained, text, kind, target), layer, which, kind))
     else:
         print(printable(str(output)))
 

@@ -57,9 +57,12 @@ def train(
     from glassformer import launch
     from glassformer.look.measures.results import best as best_of
     from glassformer.training.display import TerminalDisplay
+    from glassformer.training.processes import started_together
 
     display, began = TerminalDisplay(), psutil.Process().create_time()
     finished = launch.train(recipe, changes or [], run=run, resume=resume, display=display, began=began)
+    if started_together()[0] > 0:
+        return  # the first of the processes speaks for all
     best = best_of(finished.metrics())
     if as_json:
         found = None
@@ -73,8 +76,8 @@ def train(
         print(f"{which} loss {best['loss']:.4f} at step {best['step']}, in {path}")
         print(printable(best.get("verdict", "")))
     print(f"pictures: {printable(str(finished.directory.plots))}")
-    what, text = ("generate", "a text") if finished.objective.generates else ("fill", "a text with a [MASK]")
-    print(f'try: glassformer {what} {path} "{printable(finished.objective.opening)}{text}"')
+    what, text = finished.objective.to_try
+    print(f"try: glassformer {what} {path}" + (f' "{printable(text)}"' if text else ""))
 
 
 @app.command()

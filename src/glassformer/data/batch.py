@@ -6,16 +6,18 @@ into a `Batch`, a plain tree of tensors. B batch, T tokens in a row, N positions
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Int64
+from jaxtyping import Bool, Float, Float32, Int, Int64
 from torch import Tensor
 
 from glassformer.data.batch_config import BatchConfig
 from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError
+
+T = TypeVar("T")
 
 NOT_ASKED = -100
 """The target of a padded entry in a list of asked positions; cross-entropy ignores it. Among numbers it is NaN."""
@@ -41,6 +43,8 @@ class HeadSpec(NamedTuple):
     BERT reads its [CLS]; mean: the mean over all tokens of an example; span: the mean over each asked span of one."""
     loss: str = "cross_entropy"
     """A file in `losses`: what its outputs are held against its targets by."""
+    labels: tuple[str, ...] | None = None
+    """The names of its classes, where these are not the tokens of the vocabulary."""
 
 
 class Asked(NamedTuple):
@@ -56,10 +60,18 @@ class Asked(NamedTuple):
     first."""
 
 
+class StreamSpec(NamedTuple):
+    """What a stream consists of: tokens of a vocabulary of `size`, or vectors of `size` features."""
+
+    kind: Literal["tokens", "features"]
+    size: int
+
+
 class Stream(NamedTuple):
     """One sequence of an example. T tokens, of which the last `queries` only ask."""
 
-    ids: Int64[np.ndarray, "T"]
+    ids: Int64[np.ndarray, "T"] | Float32[np.ndarray, "T F"]
+    """The number of each token; or of a stream of features (such as the pixels of patches) a vector for each place."""
     segment_ids: Int64[np.ndarray, "T"] | None = None
     """Which part of a pair each token belongs to."""
     positions: Int64[np.ndarray, "T"] | None = None
@@ -97,7 +109,8 @@ class Example(NamedTuple):
 class StreamBatch(NamedTuple):
     """One stream of a batch: the tokens, where each stands in its own unit, and who may see whom."""
 
-    input_ids: Int[Tensor, "B T"]
+    input_ids: Int[Tensor, "B T"] | Float[Tensor, "B T F"]
+    """Or features, where the stream consists of those."""
     positions: Int[Tensor, "#B T"]
     """One row for all where they are alike, so that whatever is made of them is made once."""
     mask: AttentionMask
@@ -271,13 +284,15 @@ def _collate_stream(
             raise UsageError("an objective with queries has no fixed shapes", "use training.compile=false")
     width = content + max(sum(s.queries for s in row) for row in rows)
     columns = {name: np.zeros((height, width), dtype=np.int64) for name in ("positions", "segment_ids", "documents")}
-    input_ids = np.full((height, width), pad_id, dtype=np.int64)
+    input_ids = _empty((height, width), rows[0][0].ids, pad_id)
     places: list[list[Place]] = []
     for r, row in enumerate(rows):
         places.append([])
         start, asking = 0, content
         for number, stream in enumerate(row, 1):
             here = np.r_[start : start + stream.content, asking : asking + stream.queries]
+            if stream.ids.dtype.kind != rows[0][0].ids.dtype.kind:
+                raise _neither(stream.ids)
             input_ids[r, here] = stream.ids
             columns["positions"][r, here] = np.arange(len(here)) if stream.positions is None else stream.positions
             columns["documents"][r, here] = number  # 0 = padding
@@ -311,6 +326,23 @@ def _collate_stream(
         None if content == width else content,
     )
     return batch, places
+
+
+def _empty(size: tuple[int, int], like: np.ndarray, pad_id: int) -> np.ndarray:
+    """Room for a stream: of tokens filled with padding, of features with zeros. Raises UsageError for values that are
+    neither: to put floats in the place of token ids would cut them to integers without a word."""
+    if like.ndim == 1 and like.dtype.kind in "iu":
+        return np.full(size, pad_id, dtype=np.int64)
+    if like.ndim == 2 and like.dtype.kind == "f":
+        return np.zeros((*size, like.shape[1]), dtype=np.float32)
+    raise _neither(like)
+
+
+def _neither(values: np.ndarray) -> UsageError:
+    return UsageError(
+        f"values of type {values.dtype} in {values.ndim} dimensions are no token ids here, and no features either",
+        "give token ids as integers (T), or features as floats (T x F), in all examples alike",
+    )
 
 
 def filled_by(row: list[Stream]) -> int:
@@ -374,3 +406,14 @@ def _padded_targets(targets: list[np.ndarray], padding: int) -> Int[Tensor, "N"]
     found = found.astype(np.float32 if found.dtype.kind == "f" else np.int64)
     filler = np.full((padding, *found.shape[1:]), np.nan if found.dtype.kind == "f" else NOT_ASKED, found.dtype)
     return torch.from_numpy(np.concatenate([found, filler]))
+
+
+def to_device(tree: T, device: torch.device) -> T:
+    """A batch, or any part of one, with its tensors on a device."""
+    if isinstance(tree, torch.Tensor):
+        return cast(T, tree.to(device))
+    if isinstance(tree, dict):
+        return cast(T, {name: to_device(part, device) for name, part in tree.items()})
+    if isinstance(tree, tuple):
+        return cast(T, type(tree)(*(to_device(part, device) for part in tree)))
+    return tree

@@ -7,13 +7,15 @@ data           the items, row by row
 train-images-idx3-ubyte.gz   60,000 x 28 x 28      train-labels-idx1-ubyte.gz   60,000
 """
 
+import contextlib
 import gzip
 import math
 import struct
 import zlib
 from collections.abc import Iterator
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -34,8 +36,12 @@ def read_idx(file: Path) -> UInt8[np.ndarray, "..."]:
     do not fit the file.
     """
     try:
-        packed = file.open("rb").read(2) == _GZIP
-        with cast(IO[bytes], gzip.open(file, "rb") if packed else file.open("rb")) as stream:
+        with contextlib.ExitStack() as files:
+            stream: BufferedIOBase = files.enter_context(file.open("rb"))
+            packed = stream.read(2) == _GZIP
+            stream.seek(0)
+            if packed:
+                stream = files.enter_context(gzip.GzipFile(fileobj=stream))
             shape = _shape(stream, file)
             wanted = math.prod(shape)
             _check_size(file, shape, wanted, packed)
@@ -68,7 +74,7 @@ def idx_rows(arrays: Path, labels: Path) -> Iterator[tuple[UInt8[np.ndarray, "*s
     yield from zip(items, numbers.tolist(), strict=True)
 
 
-def _shape(stream: IO[bytes], file: Path) -> tuple[int, ...]:
+def _shape(stream: BufferedIOBase, file: Path) -> tuple[int, ...]:
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise UsageError(

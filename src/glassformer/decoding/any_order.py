@@ -5,18 +5,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from glassformer.answers import FillsInAnyOrder, Prompt
 from glassformer.data.batch import collate
 from glassformer.decoding import DecodingConfig, Generated, precise
 from glassformer.decoding.sampling import choose
 from glassformer.errors import UsageError
-from glassformer.objectives import Objective, Prompt
 from glassformer.stopping import go_on
 
 
 @torch.no_grad()
 def fill_in(
     model: nn.Module,
-    objective: Objective,
+    objective: FillsInAnyOrder,
     prompts: list[Prompt],
     config: DecodingConfig,
     draw: torch.Generator | None = None,

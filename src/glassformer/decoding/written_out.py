@@ -68,6 +68,7 @@ def is_watched(model: Transformer) -> bool:
 def embedding(stack: Stack) -> Callable[[Tensor, Tensor], Tensor]:
     """From tokens and positions to vectors; see Embeddings."""
     parts = stack.embeddings
+    assert isinstance(parts.token, nn.Embedding)
     table, widen, scale = parts.token.weight.detach(), parts.widen, parts.scale
     segment = None if parts.segment is None else parts.segment.weight[0].detach()
     norm = None if parts.norm is None else _normalised(parts.norm)

@@ -39,17 +39,16 @@ def previews(recipe: Recipe, count: int, say: Callable[[str], None] = lambda tex
 
 def describe(objective: Objective, example: Example) -> dict[str, Any]:
     """One example as plain data; what is in it is said in docs/json.md."""
-    batch = collate([[example]], objective.tokenizer.pad_id)
+    batch = collate([[example]], objective.pad_id)
     streams = []
     for name, stream in example.streams.items():
-        token = objective.tokenizer_of(name).token
         allowed = batch.streams[name].mask.dense()
         shape = (len(stream.ids), stream.content)
         mask = np.ones(shape, dtype=bool) if allowed is None else allowed[0, 0].expand(shape).numpy()
         streams.append(
             {
                 "name": name,
-                "tokens": [token(int(id)) for id in stream.ids],
+                "tokens": objective.names_in(name, stream),
                 "positions": _positions(stream),
                 "segments": None if stream.segment_ids is None else stream.segment_ids.tolist(),
                 "mask": mask.astype(int).tolist(),

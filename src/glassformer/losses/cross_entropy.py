@@ -1,4 +1,7 @@
-"""Cross-entropy in nats: -log softmax(outputs)[target], for one right class of several."""
+"""Cross-entropy in nats: -log softmax(outputs)[target], for one right class of several.
+
+With label smoothing, against a mixture of the target and all classes alike (Szegedy et al. 2016, section 7).
+"""
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -14,11 +17,14 @@ class CrossEntropy(LossFunction):
     targets = "classes"
     baseline = "counts"
 
+    def __init__(self, smoothing: float = 0.0) -> None:
+        self.smoothing = smoothing
+
     def of_each(self, outputs: Float[Tensor, "N size"], targets: Int[Tensor, "N"]) -> Float[Tensor, "N"]:
-        """To be looked at: no gradients."""
+        """To be looked at: without smoothing, and no gradients."""
         return cross_entropy_of_each(outputs, targets)
 
-    def __call__(self, outputs: Float[Tensor, "padded size"], asked: AskedBatch, smoothing: float = 0.0) -> Loss:
+    def __call__(self, outputs: Float[Tensor, "padded size"], asked: AskedBatch) -> Loss:
         """A few rows at a time: a vocabulary has too many classes to write all of it out. Padded rows are passed by
         inside, since to cut them off would copy the gradients of all logits."""
-        return Loss(cross_entropy(outputs, asked.targets, NOT_ASKED, smoothing), asked.number)
+        return Loss(cross_entropy(outputs, asked.targets, NOT_ASKED, self.smoothing), asked.number)

@@ -1,11 +1,11 @@
 """How many numbers a model has, from its configuration alone: an absurd one is refused before anything is built."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import psutil
 from torch import nn
 
-from glassformer.data.batch import HeadSpec
+from glassformer.data.batch import HeadSpec, StreamSpec
 from glassformer.errors import UsageError
 from glassformer.model.attention import find_mechanism
 from glassformer.model.config import ModelConfig
@@ -24,16 +24,25 @@ def linear(inputs: int, outputs: int, bias: bool = True) -> int:
     return (inputs + bias) * outputs
 
 
-def n_parameters(config: ModelConfig, vocab_size: int | dict[str, int], heads: Iterable[HeadSpec]) -> int:
+def n_parameters(
+    config: ModelConfig, vocab_size: int | Mapping[str, int | StreamSpec], heads: Iterable[HeadSpec]
+) -> int:
     """The parameters that a model of this configuration has; a shared tensor counts once. Raises UsageError for a kind
     of model or an attention mechanism that there is not."""
     width = config.d_embedding or config.d_model
     sizes = [vocab_size] if isinstance(vocab_size, int) else list(vocab_size.values())
     if isinstance(vocab_size, int) and not config.shared_embeddings:
         sizes = [vocab_size] * len(config.stacks)
-    found = sum(size * width for size in sizes)
+    found = sum(_of_input(size, width) for size in sizes)
     found += sum(find_kind(config.kind).parameters_of_stack(config, name) for name in config.stacks)
     return found + sum(_of_head(config, head, width) for head in heads)
+
+
+def _of_input(what: int | StreamSpec, width: int) -> int:
+    """A table of tokens, or a linear layer for features."""
+    if isinstance(what, StreamSpec):
+        return linear(what.size, width) if what.kind == "features" else what.size * width
+    return what * width
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -90,7 +99,9 @@ def _of_head(config: ModelConfig, head: HeadSpec, width: int) -> int:
     return found + (linear(config.d_model, width, bias=False) if width != config.d_model else 0)
 
 
-def refuse_too_large(config: ModelConfig, vocab_size: int | dict[str, int], heads: Iterable[HeadSpec]) -> None:
+def refuse_too_large(
+    config: ModelConfig, vocab_size: int | Mapping[str, int | StreamSpec], heads: Iterable[HeadSpec]
+) -> None:
     """Raises UsageError for a model that this machine has no memory for, before any of it is built."""
     parameters = n_parameters(config, vocab_size, heads)
     waves = {"sinusoidal": config.d_model, "rotary": 2 * config.d_head}.get(config.positions, 0)

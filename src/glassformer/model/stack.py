@@ -12,6 +12,7 @@ from glassformer.data.masks import AttentionMask
 from glassformer.model.config import ModelConfig
 from glassformer.model.decoding_state import DecodingState
 from glassformer.model.dropout import Dropout
+from glassformer.model.inputs import Input
 from glassformer.model.layers import Block, Surroundings, initialise, norm, scale_residual_writers
 from glassformer.model.positions import POSITIONS
 
@@ -19,9 +20,10 @@ from glassformer.model.positions import POSITIONS
 class Embeddings(nn.Module):
     """A vector for each token, plus one for its place and one for its segment, where there are such."""
 
-    def __init__(self, config: ModelConfig, token: nn.Embedding) -> None:
+    def __init__(self, config: ModelConfig, token: Input) -> None:
         super().__init__()
         self.token = token
+        """What makes a vector of each token, or of the features at each place."""
         narrow = token.embedding_dim != config.d_model
         self.widen = nn.Linear(token.embedding_dim, config.d_model) if narrow else None
         self.segment = nn.Embedding(config.segments, config.d_model) if config.segments else None
@@ -33,7 +35,7 @@ class Embeddings(nn.Module):
 
     def forward(
         self,
-        input_ids: Int[Tensor, "B T"],
+        input_ids: Int[Tensor, "B T"] | Float[Tensor, "B T F"],
         place: Float[Tensor, "#B T D"] | None = None,
         segment_ids: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T D"]:
@@ -46,7 +48,8 @@ class Embeddings(nn.Module):
         if place is not None:
             x = x + place
         if self.segment is not None:
-            x = x + self.segment(torch.zeros_like(input_ids) if segment_ids is None else segment_ids)
+            none = input_ids.new_zeros(input_ids.shape[:2], dtype=torch.long)
+            x = x + self.segment(none if segment_ids is None else segment_ids)
         if self.norm is not None:
             x = self.norm(x)
         return self.dropout(x)
@@ -55,7 +58,7 @@ class Embeddings(nn.Module):
 class Stack(nn.Module):
     """Embeddings and blocks. Who may see whom is said by each batch; a decoder with an encoder also attends to that."""
 
-    def __init__(self, config: ModelConfig, name: str, token: nn.Embedding) -> None:
+    def __init__(self, config: ModelConfig, name: str, token: Input) -> None:
         super().__init__()
         self.embeddings = Embeddings(config, token)
         self.positions = POSITIONS[config.positions](

@@ -1,11 +1,12 @@
 """The contract of an objective: what is hidden, what is asked, how it is scored. One file per objective.
 
-An objective never sees a model: it makes examples, names the heads that it needs, and scores their logits. Trainer,
-prediction and views ask every objective through the methods below and know none by name.
+An objective never sees a model: it makes examples, and names the heads that it needs, each with what it reads and its
+loss. What its models can be asked for afterwards it says by its further bases, the classes of `answers`: trainer,
+prediction and views know no objective by name.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
@@ -14,17 +15,23 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from glassformer.answers import COMMANDS, FillsBlanks, FillsInAnyOrder, Generates, ScoresText
+from glassformer.answers import Blank as Blank
+from glassformer.answers import Candidate as Candidate
+from glassformer.answers import Prompt as Prompt
 from glassformer.config import Config
-from glassformer.data.batch import NOT_ASKED, Asked, Batch, Example, HeadSpec, Stream
+from glassformer.data.batch import NOT_ASKED, Batch, Example, HeadSpec, Stream, StreamSpec
 from glassformer.data.codecs import Codecs
+from glassformer.data.labels import Labels
 from glassformer.data.roles import TEXT, Role
+from glassformer.data.table import Arrays
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
 from glassformer.losses import Loss as Loss
 from glassformer.losses import LossFunction, find_loss
 from glassformer.objective_configs import AnyObjective as AnyObjective
 from glassformer.objective_configs import Member as Member
-from glassformer.plugins import find_plugin
+from glassformer.plugins import find_plugin, plugin_names
 from glassformer.randomness import Purpose, generator
 
 
@@ -37,6 +44,11 @@ class Units(ABC):
     """Of a mixture: which of its objectives each unit is of. A batch holds units of one."""
     shares: tuple[float, ...] = (1.0,)
     """How much of the batches each objective has."""
+
+    @property
+    def parts(self) -> "Sequence[Units]":
+        """Of a mixture: the units of each of its objectives."""
+        return (self,)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -62,36 +74,15 @@ class Terms(NamedTuple):
     """Whether the classes are the tokens of the vocabulary."""
 
 
-class Candidate(NamedTuple):
-    """One possible answer and the probability that the model gives it."""
-
-    token: str
-    probability: float
-
-
-class Blank(NamedTuple):
-    """One asked position: its place among the tokens, the candidates (best first), and the truth where known."""
-
-    position: int
-    candidates: list[Candidate]
-    true: str | None = None
-
-
-class Prompt(NamedTuple):
-    """A person's text as an example, with the tokens that the model reads (for pictures)."""
-
-    text: str
-    example: Example
-    tokens: list[str]
-    stream: str = "encoder"
-    """The stream that the tokens are of."""
-
-
 C = TypeVar("C", bound=Config)
 
 
 class Objective(ABC, Generic[C]):
-    """One pretraining objective. Subclasses live one per file in this folder and are found by the file's name."""
+    """One pretraining objective. Subclasses live one per file in this folder and are found by the file's name.
+
+    What a subclass must write: `units`, `heads`, `prompt`, and its configuration. What it may say otherwise stands in
+    the first two parts; the third is for whoever trains, evaluates and asks, and no subclass touches it.
+    """
 
     Config: ClassVar[type[Config]]
     family: ClassVar[Literal["encoder", "decoder", "encoder_decoder"]] = "encoder"
@@ -100,45 +91,47 @@ class Objective(ABC, Generic[C]):
     """The roles of the columns that it takes. `units` is given the first, with the others beside it."""
     segments: ClassVar[int] = 0
     """How many segments its streams tell apart; a model without an embedding for each cannot see them."""
-    appends: ClassVar[bool] = True
-    """Whether a generated text only grows at its end, so that it can be shown as it comes."""
-    any_order: ClassVar[bool] = False
-    """Whether a text can grow inside too: one blank is filled after another (`filled`), each seen by the next."""
-    asks_blanks: ClassVar[bool] = True
-    """Whether what is asked belongs to the asked place itself, and not behind it."""
+    draws: ClassVar[bool] = True
+    """Whether examples are drawn: another generator makes other examples of the same unit."""
+    asks_with: ClassVar[str] = "a text with a [MASK]"
+    """What a person asks with, in words that could be asked themselves."""
 
     def __init__(
-        self, config: C, tokenizer: Tokenizer, max_length: int, target_tokenizer: Tokenizer | None = None
+        self,
+        config: C,
+        tokenizer: Tokenizer | None,
+        max_length: int,
+        target_tokenizer: Tokenizer | None = None,
+        labels: Labels | None = None,
+        arrays: Arrays | None = None,
     ) -> None:
         self.config = config
-        self.tokenizer = tokenizer
-        self.target_tokenizer = target_tokenizer or tokenizer
-        """Of the decoder's stream, where that has a vocabulary of its own."""
+        if tokenizer is not None:  # an objective that reads no text has none
+            self.tokenizer = tokenizer
+            self.target_tokenizer = target_tokenizer or tokenizer
+            """Of the decoder's stream, where that has a vocabulary of its own."""
         self.max_length = max_length
+        self.labels = labels
+        """The names of the classes, where it takes a column of labels."""
+        self.arrays = arrays
+        """The shape of its pictures, where it takes a column of those."""
+        self.members: Sequence[Objective] = (self,)
+        """Of a mixture its objectives; of any other itself."""
+        self.check()
 
     @classmethod
     def from_codecs(cls, config: C, codecs: Codecs, max_length: int) -> "Objective[C]":
-        """One that reads by these codecs."""
-        return cls(config, codecs.tokenizer, max_length, codecs.target)
+        """One that reads by the codecs of a run."""
+        return cls(config, codecs.text, max_length, codecs.target, codecs.label, codecs.array)
 
-    @property
-    def row_length(self) -> int:
-        """Tokens of a row of a batch at most; a prompt may have `max_length`."""
-        return self.max_length
+    def check(self) -> None:
+        """Called once, when all of the above is there. Raises UsageError for settings that do not fit together."""
 
-    @classmethod
-    def members_of(cls, config: Any) -> "Sequence[Member]":
-        """The objectives that a mixture's configuration names, each perhaps with data of its own; none of any other."""
-        return ()
+    # -------------------------------------------------------------------------------- what it takes, and what it asks
 
     @classmethod
     def prefix_of(cls, config: Any) -> str:
         """What is put before every text that this objective reads."""
-        return ""
-
-    @property
-    def opening(self) -> str:
-        """How a text must begin that a person asks with: of several tasks told apart by a prefix, the first one's."""
         return ""
 
     @classmethod
@@ -151,6 +144,16 @@ class Objective(ABC, Generic[C]):
         """What a tokenizer must have for this objective, where a recipe is made for a text."""
         return {}
 
+    @property
+    def row_length(self) -> int:
+        """Tokens of a row of a batch at most; a prompt may have `max_length`."""
+        return self.max_length
+
+    def for_evaluation(self) -> "Objective[C]":
+        """The objective that asks the fixed questions: this one, unless its settings would make the questions of two
+        runs differ that are to be compared."""
+        return self
+
     @abstractmethod
     def units(self, corpus: Any) -> Units:
         """Cut a corpus into the units of this objective."""
@@ -159,48 +162,40 @@ class Objective(ABC, Generic[C]):
     def heads(self) -> list[HeadSpec]:
         """The output heads that a model needs for this objective."""
 
-    @property
-    def generates(self) -> bool:
-        """Whether a text can grow from its prompts, token by token; if not, its prompts have blanks."""
-        return self.family != "encoder"
+    @cached_property
+    def losses(self) -> dict[str, LossFunction]:
+        """The loss of each head, as its HeadSpec names it."""
+        return {head.name: find_loss(head.loss) for head in self.heads()}
 
     @property
-    def fills(self) -> bool:
-        """Whether its prompts may have blanks."""
-        return not self.generates
+    def label_names(self) -> tuple[str, ...]:
+        """The names of the classes. Raises ValueError where it was made without."""
+        if self.labels is None:
+            raise ValueError(f"{self._name} is made from codecs with labels")
+        return self.labels.names
 
-    def weights(self) -> dict[str, float]:
-        """What the mean loss of each name in `loss` is multiplied by, where several are added."""
-        return {head.name: head.weight for head in self.heads()}
+    @property
+    def pad_id(self) -> int:
+        """What streams of tokens are padded with."""
+        return self.tokenizer.pad_id
 
-    def shares(self) -> dict[str, float]:
-        """In how much of the batches each of them is asked."""
-        return dict.fromkeys(self.weights(), 1.0)
+    def inputs(self) -> dict[str, StreamSpec]:
+        """What its streams consist of, where that is no tokens: by their names."""
+        return {}
 
-    def counts(self, batch: Batch) -> dict[str, int]:
-        """How many terms each of them has in a batch, known before the forward pass."""
-        return {name: asked.number for name, asked in batch.asked.items()}
-
-    def of(self, made: Example | Batch) -> "Objective":
-        """The objective that made an example, or a batch of them: of a mixture the member."""
-        return self
-
-    def prompt_for(self, what: Literal["fill", "generate", "read"], text: str) -> Prompt:
-        """A person's text as a prompt for what is wanted of it; `prompt`, but in a mixture the member that can do it is
-        asked. Raises UsageError where it cannot be asked."""
-        return self.prompt(text)
-
-    def for_evaluation(self) -> "Objective[C]":
-        """The objective that asks the fixed questions: this one, unless its settings would make the questions of two
-        runs differ that are to be compared."""
-        return self
+    # ----------------------------------------------------------------------------------------------- asked by a person
 
     @abstractmethod
     def prompt(self, text: str) -> Prompt:
-        """A person's text as an example that asks the model: for its blanks, or for the token after it. Raises
-        UsageError where it cannot be asked."""
+        """A person's text as an example that asks the model: for its blanks, for the token after it, or for its class.
+        Raises UsageError where it cannot be asked."""
 
-    def texts_in(self, text: str) -> list[str]:
+    def prompt_for(self, what: Literal["fill", "generate", "read"], text: str) -> Prompt:
+        """A person's text as a prompt for what is wanted of it: `prompt`, but a mixture asks the member that can do it.
+        Raises UsageError where it cannot be asked."""
+        return self.prompt(text)
+
+    def parted(self, text: str) -> list[str]:
         """The texts that a person's text holds: itself, unless the objective reads several that were typed as one."""
         return [text]
 
@@ -208,90 +203,21 @@ class Objective(ABC, Generic[C]):
         """What a stream's tokens come from."""
         return self.target_tokenizer if stream == "decoder" else self.tokenizer
 
+    def names_in(self, name: str, stream: Stream) -> list[str]:
+        """What people read at each place of a stream: its tokens."""
+        token = self.tokenizer_of(name).token
+        return [token(int(id)) for id in stream.ids]
+
     def as_prompt(self, example: Example) -> Prompt:
         """An example of this objective's own as a prompt, shown by the stream in which it asks."""
-        stream = next(iter(example.asked.values())).stream
-        ids, tokenizer = example.streams[stream].ids, self.tokenizer_of(stream)
-        return Prompt(tokenizer.decode(ids), example, [tokenizer.token(int(token)) for token in ids], stream)
+        name = next(iter(example.asked.values())).stream
+        stream = example.streams[name]
+        return Prompt(self.tokenizer_of(name).decode(stream.ids), example, self.names_in(name, stream), name)
 
-    def scored(self, text: str) -> list[Example]:
-        """A text as examples that ask each of its tokens once, in order: from what stands before it, or from all the
-        others. Raises UsageError where that cannot be asked."""
-        name = self.config.model_dump()["name"]
-        raise UsageError(
-            f"a model trained by {name} gives a single text no probability",
-            "score texts with causal_lm, masked_lm, next_sentence or permutation_lm",
-        )
-
-    def ends(self, prompt: Prompt) -> frozenset[int]:
-        """The tokens at which a text that grows from the prompt, token by token, is finished. Raises UsageError where
-        this objective does not teach a model to go on with a text."""
-        name = self.config.model_dump()["name"]
-        raise UsageError(
-            f"a model trained by {name} does not generate: it has learned to fill blanks, seeing both sides of them",
-            'ask it with `fill RUN "... [MASK] ..."`; causal_lm, denoising, permutation_lm, seq2seq and '
-            "span_corruption models generate",
-        )
-
-    def taught(self, target: Int64[np.ndarray, "T"]) -> tuple[Stream, Asked]:
-        """A target as the decoder learns it: it reads [CLS] and the target, and is asked the target and [SEP], at every
-        place the next token (teacher forcing). Cut to what the model reads; unknown words are never asked."""
-        tokenizer = self.target_tokenizer
-        read = np.append(tokenizer.cls_id, target)[: self.max_length]
-        targets = np.append(target, tokenizer.sep_id)[: self.max_length]
-        positions = np.flatnonzero(targets != tokenizer.unk_id)
-        return Stream(read, causal=True), Asked(positions, targets[positions], "decoder")
-
-    def continued(self, prompt: Prompt, ids: Sequence[int]) -> Prompt:
-        """A prompt that has grown by some tokens, as the decoder reads them."""
-        [(head, asked)] = prompt.example.asked.items()
-        stream = prompt.example.streams[asked.stream]
-        grown = stream._replace(ids=np.concatenate([stream.ids, np.asarray(ids, dtype=np.int64)]))
-        place = asked._replace(positions=np.array([len(grown.ids) - 1]))
-        return prompt._replace(example=Example(prompt.example.streams | {asked.stream: grown}, {head: place}))
-
-    def filled(self, prompt: Prompt, blank: int, token: int) -> Prompt:
-        """A prompt of which one blank, counted from 0, is filled; where `any_order` says that there are such."""
-        raise NotImplementedError
-
-    def text_of(self, prompt: Prompt, ids: Sequence[int]) -> str:
-        """What has been generated from a prompt, as a text, without the token that ended it."""
-        return self.target_tokenizer.decode([i for i in ids if i not in self.target_tokenizer.special_ids])
-
-    def loss(self, logits: dict[str, Float[Tensor, "_ _"]], batch: Batch) -> dict[str, Loss]:
-        """The loss that each head names, summed over all that it is asked."""
-        return {name: self.losses[name](outputs, batch.asked[name]) for name, outputs in logits.items()}
-
-    @cached_property
-    def losses(self) -> dict[str, LossFunction]:
-        """The loss of each head."""
-        return {head.name: find_loss(head.loss) for head in self.heads()}
-
-    def scores(self, logits: dict[str, Float[Tensor, "_ _"]], batch: Batch) -> dict[str, Loss]:
-        """What people want to read beside the loss, also as sums and counts: accuracy of heads over classes, and top-5
-        accuracy where there are more than five."""
-        hits: dict[str, Loss] = {}
-        for name, values in logits.items():
-            if self.losses[name].targets != "classes":
-                continue
-            targets, count = batch.asked[name].targets, batch.asked[name].number
-            best = values.topk(min(5, values.shape[-1]), dim=-1).indices
-            right = (best == targets[:, None]).float()  # NOT_ASKED equals no class
-            hits[f"{name}/accuracy"] = Loss(right[:, 0].sum(), count)
-            if values.shape[-1] > 5:
-                hits[f"{name}/top5_accuracy"] = Loss(right.sum(), count)
-        return hits
-
-    def terms(self, logits: dict[str, Float[Tensor, "_ _"]], batch: Batch) -> dict[str, Terms]:
-        """Every question by itself, by the names that `loss` has: its sum and the terms' agree in an evaluation."""
-        found: dict[str, Terms] = {}
-        for name, values in logits.items():
-            number = batch.asked[name].number
-            values, targets = values[:number], batch.asked[name].targets[:number]
-            words = values.shape[-1] == self.target_tokenizer.vocab_size
-            guesses = values.argmax(-1) if self.losses[name].targets == "classes" else None
-            found[name] = Terms(self.losses[name].of_each(values, targets), guesses, targets, words)
-        return found
+    @property
+    def asks_blanks(self) -> bool:
+        """Whether what is asked belongs to the asked place itself: not behind it, nor to the example as a whole."""
+        return isinstance(self, FillsBlanks) and not isinstance(self, FillsInAnyOrder)
 
     def words_of(self, example: Example) -> tuple[int, int]:
         """How many tokens of its text an example could ask about, and how many of them are unknown words, which are
@@ -327,8 +253,85 @@ class Objective(ABC, Generic[C]):
         return blanks
 
     def class_name(self, head: str, number: int) -> str:
-        """What class `number` of a head is called: a token."""
-        return self.target_tokenizer.token(number)
+        """What class `number` of a head is called: by its label, or a token."""
+        labels = self.specs[head].labels
+        return labels[number] if labels is not None else self.target_tokenizer.token(number)
+
+    @cached_property
+    def specs(self) -> dict[str, HeadSpec]:
+        """Its heads by their names."""
+        return {head.name: head for head in self.heads()}
+
+    # ------------------------------------------------------------- for all who train, evaluate, ask; of a mixture too
+
+    names: Sequence[str] = ("",)
+    """Of a mixture: what the numbers of each member are called."""
+    proportions: Sequence[float] = (1.0,)
+    """Of a mixture: in how much of the batches each member asks."""
+
+    def of(self, made: Example | Batch) -> "Objective":
+        """The objective that made an example, or a batch of them: of a mixture the member."""
+        return self.members[made.member] if len(self.members) > 1 else self
+
+    def named(self, member: int, head: str) -> str:
+        """What the numbers of a member's head are called: of a mixture by the member, and the head where it has
+        several."""
+        if len(self.members) == 1:
+            return head
+        name = self.names[member]
+        return name if len(self.members[member].heads()) == 1 else f"{name}.{head}"
+
+    def _by_name(self, found: Callable[[int, HeadSpec], float]) -> dict[str, float]:
+        specs = [(number, head) for number, member in enumerate(self.members) for head in member.heads()]
+        return {self.named(number, head.name): found(number, head) for number, head in specs}
+
+    def weights(self) -> dict[str, float]:
+        """What the mean loss of each name in `loss` is multiplied by, where several are added."""
+        return self._by_name(lambda member, head: head.weight)
+
+    def shares(self) -> dict[str, float]:
+        """In how much of the batches each of them is asked."""
+        return self._by_name(lambda member, head: self.proportions[member])
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """How many terms each of them has in a batch, known before the forward pass."""
+        return {self.named(batch.member, head): asked.number for head, asked in batch.asked.items()}
+
+    def loss(self, logits: dict[str, Float[Tensor, "_ _"]], batch: Batch) -> dict[str, Loss]:
+        """The loss of each head, summed over all that it is asked."""
+        losses = self.of(batch).losses
+        return {
+            self.named(batch.member, head): losses[head](outputs, batch.asked[head]) for head, outputs in logits.items()
+        }
+
+    def scores(self, logits: dict[str, Float[Tensor, "_ _"]], batch: Batch) -> dict[str, Loss]:
+        """What people want to read beside the loss, also as sums and counts: accuracy of heads over classes, and top-5
+        accuracy where there are more than five and these are tokens."""
+        hits: dict[str, Loss] = {}
+        member = self.of(batch)
+        for head, values in logits.items():
+            if member.losses[head].targets != "classes":
+                continue
+            targets, count, name = batch.asked[head].targets, batch.asked[head].number, self.named(batch.member, head)
+            best = values.topk(min(5, values.shape[-1]), dim=-1).indices
+            right = (best == targets[:, None]).float()  # NOT_ASKED equals no class
+            hits[f"{name}/accuracy"] = Loss(right[:, 0].sum(), count)
+            if values.shape[-1] > 5 and member.specs[head].labels is None:
+                hits[f"{name}/top5_accuracy"] = Loss(right.sum(), count)
+        return hits
+
+    def terms(self, logits: dict[str, Float[Tensor, "_ _"]], batch: Batch) -> dict[str, Terms]:
+        """Every question by itself, by the names that `loss` has: its sum and the terms' agree in an evaluation."""
+        found: dict[str, Terms] = {}
+        member = self.of(batch)
+        for head, outputs in logits.items():
+            loss, number = member.losses[head], batch.asked[head].number
+            values, targets = outputs[:number], batch.asked[head].targets[:number]
+            classes, labels = loss.targets == "classes", member.specs[head].labels
+            guesses = values.argmax(-1) if classes else None
+            terms = Terms(loss.of_each(values, targets), guesses, targets, classes and labels is None)
+            found[self.named(batch.member, head)] = terms
+        return found
 
     def target_counts(self, units: Units, seed: int, limit: int = 20_000) -> dict[str, Float[Tensor, "_"]]:
         """How often each class is the target where every token is asked in turn, in up to `limit` examples (of the last
@@ -350,20 +353,80 @@ class Objective(ABC, Generic[C]):
 
     def asked_share(self, units: Units, seed: int, limit: int = 256) -> float:
         """How many tokens of a stream are asked, as a share of all: of the head that asks most, in up to `limit`
-        examples."""
-        chosen = generator(seed, Purpose.COUNTS).permutation(len(units))[:limit]
-        examples = [units.example(int(index), generator(seed, Purpose.COUNT, int(index))) for index in chosen]
-        shares = [
-            sum(len(e.asked[head].targets) for e in examples)
-            / sum(len(e.streams[e.asked[head].stream].ids) for e in examples)
-            for head in examples[0].asked
-        ]
-        return max(shares)
+        examples of each member."""
+        return max(_asked_share(part, seed, limit) for part in units.parts)
+
+    @property
+    def to_try(self) -> tuple[str, str]:
+        """A command that a model can be asked with, and what for: `("fill", "a text with a [MASK]")`."""
+        for answer, command in COMMANDS.items():
+            for member in self.members:
+                if isinstance(member, answer):
+                    return command, self.opening + member.asks_with
+        return "evaluate", ""
+
+    @property
+    def opening(self) -> str:
+        """How a text must begin that a person asks with: of several tasks told apart by a prefix, the first one's."""
+        if len(self.members) == 1:
+            return ""
+        return next((prefix for member in self.members if (prefix := member.prefix_of(member.config))), "")
+
+    def can(self, answer: type) -> bool:
+        """Whether it, or of a mixture a member, has the given class of `answers`."""
+        return any(isinstance(member, answer) for member in self.members)
+
+    def generator_of(self, prompt: Prompt) -> Generates:
+        """The objective that made a prompt, as one that goes on from it. Raises UsageError where it does not."""
+        member = self.of(prompt.example)
+        if not isinstance(member, Generates):
+            raise UsageError(
+                f"a model trained by {member._name} does not generate: it was not taught to go on with a text",
+                f'ask it with `fill RUN "... [MASK] ..."`; {_all_who(Generates, FillsInAnyOrder)} models generate',
+            )
+        return member
+
+    def scoring(self, text: str) -> list[Example]:
+        """A text as examples that ask each of its tokens once (`ScoresText.scored`), of the first member that can.
+        Raises UsageError where none can."""
+        for number, member in enumerate(self.members):
+            if isinstance(member, ScoresText):
+                return [example._replace(member=number) for example in member.scored(text)]
+        raise UsageError(
+            f"a model trained by {self.members[0]._name} gives a single text no probability",
+            f"score texts with {_all_who(ScoresText)}",
+        )
+
+    def texts_in(self, text: str) -> list[str]:
+        """The texts that a person's text holds, as the first member has it that finds several."""
+        found = (member.parted(text) for member in self.members)
+        return next((texts for texts in found if len(texts) > 1), [text])
+
+    @property
+    def _name(self) -> str:
+        return str(self.config.model_dump()["name"])
 
 
 def find_objective(name: str) -> type[Objective]:
     """The objective class in the file `name`.py of this folder. Raises UsageError naming the nearest one."""
     return find_plugin(__name__, name, Objective, "objective")  # type: ignore[type-abstract]
+
+
+def _all_who(*answers: type) -> str:
+    """The objectives that can be asked so: `causal_lm, masked_lm and permutation_lm`."""
+    able = [name for name in plugin_names(__name__) if issubclass(find_objective(name), answers)]
+    return " and ".join([", ".join(able[:-1]), able[-1]])
+
+
+def _asked_share(units: Units, seed: int, limit: int) -> float:
+    chosen = generator(seed, Purpose.COUNTS).permutation(len(units))[:limit]
+    examples = [units.example(int(index), generator(seed, Purpose.COUNT, int(index))) for index in chosen]
+    shares = [
+        sum(len(e.asked[head].targets) for e in examples)
+        / sum(len(e.streams[e.asked[head].stream].ids) for e in examples)
+        for head in examples[0].asked
+    ]
+    return max(shares)
 
 
 def _joined(parts: list[np.ndarray]) -> Int64[np.ndarray, "n"]:

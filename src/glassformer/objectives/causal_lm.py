@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int64
 
+from glassformer.answers import GeneratesInOrder, ScoresText
 from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
-from glassformer.data.tokenizer import Tokenizer
 from glassformer.data.windows import StreamWindows, all_pieces
 from glassformer.errors import UsageError
 from glassformer.objective_configs import CausalLMConfig
@@ -23,28 +23,23 @@ from glassformer.objectives import Objective, Prompt, Units
 HEAD = "causal_lm"
 
 
-class CausalLM(Objective[CausalLMConfig]):
+class CausalLM(Objective[CausalLMConfig], GeneratesInOrder, ScoresText):
     """Ask for the next token everywhere; see the module's example. Unknown words are never asked."""
 
     Config = CausalLMConfig
-    asks_blanks = False
     family = "decoder"
+    draws = False
+    asks_with = "a text"
 
     overlap = 0
     """Tokens of a row that were asked in the row before it."""
 
-    def __init__(
-        self,
-        config: CausalLMConfig,
-        tokenizer: Tokenizer,
-        max_length: int,
-        target_tokenizer: Tokenizer | None = None,
-    ) -> None:
-        super().__init__(config, tokenizer, max_length, target_tokenizer)
-        if config.evaluation_overlap >= max_length:
+    def check(self) -> None:
+        """Overlap leaves something to be asked."""
+        if self.config.evaluation_overlap >= self.max_length:
             raise UsageError(
-                f"objective.evaluation_overlap={config.evaluation_overlap} leaves nothing of a row to be asked",
-                f"use less than model.max_length={max_length}",
+                f"objective.evaluation_overlap={self.config.evaluation_overlap} leaves nothing of a row to be asked",
+                f"use less than model.max_length={self.max_length}",
             )
 
     def for_evaluation(self) -> "CausalLM":

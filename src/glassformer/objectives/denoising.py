@@ -12,9 +12,9 @@ begin at another token, words change places, spans become one [MASK] each, token
 import numpy as np
 from jaxtyping import Bool, Int64
 
+from glassformer.answers import GeneratesInOrder
 from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
-from glassformer.data.tokenizer import Tokenizer
 from glassformer.data.windows import windows_of
 from glassformer.errors import UsageError
 from glassformer.objective_configs import DenoisingConfig
@@ -23,23 +23,18 @@ from glassformer.objectives import Objective, Prompt, Units
 HEAD = "denoising"
 
 
-class Denoising(Objective[DenoisingConfig]):
+class Denoising(Objective[DenoisingConfig], GeneratesInOrder):
     """Restore a damaged text; see the module's example. Unknown words are never asked."""
 
     Config = DenoisingConfig
-    asks_blanks = False
     family = "encoder_decoder"
 
-    def __init__(
-        self,
-        config: DenoisingConfig,
-        tokenizer: Tokenizer,
-        max_length: int,
-        target_tokenizer: Tokenizer | None = None,
-    ) -> None:
-        super().__init__(config, tokenizer, max_length, target_tokenizer)
-        if max_length < 4:
-            raise UsageError(f"model.max_length={max_length} leaves no room between [CLS] and [SEP]", "use 8 or more")
+    def check(self) -> None:
+        """A row has room."""
+        if self.max_length < 4:
+            raise UsageError(
+                f"model.max_length={self.max_length} leaves no room between [CLS] and [SEP]", "use 8 or more"
+            )
 
     @classmethod
     def needs_sentences(cls, config: DenoisingConfig) -> bool:

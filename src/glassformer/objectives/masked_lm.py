@@ -11,10 +11,10 @@ every time that a text is seen. Special tokens and unknown words are never asked
 import numpy as np
 from jaxtyping import Bool, Int64
 
+from glassformer.answers import FillsBlanks, ScoresText
 from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
 from glassformer.data.masking import Masking
-from glassformer.data.tokenizer import Tokenizer
 from glassformer.data.windows import DocumentWindows, StreamWindows
 from glassformer.errors import UsageError
 from glassformer.objective_configs import MaskedLMConfig
@@ -23,27 +23,23 @@ from glassformer.objectives import Objective, Prompt, Units
 HEAD = "masked_lm"
 
 
-class MaskedLM(Objective[MaskedLMConfig]):
+class MaskedLM(Objective[MaskedLMConfig], FillsBlanks, ScoresText):
     """Hide tokens and ask for them; see the module's example."""
 
     Config = MaskedLMConfig
 
-    def __init__(
-        self,
-        config: MaskedLMConfig,
-        tokenizer: Tokenizer,
-        max_length: int,
-        target_tokenizer: Tokenizer | None = None,
-    ) -> None:
-        super().__init__(config, tokenizer, max_length, target_tokenizer)
-        if max_length < 3:
-            raise UsageError(f"model.max_length={max_length} leaves no room between [CLS] and [SEP]", "use 8 or more")
-        if config.row_length is not None and config.row_length > max_length:
+    def check(self) -> None:
+        """A row has room, and is no longer than the model reads."""
+        if self.max_length < 3:
             raise UsageError(
-                f"objective.row_length={config.row_length} is more than the model reads",
-                f"use at most model.max_length={max_length}",
+                f"model.max_length={self.max_length} leaves no room between [CLS] and [SEP]", "use 8 or more"
             )
-        self.masking = Masking(config, tokenizer)
+        if self.row_length > self.max_length:
+            raise UsageError(
+                f"objective.row_length={self.row_length} is more than the model reads",
+                f"use at most model.max_length={self.max_length}",
+            )
+        self.masking = Masking(self.config, self.tokenizer)
 
     @property
     def row_length(self) -> int:

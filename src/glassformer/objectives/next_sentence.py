@@ -17,10 +17,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Int64
 
+from glassformer.answers import FillsBlanks, PredictsLabels, ScoresText
 from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
 from glassformer.data.masking import Masking
-from glassformer.data.tokenizer import Tokenizer
 from glassformer.data.windows import SentenceRuns
 from glassformer.errors import UsageError
 from glassformer.objective_configs import NextSentenceConfig
@@ -41,23 +41,17 @@ Segment = tuple[Int64[np.ndarray, "_"], Bool[np.ndarray, "_"]]
 """Tokens, and which of them begin a word."""
 
 
-class NextSentence(Objective[NextSentenceConfig]):
+class NextSentence(Objective[NextSentenceConfig], FillsBlanks, ScoresText, PredictsLabels):
     """Hide tokens and ask for them, and ask whether a second text follows; see the module's example."""
 
     Config = NextSentenceConfig
     segments = 2
 
-    def __init__(
-        self,
-        config: NextSentenceConfig,
-        tokenizer: Tokenizer,
-        max_length: int,
-        target_tokenizer: Tokenizer | None = None,
-    ) -> None:
-        super().__init__(config, tokenizer, max_length, target_tokenizer)
-        if max_length < 5:
-            raise UsageError(f"model.max_length={max_length} leaves no room for two texts", "use 16 or more")
-        self.masking = Masking(config, tokenizer)
+    def check(self) -> None:
+        """There is room for two texts."""
+        if self.max_length < 5:
+            raise UsageError(f"model.max_length={self.max_length} leaves no room for two texts", "use 16 or more")
+        self.masking = Masking(self.config, self.tokenizer)
 
     @classmethod
     def needs_sentences(cls, config: NextSentenceConfig) -> bool:
@@ -77,12 +71,20 @@ class NextSentence(Objective[NextSentenceConfig]):
         """One over the vocabulary, read where something was hidden, and one over two classes, read at [CLS]."""
         return [
             HeadSpec(WORDS, self.tokenizer.vocab_size, tied=True, transform="dense"),
-            HeadSpec(PAIR, 2, transform="pooler", weight=self.config.next_sentence_weight),
+            HeadSpec(
+                PAIR,
+                2,
+                transform="pooler",
+                weight=self.config.next_sentence_weight,
+                read="first",
+                labels=NAMES[self.config.pairs],
+            ),
         ]
 
-    def class_name(self, head: str, number: int) -> str:
-        """A token, or what the pair is."""
-        return NAMES[self.config.pairs][number] if head == PAIR else super().class_name(head, number)
+    @property
+    def label_head(self) -> str:
+        """Does the second text follow?"""
+        return PAIR
 
     def example(self, texts: list[Segment], answer: int | None, rng: np.random.Generator) -> Example:
         """One text or two, with some tokens hidden. `answer` is the class of a pair, None of a single text."""
@@ -131,7 +133,7 @@ class NextSentence(Objective[NextSentenceConfig]):
             segment_ids.append(np.full(len(text) + 1, segment))
         return np.concatenate(ids).astype(np.int64), np.concatenate(segment_ids).astype(np.int64)
 
-    def texts_in(self, text: str) -> list[str]:
+    def parted(self, text: str) -> list[str]:
         """The texts on both sides of |||, or the one."""
         return [part.strip() for part in text.split(BETWEEN)] if BETWEEN in text else [text]
 
@@ -139,7 +141,7 @@ class NextSentence(Objective[NextSentenceConfig]):
         """A text with [MASK] at its blanks, or with none; or two texts with ||| between them, which asks whether the
         second follows the first. Raises UsageError for more than two, for an empty one of two, and for what is longer
         than `max_length`."""
-        texts = self.texts_in(text)
+        texts = self.parted(text)
         if len(texts) > 2 or (len(texts) == 2 and not all(texts)):
             raise UsageError(
                 f"{BETWEEN} stands between two texts, and {text!r} is not two of them", f"write A {BETWEEN} B"

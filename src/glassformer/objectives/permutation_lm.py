@@ -16,9 +16,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int64
 
+from glassformer.answers import FillsInAnyOrder, ScoresText
 from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
-from glassformer.data.tokenizer import MASK, Tokenizer
+from glassformer.data.tokenizer_config import MASK
 from glassformer.data.windows import windows_of
 from glassformer.errors import UsageError
 from glassformer.objective_configs import PermutationLMConfig
@@ -27,24 +28,18 @@ from glassformer.objectives import Objective, Prompt, Units
 HEAD = "permutation_lm"
 
 
-class PermutationLM(Objective[PermutationLMConfig]):
+class PermutationLM(Objective[PermutationLMConfig], FillsInAnyOrder, ScoresText):
     """Ask for the last words of a random order; see the module's example. Special tokens and unknown words are never
     asked."""
 
     Config = PermutationLMConfig
-    any_order = True
-    asks_blanks = False
 
-    def __init__(
-        self,
-        config: PermutationLMConfig,
-        tokenizer: Tokenizer,
-        max_length: int,
-        target_tokenizer: Tokenizer | None = None,
-    ) -> None:
-        super().__init__(config, tokenizer, max_length, target_tokenizer)
-        if max_length < 4:
-            raise UsageError(f"model.max_length={max_length} leaves no room between [CLS] and [SEP]", "use 8 or more")
+    def check(self) -> None:
+        """A row has room."""
+        if self.max_length < 4:
+            raise UsageError(
+                f"model.max_length={self.max_length} leaves no room between [CLS] and [SEP]", "use 8 or more"
+            )
 
     def units(self, corpus: Corpus) -> Units:
         """Documents framed by [CLS] and [SEP], or rows of one stream of tokens."""

@@ -8,43 +8,45 @@
 The decoder reads the true target while it learns (teacher forcing), and its own words afterwards.
 """
 
-import numpy as np
-from jaxtyping import Float, Int64
-from torch import Tensor
+from functools import cached_property
 
-from glassformer.data.batch import NOT_ASKED, Asked, Batch, Example, HeadSpec, Stream
+import numpy as np
+from jaxtyping import Int64
+
+from glassformer.answers import GeneratesInOrder
+from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
 from glassformer.data.roles import PAIR
-from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
+from glassformer.losses import LossFunction
 from glassformer.losses.cross_entropy import CrossEntropy
 from glassformer.objective_configs import Seq2SeqConfig
-from glassformer.objectives import Loss, Objective, Prompt, Units
+from glassformer.objectives import Objective, Prompt, Units
 
 HEAD = "seq2seq"
 
 
-class Seq2Seq(Objective[Seq2SeqConfig]):
+class Seq2Seq(Objective[Seq2SeqConfig], GeneratesInOrder):
     """Ask for the target of a source; see the module's example. Unknown words are never asked."""
 
     Config = Seq2SeqConfig
-    asks_blanks = False
     family = "encoder_decoder"
     columns = PAIR
+    draws = False
+    asks_with = "a text"
 
-    def __init__(
-        self,
-        config: Seq2SeqConfig,
-        tokenizer: Tokenizer,
-        max_length: int,
-        target_tokenizer: Tokenizer | None = None,
-    ) -> None:
-        super().__init__(config, tokenizer, max_length, target_tokenizer)
-        self.prefix = tokenizer.encode(config.prefix).ids
-        if max_length < len(self.prefix) + 2:
+    def check(self) -> None:
+        """There is room for a source behind the prefix."""
+        if self.max_length < len(self.prefix) + 2:
             raise UsageError(
-                f"model.max_length={max_length} leaves no room for a source", f"use {len(self.prefix) + 8} or more"
+                f"model.max_length={self.max_length} leaves no room for a source",
+                f"use {len(self.prefix) + 8} or more",
             )
+
+    @cached_property
+    def prefix(self) -> Int64[np.ndarray, "P"]:
+        """The tokens before every source."""
+        return self.tokenizer.encode(self.config.prefix).ids
 
     @classmethod
     def prefix_of(cls, config: Seq2SeqConfig) -> str:
@@ -94,10 +96,10 @@ class Seq2Seq(Objective[Seq2SeqConfig]):
         """A target ends where [SEP] comes."""
         return frozenset({self.target_tokenizer.sep_id})
 
-    def loss(self, logits: dict[str, Float[Tensor, "_ _"]], batch: Batch) -> dict[str, Loss]:
-        """Cross-entropy, with label smoothing against a mixture of the target and all tokens alike
-        (Szegedy et al. 2016, section 7)."""
-        return {HEAD: CrossEntropy()(logits[HEAD], batch.asked[HEAD], self.config.label_smoothing)}
+    @cached_property
+    def losses(self) -> dict[str, LossFunction]:
+        """Cross-entropy, with label smoothing."""
+        return {HEAD: CrossEntropy(self.config.label_smoothing)}
 
 
 class PairUnits(Units):

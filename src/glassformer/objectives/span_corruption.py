@@ -10,14 +10,15 @@ In a stream of texts the [SEP] between two stays where it is: in a target it wou
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
 
+from glassformer.answers import Generates
 from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
-from glassformer.data.tokenizer import Tokenizer
 from glassformer.data.windows import windows_of
 from glassformer.errors import UsageError
 from glassformer.objective_configs import SpanCorruptionConfig
@@ -26,32 +27,28 @@ from glassformer.objectives import Objective, Prompt, Units
 HEAD = "span_corruption"
 
 
-class SpanCorruption(Objective[SpanCorruptionConfig]):
+class SpanCorruption(Objective[SpanCorruptionConfig], Generates):
     """Say what stood in the gaps; see the module's example. Unknown words are never asked."""
 
     Config = SpanCorruptionConfig
-    appends = False
-    asks_blanks = False
     family = "encoder_decoder"
 
-    def __init__(
-        self,
-        config: SpanCorruptionConfig,
-        tokenizer: Tokenizer,
-        max_length: int,
-        target_tokenizer: Tokenizer | None = None,
-    ) -> None:
-        super().__init__(config, tokenizer, max_length, target_tokenizer)
-        if max_length < 4:
-            raise UsageError(f"model.max_length={max_length} leaves no room for a gap", "use 8 or more")
-        needed = max(numbers_of(max_length - 1, config.corruption_rate, config.span_length)[1], 1)
-        if len(tokenizer.sentinel_ids) < needed:
+    def check(self) -> None:
+        """There is room for gaps, and a sentinel for each."""
+        if self.max_length < 4:
+            raise UsageError(f"model.max_length={self.max_length} leaves no room for a gap", "use 8 or more")
+        needed = max(numbers_of(self.max_length - 1, self.config.corruption_rate, self.config.span_length)[1], 1)
+        if len(self.sentinels) < needed:
             raise UsageError(
                 f"span_corruption makes up to {needed} gaps in a text, and the tokenizer has "
-                f"{len(tokenizer.sentinel_ids)} sentinels for them",
+                f"{len(self.sentinels)} sentinels for them",
                 f"use tokenizer.sentinels={needed}",
             )
-        self.sentinels = np.array(tokenizer.sentinel_ids, dtype=np.int64)
+
+    @cached_property
+    def sentinels(self) -> Int64[np.ndarray, "sentinels"]:
+        """The tokens that stand for gaps."""
+        return np.array(self.tokenizer.sentinel_ids, dtype=np.int64)
 
     @classmethod
     def tokenizer_settings(cls, max_length: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from glassformer import __version__, views
 from glassformer.ablation import part_in
+from glassformer.answers import FillsBlanks, Generates
 from glassformer.ask.attention import Chosen
 from glassformer.ask.run import Run, load
 from glassformer.errors import GlassformerError, UsageError
@@ -254,7 +255,8 @@ def studio(
     async def predict(asked: Asked, request: Request) -> dict[str, Any]:
         def do() -> dict[str, Any]:
             run = run_of(asked.run)
-            if run.objective.fills and ("[MASK]" in asked.text or not run.objective.generates):
+            fills, generates = run.objective.can(FillsBlanks), run.objective.can(Generates)
+            if fills and ("[MASK]" in asked.text or not generates):
                 return {"kind": "fill", **run.fill(asked.text).record()}
             return {"kind": "generate", **run.generate(asked.text, max_tokens=64).record()}
 
@@ -333,8 +335,8 @@ def describe(name: str, run: Run) -> dict[str, Any]:
         "layers": {stack: config.layers_of(stack) for stack in config.stacks},
         "heads": config.n_heads,
         "max_length": config.max_length,
-        "fills": run.objective.fills,
-        "generates": run.objective.generates and not run.objective.any_order,
+        "fills": run.objective.can(FillsBlanks),
+        "generates": run.objective.can(Generates),
         "film": bool(probe_steps(run.directory)),
     }
 

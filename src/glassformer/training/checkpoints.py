@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.reading import Saved, Unreadable, checked
 from glassformer.run import RunDirectory
 from glassformer.run import checkpoint_steps as checkpoint_steps
 from glassformer.snapshot import (
@@ -29,6 +31,68 @@ from glassformer.snapshot import (
     remove_folder,
     write_snapshot,
 )
+
+
+class Progress(Saved):
+    """Where a run stands, see `State` in trainer.py; what a newer version adds cannot be gone on from."""
+
+    model_config = ConfigDict(extra="forbid")
+    step: int = Field(0, ge=0)
+    best_loss: float | None = None
+    best_step: int = Field(0, ge=0)
+    without_improvement: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    tokens_seen: int = 0
+    elapsed: float = 0.0
+    metrics_length: int = Field(0, ge=0)
+
+
+class WindowSaid(Saved):
+    """The steps since the last line of the log, see `Window` in trainer.py."""
+
+    losses: list[float]
+    norms: list[float]
+
+
+Plain = bool | int | float | str | None
+
+
+class GroupSaid(Saved):
+    """A group of parameters of an optimiser."""
+
+    params: list[str]
+    options: dict[str, Plain | list[Plain]]
+
+
+class SlotsSaid(Saved):
+    """What an optimiser keeps of one parameter: the names of the tensors, and the rest."""
+
+    tensors: list[str]
+    values: dict[str, Plain]
+
+
+class OptimizerSaid(Saved):
+    """One optimiser, as flatten_optimizer writes it."""
+
+    kind: str
+    groups: list[GroupSaid]
+    state: dict[str, SlotsSaid]
+
+
+class OptimizersSaid(Saved):
+    """All of them."""
+
+    optimizers: list[OptimizerSaid]
+
+
+class StateSaid(Saved):
+    """What state.json of a checkpoint says beside its tensors."""
+
+    training: Progress
+    optimizer: OptimizersSaid
+    window: WindowSaid
+
 
 # How an optimiser computes, not what: these belong to the one that was built for this machine.
 MECHANICS = ("foreach", "fused", "capturable", "differentiable")
@@ -123,6 +187,8 @@ def _newest_whole(
         folder = run.checkpoints / f"step-{step}"
         try:
             snapshot = read_snapshot(folder, parts, device)
+            if "optimizer" in parts:
+                _check_state(folder, snapshot.state)
         except DamagedSnapshot as error:
             if not has_snapshot(folder):  # training, going on meanwhile, has written newer ones
                 return _newest_whole(run, parts, report, device)
@@ -137,6 +203,15 @@ def _newest_whole(
             "put the files back from a copy, or train again into another folder with --run",
         )
     return None
+
+
+def _check_state(folder: Path, state: dict[str, Any]) -> None:
+    """Raises DamagedSnapshot where a state, though it is the one that its manifest describes, is none that a run could
+    go on from."""
+    try:
+        checked(StateSaid, state, folder / "state.json")
+    except Unreadable as error:
+        raise DamagedSnapshot(folder, f"state.json {error.reason}") from None
 
 
 def _best_or_last(run: RunDirectory, device: str, report: Callable[[str], None]) -> Snapshot:
@@ -328,7 +403,22 @@ def _check_optimizer(optimizer: Optimizer, model: nn.Module, tensors: dict[str, 
     for number, (group, was) in enumerate(zip(groups, plain["groups"], strict=True)):
         expected = [names[parameter] for parameter in group["params"]]
         _same_names(f"group {number} of {kind}", expected, was["params"])
+        _same_kinds(f"group {number} of {kind}", group, was["options"])
     _check_slots(kind, {name: parameter for parameter, name in names.items()}, tensors, plain["state"])
+
+
+def _same_kinds(what: str, group: dict[str, Any], options: dict[str, Any]) -> None:
+    """Numbers for numbers, and as many for several."""
+    for key, value in options.items():
+        present = group.get(key, value)
+        if _shape_of(value) != _shape_of(present.item() if isinstance(present, Tensor) else present):
+            raise GlassformerError(f"{what}: {key} was saved as {value!r}, needed as {present!r}")
+
+
+def _shape_of(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return "a number"
+    return [_shape_of(one) for one in value] if isinstance(value, list | tuple) else type(value)
 
 
 def _check_slots(kind: str, parameters: dict[str, Tensor], tensors: dict[str, Tensor], state: dict[str, Any]) -> None:

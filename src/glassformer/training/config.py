@@ -2,11 +2,27 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from glassformer.config import Config
 
 Auto = Literal["auto"]
+
+
+class InitFrom(Config):
+    """Weights to begin with, instead of random ones. In a recipe a path alone says `run`."""
+
+    run: str = Field(description="a run directory of ours, or a Hugging Face folder")
+    tokenizer: Literal["keep", "own"] = Field(
+        "keep", description="keep: the tokenizer that is there; own: the recipe's, and embeddings are matched by token"
+    )
+    take: tuple[str, ...] = Field(("*",), description="patterns of the tensors that are taken, such as encoder.*")
+    freeze: tuple[str, ...] = Field((), description="patterns of the parameters that training does not change")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_path_alone(cls, given: Any) -> Any:
+        return {"run": given} if isinstance(given, str) else given
 
 
 class OptimizerConfig(Config):
@@ -32,7 +48,13 @@ class TrainingConfig(Config):
     max_epochs: float | None = Field(
         None, gt=0, description="with minutes: no more passes than these, though there be time; a small text needs few"
     )
-    accumulate: int = Field(1, ge=1, description="micro-batches in a step")
+    accumulate: int = Field(1, ge=1, description="micro-batches in a step, of each process")
+    devices: int = Field(
+        1,
+        ge=1,
+        description="processes that train together on this machine's CPU; a step then has devices * accumulate "
+        "micro-batches, and is that of one process with so many",
+    )
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; none: never clipped")
     patience: int | None = Field(
         None,

@@ -18,6 +18,7 @@ from glassformer.errors import UsageError
 from glassformer.objectives import Loss, Objective, Terms, Units
 from glassformer.randomness import Purpose, generator
 from glassformer.training.intervals import CLUSTERS, Interval, Sums, half_width, share_interval
+from glassformer.training.processes import Processes
 
 EVALUATION_SEED = 20_170_612
 """The same for every run, whatever its own seed: two runs on the same data answer the same questions."""
@@ -27,6 +28,9 @@ ENOUGH = 1000
 """Questions from which on one draw of what is hidden is enough; where there are fewer, words are asked in turn."""
 TELLS_FROM = 100
 """Questions from which on one evaluation is held against another: to keep the better weights, or to stop."""
+
+
+ALONE = Processes()
 
 
 class Guess(NamedTuple):
@@ -172,7 +176,7 @@ class FixedQuestions:
         for rows in plan(lengths, self.config, self.objective.row_length, rng=None):
             mine = [[asked[i] for i in row] for row in rows]
             examples = [[self.examples(int(self.chosen[place]))[turn] for place, turn in row] for row in mine]
-            batch = collate(examples, self.objective.tokenizer.pad_id, self.shapes)
+            batch = collate(examples, self.objective.pad_id, self.shapes)
             whose = [[place for place, _ in row] for row in mine]
             for example, (_, turn) in zip(chain(*examples), chain(*mine), strict=True):
                 if turn == 0:  # the text is the same in every turn
@@ -285,8 +289,10 @@ def evaluate(
     model: Callable[[Batch], dict[str, torch.Tensor]],
     questions: FixedQuestions,
     to_device: Callable[[Batch], Batch] = lambda batch: batch,
+    processes: Processes = ALONE,
 ) -> Evaluation:
-    """Means over all questions, from sums and counts. `model` is put in evaluation mode and back."""
+    """Means over all questions, from sums and counts; of several `processes` each asks its share of the batches, and
+    all know what came of it. `model` is put in evaluation mode and back."""
     objective = questions.objective
     module = model if isinstance(model, nn.Module) else None
     training = module is not None and module.training
@@ -295,7 +301,7 @@ def evaluate(
     losses: dict[str, list[float]] = {}
     others: dict[str, list[float]] = {}
     spread = Spread(questions)
-    for made in questions.made:
+    for made in processes.own(questions.made):
         batch = to_device(made.batch)
         logits = model(batch)
         _add(losses, objective.loss(logits, batch))
@@ -303,6 +309,9 @@ def evaluate(
         spread.add(objective.terms(logits, batch), [made.clusters[head] for head in logits])
     if module is not None:
         module.train(training)
+    if processes.world > 1:
+        losses, others = (_added(processes.told_by_all(sums)) for sums in (losses, others))
+        spread.add_up(processes)
     weights, shares = objective.weights(), objective.shares()
     loss = sum(weights[name] * shares[name] * total / max(1.0, number) for name, (total, number) in losses.items())
     count = sum(number for _, number in losses.values())
@@ -349,6 +358,27 @@ class Spread:
                 self.guesses.update(terms.guesses.tolist())
                 self.truths.update(terms.targets.tolist())
 
+    def add_up(self, processes: Processes) -> None:
+        """From here on this is of what all processes have added."""
+        said = processes.told_by_all(
+            {
+                "losses": {name: sums.plain() for name, sums in self.losses.items()},
+                "right": {name: sums.plain() for name, sums in self.right.items()},
+                "of_words": sorted(self.of_words),
+                "guesses": list(self.guesses.items()),
+                "truths": list(self.truths.items()),
+            }
+        )
+        self.losses, self.right = ({}, {})
+        self.guesses, self.truths = Counter(), Counter()
+        for one in said:
+            for sums, found in ((self.losses, one["losses"]), (self.right, one["right"])):
+                for name, plain in found.items():
+                    sums.setdefault(name, Sums.empty(self.clusters)).add_plain(plain)
+            self.of_words.update(one["of_words"])
+            self.guesses.update(dict(one["guesses"]))
+            self.truths.update(dict(one["truths"]))
+
     def of_loss(self, loss: float) -> Interval | None:
         """None where a single question, or a loss that is not finite, tells nothing."""
         if not math.isfinite(loss):
@@ -368,6 +398,16 @@ class Spread:
             return None
         [(token, times)], number = self.guesses.most_common(1), self.guesses.total()
         return Guess(self.objective.target_tokenizer.token(token), times / number, self.truths[token] / number)
+
+
+def _added(of_each: list[dict[str, list[float]]]) -> dict[str, list[float]]:
+    """Totals and counts of several processes as one."""
+    sums: dict[str, list[float]] = {}
+    for one in of_each:
+        for name, (total, count) in one.items():
+            before = sums.get(name, [0.0, 0.0])
+            sums[name] = [before[0] + total, before[1] + count]
+    return sums
 
 
 def _add(sums: dict[str, list[float]], parts: dict[str, Loss]) -> None:

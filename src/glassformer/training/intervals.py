@@ -7,6 +7,7 @@ from how the texts' totals scatter around it (the ratio estimator; Cochran 1977,
 import math
 from dataclasses import dataclass, field
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int64
@@ -53,6 +54,17 @@ class Sums:
         self.totals += np.bincount(clusters, weights=values, minlength=len(self.totals))
         self.counts += np.bincount(clusters, minlength=len(self.counts))
         self.squares += float((values * values).sum())
+
+    def plain(self) -> list[Any]:
+        """As values that another process can be told."""
+        return [self.totals.tolist(), self.counts.tolist(), self.squares]
+
+    def add_plain(self, other: list[Any]) -> None:
+        """What `plain` has made of another one, of the same clusters."""
+        totals, counts, squares = other
+        self.totals += np.array(totals)
+        self.counts += np.array(counts)
+        self.squares += squares
 
     @property
     def number(self) -> float:

@@ -2,14 +2,13 @@
 
 import math
 from collections import Counter
-from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
-from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
-from glassformer.data.batch import Batch, collate
+from glassformer.data.batch import Batch, collate, to_device
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.model.kinds import Model
 from glassformer.objectives import Blank, Objective
@@ -64,15 +63,10 @@ def answer_examples(model: nn.Module, objective: Objective, questions: FixedQues
     answers: list[tuple[Any, list[Blank]]] = []
     for index in indices:
         example = questions.example(index)
-        batch = to(collate([[example]], objective.tokenizer.pad_id), device)
+        batch = to_device(collate([[example]], objective.pad_id), device)
         answers.append((example, objective.of(example).answer(example, model(batch))))
     model.train(training)
     return answers
-
-
-def to(batch: Batch, device: torch.device) -> Batch:
-    """The batch on another device."""
-    return cast(Batch, move_data_to_device(batch, device))
 
 
 class Samples:
@@ -93,8 +87,11 @@ class Samples:
         for example, blanks in answers:
             objective = self.objective.of(example)
             shown = objective.as_prompt(example)
-            ids, tokenizer = example.streams[shown.stream].ids, objective.tokenizer_of(shown.stream)
-            lines.append(marked(ids, tokenizer, blanks) if objective.asks_blanks else shown.text)
+            if objective.asks_blanks:
+                ids, tokenizer = example.streams[shown.stream].ids, objective.tokenizer_of(shown.stream)
+                lines.append(marked(ids, tokenizer, blanks))
+            else:
+                lines.append(shown.text)
             for blank in blanks:
                 best = blank.candidates[0]
                 guesses.append({"true": blank.true, "predicted": best.token, "probability": round(best.probability, 4)})
@@ -133,7 +130,7 @@ class AttentionEntropy:
             return {}
         model.eval()
         with torch.no_grad(), record(model) as tape:
-            model(to(self.batch, next(model.parameters()).device))
+            model(to_device(self.batch, next(model.parameters()).device))
         model.train(training)
         entropy = {}
         for stack, place in model.attention_by_stack():

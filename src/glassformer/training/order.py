@@ -91,7 +91,7 @@ class TrainingOrder:
         examples = [
             [self.units.example(u % n, generator(self.seed, Purpose.CORRUPTION, epoch, u)) for u in row] for row in rows
         ]
-        return collate(examples, self.objective.tokenizer.pad_id, self.shapes)
+        return collate(examples, self.objective.pad_id, self.shapes)
 
 
 def batches_each(shares: Sequence[float], number: int, start: float) -> list[float]:

@@ -23,7 +23,7 @@ from jaxtyping import Float, UInt8
 from pydantic import Field
 from torch import Tensor, nn
 
-from glassformer.data.batch import collate
+from glassformer.data.batch import collate, to_device
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.model.kinds import Model
 from glassformer.model.layers import MultiHeadAttention
@@ -32,7 +32,7 @@ from glassformer.reading import Saved, Unreadable, checked, json_value, npz_arra
 from glassformer.record import record
 from glassformer.run import RunDirectory
 from glassformer.snapshot import remove_abandoned, write_bytes_durably
-from glassformer.training.observers import allowed, normalised_entropy, to
+from glassformer.training.observers import allowed, normalised_entropy
 
 TOP = 10
 """Candidates kept of each answer."""
@@ -105,14 +105,14 @@ def _prompt(objective: Objective, text: str) -> Prompt:
 
 def _with_target(objective: Objective, prompt: Prompt, target: str) -> Prompt:
     """The decoder reads the target, and is asked each of its tokens."""
-    objective = objective.of(prompt.example)
-    ids = objective.target_tokenizer.encode(target).ids
-    if not 0 < len(ids) < objective.max_length:
+    writer = objective.generator_of(prompt)
+    ids = writer.target_tokenizer.encode(target).ids
+    if not 0 < len(ids) < writer.max_length:
         raise UsageError(
-            f"its target has {len(ids)} tokens, the decoder reads 1 to {objective.max_length - 1}",
+            f"its target has {len(ids)} tokens, the decoder reads 1 to {writer.max_length - 1}",
             "shorten it, or train with a larger model.max_length",
         )
-    read, asked = objective.taught(ids.astype(np.int64))
+    read, asked = writer.taught(ids.astype(np.int64))
     [head] = prompt.example.asked
     streams = prompt.example.streams | {"decoder": read}
     return prompt._replace(example=prompt.example._replace(streams=streams, asked={head: asked}))
@@ -125,7 +125,7 @@ def look(model: Model, objective: Objective, prompt: Prompt) -> Look:
     objective = objective.of(prompt.example)
     device = next(model.parameters()).device
     training = model.training
-    batch = to(collate([[prompt.example]], objective.tokenizer.pad_id), device)
+    batch = to_device(collate([[prompt.example]], objective.pad_id), device)
     with torch.random.fork_rng([device] if device.type == "cuda" else []), record(model.eval()) as tape:
         logits = model(batch)
     model.train(training)

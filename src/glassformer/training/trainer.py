@@ -31,6 +31,7 @@ from glassformer.training.engine import Engine, Update
 from glassformer.training.evaluation import TELLS_FROM, Evaluation, FixedQuestions, evaluate
 from glassformer.training.observers import Moment, Observer, Watcher
 from glassformer.training.order import TrainingOrder
+from glassformer.training.processes import Processes
 from glassformer.training.schedules import ScheduleConfig, learning_rate_factor
 
 
@@ -81,7 +82,7 @@ GIVE_UP_AFTER = 20
 
 
 class Trainer:
-    """Trains one model in one run directory. `config` has no `auto` and no empty interval left (see `settle`).
+    """Trains one model in one run directory. `config` has no `auto` and no empty interval left (see `resolve`).
 
     Each evaluation asks the first `questions`, those of the validation texts, and if there are second ones, of the
     training texts, those too.
@@ -114,16 +115,23 @@ class Trainer:
         self.watchers = watchers
         self.listeners = listeners
         self.display = display or Quiet()
+        self.processes = engine.processes
         self.state = State()
         self.history: list[dict[str, Any]] = []
         self._window = Window([], [])
 
-    def fit(self) -> State:
-        """Train to the end, from the newest whole checkpoint if there is one.
+    def fit(self, processes: Processes | None = None) -> State:
+        """Train to the end, from the newest whole checkpoint if there is one; together with other processes, each of
+        which has a trainer of the same run. Only the first of them writes.
 
-        Raises Interrupted on Ctrl-C or SIGTERM (after saving), GlassformerError when training cannot go on.
+        Raises Interrupted on Ctrl-C or SIGTERM to any of them (after saving), GlassformerError when training cannot
+        go on.
         """
+        if processes is not None:
+            self.processes = self.engine.processes = processes
         self._restore()
+        for weights in self.engine.model.state_dict().values():
+            self.processes.copied(weights)  # which may have begun from something that only the first has read
         for watcher in self.watchers:
             watcher.begin(self.state.step)
         self.display.start(self.state.step, self.steps)
@@ -132,6 +140,7 @@ class Trainer:
                 self._train(interrupted)
         finally:
             self.display.stop()
+        self.processes.barrier()  # what the first writes is there for all
         return self.state
 
     def _train(self, interrupted: Callable[[], bool]) -> None:
@@ -147,7 +156,7 @@ class Trainer:
             self.state.elapsed += now - clock
             clock = now
             self._after_step()
-            if interrupted() and self.state.step < self.steps:
+            if self.processes.any(interrupted()) and self.state.step < self.steps:
                 self._save()
                 raise Interrupted(
                     f"stopped at step {self.state.step} of {self.steps}, everything is saved",
@@ -158,14 +167,13 @@ class Trainer:
     def _advance(self, epoch: int, rows: list) -> None:
         """One optimiser step."""
         began = time.perf_counter()
-        batches = [self.order.batch(epoch, micro_batch) for micro_batch in rows]
+        batches = [self.order.batch(epoch, micro_batch) for micro_batch in self.processes.own(rows)]
         step = self.state.step + 1
         factor = learning_rate_factor(step, self.steps, self.schedule)
         update = self.engine.update(batches, factor, (self.seed, step), self._show_gradients)
         self.state.step = step
-        tokens = sum(batch.tokens for batch in batches)
-        self.state.tokens_seen += tokens
-        self._window.add(update, tokens, time.perf_counter() - began)
+        self.state.tokens_seen += update.tokens
+        self._window.add(update, time.perf_counter() - began)
         if update.applied:
             self.state.skipped_in_a_row = 0
         else:
@@ -236,7 +244,8 @@ class Trainer:
         """Ask the fixed questions, let the observers look, keep the best weights."""
         started = time.perf_counter()
         evaluation, *learned = (
-            evaluate(self.engine.forward, questions, self.engine.fabric.to_device) for questions in self.questions
+            evaluate(self.engine.forward, questions, self.engine.fabric.to_device, self.processes)
+            for questions in self.questions
         )
         record: dict[str, Any] = {"event": "evaluation", "step": self.state.step, **evaluation.record()}
         if learned:
@@ -265,18 +274,24 @@ class Trainer:
         if math.isfinite(evaluation.loss) and (best is None or evaluation.loss < best):
             self.state.best_loss, self.state.best_step = evaluation.loss, self.state.step
             self.state.without_improvement = 0
-            save_best(self.run, dict(self.engine.model.state_dict()), asdict(self.state))
+            if self.processes.first:
+                save_best(self.run, dict(self.engine.model.state_dict()), asdict(self.state))
             return True
         self.state.without_improvement += 1
         return newest
 
     def _append(self, record: dict[str, Any]) -> None:
+        if not self.processes.first:
+            return
         self.run.append_metrics(record)
         for listener in self.listeners:
             listener(record)
 
     def _save(self) -> None:
-        """Weights, optimiser, state, under a new name; never weights that are not finite."""
+        """Weights, optimiser, state, under a new name; never weights that are not finite. Of several processes, which
+        all hold the same, the first saves."""
+        if not self.processes.first:
+            return
         weights = dict(self.engine.model.state_dict())
         if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
             self.display.say(f"warning: step {self.state.step} is not saved: its weights are not finite")
@@ -289,10 +304,9 @@ class Trainer:
 
     def _restore(self) -> None:
         """Continue from the newest whole checkpoint: weights, optimiser, state, and the metrics up to there."""
-        remove_abandoned(self.run.samples)
         checkpoint = latest_checkpoint(self.run, self.display.say)
         if checkpoint is None:
-            self.run.truncate_metrics(0)
+            self._forget_beyond(0)
             return
         self.state = State(**checkpoint.state["training"])
         load_into(self.engine.model, checkpoint.model)
@@ -300,13 +314,21 @@ class Trainer:
             self.engine.optimizers, self.engine.model, checkpoint.optimizer, checkpoint.state["optimizer"]
         )
         self._window = Window(**checkpoint.state["window"])
-        self.run.truncate_metrics(self.state.metrics_length)
+        self._forget_beyond(self.state.metrics_length)
         self.history = [record for record in self.run.metrics() if record.get("event") == "evaluation"]
         if self.history and self.history[-1].get("count") != self.questions[0].count:
             # A run of an older version asked fewer: its losses are of other questions than those that follow.
             self.state.best_loss, self.state.without_improvement = None, 0
             self.display.say("this version asks other questions: what is best is found anew from here")
         self.display.say(f"resuming at step {self.state.step} of {self.steps}")
+
+    def _forget_beyond(self, metrics_length: int) -> None:
+        """What was written behind the checkpoint, once all processes have read it, and before any reads on."""
+        self.processes.barrier()
+        if self.processes.first:
+            remove_abandoned(self.run.samples)
+            self.run.truncate_metrics(metrics_length)
+        self.processes.barrier()
 
 
 class Window:
@@ -318,12 +340,12 @@ class Window:
         self.tokens = 0
         self.seconds = 0.0
 
-    def add(self, update: Update, tokens: int, seconds: float) -> None:
+    def add(self, update: Update, seconds: float) -> None:
         """One more step. What is not finite is left out: it belongs neither in a mean nor in a checkpoint; nor does the
         loss of a step in which nothing was asked."""
         self.losses += [update.loss] if math.isfinite(update.loss) and update.asked else []
         self.norms += [update.gradient_norm] if math.isfinite(update.gradient_norm) else []
-        self.tokens += tokens
+        self.tokens += update.tokens
         self.seconds += seconds
 
     def record(self, step: int, state: State, learning_rate: float) -> dict[str, Any]:

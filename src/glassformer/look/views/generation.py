@@ -67,9 +67,8 @@ def generation_view(run: Run, text: str, target: str | None = None, **settings: 
 def whole(run: Run, written: Written) -> tuple[Example, list[int]]:
     """Prompt and continuation as one example that asks every token of the continuation, and the end where it came
     there; and these tokens."""
-    objective = run.objective.of(written.prompt.example)
     targets = written.ids if written.end is None else [*written.ids, written.end]
-    read = objective.continued(written.prompt, targets[:-1]).example
+    read = run.objective.generator_of(written.prompt).continued(written.prompt, targets[:-1]).example
     [(head, asked)] = read.asked.items()
     positions = np.arange(len(targets)) + int(asked.positions[-1]) - len(targets) + 1
     return Example(read.streams, {head: Asked(positions, np.array(targets), asked.stream)}), targets

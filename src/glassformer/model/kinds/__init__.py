@@ -15,11 +15,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from glassformer.data.batch import Batch, HeadSpec
+from glassformer.data.batch import Batch, HeadSpec, StreamSpec
 from glassformer.data.masks import across
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig
 from glassformer.model.heads import Head, read
+from glassformer.model.inputs import Input, input_for
 from glassformer.plugins import find_plugin
 
 Capability = Literal[
@@ -71,7 +72,8 @@ class Model(nn.Module, ABC):
     """A model of any kind: a stack for each stream behind token embeddings, and heads behind the last hidden states.
 
     A model with one stack reads whatever stream a batch has with that; one with two reads "encoder" and "decoder".
-    `vocab_size` is a number where they share a vocabulary, and one for each stack where they do not.
+    `vocab_size` is a number where they share a vocabulary, and one for each stack where they do not, or what else its
+    stream consists of.
     """
 
     lacks: ClassVar[Mapping[Capability, str]] = {}
@@ -80,14 +82,16 @@ class Model(nn.Module, ABC):
     reads_no: ClassVar[Sequence[str]] = ()
     """Keys of a recipe's section `model` that say nothing to this kind."""
 
-    def __init__(self, config: ModelConfig, vocab_size: int | dict[str, int], heads: Iterable[HeadSpec]) -> None:
+    def __init__(
+        self, config: ModelConfig, vocab_size: int | Mapping[str, int | StreamSpec], heads: Iterable[HeadSpec]
+    ) -> None:
         super().__init__()
         self.check(config)
         self.config = config
         one = isinstance(vocab_size, int)  # a vocabulary for all stacks
-        sizes = vocab_size if isinstance(vocab_size, dict) else dict.fromkeys(config.stacks, vocab_size)
+        sizes = dict.fromkeys(config.stacks, vocab_size) if isinstance(vocab_size, int) else vocab_size
         width = config.d_embedding or config.d_model
-        tables = {name: nn.Embedding(sizes[name], width) for name in config.stacks}
+        tables = {name: input_for(sizes[name], width) for name in config.stacks}
         if config.shared_embeddings and one:
             tables = dict.fromkeys(config.stacks, tables[config.stacks[0]])
         for name in config.stacks:
@@ -113,7 +117,7 @@ class Model(nn.Module, ABC):
         """How many numbers a stack has beside its token embeddings, known before it is built."""
 
     @abstractmethod
-    def make_stack(self, config: ModelConfig, name: str, token: nn.Embedding) -> nn.Module:
+    def make_stack(self, config: ModelConfig, name: str, token: Input) -> nn.Module:
         """The stack of that name: called with a StreamBatch it gives hidden states; behind another one also with what
         that has made of its stream, and with the mask across."""
 

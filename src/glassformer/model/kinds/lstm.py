@@ -21,6 +21,7 @@ from glassformer.errors import UsageError
 from glassformer.model.cache import pad_and_concat
 from glassformer.model.config import ModelConfig
 from glassformer.model.dropout import Dropout
+from glassformer.model.inputs import Input
 from glassformer.model.kinds import Capability, Model, StackParts, last_real, refusal
 from glassformer.model.layers import initialise, norm
 from glassformer.model.size import linear, of_embeddings, of_norm
@@ -94,7 +95,7 @@ class LSTMLayer(nn.Module):
 class LSTMStack(nn.Module):
     """Embeddings without positions, and layers."""
 
-    def __init__(self, config: ModelConfig, token: nn.Embedding) -> None:
+    def __init__(self, config: ModelConfig, token: Input) -> None:
         super().__init__()
         self.both_ways = config.family != "decoder"
         self.embeddings = Embeddings(config.model_copy(update={"positions": "none"}), token)
@@ -206,7 +207,7 @@ class LSTM(Model):
         last = of_norm(config) if config.norm == "pre" else 0
         return of_embeddings(config) + layers * (layer + of_norm(config)) + last
 
-    def make_stack(self, config: ModelConfig, name: str, token: nn.Embedding) -> LSTMStack:
+    def make_stack(self, config: ModelConfig, name: str, token: Input) -> LSTMStack:
         """Embeddings and layers."""
         return LSTMStack(config, token)
 

@@ -11,6 +11,7 @@ from glassformer.data.batch import StreamBatch
 from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig, check_sizes
+from glassformer.model.inputs import Input
 from glassformer.model.kinds import Capability, Model, StackParts
 from glassformer.model.size import parameters_of_stack
 from glassformer.model.stack import Stack, initialise_stacks
@@ -114,7 +115,7 @@ class TorchTransformer(Model):
         """As many as ours have."""
         return parameters_of_stack(config, name)
 
-    def make_stack(self, config: ModelConfig, name: str, token: nn.Embedding) -> Stack:
+    def make_stack(self, config: ModelConfig, name: str, token: Input) -> Stack:
         """One of ours, until `initialise` has drawn its weights."""
         return Stack(config, name, token)
 

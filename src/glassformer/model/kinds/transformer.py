@@ -8,6 +8,7 @@ from glassformer.data.batch import Batch
 from glassformer.model.attention import Mechanism
 from glassformer.model.config import ModelConfig, check_sizes
 from glassformer.model.decoding_state import DecodingState
+from glassformer.model.inputs import Input
 from glassformer.model.kinds import Capability, Model, StackParts, last_real
 from glassformer.model.positions import NoPositions
 from glassformer.model.size import parameters_of_stack
@@ -27,7 +28,7 @@ class Transformer(Model):
         """All but its token embeddings."""
         return parameters_of_stack(config, name)
 
-    def make_stack(self, config: ModelConfig, name: str, token: nn.Embedding) -> Stack:
+    def make_stack(self, config: ModelConfig, name: str, token: Input) -> Stack:
         """Embeddings and blocks."""
         return Stack(config, name, token)
 

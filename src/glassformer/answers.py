@@ -1,0 +1,120 @@
+"""What a model can be asked for once it is trained: each kind of answer is a class of its own, which an objective that
+teaches it has among its bases. Who wants an answer asks `isinstance(objective, Generates)`; of a mixture, whose members
+can do different things, `objective.can(Generates)`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int64
+
+from glassformer.data.batch import Asked, Example, Stream
+from glassformer.data.tokenizer import Tokenizer
+
+
+class Candidate(NamedTuple):
+    """One possible answer and the probability that the model gives it."""
+
+    token: str
+    probability: float
+
+
+class Blank(NamedTuple):
+    """One asked position: its place among the tokens, the candidates (best first), and the truth where known."""
+
+    position: int
+    candidates: list[Candidate]
+    true: str | None = None
+
+
+class Prompt(NamedTuple):
+    """A person's text as an example, with the tokens that the model reads (for pictures)."""
+
+    text: str
+    example: Example
+    tokens: list[str]
+    stream: str = "encoder"
+    """The stream that the tokens are of."""
+
+
+class FillsBlanks(ABC):
+    """Says which token stands at each [MASK] of a text."""
+
+    @abstractmethod
+    def prompt(self, text: str) -> Prompt:
+        """A text as an example that asks at each of its blanks; without a blank it asks nothing."""
+
+
+class FillsInAnyOrder(FillsBlanks):
+    """Fills one blank after another, each seen by the next: a text grows inside. What is asked stands behind the text,
+    as queries, and not at the blanks themselves."""
+
+    tokenizer: Tokenizer
+
+    @abstractmethod
+    def filled(self, prompt: Prompt, blank: int, token: int) -> Prompt:
+        """A prompt of which one blank, counted from 0, is filled."""
+
+    @abstractmethod
+    def text_of(self, prompt: Prompt, ids: Sequence[int]) -> str:
+        """The text whose tokens are `ids`."""
+
+
+class Generates(ABC):
+    """Goes on from a prompt, token by token."""
+
+    target_tokenizer: Tokenizer
+    max_length: int
+
+    @abstractmethod
+    def ends(self, prompt: Prompt) -> frozenset[int]:
+        """The tokens at which what grows from the prompt is finished."""
+
+    def taught(self, target: Int64[np.ndarray, "T"]) -> tuple[Stream, Asked]:
+        """A target as the decoder learns it: it reads [CLS] and the target, and is asked the target and [SEP], at every
+        place the next token (teacher forcing). Cut to what the model reads; unknown words are never asked."""
+        tokenizer = self.target_tokenizer
+        read = np.append(tokenizer.cls_id, target)[: self.max_length]
+        targets = np.append(target, tokenizer.sep_id)[: self.max_length]
+        positions = np.flatnonzero(targets != tokenizer.unk_id)
+        return Stream(read, causal=True), Asked(positions, targets[positions], "decoder")
+
+    def continued(self, prompt: Prompt, ids: Sequence[int]) -> Prompt:
+        """A prompt that has grown by some tokens, as the decoder reads them."""
+        [(head, asked)] = prompt.example.asked.items()
+        stream = prompt.example.streams[asked.stream]
+        grown = stream._replace(ids=np.concatenate([stream.ids, np.asarray(ids, dtype=np.int64)]))
+        place = asked._replace(positions=np.array([len(grown.ids) - 1]))
+        return prompt._replace(example=Example(prompt.example.streams | {asked.stream: grown}, {head: place}))
+
+    def text_of(self, prompt: Prompt, ids: Sequence[int]) -> str:
+        """What has been generated from a prompt, as a text, without the token that ended it."""
+        return self.target_tokenizer.decode([i for i in ids if i not in self.target_tokenizer.special_ids])
+
+
+class GeneratesInOrder(Generates):
+    """Generates texts that only grow at their end, so that they can be shown as they come."""
+
+
+class ScoresText(ABC):
+    """Says how likely each token of a text is."""
+
+    @abstractmethod
+    def scored(self, text: str) -> list[Example]:
+        """A text as examples that ask each of its tokens once, in order: from what stands before it, or from all the
+        others. Raises UsageError where that cannot be asked."""
+
+
+class PredictsLabels(ABC):
+    """Says of what class a whole example is."""
+
+    @property
+    @abstractmethod
+    def label_head(self) -> str:
+        """The head that says it, whose `labels` name the classes."""
+
+
+COMMANDS: dict[type, str] = {Generates: "generate", FillsBlanks: "fill", PredictsLabels: "classify"}
+"""What the command is called that asks for each, the one that shows most first."""

@@ -1,0 +1,91 @@
+"""Text classification: which of a few labels a text has (as BERT is tuned; Devlin et al. 2019, section 4.1).
+
+    text       a moving and stately film        label   positive
+    encoder    [CLS] a moving and stately film [SEP]
+    asked      once, about the whole text: positive
+
+The head has one output for each label, and reads the mean over all tokens, or [CLS].
+"""
+
+import numpy as np
+from jaxtyping import Int64
+
+from glassformer.answers import PredictsLabels
+from glassformer.data.batch import NOT_ASKED, Example, HeadSpec, Stream, asked_once
+from glassformer.data.corpus import Corpus
+from glassformer.data.table import ValueColumn
+from glassformer.errors import UsageError
+from glassformer.objective_configs import ClassificationConfig
+from glassformer.objectives import Objective, Prompt, Units
+
+HEAD = "label"
+
+
+class Classification(Objective[ClassificationConfig], PredictsLabels):
+    """Ask for the label of a text; see the module's example."""
+
+    Config = ClassificationConfig
+    columns = ("text", "label")
+    draws = False
+    asks_with = "a text"
+
+    @property
+    def label_head(self) -> str:
+        """Its only one."""
+        return HEAD
+
+    def heads(self) -> list[HeadSpec]:
+        """One head over the labels, which reads once for each text."""
+        return [
+            HeadSpec(HEAD, len(self.label_names), transform="pooler", read=self.config.read, labels=self.label_names)
+        ]
+
+    def units(self, corpus: Corpus) -> Units:
+        """One text each."""
+        return LabelledTexts(self, corpus)
+
+    def example(self, ids: Int64[np.ndarray, "T"], label: int) -> Example:
+        """A text, cut to what the model reads, and the number of its label."""
+        framed = np.r_[self.tokenizer.cls_id, ids[: self.max_length - 2], self.tokenizer.sep_id]
+        stream = Stream(framed.astype(np.int64))
+        return Example({"encoder": stream}, {HEAD: asked_once(stream, label)})
+
+    def prompt(self, text: str) -> Prompt:
+        """A text, asked for its label. Raises UsageError for one that is empty or longer than the model reads."""
+        ids, room = self.tokenizer.encode(text).ids, self.max_length - 2
+        if len(ids) == 0 or not text.strip():
+            raise UsageError("the text is empty", "give a sentence")
+        if len(ids) > room:
+            raise UsageError(
+                f"the text has {len(ids)} tokens, the model reads at most {room} beside one before and one after it",
+                "shorten it, or train with a larger model.max_length",
+            )
+        example = self.example(ids, NOT_ASKED)
+        return Prompt(text, example, self.names_in("encoder", example.streams["encoder"]))
+
+    def words_of(self, example: Example) -> tuple[int, int]:
+        """No word is asked for, known or not."""
+        return 0, 0
+
+
+class LabelledTexts(Units):
+    """One unit for each text. Raises UsageError where one is longer than the model reads, unless they may be cut."""
+
+    def __init__(self, objective: Classification, corpus: Corpus) -> None:
+        labels = corpus.beside.get("label")
+        if not isinstance(labels, ValueColumn):
+            raise UsageError("classification needs labels", "give data with a text and a label in each row")
+        self.objective, self.texts, self.labels = objective, corpus, labels
+        lengths, longest = corpus.lengths + 2, objective.max_length
+        if int(lengths.max()) > longest and objective.config.too_long == "refuse":
+            many = int((lengths > longest).sum())
+            raise UsageError(
+                f"text {int(lengths.argmax()) + 1} has {int(lengths.max())} tokens with [CLS] and [SEP], and the model "
+                f"reads {longest}; {many} of {len(lengths)} texts are too long",
+                f"use model.max_length={int(lengths.max())}, or cut them with objective.too_long=cut",
+            )
+        self.lengths = np.minimum(lengths, longest)
+
+    def example(self, index: int, rng: np.random.Generator) -> Example:
+        """Text `index` with its label."""
+        return self.objective.example(self.texts.document(index).astype(np.int64), int(self.labels.values[index]))

@@ -1,0 +1,34 @@
+"""An objective of any kind, and a small column of each role that it takes."""
+
+import numpy as np
+
+from glassformer.data.codecs import Codecs
+from glassformer.data.corpus import Corpus
+from glassformer.data.labels import Labels
+from glassformer.data.table import Arrays, Column, ValueColumn
+from glassformer.data.tokenizer import Tokenizer
+from glassformer.objectives import Objective, find_objective
+
+LABELS = Labels(("odd", "007"))
+SHAPE = (14, 21)
+"""Of the pictures: two rows of three patches."""
+
+
+def make(name: str, tokenizer: Tokenizer, max_length: int) -> Objective:
+    """An objective with its default settings, made from codecs of every kind."""
+    kind = find_objective(name)
+    return kind.from_codecs(kind.Config(), Codecs(tokenizer, label=LABELS, array=Arrays(SHAPE)), max_length)
+
+
+def labelled(objective: Objective, texts: list[str]) -> Column:
+    """Texts that leave room for two more tokens, or pictures, with labels in turn."""
+    if objective.columns[0] == "array":
+        pictures = np.random.default_rng(3).integers(0, 256, (11, *SHAPE), dtype=np.uint8)
+        return ValueColumn.of(list(pictures), Arrays(SHAPE), {"label": labels_for(11)})
+    short = [text for text in texts if len(objective.tokenizer.encode(text).ids) <= objective.max_length - 2]
+    return Corpus.from_texts(short, objective.tokenizer).with_beside({"label": labels_for(len(short))})
+
+
+def labels_for(number: int) -> ValueColumn:
+    """Both in turn."""
+    return ValueColumn.of([LABELS.names[n % 2] for n in range(number)], LABELS)
