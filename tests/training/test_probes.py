@@ -293,19 +293,21 @@ def test_mode_and_random_generator_are_as_before(training: bool) -> None:
     assert not any(module._forward_hooks for name, module in model.named_modules() if name != "encoder.norm")
 
 
-def test_on_other_steps_nothing_is_done(tmp_path: Path) -> None:
+def test_on_other_steps_nothing_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the model nor a file is touched."""
 
-    class Untouchable(nn.Module):
-        def named_parameters(self, *_: Any, **__: Any) -> Any:
-            raise LookupError
+    def untouchable(*_: Any, **__: Any) -> Any:
+        raise LookupError
 
+    model = model_of(OBJECTIVE)
+    for name in ("forward", "named_parameters", "eval"):
+        monkeypatch.setattr(model, name, untouchable)
     probes = Probes(RunDirectory.create(tmp_path / "run"), OBJECTIVE, [BLANK], every=5, steps=12)
     for step in (1, 4, 6, 11):
-        probes.before_update(step, Untouchable())
-        probes.after_step(step, Untouchable(), last=False)
+        probes.before_update(step, model)
+        probes.after_step(step, model, last=False)
     with pytest.raises(LookupError):
-        probes.before_update(5, Untouchable())
+        probes.before_update(5, model)
 
 
 # ------------------------------------------------------------------------------------------------------ the files
