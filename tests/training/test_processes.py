@@ -58,6 +58,30 @@ def test_two_processes_are_one(tests_are_found: None, tmp_path: Path) -> None:
     assert alone["gradients"] == [[1.0, 10.0], [5.0, 7.0], None]
 
 
+def test_a_worker_that_cannot_begin_is_an_error_that_says_why(tmp_path: Path) -> None:
+    """Nobody waits for it."""
+    message = "training with 2 processes ended: process 1 ended with status 1: .*No module named no_such_module"
+    with pytest.raises(GlassformerError, match=message), workers("no_such_module", tmp_path, 2):
+        pass
+    assert not psutil.Process().children()
+
+
+def test_a_worker_ends_with_the_process_that_started_it() -> None:
+    """However that ends: what they share is a pipe, which the system closes."""
+    program = (
+        "from glassformer.training.workers import ending_with_the_first; import time; "
+        "ending_with_the_first(); print('up', flush=True); time.sleep(600)"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        assert worker.stdout.readline().strip() == b"up"
+        assert worker.poll() is None
+        worker.stdin.close()
+        assert worker.wait(timeout=30) == 1
+
+
 # ------------------------------------------------------------------------------------------------- whole runs
 
 

@@ -115,8 +115,7 @@ def sums_of(model: nn.Module, asked: Sequence[FixedQuestions]) -> Sums:
             go_on()
             parts = rows_of(made.batch, model(made.batch))
             for [unit], (row, logits) in zip(made.rows, parts, strict=True):
-                losses = {f"{name}/loss": loss for name, loss in objective.loss(logits, row).items()}
-                for name, found in (losses | objective.scores(logits, row)).items():
+                for name, found in objective.sums(logits, row).items():
                     totals[name][unit] += float(found.total)
                     counts[name][unit] += found.count
     return Sums(dict(totals), dict(counts))
