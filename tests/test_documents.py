@@ -4,6 +4,7 @@ Trainings in a document are cut to a few steps here; everything else runs as it 
 """
 
 import doctest
+import importlib
 import os
 import re
 import runpy
@@ -23,6 +24,7 @@ import glassformer
 from glassformer import launch, objectives
 from glassformer import recipe as recipes
 from glassformer.cli import app
+from glassformer.look.views import ViewSpec
 from glassformer.model import attention
 from glassformer.plugins import plugin_names
 
@@ -104,12 +106,13 @@ def test_the_python_of_the_readme_runs(folder: Path) -> None:
     assert (folder / "layer-1.png").exists()
 
 
-def test_the_reading_guide_shows_real_values() -> None:
-    snippets = "\n".join(blocks(ROOT / "docs" / "reading-guide.md", "python"))
-    test = doctest.DocTestParser().get_doctest(snippets, {}, "reading-guide.md", "reading-guide.md", 0)
+@pytest.mark.parametrize(("name", "least"), [("reading-guide.md", 40), ("quiz.md", 25)])
+def test_what_documents_show_of_python_is_real(name: str, least: int) -> None:
+    snippets = "\n".join(blocks(ROOT / "docs" / name, "python"))
+    test = doctest.DocTestParser().get_doctest(snippets, {}, name, name, 0)
     complaints: list[str] = []
     result = doctest.DocTestRunner().run(test, out=complaints.append)
-    assert result.attempted > 40
+    assert result.attempted > least
     assert not result.failed, "".join(complaints)
 
 
@@ -230,12 +233,44 @@ def test_keys_exist(document: Path) -> None:
         assert keys <= known, code
 
 
+def additions() -> list[list[str]]:
+    """The rows of the table of CONTRIBUTING.md that says where something new goes, cell by cell."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    lines = text.split("## I want to add a ...")[1].split("\n## ")[0].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    return rows[2:]
+
+
+@pytest.mark.parametrize("row", additions(), ids=lambda row: row[0])
+def test_what_can_be_added_goes_where_the_table_says(row: list[str]) -> None:
+    """The file or folder is there, the class or function too; of plug-ins each that is there has its class and test."""
+    _, where, what, tested, _ = row
+    room, _, name = re.findall("`([^`]+)`", what)[0].rpartition(".")
+    contract = getattr(importlib.import_module(f"glassformer.{room}"), name)
+    [test] = re.findall("`([^`]+)`", tested)
+    if "NAME" not in where:
+        file = re.findall("`([^`]+)`", where)
+        assert all((ROOT / "src" / "glassformer" / one).is_file() for one in file)
+        assert (ROOT / "tests" / test).is_file()
+        return
+    folder = ROOT / "src" / "glassformer" / re.findall("`([^`]+)/NAME.py`", where)[0]
+    package = ".".join(folder.relative_to(ROOT / "src").parts)
+    there = plugin_names(package)
+    assert there
+    for plug_in in there:
+        assert (ROOT / "tests" / test.replace("NAME", plug_in)).is_file(), f"{plug_in} has no test {test}"
+        if isinstance(contract, type) and contract is not ViewSpec:
+            module = importlib.import_module(f"{package}.{plug_in}")
+            own = [v for v in vars(module).values() if isinstance(v, type) and v.__module__ == module.__name__]
+            assert any(issubclass(one, contract) for one in own), f"{plug_in} has no {name}"
+
+
 def test_files_that_the_reading_guide_names_exist() -> None:
     package = Path(glassformer.__file__).parent
     names = re.findall(r"`([\w/]+(?:\.py|/))`", (ROOT / "docs" / "reading-guide.md").read_text(encoding="utf-8"))
     own = [name for name in names if not name.startswith("src/")]
     assert len(own) > 20
-    assert not [name for name in own if not (package / name).exists() and not (package / "look" / name).exists()]
+    assert not [name for name in own if not (package / name).exists()]
 
 
 # ------------------------------------------------------------------------------- what may not be in a document
