@@ -12,7 +12,7 @@ from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Stream, coll
 from glassformer.data.masks import across
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig
-from glassformer.model.kinds.pytorch import TorchTransformer
+from glassformer.model.kinds import find_kind
 from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.layers import Block, Surroundings
 from glassformer.model.stack import Stack
@@ -285,12 +285,30 @@ def test_a_model_without_positions_has_none_to_lose() -> None:
         part_in(model, "encoder.positions")
 
 
-def test_blocks_of_pytorch_have_no_parts() -> None:
-    """They call no modules of ours; their positions are ours."""
-    model = TorchTransformer(ModelConfig(family="encoder", **SIZES), VOCABULARY, [HeadSpec("words", VOCABULARY)])
-    assert parts_of(model) == [Part("encoder.positions")]
-    with pytest.raises(UsageError, match="no heads,layers that can be taken out"):
-        chosen_parts(model, "heads,layers")
+@pytest.mark.parametrize(("kind", "has"), [("pytorch", "layers, positions"), ("lstm", "layers")])
+@torch.no_grad()
+def test_of_other_kinds_what_they_name_can_be_taken_out(kind: str, has: str) -> None:
+    """A layer that is not there is one that gives back what it was given; what cannot be taken out is said."""
+    config = ModelConfig(**{"family": "encoder", "kind": kind, **SIZES})
+    model = find_kind(kind)(config, VOCABULARY, [HeadSpec("words", VOCABULARY)]).double().eval()
+    batch = batch_for(model)  # type: ignore[arg-type]
+    blocks = model.parts["encoder"].blocks
+    found = parts_of(model)
+    assert [part for part in found if part.place in blocks] == parts_of(model, ("layers",)) == list(map(Part, blocks))
+    assert len(found) == len(blocks) + (kind == "pytorch")
+    whole = logits_of(model, batch)
+    for part, place in zip(parts_of(model, ("layers",)), blocks, strict=True):
+        with without(model, part), record(model, model.parts["encoder"].embeddings, *blocks) as tape:
+            changed = logits_of(model, batch)
+        before = blocks[blocks.index(place) - 1] if place != blocks[0] else model.parts["encoder"].embeddings
+        real = batch.streams["encoder"].mask.key_mask
+        assert torch.equal(tape[place][real], tape[before][real])
+        assert (changed - whole).abs().max() > 1e-4
+    torch.testing.assert_close(logits_of(model, batch), whole, atol=1e-12, rtol=0)
+    with pytest.raises(UsageError, match=f"no heads that can be taken out\nwhat can: .*{has.split(', ')[0]}"):
+        chosen_parts(model, "heads")
+    with pytest.raises(UsageError, match=r"there is no layer .*\.3\nencoder has .*\.0 to 2"):
+        part_in(model, blocks[0].removesuffix("0") + "3")
 
 
 def test_what_single_rows_cannot_do() -> None:

@@ -17,8 +17,8 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from glassformer.errors import UsageError, nearest
-from glassformer.model.layers import Block, FeedForward, MultiHeadAttention
-from glassformer.model.positions import NoPositions, Positions
+from glassformer.model.kinds import Model
+from glassformer.model.positions import NoPositions
 from glassformer.record import hooked
 
 PartKind = Literal["heads", "attention", "feed-forward", "layers", "positions"]
@@ -36,55 +36,57 @@ class Part(NamedTuple):
         return self.place if self.head is None else f"{self.place}:{self.head}"
 
 
-def parts_of(model: nn.Module, kinds: Sequence[PartKind] = KINDS) -> list[Part]:
-    """All parts of these kinds, in the order of the model; none where it is not made of our blocks."""
+def parts_of(model: Model, kinds: Sequence[PartKind] = KINDS) -> list[Part]:
+    """All parts of these kinds, in the order of the model: those that it names itself."""
     found: list[Part] = []
-    for place, module in model.named_modules(remove_duplicate=False):
-        kind = _kind(module)
+    known = _kinds_of(model)
+    for place, _ in model.named_modules(remove_duplicate=False):
+        kind = known.get(place)
         if kind in kinds:
             found.append(Part(place))
         if kind == "attention" and "heads" in kinds:
-            found += [Part(place, head) for head in range(_n_heads(module))]
+            found += [Part(place, head) for head in range(model.config.n_heads)]
     return found
 
 
-def _kind(module: nn.Module) -> PartKind | None:
-    if isinstance(module, Positions):
-        return None if isinstance(module, NoPositions) else "positions"
-    kinds: dict[type[nn.Module], PartKind] = {
-        Block: "layers",
-        MultiHeadAttention: "attention",
-        FeedForward: "feed-forward",
-    }
-    return next((kind for of, kind in kinds.items() if isinstance(module, of)), None)
+def _kinds_of(model: Model) -> dict[str, PartKind]:
+    """What can be taken out, by its place."""
+    found: dict[str, PartKind] = {}
+    for parts in model.parts.values():
+        found |= dict.fromkeys(parts.blocks, "layers")
+        found |= dict.fromkeys([*parts.self_attention, *parts.cross_attention], "attention")
+        found |= dict.fromkeys(parts.feed_forward, "feed-forward")
+        if parts.positions is not None:
+            found[parts.positions] = "positions"
+    return found
 
 
-def _n_heads(attention: nn.Module) -> int:
-    assert isinstance(attention, MultiHeadAttention)
-    return attention.heads[0]
-
-
-def part_in(model: nn.Module, text: str) -> Part:
+def part_in(model: Model, text: str) -> Part:
     """The part that a person has written. Raises UsageError with the range, or the nearest name."""
     place, colon, head = text.partition(":")
-    places = [part.place for part in parts_of(model, ("attention", "feed-forward", "layers", "positions"))]
-    if place not in places:
-        layer = re.match(r"(\w+)\.blocks\.(\d+)", place)
-        count = sum(re.fullmatch(rf"{layer[1]}\.blocks\.\d+", known) is not None for known in places) if layer else 0
-        if layer and 0 < count <= int(layer[2]):
-            raise UsageError(f"there is no layer {layer[0]}", f"{layer[1]} has {layer[1]}.blocks.0 to {count - 1}")
-        raise UsageError(f"the model has no part {place!r}", nearest(place, places))
+    kinds = _kinds_of(model)
+    if place not in kinds:
+        _refuse_layer_behind_the_last(model, place)
+        raise UsageError(f"the model has no part {place!r}", nearest(place, kinds))
     if not colon:
         return Part(place)
-    module = model.get_submodule(place)
-    if not isinstance(module, MultiHeadAttention):
+    if kinds[place] != "attention":
         raise UsageError(f"{place} has no heads", f"take it out whole: {place}")
-    if not head.isdecimal() or int(head) >= _n_heads(module):
-        raise UsageError(f"{place} has no head {head!r}", f"its heads are 0 to {_n_heads(module) - 1}")
+    if not head.isdecimal() or int(head) >= model.config.n_heads:
+        raise UsageError(f"{place} has no head {head!r}", f"its heads are 0 to {model.config.n_heads - 1}")
     return Part(place, int(head))
 
 
-def chosen_parts(model: nn.Module, words: str) -> list[Part]:
+def _refuse_layer_behind_the_last(model: Model, place: str) -> None:
+    """Raises UsageError with the range for a place in a layer whose number is too large."""
+    for name, parts in model.parts.items():
+        layers = parts.blocks[0].rpartition(".")[0] if parts.blocks else name
+        layer = re.match(rf"{re.escape(layers)}\.(\d+)", place)
+        if layer and int(layer[1]) >= len(parts.blocks):
+            raise UsageError(f"there is no layer {layer[0]}", f"{name} has {layers}.0 to {len(parts.blocks) - 1}")
+
+
+def chosen_parts(model: Model, words: str) -> list[Part]:
     """The parts that a person has asked for, commas between: kinds of them, `all`, or single ones. Raises UsageError
     for what is not there."""
     found: list[Part] = []
@@ -96,12 +98,13 @@ def chosen_parts(model: nn.Module, words: str) -> list[Part]:
         else:
             found += parts_of(model, tuple(kind for kind in KINDS if word in (kind, "all")))
     if not found:
-        raise UsageError(f"this model has no {words} that can be taken out", "its parts must be glassformer's own")
+        there = list(dict.fromkeys(_kinds_of(model).values()))
+        raise UsageError(f"this model has no {words} that can be taken out", f"what can: {', '.join(there)}")
     return list(dict.fromkeys(found))
 
 
 @contextmanager
-def without(model: nn.Module, removed: Part | Sequence[Part | None]) -> Iterator[None]:
+def without(model: Model, removed: Part | Sequence[Part | None]) -> Iterator[None]:
     """While open, the model runs without a part; or, of a sequence, row n of every batch without the n-th part (None:
     whole), so that one forward pass over a text repeated computes many ablations. Several blocks add up.
 
@@ -115,7 +118,8 @@ def without(model: nn.Module, removed: Part | Sequence[Part | None]) -> Iterator
     """
     rows = [removed] if isinstance(removed, Part) else list(removed)
     places = [part_in(model, str(part)).place for part in rows if part is not None]
-    positions = [place for place in places if _kind(model.get_submodule(place)) == "positions"]
+    kinds = _kinds_of(model)
+    positions = [place for place in places if kinds[place] == "positions"]
     if positions and not isinstance(removed, Part):
         raise UsageError(
             f"{positions[0]} belongs to all rows of a batch, and cannot be taken out of some",
@@ -138,22 +142,23 @@ def without(model: nn.Module, removed: Part | Sequence[Part | None]) -> Iterator
             )
         which = gone[path].to(output.device)
         which = which.view(*which.shape, *[1] * (output.dim() - 2))  # one column, or one for each head
-        return torch.where(which, given["x"] if isinstance(module, Block) else 0.0, output)
+        passed_on = next(iter(given.values())) if kinds.get(path) == "layers" else 0.0
+        return torch.where(which, passed_on, output)
 
     with hooked(model, gone, take_out):
         yield
 
 
-def _hooked_at(model: nn.Module, part: Part) -> tuple[str, int]:
+def _hooked_at(model: Model, part: Part) -> tuple[str, int]:
     """The module whose output loses something, and how many parts that has: of a head the mechanism, which has them
     all side by side (B x H x T x E)."""
     if part.head is None:
         return part.place, 1
-    return f"{part.place}.mechanism", _n_heads(model.get_submodule(part.place))
+    return f"{part.place}.mechanism", model.config.n_heads
 
 
 @contextmanager
-def _without_positions(model: nn.Module, place: str) -> Iterator[None]:
+def _without_positions(model: Model, place: str) -> Iterator[None]:
     """Kinds of positions act through three methods, of which a hook sees one: the module gives way to one of none."""
     stack, _, name = place.rpartition(".")
     owner, own = model.get_submodule(stack), model.get_submodule(place)

@@ -20,7 +20,8 @@ from glassformer.data.batch import collate
 from glassformer.errors import UsageError
 from glassformer.init_from import begin, begun_from
 from glassformer.look.report import draw_report
-from glassformer.model.kinds import Model
+from glassformer.model.config import ModelConfig
+from glassformer.model.kinds import find_kind
 from glassformer.model.size import count_parameters
 from glassformer.objectives import Objective
 from glassformer.own_text import is_change, is_own_text, run_name, text_among_changes, which_recipe
@@ -162,7 +163,7 @@ def _begin(directory: RunDirectory, wanted: Recipe, asked: dict[str, Any], displ
         measured["left_open"] = _changed_by_the_texts(wanted, settled)
         trainer = _trainer(directory, parts, display)
         begun = begin(trainer.engine.model, settled, parts.objective.heads(), parts.codecs, display.say)
-        for line in [*unknown_in_words(parts), said_of(trainer.questions[0])]:
+        for line in [*unread_in_words(settled), *unknown_in_words(parts), said_of(trainer.questions[0])]:
             display.say(line)
         measured["parameters"] = count_parameters(trainer.engine.model)
         directory.save_codecs(parts.codecs)
@@ -180,6 +181,15 @@ def _changed_by_the_texts(wanted: Recipe, settled: Recipe) -> dict[str, Any]:
     """What the recipe said of its texts where `assemble` chose something for it, such as `auto`."""
     before, after = wanted.data.model_dump(mode="json"), settled.data.model_dump(mode="json")
     return {f"data.{key}": value for key, value in before.items() if value != after[key]}
+
+
+def unread_in_words(recipe: Recipe) -> list[str]:
+    """A line about the keys of the model's section that are set and that its kind has no use for."""
+    usual = ModelConfig()
+    unread = [key for key in find_kind(recipe.model.kind).reads_no if getattr(recipe.model, key) != getattr(usual, key)]
+    if not unread:
+        return []
+    return [f"model.kind={recipe.model.kind} has no use for model.{', model.'.join(unread)}"]
 
 
 def said_of(questions: FixedQuestions) -> str:
@@ -243,7 +253,7 @@ def _trainer(directory: RunDirectory, parts: Parts, display: Display, watched: b
         recipe.schedule,
         recipe.seed,
         observers=observers,
-        watchers=_watchers(directory, parts, engine.model) if watched else [],
+        watchers=_watchers(directory, parts) if watched else [],
         listeners=[_tensorboard(directory)] if watched and recipe.training.tensorboard else [],
         display=display,
     )
@@ -267,15 +277,11 @@ def asked_for(objective: Objective) -> Literal["words", "labels"]:
     return "labels" if all(head.labels is not None for head in heads) else "words"
 
 
-def _watchers(directory: RunDirectory, parts: Parts, model: Model) -> list[Watcher]:
+def _watchers(directory: RunDirectory, parts: Parts) -> list[Watcher]:
     """Raises UsageError for a text that cannot be a probe."""
     training = parts.recipe.training
     if not training.probes:
         return []
-    why = model.why_not("attention_weights")
-    if why is not None:
-        said = f"this model has no attention weights that probes could record: {why}"
-        raise UsageError(said, "leave out training.probes")
     assert training.evaluate_every and training.steps
     every = training.probe_every or training.evaluate_every
     return [Probes(directory, parts.objective, training.probes, every, training.steps)]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny_recipe
 from browser import browser, opened
@@ -14,6 +15,7 @@ from glassformer import views
 from glassformer.ablation import Part, without
 from glassformer.ask.run import load
 from glassformer.errors import UsageError
+from glassformer.look.measures.film import film_of
 from glassformer.look.report import draw_report
 from glassformer.model.attention.full import FullAttention
 
@@ -95,7 +97,7 @@ def test_pytorchs_own_blocks_have_a_page_of_answers(hidden, chromium, tmp_path):
     [said] = shown.texts("main > .warning")
     assert said.endswith("PyTorch's own blocks hide them. Its answers are here.")
     assert (
-        view.data["subtitle"].startswith("run: torch;")
+        view.data["subtitle"].startswith("run: pytorch;")
         and views.mask(load(hidden), "sun [MASK]", [99]).data["exact"] == []
     )
     assert shown.page.locator(".bars").count() == 1 and shown.page.locator(".switch").count() == 0
@@ -138,7 +140,7 @@ def test_what_needs_none_is_as_before(unseen, tmp_path):
     assert command("ablate", run_folder(), "--parts", "heads", "--json").code == 0
 
 
-def test_such_a_model_is_trained_and_probes_are_refused(unseen, tmp_path):
+def test_such_a_model_is_trained_and_its_probes_have_no_maps(unseen, tmp_path):
     text = tiny_recipe.text_file(tmp_path)
     short = {"steps": 2, "evaluate_every": 2}
     run = tiny_recipe.train(tiny_recipe.recipe(text, training=short), tmp_path / "run")
@@ -146,5 +148,9 @@ def test_such_a_model_is_trained_and_probes_are_refused(unseen, tmp_path):
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     assert lines and not any("attention_entropy" in line for line in lines)
     recipe = tiny_recipe.recipe(text, training=short | {"probes": ["sun [MASK]"]})
-    with pytest.raises(UsageError, match=f"probes could record: {WHY}"):
-        tiny_recipe.train(recipe, tmp_path / "probed")
+    probed = load(tiny_recipe.train(recipe, tmp_path / "probed").path)
+    found = film_of(probed)  # its answers, and how much each part changes
+    assert found.probes[0].attention == {} and found.probes[0].answers[-1][0].candidates
+    assert np.isfinite(found.updates[1:]).all() and found.weights.all()
+    with pytest.raises(UsageError, match=f"no attention weights: {WHY}"):
+        views.film(probed)

@@ -10,6 +10,7 @@ from hypothesis import strategies as some
 from glassformer.data.batch import HeadSpec
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig, check_sizes, preset, presets
+from glassformer.model.kinds import find_kind
 from glassformer.model.kinds.pytorch import TorchTransformer
 from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.size import count_parameters, n_parameters, refuse_too_large
@@ -57,6 +58,16 @@ def test_of_every_preset(name: str) -> None:
 def test_of_pytorchs_blocks() -> None:
     config = ModelConfig(**SIZES, kind="pytorch", dropout=0.0, activation="relu", positions="learned")
     assert n_parameters(config, 17, HEADS) == count_parameters(TorchTransformer(config, 17, HEADS))
+
+
+@pytest.mark.parametrize("family", ["encoder", "decoder"])
+@pytest.mark.parametrize(
+    "chosen",
+    [{}, {"bias": False, "norm": "post"}, {"share_layers": True, "d_embedding": 5, "segments": 2}, {"tied": False}],
+)
+def test_of_an_lstm(family: str, chosen: dict[str, Any]) -> None:
+    config = ModelConfig(**(SIZES | {"kind": "lstm", "family": family, "embedding_norm": True} | chosen))
+    assert n_parameters(config, 17, HEADS) == count_parameters(find_kind("lstm")(config, 17, HEADS))
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,8 @@ def test_looking_changes_nothing(training: bool) -> None:
 
 def test_a_model_without_recordable_attention_is_left_alone() -> None:
     """PyTorch's own layers have no places to record: no entropy, no warning, no error."""
-    assert AttentionEntropy(ragged_batch())(Moment(1, torch.nn.Linear(2, 2), Evaluation(1.0, {}, 1), [])) == {}
+    model = model_of(objective_of(sentences()), kind="pytorch")
+    assert AttentionEntropy(ragged_batch())(Moment(1, model, Evaluation(1.0, {}, 1), [])) == {}
 
 
 # --------------------------------------------------------------------------------------------- collapse on a word

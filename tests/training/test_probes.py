@@ -293,19 +293,21 @@ def test_mode_and_random_generator_are_as_before(training: bool) -> None:
     assert not any(module._forward_hooks for name, module in model.named_modules() if name != "encoder.norm")
 
 
-def test_on_other_steps_nothing_is_done(tmp_path: Path) -> None:
+def test_on_other_steps_nothing_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the model nor a file is touched."""
 
-    class Untouchable(nn.Module):
-        def named_parameters(self, *_: Any, **__: Any) -> Any:
-            raise LookupError
+    def untouchable(*_: Any, **__: Any) -> Any:
+        raise LookupError
 
+    model = model_of(OBJECTIVE)
+    for name in ("forward", "named_parameters", "eval"):
+        monkeypatch.setattr(model, name, untouchable)
     probes = Probes(RunDirectory.create(tmp_path / "run"), OBJECTIVE, [BLANK], every=5, steps=12)
     for step in (1, 4, 6, 11):
-        probes.before_update(step, Untouchable())
-        probes.after_step(step, Untouchable(), last=False)
+        probes.before_update(step, model)
+        probes.after_step(step, model, last=False)
     with pytest.raises(LookupError):
-        probes.before_update(5, Untouchable())
+        probes.before_update(5, model)
 
 
 # ------------------------------------------------------------------------------------------------------ the files
@@ -407,8 +409,9 @@ def test_a_bad_probe_is_named_before_training(objective: str, text: str, why: st
     assert not (tmp_path / "run").exists()
 
 
-def test_blocks_that_record_nothing_are_refused(tmp_path: Path) -> None:
+def test_of_blocks_that_record_nothing_there_are_answers_and_norms(tmp_path: Path) -> None:
     torch_blocks = {"kind": "pytorch", "dropout": 0.0}
-    with pytest.raises(UsageError, match="weights that probes could record: PyTorch's own"):
-        train(wanted(tmp_path, "masked_lm", BLANK, model=torch_blocks), tmp_path / "run")
-    assert load(train(wanted(tmp_path, "masked_lm", model=torch_blocks), tmp_path / "other").path)
+    run = load(train(wanted(tmp_path, "masked_lm", BLANK, model=torch_blocks), tmp_path / "run").path)
+    seen = read_probe_step(probe_file(run.directory, probe_steps(run.directory)[-1]))
+    assert seen.looks[0].attention == {} and seen.looks[0].blanks[0].candidates
+    assert any(".stack.layers.0." in name for name in seen.components) and (seen.updates > 0).any()

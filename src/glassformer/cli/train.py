@@ -75,7 +75,7 @@ def train(
         which = "best validation" if best.get("tells", True) else "validation"
         print(f"{which} loss {best['loss']:.4f} at step {best['step']}, in {path}")
         print(printable(best.get("verdict", "")))
-    print(f"curves and attention: {printable(str(finished.directory.plots))}")
+    print(f"pictures: {printable(str(finished.directory.plots))}")
     what, text = finished.objective.to_try
     print(f"try: glassformer {what} {path}" + (f' "{printable(text)}"' if text else ""))
 

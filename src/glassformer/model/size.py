@@ -53,10 +53,7 @@ def count_parameters(model: nn.Module) -> int:
 def parameters_of_stack(config: ModelConfig, name: str) -> int:
     """Those of a stack of our blocks, all but its token embeddings."""
     d_model, kind = config.d_model, config.positions
-    width = config.d_embedding or d_model
-    found = linear(width, d_model) if width != d_model else 0
-    found += (config.segments or 0) * d_model
-    found += _of_norm(config) if config.embedding_norm else 0
+    found = of_embeddings(config)
     found += {"learned": config.max_length * d_model, "relative": RelativePositions.BUCKETS * config.n_heads}.get(
         kind, 0
     )
@@ -66,14 +63,22 @@ def parameters_of_stack(config: ModelConfig, name: str) -> int:
     listed = len(config.attention) if isinstance(config.attention, tuple) else 1
     for n in range(min(listed, layers)):  # layers n, n + listed and so on have the same mechanism
         found += _of_mechanism(config, n, name == "decoder", cross) * len(range(n, layers, listed))
-    return found + (_of_norm(config) if config.norm == "pre" else 0)
+    return found + (of_norm(config) if config.norm == "pre" else 0)
+
+
+def of_embeddings(config: ModelConfig) -> int:
+    """All but the tables of tokens and of positions."""
+    width = config.d_embedding or config.d_model
+    found = linear(width, config.d_model) if width != config.d_model else 0
+    found += (config.segments or 0) * config.d_model
+    return found + (of_norm(config) if config.embedding_norm else 0)
 
 
 def _of_block(config: ModelConfig, cross: bool) -> int:
-    attention = _of_attention(config) + _of_norm(config)
+    attention = _of_attention(config) + of_norm(config)
     expanded = config.d_ff * (2 if config.activation in GATED else 1)
     feed_forward = linear(config.d_model, expanded, config.bias) + linear(config.d_ff, config.d_model, config.bias)
-    return attention * (2 if cross else 1) + feed_forward + _of_norm(config)
+    return attention * (2 if cross else 1) + feed_forward + of_norm(config)
 
 
 def _of_attention(config: ModelConfig) -> int:
@@ -88,7 +93,8 @@ def _of_mechanism(config: ModelConfig, layer: int, causal: bool, cross: bool) ->
     return sum(parameter.numel() for each in mechanisms for parameter in each.parameters())
 
 
-def _of_norm(config: ModelConfig) -> int:
+def of_norm(config: ModelConfig) -> int:
+    """A norm over the features."""
     return config.d_model * (1 if config.norm_kind == "rms" else 2)
 
 

@@ -90,7 +90,7 @@ class Engine:
         batches: Sequence[Batch],
         factor: float,
         randomness: tuple[int, int],
-        watch: Callable[[nn.Module], None] = lambda model: None,
+        watch: Callable[[Model], None] = lambda model: None,
     ) -> Update:
         """One optimiser step on several micro-batches, exactly as on one big batch of them all, those of the other
         processes too; `batches` are the own ones, perhaps none.

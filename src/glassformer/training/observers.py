@@ -12,7 +12,7 @@ from glassformer.data.batch import Batch, collate, to_device
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.model.kinds import Model
 from glassformer.objectives import Blank, Objective
-from glassformer.record import RecordedAttention, attention_places, record
+from glassformer.record import RecordedAttention, record
 from glassformer.run import RunDirectory
 from glassformer.snapshot import write_text_durably
 from glassformer.training.evaluation import Evaluation, FixedQuestions
@@ -47,10 +47,10 @@ class Watcher(Protocol):
     def begin(self, step: int) -> None:
         """Training begins, or goes on, behind this step: what was seen later is to be forgotten."""
 
-    def before_update(self, step: int, model: nn.Module) -> None:
+    def before_update(self, step: int, model: Model) -> None:
         """The gradients of this step are in the model, not yet clipped; the weights are those of the step before."""
 
-    def after_step(self, step: int, model: nn.Module, last: bool) -> None:
+    def after_step(self, step: int, model: Model, last: bool) -> None:
         """The step is taken, and not yet saved; the first call is for step 0, before any training."""
 
 
@@ -126,7 +126,6 @@ class AttentionEntropy:
 
     def __call__(self, moment: Moment) -> dict[str, Any]:
         model, training = moment.model, moment.model.training
-        places = attention_places(model)
         if model.why_not("attention_weights") is not None:
             return {}
         model.eval()
@@ -134,8 +133,7 @@ class AttentionEntropy:
             model(to_device(self.batch, next(model.parameters()).device))
         model.train(training)
         entropy = {}
-        for place in places:
-            stack = place.split(".")[0]  # the one that asks, also in cross-attention
+        for stack, place in model.attention_by_stack():
             stream = self.batch.streams.get(stack) or next(iter(self.batch.streams.values()))
             entropy[place] = normalised_entropy(tape[place].weights(), allowed(tape[place], stream.mask.key_mask))
         return {"attention_entropy": entropy, "warnings": collapse_warnings(entropy, self.COLLAPSED)}

@@ -25,10 +25,11 @@ from torch import Tensor, nn
 
 from glassformer.data.batch import collate, to_device
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.model.kinds import Model
 from glassformer.model.layers import MultiHeadAttention
 from glassformer.objectives import Blank, Candidate, Objective, Prompt
 from glassformer.reading import Saved, Unreadable, checked, json_value, npz_arrays
-from glassformer.record import attention_places, record
+from glassformer.record import record
 from glassformer.run import RunDirectory
 from glassformer.snapshot import remove_abandoned, write_bytes_durably
 from glassformer.training.observers import allowed, normalised_entropy
@@ -118,9 +119,9 @@ def _with_target(objective: Objective, prompt: Prompt, target: str) -> Prompt:
 
 
 @torch.no_grad()
-def look(model: nn.Module, objective: Objective, prompt: Prompt) -> Look:
-    """The answer of a model to a prompt, and its attention. In evaluation mode; mode and random generators are left as
-    they were."""
+def look(model: Model, objective: Objective, prompt: Prompt) -> Look:
+    """The answer of a model to a prompt, and its attention, where it has such. In evaluation mode; mode and random
+    generators are left as they were."""
     objective = objective.of(prompt.example)
     device = next(model.parameters()).device
     training = model.training
@@ -137,14 +138,15 @@ def look(model: nn.Module, objective: Objective, prompt: Prompt) -> Look:
     return Look(prompt.text, prompt.tokens, objective.answer(prompt.example, logits, TOP), attention)
 
 
-def places_by_kind(model: nn.Module) -> dict[str, list[str]]:
-    """The attention layers of a model: self, decoder, cross."""
-    places = attention_places(model)
-    several = len({place.split(".")[0] for place in places}) > 1
+def places_by_kind(model: Model) -> dict[str, list[str]]:
+    """The attention layers of a model that have weights: self, decoder, cross."""
+    if model.why_not("attention_weights") is not None:
+        return {}
     kinds: dict[str, list[str]] = {}
-    for place in places:
-        own = "decoder" if several and place.startswith("decoder.") else "self"
-        kinds.setdefault("cross" if place.endswith("cross_attention") else own, []).append(place)
+    for number, parts in enumerate(model.parts.values()):
+        kinds["decoder" if number else "self"] = list(parts.self_attention)
+        if parts.cross_attention:
+            kinds["cross"] = list(parts.cross_attention)
     return kinds
 
 
@@ -225,7 +227,7 @@ class Probes:
         for later in (found for found in probe_steps(self.run) if found > step):
             probe_file(self.run, later).unlink()
 
-    def before_update(self, step: int, model: nn.Module) -> None:
+    def before_update(self, step: int, model: Model) -> None:
         """Measure the gradients, and keep the weights of the step before."""
         if not self.due(step):
             return
@@ -236,7 +238,7 @@ class Probes:
         self._before = {name: p.detach().clone() for name, p in parameters.items()}
 
     @torch.no_grad()
-    def after_step(self, step: int, model: nn.Module, last: bool) -> None:
+    def after_step(self, step: int, model: Model, last: bool) -> None:
         """Ask every probe, and write down what is seen."""
         if not (last or self.due(step)):
             return

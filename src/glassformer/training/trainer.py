@@ -12,9 +12,9 @@ from types import FrameType
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import nn
 
 from glassformer.errors import GlassformerError
+from glassformer.model.kinds import Model
 from glassformer.run import RunDirectory
 from glassformer.snapshot import remove_abandoned
 from glassformer.training.checkpoints import (
@@ -182,7 +182,7 @@ class Trainer:
         else:
             self._skip(update.loss, update.gradient_norm)
 
-    def _show_gradients(self, model: nn.Module) -> None:
+    def _show_gradients(self, model: Model) -> None:
         for watcher in self.watchers:
             watcher.before_update(self.state.step + 1, model)
 

@@ -125,8 +125,11 @@ def view_of(
 ) -> View:
     """The whole film as a page; the picture and the numbers are of one probe, of one head where that is chosen.
 
-    Raises UsageError for what is not there.
+    Raises UsageError for what is not there, and for a model without attention weights: of its film there are answers
+    and norms alone, in the files of the folder `probes`.
     """
+    if not any(each.attention for each in film.probes):
+        run.model.need("attention_weights")
     found = numbers(film, probe, kind, layer, head)
 
     def draw() -> Figure:

@@ -130,6 +130,12 @@ class Model(nn.Module, ABC):
     def parts(self) -> dict[str, StackParts]:
         """Where the parts stand, stack by stack."""
 
+    def attention_by_stack(self) -> list[tuple[str, str]]:
+        """Every attention layer that can be recorded, in the model's order, each with the stack that asks there."""
+        layers = {place: stack for stack, p in self.parts.items() for place in (*p.self_attention, *p.cross_attention)}
+        there = (place for place, _ in self.named_modules(remove_duplicate=False))
+        return [(layers[place], place) for place in there if place in layers]
+
     def why_not(self, what: Capability) -> str | None:
         """None where the model can; else the reason, in words that end a sentence."""
         return self.lacks.get(what)
@@ -181,8 +187,8 @@ class Model(nn.Module, ABC):
 
     def new_state(self, batch: Batch, capacity: int) -> Any:
         """The state of generation before the first token, for the rows of a batch, with room for `capacity` tokens in
-        each. An encoder reads its stream here, once. What it is has the methods `keep_rows` and `joined` of
-        DecodingState. Asked only of models that have "decoding"."""
+        each. An encoder reads its stream here, once. What it is has `length` and the methods `keep_rows`
+        and `joined` of DecodingState. Asked only of models that have "decoding"."""
         raise NotImplementedError(self.why_not("decoding"))
 
     def step(
