@@ -97,7 +97,7 @@ def test_the_one_that_contributing_shows_keeps_the_contract(tmp_path: Path) -> N
     for number, place in enumerate(
         ("src/glassformer/metrics/error_rate.py", "tests/metrics/definitions/error_rate.py")
     ):
-        [body] = [block for block in blocks if block.startswith(f"python\n# {place}")]
+        [body] = [block for block in blocks if block.startswith(f"python\n# {folder}/error_rate.py")]
         (tmp_path / f"{number}.py").write_text(body.removeprefix("python\n"), encoding="utf-8")
         found.append(loaded(tmp_path / f"{number}.py"))
     case = found[0].ErrorRate(), found[1]
