@@ -146,7 +146,7 @@ def allowed(recorded: RecordedAttention, real: Bool[Tensor, "B T"] | None) -> Bo
     they mix."""
     batch, _, queries, _ = recorded.q.shape
     keys = recorded.k.shape[2]
-    mask = recorded.mask.dense()
+    mask = recorded.allowed()
     pairs = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=recorded.q.device) if mask is None else mask
     pairs = pairs.expand(batch, 1, queries, keys)
     if real is not None and real.shape[1] == queries:

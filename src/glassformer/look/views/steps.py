@@ -213,7 +213,7 @@ class Walk:
             bias = recorded.bias[0, min(head, recorded.bias.shape[1] - 1), place]
             scores = scores + bias
             steps.append(per_token("Bias of the distance", "b[i - j]", bias, "added to the scores"))
-        allowed = recorded.mask.dense()
+        allowed = recorded.allowed()
         seen = (
             torch.ones(len(k), dtype=torch.bool)
             if allowed is None
