@@ -204,7 +204,7 @@ def test_a_metric_that_is_not_measured_decides_nothing(text: Path, tmp_path: Pat
     """Refused before the first step, also one that others have."""
     with pytest.raises(UsageError, match=name):
         train(recipe(text, training={"best": name}), tmp_path / "run")
-    assert not records(tmp_path / "run", "train")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_an_improvement_in_time_renews_the_patience(
