@@ -39,6 +39,7 @@ class Progress(Saved):
     model_config = ConfigDict(extra="forbid")
     step: int = Field(0, ge=0)
     best_loss: float | None = None
+    best_of: str = "loss"
     best_step: int = Field(0, ge=0)
     without_improvement: int = 0
     skipped: int = 0
