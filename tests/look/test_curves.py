@@ -31,6 +31,7 @@ def run(validation: list[float], every: int = 50, **extra: Any) -> list[dict[str
                 "loss": loss,
                 "accuracy": 0.1 * index,
                 "top5_accuracy": 0.2 * index,
+                "perplexity": math.exp(loss),
             }
             | {"references": {"uniform": 9.01, "unigram": 6.62}}
             | extra

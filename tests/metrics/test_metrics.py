@@ -19,7 +19,11 @@ def definition(name: str):
     """`KIND` is what it is asked of, classes or numbers, and `definition(outputs, targets)` the metric by loops."""
     path = Path(__file__).parent / "definitions" / f"{name}.py"
     assert path.is_file(), f"write the definition of {name!r} in {path.relative_to(Path(__file__).parents[2])}"
-    spec = importlib.util.spec_from_file_location(f"definition_of_{name}", path)
+    return loaded(path)
+
+
+def loaded(path: Path):
+    spec = importlib.util.spec_from_file_location(f"loaded_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -84,3 +88,17 @@ def test_its_direction_is_that_of_better_answers(case):
 def test_an_unknown_metric_names_the_nearest():
     with pytest.raises(UsageError, match="did you mean 'macro_f1'"):
         find_metric("makro_f1")
+
+
+def test_the_one_that_contributing_shows_keeps_the_contract(tmp_path: Path) -> None:
+    """Both of its files, as the page has them."""
+    blocks = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8").split("```")
+    found = []
+    for number, folder in enumerate(("src/glassformer/metrics", "tests/metrics/definitions")):
+        [body] = [block for block in blocks if block.startswith(f"python\n# {folder}/error_rate.py")]
+        (tmp_path / f"{number}.py").write_text(body.removeprefix("python\n"), encoding="utf-8")
+        found.append(loaded(tmp_path / f"{number}.py"))
+    case = found[0].ErrorRate(), found[1]
+    test_it_is_its_definition(case)
+    test_parts_make_the_whole(case)
+    test_its_direction_is_that_of_better_answers(case)

@@ -29,7 +29,7 @@ from glassformer import durable, launch
 from glassformer import snapshot as snapshot_module
 from glassformer.ask.run import load
 from glassformer.data.batch import Batch
-from glassformer.errors import GlassformerError
+from glassformer.errors import GlassformerError, UsageError
 from glassformer.look.pictures.curves import best
 from glassformer.objectives import Loss, Objective
 from glassformer.run import RunDirectory
@@ -186,6 +186,25 @@ def test_it_stops_without_improvement_and_keeps_the_best_weights(
         assert torch.equal(last.parts["model"][name], at[8][name])
         assert torch.equal(load(run).model.state_dict()[name], at[4][name])
     assert any(not torch.equal(at[4][name], at[8][name]) for name in at[4])
+
+
+@pytest.mark.parametrize(("name", "higher"), [("accuracy", True), ("perplexity", False)])
+def test_any_metric_may_decide_what_is_best(text: Path, tmp_path: Path, name: str, higher: bool) -> None:
+    """By its own direction: the weights kept are those of the evaluation at which it was best, the first of equals."""
+    run = train(recipe(text, training={"best": name, "evaluate_every": 2}), tmp_path / "run").path
+    seen = [record for record in records(run, "evaluation") if record["step"]]
+    found = (max if higher else min)(seen, key=lambda record: record[name])
+    kept = read_snapshot(run / "best").state
+    assert (kept["best_of"], kept["best_loss"], kept["best_step"]) == (name, found[name], found["step"])
+    assert [record for record in seen if record["kept"]][-1]["step"] == found["step"]
+
+
+@pytest.mark.parametrize("name", ["acuracy", "macro_f1"])
+def test_a_metric_that_is_not_measured_decides_nothing(text: Path, tmp_path: Path, name: str) -> None:
+    """Refused before the first step, also one that others have."""
+    with pytest.raises(UsageError, match=name):
+        train(recipe(text, training={"best": name}), tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_an_improvement_in_time_renews_the_patience(
@@ -421,7 +440,7 @@ def test_samples_on_a_full_disk_are_a_clear_error(text: Path, tmp_path: Path, mo
 INTERRUPTED = """
 import os, signal, sys
 from glassformer import launch
-from glassformer.errors import GlassformerError
+from glassformer.errors import GlassformerError, UsageError
 from glassformer.recipe import read
 from glassformer.training.trainer import Quiet
 

@@ -1,5 +1,6 @@
 """Train, and what is asked before any training."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,8 +74,11 @@ def train(
     path = printable(str(finished.path))
     if best is not None:
         which = "best validation" if best.get("tells", True) else "validation"
-        print(f"{which} loss {best['loss']:.4f} at step {best['step']}, in {path}")
-        print(printable(best.get("verdict", "")))
+        decided = finished.recipe.training.best
+        by = "" if decided == "loss" else f", by {decided} {best.get(decided, math.nan):.4f}"
+        print(f"{which} loss {best['loss']:.4f} at step {best['step']}{by}, in {path}")
+        if "verdict" in best:
+            print(printable(best["verdict"]))
     print(f"pictures: {printable(str(finished.directory.plots))}")
     what, text = finished.objective.to_try
     print(f"try: glassformer {what} {path}" + (f' "{printable(text)}"' if text else ""))
