@@ -52,14 +52,16 @@ def count_parameters(model: nn.Module) -> int:
 
 def parameters_of_stack(config: ModelConfig, name: str) -> int:
     """Those of a stack of our blocks, all but its token embeddings."""
-    d_model, kind = config.d_model, config.positions
+    d_model = config.d_model
     width = config.d_embedding or d_model
     found = linear(width, d_model) if width != d_model else 0
-    found += (config.segments or 0) * d_model
-    found += _of_norm(config) if config.embedding_norm else 0
-    found += {"learned": config.max_length * d_model, "relative": RelativePositions.BUCKETS * config.n_heads}.get(
-        kind, 0
-    )
+    found += (config.segments or 0) * config.summed_width
+    found += _of_norm(config, config.summed_width) if config.embedding_norm else 0
+    tables = {
+        "learned": config.max_length * config.summed_width,
+        "relative": RelativePositions.BUCKETS * config.n_heads,
+    }
+    found += tables.get(kind, 0)
     cross = name == "decoder" and len(config.stacks) > 1
     found += _of_block(config, cross) * (1 if config.share_layers else config.layers_of(name))
     return found + (_of_norm(config) if config.norm == "pre" else 0)
@@ -80,8 +82,8 @@ def _of_attention(config: ModelConfig) -> int:
     return found + sum(parameter.numel() for parameter in mechanism.parameters())
 
 
-def _of_norm(config: ModelConfig) -> int:
-    return config.d_model * (1 if config.norm_kind == "rms" else 2)
+def _of_norm(config: ModelConfig, width: int | None = None) -> int:
+    return (width or config.d_model) * (1 if config.norm_kind == "rms" else 2)
 
 
 def _of_head(config: ModelConfig, head: HeadSpec, width: int) -> int:
