@@ -36,7 +36,7 @@ def done(**found):
 OURS = """
 from glassformer.assemble import assemble
 from glassformer.recipe import parse
-from glassformer.settle import training_order
+from glassformer.build import training_order
 text, tokenizer, share, rows, length, _ = sys.argv[1:]
 recipe = parse({
     "data": {"train": text, "document": "line", "validation_share": float(share)},
@@ -81,7 +81,7 @@ done()
 FIRST_BATCH = """
 from glassformer.assemble import assemble
 from glassformer.launch import find_recipe
-from glassformer.settle import training_order
+from glassformer.build import training_order
 text, *changes = sys.argv[1:]
 order = training_order(*(lambda recipe: (recipe, assemble(recipe)))(find_recipe(text, changes, lambda said: None)[1]))
 epoch, micro_batches = next(order.steps())

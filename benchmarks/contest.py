@@ -187,12 +187,13 @@ def our_recipe(task: dict[str, Any]) -> Any:
 def run_ours(task: dict[str, Any], gate: Gate) -> None:
     """Our trainer, whose every step passes the gate."""
     from glassformer.assemble import assemble
-    from glassformer.settle import engine_for, settle, training_order, validation_questions
+    from glassformer.build import engine_for, training_order, validation_questions
+    from glassformer.resolve import resolve
     from glassformer.training.evaluation import evaluate
     from glassformer.training.schedules import learning_rate_factor
 
     parts = assemble(our_recipe(task))
-    settled, _ = settle(parts, lambda text: None)
+    settled, _ = resolve(parts, lambda text: None)
     engine, order = engine_for(settled, parts.objective), training_order(settled, parts)
     questions = validation_questions(settled, parts)
     gate.evaluate = lambda: {k: evaluate(engine.forward, questions).record()[k] for k in ("loss", "accuracy")}

@@ -173,7 +173,7 @@ def run_peer(task: dict[str, Any], gate: contest.Gate) -> None:
     from transformers import BertConfig, BertForMaskedLM, DataCollatorForLanguageModeling
 
     from glassformer.assemble import assemble
-    from glassformer.settle import validation_questions
+    from glassformer.build import validation_questions
 
     recipe = contest.our_recipe(task)
     parts = assemble(recipe)

@@ -112,7 +112,7 @@ def test_the_split_is_disjoint_and_reproducible(text: Path) -> None:
     """Every text is in exactly one part, the same one every time; another seed splits otherwise."""
 
     def parts(wanted: Recipe) -> tuple[list[str], list[str]]:
-        return documents_for(wanted, "train"), documents_for(wanted, "validation")
+        return list(documents_for(wanted, "train")), list(documents_for(wanted, "validation"))
 
     numbered = text_file(text.parent, [f"w{n} x" for n in range(40)])
     train, validation = parts(recipe(numbered))
@@ -128,7 +128,7 @@ def test_the_tokenizer_sees_no_validation_text(text: Path) -> None:
     """A word that occurs only there is unknown, else the held-out loss would flatter."""
     numbered = text_file(text.parent, [f"w{n} x" for n in range(40)])
     parts = assemble(recipe(numbered))
-    held_out = documents_for(recipe(numbered), "validation")
+    held_out = list(documents_for(recipe(numbered), "validation"))
     assert all(parts.tokenizer.id(document.split()[0]) is None for document in held_out)
     assert parts.validation.n_unknown == len(held_out)
 
@@ -137,14 +137,14 @@ def test_a_validation_source_of_its_own(text: Path) -> None:
     """Then nothing is held out of the training text."""
     other = text_file(text.parent, sentences(9, seed=5), "validation.txt")
     wanted = recipe(text, data={"validation": str(other)})
-    assert documents_for(wanted, "train") == sentences()
-    assert documents_for(wanted, "validation") == sentences(9, seed=5)
+    assert list(documents_for(wanted, "train")) == sentences()
+    assert list(documents_for(wanted, "validation")) == sentences(9, seed=5)
 
 
 def test_test_data_must_be_named(text: Path) -> None:
     """Missing, it is said; given, it is read."""
     with pytest.raises(UsageError, match=r"names no test data") as raised:
-        documents_for(recipe(text), "test")
+        list(documents_for(recipe(text), "test"))
     assert "data.test=FILE" in raised.value.mend
     parts = assemble(recipe(text))
     with pytest.raises(UsageError, match=r"names no test data"):
@@ -212,8 +212,8 @@ def test_training_and_validation_are_cut_alike(tmp_path: Path) -> None:
         validation.write_text("\n\n".join(f"{paragraph} {n}" for n in range(n_validation)), encoding="utf-8")
         wanted = recipe(train, data={"document": "auto", "validation": str(validation)})
         lines = 1 if document == "blank_line" else 2
-        assert len(documents_for(wanted, "train")) == n_train * lines
-        assert len(documents_for(wanted, "validation")) == n_validation * lines
+        assert len(list(documents_for(wanted, "train"))) == n_train * lines
+        assert len(list(documents_for(wanted, "validation"))) == n_validation * lines
         said: list[str] = []
         parts = assemble(wanted, said.append)
         assert parts.recipe.data.document == document
@@ -231,7 +231,7 @@ def test_test_texts_are_read_as_training_was_though_that_is_gone(tmp_path: Path)
     settled = with_layout(recipe(train, data={"document": "auto", "test": str(other)}))
     assert (settled.data.column, settled.data.header, settled.data.delimiter) == ("b", True, ",")
     train.unlink()
-    assert documents_for(settled, "test") == ["one two three"]
+    assert list(documents_for(settled, "test")) == ["one two three"]
 
 
 def test_a_tokenizer_for_targets_is_for_pairs_only(text: Path) -> None:

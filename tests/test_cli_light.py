@@ -168,3 +168,8 @@ def test_the_script_for_each_shell(shell: str) -> None:
     words = [sys.executable, "-c", program, "--show-completion", shell]
     done = subprocess.run(words, env=asked, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "_GLASSFORMER_COMPLETE" in done.stdout, done.stderr
+
+
+def test_the_package_is_a_command_too() -> None:
+    done = subprocess.run([sys.executable, "-m", "glassformer", "recipes"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "mlm-demo" in done.stdout

@@ -11,9 +11,9 @@ import tiny_recipe
 
 from glassformer import doctor
 from glassformer.assemble import assemble, documents_for, model_for, unknown_in_words
+from glassformer.build import training_order
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.recipe import Recipe
-from glassformer.settle import training_order
 
 D, FF, LAYERS, LENGTH = 12, 20, 2, 16
 """The sizes of tiny_recipe."""
@@ -70,7 +70,7 @@ def test_the_data_are_counted(text: Path, recipe: Recipe, report: dict[str, Any]
 def test_unknown_words_and_cut_texts_are_shares(text: Path) -> None:
     recipe = tiny_recipe.recipe(text, tokenizer={"vocab_size": 11}, model={"max_length": 8})
     found = doctor.describe_data(assemble(recipe))
-    lines = documents_for(recipe, "train")
+    lines = list(documents_for(recipe, "train"))
     known = {word for word, _ in Counter(w for line in lines for w in line.split()).most_common(6)}
     words = [word for line in lines for word in line.split()]
     assert found["unknown_share"] == pytest.approx(sum(w not in known for w in words) / len(words), abs=0.03)
@@ -146,7 +146,7 @@ def test_the_suggested_vocabulary_knows_98_of_100_words(tmp_path: Path) -> None:
     lines = ["Sun, moon sun, Moon"] * 49 + ["rare1 rare2 rare3 rare4"]
     recipe = tiny_recipe.recipe(tiny_recipe.text_file(tmp_path, lines), tokenizer={"lowercase": True})
     parts = assemble(recipe)
-    texts = documents_for(recipe, "train")
+    texts = list(documents_for(recipe, "train"))
     words = Counter(w for line in texts for w in line.lower().replace(",", " ,").split())
     needed = 5 + next(n for n in range(1, 9) if sum(c for _, c in words.most_common(n)) >= 0.98 * sum(words.values()))
     assert doctor.suggest(parts)["vocab_size"] == needed

@@ -15,11 +15,11 @@ import glassformer as gf
 from glassformer import launch
 from glassformer.assemble import assemble
 from glassformer.baselines.unigram import discounted
+from glassformer.build import validation_questions
 from glassformer.data.corpus import Corpus
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.launch import data_identity, free_folder, reference_lines
 from glassformer.recipe import to_yaml
-from glassformer.settle import validation_questions
 from glassformer.training import measure
 from glassformer.training.trainer import Trainer
 

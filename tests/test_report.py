@@ -15,7 +15,10 @@ from glassformer.ask.run import Run, load
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.look import report
+from glassformer.look.measures.attention import chosen
+from glassformer.look.measures.words import as_token
 from glassformer.look.pictures.figures import save
+from glassformer.look.pictures.overlay import overlay_of
 from glassformer.model.size import count_parameters
 
 STARTS = {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<?xml", ".pdf": b"%PDF-"}
@@ -60,7 +63,7 @@ def test_the_right_word_is_compared_as_the_vocabulary_writes_it(
     """Otherwise `red` would be wrong beside `▁red`, and `Red` beside `red`."""
     texts = ["Red is the colour of the red planet", "two words, two red words"] * 20
     tokenizer = Tokenizer.train(texts, TokenizerConfig(kind=kind, vocab_size=330, lowercase=lowercase))
-    assert report.as_token(tokenizer, typed) == token
+    assert as_token(tokenizer, typed) == token
 
 
 def test_the_overlay_shows_the_blank_that_was_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +78,7 @@ def test_the_overlay_shows_the_blank_that_was_asked_for(run: Run, monkeypatch: p
     monkeypatch.setattr(report, "overlay", draw)
     seen = run.attention("The [MASK] is called the [MASK]")
     for blank, position in ((0, 2), (1, 6)):
-        report.overlay_of(report.chosen(seen, 1, "all"), "sun", blank)
+        overlay_of(chosen(seen, 1, "all"), "sun", blank)
         tokens, masked, attention, candidates, true = drawn.pop()
         assert (tokens, masked, true) == (seen.tokens, position, "sun")
         assert attention == pytest.approx(seen.weights[1].mean(0)[position])
@@ -254,4 +257,4 @@ def test_a_run_without_weights_can_still_be_described(tmp_path: Path) -> None:
 
 
 def test_save_gives_back_the_path(run: Run, tmp_path: Path) -> None:
-    assert save(report.overlay_of(run.attention(TEXT)), tmp_path / "a.png") == tmp_path / "a.png"
+    assert save(overlay_of(run.attention(TEXT)), tmp_path / "a.png") == tmp_path / "a.png"

@@ -21,8 +21,7 @@ if _TYPE_CHECKING:
     from glassformer.look.pictures.curves import curves
     from glassformer.look.pictures.figures import save
     from glassformer.look.pictures.heatmaps import heatmap
-    from glassformer.look.pictures.overlay import overlay
-    from glassformer.look.report import overlay_of
+    from glassformer.look.pictures.overlay import overlay, overlay_of
     from glassformer.recipe import Recipe
 
 __version__ = "0.1.0"
@@ -38,7 +37,7 @@ _HOMES = {
     "Recipe": "glassformer.recipe",
     "heatmap": "glassformer.look.pictures.heatmaps",
     "overlay": "glassformer.look.pictures.overlay",
-    "overlay_of": "glassformer.look.report",
+    "overlay_of": "glassformer.look.pictures.overlay",
     "curves": "glassformer.look.pictures.curves",
     "save": "glassformer.look.pictures.figures",
     "GlassformerError": "glassformer.errors",

@@ -16,12 +16,14 @@ from torch import Tensor
 from glassformer.data.batch import StreamSpec
 from glassformer.data.codecs import Codecs
 from glassformer.data.corpus import Corpus, Wanted, WantedValues, all_cached, cached_labels, cached_tokenizer
+from glassformer.data.data_config import DataConfig, decided
 from glassformer.data.labels import Labels
 from glassformer.data.layout import Layout
+from glassformer.data.layout_choice import layout_for
 from glassformer.data.roles import TEXT, Role
 from glassformer.data.rows import DataRow, plural, read_rows, rows_fingerprint
 from glassformer.data.sample import sample_of
-from glassformer.data.sources import DataConfig, decided, held_out, key_of, layout_for, split_end
+from glassformer.data.splitting import held_out, key_of, split_end
 from glassformer.data.table import Arrays, Cell, Column, ValueColumn
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError, UsageError
@@ -214,20 +216,14 @@ def with_layout(recipe: Recipe, say: Callable[[str], None] = lambda text: None) 
     return recipe.model_copy(update={"data": decided(recipe.data, layouts[0])})
 
 
-def documents_for(recipe: Recipe, part: Split) -> list[str]:
-    """The texts of one part of the data; of pairs, the sources. Without a validation source, a share of the training
-    texts is held out."""
-    return [row.cells[0] for row in rows_for(recipe, part)]
-
-
-def rows_for(recipe: Recipe, part: Split) -> list[DataRow]:
-    """The rows of one part of the data, with the columns that the objective takes. Of a mixture, those of all members;
-    data of several members come once."""
-    return [row for _, row in _rows_of_members(recipe, part, Reading())]
+def documents_for(recipe: Recipe, part: Split) -> Iterator[str]:
+    """The texts of one part of the data, one by one; of pairs, the sources. Without a validation source, a share of the
+    training texts is held out."""
+    return (row.cells[0] for _, row in _rows_of_members(recipe, part, Reading()))
 
 
 def _rows_of_members(recipe: Recipe, part: Split, reading: "Reading") -> Iterator[tuple[tuple[Role, ...], DataRow]]:
-    """Each with the roles of its cells."""
+    """Each with the roles of its cells. Of a mixture those of all members; data of several members come once."""
     different = {_key(member, part, reading): member for member in members(recipe)}
     for member in different.values():
         roles = objective_class(member).columns

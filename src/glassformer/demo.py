@@ -19,7 +19,7 @@ from glassformer.data.rows import Pair, builtin_pairs
 from glassformer.launch import train
 from glassformer.look.pictures.figures import save
 from glassformer.look.pictures.heatmaps import heatmap
-from glassformer.look.report import overlay_of
+from glassformer.look.pictures.overlay import overlay_of
 from glassformer.recipe import read
 from glassformer.run import RunDirectory
 from glassformer.snapshot import write_text_durably

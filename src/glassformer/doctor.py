@@ -20,14 +20,16 @@ import psutil
 import torch
 
 from glassformer.assemble import Parts, assemble, documents_for, model_for, texts_of, unknown_shares
+from glassformer.build import engine_for, training_order, validation_questions
 from glassformer.data.choice import choose_tokenizer
 from glassformer.data.corpus import Corpus
-from glassformer.data.tokenizer import count_words
+from glassformer.data.cutting import count_words
+from glassformer.data.survey import Survey
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.launch import train
 from glassformer.model.size import count_parameters
 from glassformer.recipe import Recipe, from_yaml, parse, to_yaml
-from glassformer.settle import engine_for, settle, training_order, validation_questions
+from glassformer.resolve import resolve
 from glassformer.suggest import choose_max_length
 from glassformer.training.engine import threads
 from glassformer.training.evaluation import TELLS_FROM
@@ -110,12 +112,11 @@ def suggest(parts: Parts) -> dict[str, int]:
     """The max_length that holds 99 of 100 texts, and the vocabulary that fits the text: for whole words the one that
     knows 98 of 100, for pieces about a third of the different words."""
     config = parts.recipe.tokenizer
-    texts = documents_for(parts.recipe, "train")
-    lengths = np.array([len(text.split()) for text in texts])
-    max_length = choose_max_length(lengths, _first_texts(parts).n_tokens / max(1, int(lengths.sum())))
+    survey = Survey(documents_for(parts.recipe, "train"))
+    max_length = choose_max_length(survey.sampled_words, _first_texts(parts).n_tokens / max(1, survey.words))
     if config.kind != "word":
-        return {"max_length": max_length, "vocab_size": choose_tokenizer(texts, config.kind)["vocab_size"]}
-    words = count_words(texts, config)
+        return {"max_length": max_length, "vocab_size": choose_tokenizer(survey.sample, config.kind)["vocab_size"]}
+    words = count_words(documents_for(parts.recipe, "train"), config)
     known = np.cumsum(sorted(words.values(), reverse=True)) / words.total()
     return {"max_length": max_length, "vocab_size": int(np.searchsorted(known, COVERED)) + 1 + N_SPECIAL}
 
@@ -144,7 +145,7 @@ def measured_in_child(recipe: Recipe) -> dict[str, Any]:
 def measure(recipe: Recipe) -> dict[str, Any]:
     """Do all that a training does, for a few seconds: measured choices, steps, and a run of one step with its
     evaluations, checkpoint and pictures. Memory is the highest that this process has held, in bytes."""
-    settled, choices = settle(assemble(recipe), lambda text: None, psutil.Process().create_time())
+    settled, choices = resolve(assemble(recipe), lambda text: None, psutil.Process().create_time())
     timing, tokens = time_of_steps(settled)
     started = time.time() - psutil.Process().create_time() - timing.steps * timing.seconds
     evaluation, rest = time_of_the_rest(settled)

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
 
 from glassformer.config import Config
+from glassformer.data.data_config import DataConfig
 from glassformer.data.masking import MaskingConfig
 from glassformer.data.roles import PAIR, TEXT, Role
-from glassformer.data.sources import DataConfig
 from glassformer.errors import UsageError
 from glassformer.plugins import check_plugin
 

@@ -18,8 +18,8 @@ from pydantic_core import to_jsonable_python
 from glassformer.changes import LENGTHS, Changes, apply, lengths_in, listed, objective_name, with_names_of_now
 from glassformer.config import Config
 from glassformer.data.batch_config import BatchConfig
-from glassformer.data.sources import DataConfig
-from glassformer.data.tokenizer import TokenizerConfig
+from glassformer.data.data_config import DataConfig
+from glassformer.data.tokenizer_config import TokenizerConfig
 from glassformer.errors import UsageError, nearest
 from glassformer.model.config import ModelConfig, check_sizes, preset, preset_notes, presets
 from glassformer.objective_configs import PACKAGE, AnyObjective, Member, Needs, members_in, needs_of

@@ -10,10 +10,12 @@ import numpy as np
 import torch
 
 from glassformer.data.choice import choose_tokenizer, tokens_per_word
+from glassformer.data.data_config import DataConfig
 from glassformer.data.kinds import changes
+from glassformer.data.layout_choice import layout_for
 from glassformer.data.roles import PAIR
 from glassformer.data.rows import read_pairs
-from glassformer.data.sources import DataConfig, layout_for, read_documents
+from glassformer.data.sources import read_documents
 from glassformer.data.survey import SAMPLE, Survey
 from glassformer.errors import UsageError
 from glassformer.model.config import presets

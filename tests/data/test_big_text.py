@@ -14,7 +14,7 @@ MEASURED = """
 import json, resource, sys
 from pathlib import Path
 from glassformer.data.corpus import Corpus
-from glassformer.data.sources import read_lines
+from glassformer.data.files import read_lines
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.data.windows import DocumentWindows
 def peak():

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from glassformer.data import contents
-from glassformer.data.sources import files_of, fingerprint
+from glassformer.data.files import files_of
+from glassformer.data.sources import fingerprint
 from glassformer.errors import UsageError
 
 OPENED: list[str] = []

@@ -13,8 +13,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from glassformer.data.byte_level import BYTES
+from glassformer.data.cutting import count_words
 from glassformer.data.scripts import marks
-from glassformer.data.tokenizer import _BYTES, SPECIALS, Tokenizer, TokenizerConfig, count_words
+from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
+from glassformer.data.tokenizer_config import SPECIALS
 
 UDHR = Path(os.environ.get("GLASSFORMER_DATA") or "absent") / "udhr"
 KINDS = get_args(TokenizerConfig.model_fields["kind"].annotation)
@@ -76,7 +79,7 @@ def pieces(tokenizer: Tokenizer, kind: str) -> list[str]:
 
 def stands_in(piece: str, text: str, kind: str) -> bool:
     if kind in ("bpe", "byte"):  # the 256 bytes are known without a text
-        return len(piece) == 1 or bytes(_BYTES[c] for c in piece) in text.encode()
+        return len(piece) == 1 or bytes(BYTES[c] for c in piece) in text.encode()
     return piece in text
 
 

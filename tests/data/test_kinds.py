@@ -6,7 +6,8 @@ import pytest
 import tokenizers
 
 from glassformer.data.kinds import changes, config_of, kind_of
-from glassformer.data.tokenizer import SPECIALS, Tokenizer, TokenizerConfig
+from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
+from glassformer.data.tokenizer_config import SPECIALS
 
 KINDS = get_args(TokenizerConfig.model_fields["kind"].annotation)
 PROBES = {

@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glassformer.data import builtin
-from glassformer.data.sources import DataConfig, fingerprint, layout_for, read_documents, split
+from glassformer.data.data_config import DataConfig
+from glassformer.data.layout_choice import layout_for
+from glassformer.data.sources import fingerprint, read_documents
+from glassformer.data.splitting import split
 from glassformer.errors import GlassformerError, UsageError
 
 

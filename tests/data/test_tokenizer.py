@@ -16,7 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from glassformer.data import builtin
-from glassformer.data.tokenizer import SPECIALS, Encoded, Tokenizer, TokenizerConfig
+from glassformer.data.tokenizer import Encoded, Tokenizer, TokenizerConfig
+from glassformer.data.tokenizer_config import SPECIALS
 from glassformer.errors import GlassformerError, UsageError
 
 KINDS = get_args(TokenizerConfig.model_fields["kind"].annotation)
@@ -410,6 +411,17 @@ def test_a_tokenizer_made_elsewhere_can_be_used(tmp_path):
     assert tokenizer.encode("mars is [CLS]").ids.tolist()[:2] == [0, 1]
     assert 3 not in tokenizer.encode("mars is [CLS]").ids
     assert (tokenizer.pad_id, tokenizer.unk_id, tokenizer.mask_id, tokenizer.vocab_size) == (6, 4, 7, 8)
+
+
+def test_what_is_broken_is_said_in_a_line(tmp_path):
+    """The library quotes a token that a merge needs as it is, with its line ends."""
+    settings = Tokenizer.train(["a text of some words"] * 3, TokenizerConfig(kind="bpe", vocab_size=270)).settings
+    settings["model"]["merges"][0] = ["no such\ntoken", "a"]
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps(settings))
+    with pytest.raises(GlassformerError, match="no such token") as raised:
+        Tokenizer.load(file)
+    assert "\n" not in raised.value.what
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path):

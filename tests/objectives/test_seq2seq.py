@@ -6,12 +6,12 @@ import tiny_recipe
 import torch
 
 from glassformer.assemble import assemble
+from glassformer.build import training_questions, validation_questions
 from glassformer.data.batch import collate
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
 from glassformer.objectives.seq2seq import HEAD, Seq2Seq, Seq2SeqConfig
-from glassformer.settle import training_questions, validation_questions
 
 SOURCES, TARGETS = ["mars is red", "the moon"], ["the red planet", "ice water"]
 

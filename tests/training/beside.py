@@ -9,9 +9,10 @@ import torch
 from tiny_recipe import corpus_of, model_of, objective_of, sentences
 from torch import Tensor, nn
 
-from glassformer.data.batch import Batch, collate
+from glassformer.data.batch import Batch, BatchConfig, collate
 from glassformer.objectives import Loss
 from glassformer.training.engine import Engine, sum_gradients
+from glassformer.training.evaluation import FixedQuestions, evaluate
 from glassformer.training.optimisers import OptimizerConfig
 from glassformer.training.processes import Processes
 from glassformer.training.workers import ending_with_the_first, joined
@@ -45,6 +46,17 @@ def trained(processes: Processes) -> dict[str, Any]:
         mine = [batch_of(units) for units in processes.own(groups)]
         updates.append(engine.update(mine, 1.0, (1, step))._asdict())
     return {"weights": dict(engine.model.state_dict()), "updates": updates}
+
+
+def evaluated(processes: Processes) -> dict[str, Any]:
+    """All numbers of an evaluation of several batches: losses, shares, intervals, the most frequent guess."""
+    questions = FixedQuestions(UNITS, OBJECTIVE, BatchConfig(size=23, layout="padded"))
+    assert len(questions.made) > 3
+    guess = {}
+    record = evaluate(engine_of(processes).forward, questions, processes=processes).record()
+    for key, value in record.pop("most_frequent_guess").items():
+        guess[f"guess {key}"] = value
+    return record | guess
 
 
 def spoilt_in_one(processes: Processes) -> tuple[bool, bool]:
@@ -86,6 +98,8 @@ def everything(processes: Processes) -> dict[str, Any]:
         "any": [processes.any(False), processes.any(processes.rank == processes.world - 1), processes.any(True)],
         "told": processes.told({"path": "runs/ü", "n": [1, None]} if processes.first else "not this"),
         "trained": trained(processes),
+        "copied": processes.copied(torch.tensor([processes.rank + 3.0])).tolist(),
+        "evaluation": evaluated(processes),
         "spoilt": spoilt_in_one(processes),
         "gradients": gradients_that_some_lack(processes),
     }

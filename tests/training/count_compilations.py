@@ -8,8 +8,8 @@ import torch
 from tiny_recipe import corpus_of, model_of, objective_of, sentences
 from torch._dynamo.testing import CompileCounter
 
+from glassformer.build import fixed_shapes
 from glassformer.data.batch import BatchConfig
-from glassformer.settle import fixed_shapes
 from glassformer.training.engine import Engine
 from glassformer.training.evaluation import FixedQuestions, evaluate
 from glassformer.training.optimisers import OptimizerConfig

@@ -15,8 +15,8 @@ from tiny_recipe import Hearing, recipe, records, train
 
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.recipe import Recipe, read, with_value
+from glassformer.resolve import refuse_too_many
 from glassformer.run import RunDirectory
-from glassformer.settle import refuse_too_many
 from glassformer.snapshot import read_snapshot
 from glassformer.training.processes import Processes, started_together
 from glassformer.training.trainer import Interrupted
@@ -33,7 +33,8 @@ def tests_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_two_processes_are_one(tests_are_found: None, tmp_path: Path) -> None:
     """What they tell each other; weights after three ragged steps with dropout, one of which leaves a process without
-    work, as one process has them, in float64; a step that is not finite in one of them is applied in none."""
+    work, as one process has them, in float64; an evaluation that they share; a step that is finite in all but one is
+    applied in none."""
     with workers("beside", tmp_path, 2) as processes:
         found = beside.everything(processes)
     alone = beside.everything(Processes())
@@ -42,15 +43,43 @@ def test_two_processes_are_one(tests_are_found: None, tmp_path: Path) -> None:
     assert (found["sum"], alone["sum"]) == ([3.0, 1.0], [1.5, 0.0])
     assert (found["any"], alone["any"]) == ([False, True, True], [False, True, True])
     assert found["told"] == alone["told"] == {"path": "runs/ü", "n": [1, None]}
+    assert found["copied"] == alone["copied"] == [3.0]
     for update, expected in zip(found["trained"]["updates"], alone["trained"]["updates"], strict=True):
         assert update == pytest.approx(expected, rel=1e-10)
     start = dict(beside.engine_of(Processes()).model.state_dict())
     for name, weight in alone["trained"]["weights"].items():
         torch.testing.assert_close(found["trained"]["weights"][name], weight, rtol=1e-10, atol=1e-10)
     assert any((alone["trained"]["weights"][name] - start[name]).abs().max() > 1e-2 for name in start)
+    for key, value in alone["evaluation"].items():
+        expected = value if isinstance(value, str | bool) else pytest.approx(value, rel=1e-10)
+        assert found["evaluation"][key] == expected, key
     assert found["spoilt"] == alone["spoilt"] == (False, False)
     assert found["gradients"] == [[3.0, 30.0], [5.0, 7.0], None]
     assert alone["gradients"] == [[1.0, 10.0], [5.0, 7.0], None]
+
+
+def test_a_worker_that_cannot_begin_is_an_error_that_says_why(tmp_path: Path) -> None:
+    """Nobody waits for it."""
+    message = "training with 2 processes ended: process 1 ended with status 1: .*No module named no_such_module"
+    with pytest.raises(GlassformerError, match=message), workers("no_such_module", tmp_path, 2):
+        pass
+    assert not psutil.Process().children()
+
+
+def test_a_worker_ends_with_the_process_that_started_it() -> None:
+    """However that ends: what they share is a pipe, which the system closes."""
+    program = (
+        "from glassformer.training.workers import ending_with_the_first; import time; "
+        "ending_with_the_first(); print('up', flush=True); time.sleep(600)"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        assert worker.stdout.readline().strip() == b"up"
+        assert worker.poll() is None
+        worker.stdin.close()
+        assert worker.wait(timeout=30) == 1
 
 
 # ------------------------------------------------------------------------------------------------- whole runs
@@ -114,10 +143,10 @@ def test_a_run_of_two_is_one_with_twice_the_accumulation(text: Path, tmp_path: P
     train(of_two(text, **long), tmp_path / "killed", resume=True, changes=("training.devices=1",))
 
 
-def test_torchrun_starts_them_too(text: Path, tmp_path: Path) -> None:
+def test_torchrun_starts_them_too(tests_are_found: None, text: Path, tmp_path: Path) -> None:
     """Each process runs the same command; the first speaks and writes, and the number of processes is recorded."""
     one = train(recipe(text, training={"accumulate": 2}), tmp_path / "one").path
-    command = ["torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "--", "glassformer.cli", "train"]
+    command = ["torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "--", "torchrun_train", "train"]
     changes = ["training.devices=1", "training.accumulate=1"]
     arguments = [str(one / "recipe.yaml"), *changes, "--run", str(tmp_path / "two")]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
+from glassformer.ask.undrawn import Undrawn
 from glassformer.assemble import model_for, objective_for, refuse_larger
 from glassformer.changes import Changes, listed
 from glassformer.data.batch import Batch, collate
@@ -86,7 +87,8 @@ class Loaded:
         newest = "last" if self.recipe.training.weights == "last" else None
         tensors, _ = load_weights(self.directory, self.which or newest)
         refuse_larger(self.recipe, self.objective, tensors, self.directory.recipe_file)
-        model = model_for(self.recipe, self.objective)
+        with Undrawn():
+            model = model_for(self.recipe, self.objective)
         load_into(model, tensors)
         return model.eval()
 

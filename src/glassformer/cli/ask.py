@@ -192,8 +192,6 @@ def score(
     glassformer score runs/mlm-demo "Mars is called the red planet" --output mars.png
     """
     from glassformer.ask.run import load
-    from glassformer.look.pictures.figures import save
-    from glassformer.look.pictures.overlay import surprisal
 
     trained = load(run)
     asked = list(texts_from(texts, file, "a text, or an empty line to end"))
@@ -202,6 +200,9 @@ def score(
     for text in asked:
         scored = trained.score(text)
         if output is not None:
+            from glassformer.look.pictures.figures import save
+            from glassformer.look.pictures.overlay import surprisal
+
             save(surprisal(scored.tokens, scored.surprisal, f"{scored.kind} {scored.perplexity:,.2f}"), output)
         if as_json:
             show(scored.record())
@@ -278,16 +279,19 @@ def attention(
     glassformer attention runs/seq2seq-demo "I love dogs" --kind cross --output dogs.png
     """
     from glassformer.ask.run import load
-    from glassformer.look import report
 
     if output is None and not as_json:
         raise UsageError("where should it go?", "name a file with --output, or print the numbers with --json")
     trained = load(run)
     which = head_choice(head)
     if output is not None:
-        report.draw_attention(trained, text, output, layer, which, view, true, blank - 1, kind, target)
+        from glassformer.look.report import draw_attention
+
+        draw_attention(trained, text, output, layer, which, view, true, blank - 1, kind, target)
     if as_json:
-        show(report.numbers(text, report.attention_of(trained, text, kind, target), layer, which, kind))
+        from glassformer.look.measures.attention import attention_of, numbers
+
+        show(numbers(text, attention_of(trained, text, kind, target), layer, which, kind))
     else:
         print(printable(str(output)))
 

@@ -237,7 +237,7 @@ def texts_from(
 
 def texts_in(file: Path) -> list[str]:
     """The lines of a text file. Raises UsageError when it is missing, empty, or not UTF-8."""
-    from glassformer.data.sources import read_lines
+    from glassformer.data.files import read_lines
 
     if not file.exists():
         raise UsageError(f"there is no file {printable(str(file))}")

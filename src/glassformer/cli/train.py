@@ -42,7 +42,7 @@ def train(
 ) -> None:
     """Train a model by a recipe, or on a text of your own.
 
-    Ctrl-C saves everything, and --resume goes on from there.
+    Ctrl-C saves everything, and --resume goes on from there. training.devices=2 trains with two processes.
 
     \b
     glassformer train mlm-demo training.steps=500

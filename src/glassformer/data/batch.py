@@ -6,7 +6,7 @@ into a `Batch`, a plain tree of tensors. B batch, T tokens in a row, N positions
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from torch import Tensor
 from glassformer.data.batch_config import BatchConfig
 from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError
+
+T = TypeVar("T")
 
 NOT_ASKED = -100
 """The target of a padded entry in a list of asked positions; cross-entropy ignores it. Among numbers it is NaN."""
@@ -404,3 +406,14 @@ def _padded_targets(targets: list[np.ndarray], padding: int) -> Int[Tensor, "N"]
     found = found.astype(np.float32 if found.dtype.kind == "f" else np.int64)
     filler = np.full((padding, *found.shape[1:]), np.nan if found.dtype.kind == "f" else NOT_ASKED, found.dtype)
     return torch.from_numpy(np.concatenate([found, filler]))
+
+
+def to_device(tree: T, device: torch.device) -> T:
+    """A batch, or any part of one, with its tensors on a device."""
+    if isinstance(tree, torch.Tensor):
+        return cast(T, tree.to(device))
+    if isinstance(tree, dict):
+        return cast(T, {name: to_device(part, device) for name, part in tree.items()})
+    if isinstance(tree, tuple):
+        return cast(T, type(tree)(*(to_device(part, device) for part in tree)))
+    return tree

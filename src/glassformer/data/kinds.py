@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from glassformer.data.tokenizer import Tokenizer, TokenizerConfig, untrained
+from glassformer.data.cutting import untrained
+from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 
 Kind = Literal["word", "wordpiece", "bpe", "unigram", "character", "byte"]
 _DROP_SPACES = ("Whitespace", "WhitespaceSplit", "BertPreTokenizer")

@@ -18,20 +18,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from glassformer.data.builtin import labelled_sentences
+from glassformer.data.file_rows import rows_of
+from glassformer.data.files import files_of, format_of, read_lines
+from glassformer.data.hub import hub_rows
 from glassformer.data.idx import idx_rows
 from glassformer.data.layout import Layout
+from glassformer.data.layout_choice import layout_of
 from glassformer.data.records import Row, cell_in, text_in
 from glassformer.data.roles import PAIR, TEXT, Role
-from glassformer.data.sources import (
-    files_of,
-    fingerprint,
-    format_of,
-    hub_rows,
-    layout_of,
-    read_documents,
-    read_lines,
-    rows_of,
-)
+from glassformer.data.sources import fingerprint, read_documents
 from glassformer.errors import GlassformerError, UsageError
 
 BUILTIN_KINDS = ("paraphrase", "answer", "translation")

@@ -4,12 +4,11 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
-from lightning_fabric.utilities import move_data_to_device
 from pydantic import Field
 from torch import Tensor
 
 from glassformer.config import Config
-from glassformer.data.batch import Example, collate
+from glassformer.data.batch import Example, collate, to_device
 from glassformer.errors import UsageError
 from glassformer.model.kinds import Model
 
@@ -125,7 +124,7 @@ def begin(model: Model, prompts: Prompts, max_tokens: int) -> tuple[Tensor, Any]
     for group in groups:
         batch = collate([[prompts.examples[row]] for row in group], prompts.pad_id)
         if device.type != "cpu":
-            batch = move_data_to_device(batch, device)
+            batch = to_device(batch, device)
         ids = batch.streams[prompts.stream].input_ids
         lengths = torch.tensor([len(prompts.start(row)) for row in group], device=device)
         states.append(model.new_state(batch, ids.shape[1] if len(groups) > 1 else capacity))

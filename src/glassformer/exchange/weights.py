@@ -21,7 +21,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from glassformer.data.batch import HeadSpec
-from glassformer.data.tokenizer import CLS, MASK, PAD, SEP, UNK, Tokenizer
+from glassformer.data.tokenizer import Tokenizer
+from glassformer.data.tokenizer_config import CLS, MASK, PAD, SEP, UNK
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.exchange.contract import (
     Architecture,

@@ -5,19 +5,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from glassformer.ask.attention import Attention, Kind
-from glassformer.ask.loaded import refuse_empty
 from glassformer.ask.run import Run
 from glassformer.assemble import parameters_of
-from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.look.measures.attention import attention_of, chosen, chosen_in_words, numbers
 from glassformer.look.measures.results import best, comparison_table, results_of
+from glassformer.look.measures.words import as_token
 from glassformer.look.pictures.curves import curves
 from glassformer.look.pictures.figures import FORMATS, save
 from glassformer.look.pictures.heatmaps import heatmap
-from glassformer.look.pictures.overlay import overlay
+from glassformer.look.pictures.overlay import overlay_of
 from glassformer.objectives import Prompt
 from glassformer.run import checkpoint_steps
 
@@ -53,50 +52,6 @@ def sample_prompts(run: Run, number: int) -> list[Prompt]:
     chosen = readable[:: max(1, len(readable) // number)][:number]
     examples = [questions.example(index) for index in chosen]
     return [run.objective.of(example).as_prompt(example) for example in examples]
-
-
-def overlay_of(seen: Attention, true: str | None = None, blank: int = 0, whose: str = "") -> Figure:
-    """The overlay picture of one blank: what its query attended to, on the mean of the layers and heads there are.
-    `whose` names them in the picture, where they are not all that the model has.
-
-    Raises UsageError when the text has no such blank.
-    """
-    if seen.filled is None:
-        raise UsageError("an overlay shows a blank, and the text has none", "write [MASK] where a word is asked for")
-    many = len(seen.filled.blanks)
-    if not 0 <= blank < many:
-        raise UsageError(f"there is no blank {blank + 1}", f"the text has {many}, counted from 1")
-    asked = seen.filled.blanks[blank]
-    attention = np.asarray(seen.weights.mean((0, 1))[asked.position])
-    candidates = [(c.token, c.probability) for c in asked.candidates]
-    true = true if true is not None else asked.true
-    return overlay(seen.tokens, asked.position, attention, candidates, true, whose=whose or mean_in_words(seen))
-
-
-def mean_in_words(seen: Attention) -> str:
-    """Which layers and heads an average is over."""
-    layers, heads = seen.weights.shape[:2]
-    return f"mean of {layers} layer{'s' * (layers > 1)} × {heads} head{'s' * (heads > 1)}"
-
-
-def chosen_in_words(seen: Attention, layer: int | None, head: int | Literal["all", "mean"]) -> str:
-    """The same for one layer, or one head, of those that there are."""
-    if layer is None and not isinstance(head, int):
-        return mean_in_words(seen)
-    layers, heads = seen.weights.shape[:2]
-    which = f"layer {layer}" if layer is not None else f"mean of {layers} layers"
-    return which + (f", head {head}" if isinstance(head, int) else f", mean of {heads} heads")
-
-
-def as_token(tokenizer: Tokenizer, word: str) -> str:
-    """A word as a person types it, as the token that a blank inside a sentence is filled with: lower-cased where the
-    vocabulary is, with the mark of a space before it (▁red) where tokens carry one. A word of several tokens stays."""
-    for text in (f"{tokenizer.decode([tokenizer.mask_id])} {word}", f" {word}", word):
-        ids = tokenizer.encode(text, allow_mask=True).ids
-        tokens = [int(i) for i in ids if i != tokenizer.mask_id]
-        if len(tokens) == 1 and tokens[0] not in tokenizer.special_ids:
-            return tokenizer.token(tokens[0])
-    return word
 
 
 NUMBERS = (".json", ".npz")
@@ -152,37 +107,6 @@ def draw_attention(
         title = KINDS[kind] if len(run.recipe.model.stacks) > 1 else ""
         keys = seen.keys or seen.tokens
         save(heatmap(seen.weights, seen.tokens, keys, layer=layer, head=head, title=title, marked=marked), output)
-
-
-def attention_of(run: Run, text: str, kind: Kind = "self", target: str | None = None) -> Attention:
-    """`run.attention`, of a text that has words. Raises UsageError for an empty one."""
-    refuse_empty(text)
-    return run.attention(text, kind, target)
-
-
-def chosen(seen: Attention, layer: int | None, head: int | Literal["all", "mean"]) -> Attention:
-    """One layer or all, one head, the mean of the heads, or all. Raises UsageError with the range."""
-    weights = seen.weights
-    for what, number, many in (("layer", layer, weights.shape[0]), ("head", head, weights.shape[1])):
-        if isinstance(number, int) and not 0 <= number < many:
-            raise UsageError(f"there is no {what} {number}", f"this model has {what}s 0 to {many - 1}")
-    if layer is not None:
-        weights = weights[layer : layer + 1]
-    if head == "mean":
-        weights = weights.mean(1, keepdims=True)
-    elif head != "all":
-        weights = weights[:, head : head + 1]
-    return seen._replace(weights=weights)
-
-
-def numbers(
-    text: str, seen: Attention, layer: int | None, head: int | Literal["all", "mean"], kind: Kind = "self"
-) -> dict[str, Any]:
-    """Tokens and weights for another program; what it finds there is in docs/json.md."""
-    weights = chosen(seen, layer, head).weights.astype(np.float64).round(6).tolist()
-    found = {"text": text, "kind": kind, "tokens": seen.tokens, "keys": seen.keys or seen.tokens}
-    answers = seen.filled.record()["blanks"] if seen.filled else []
-    return found | {"layer": layer, "head": head, "weights": weights, "blanks": answers}
 
 
 def write_numbers(found: dict[str, Any], picked: Attention, output: Path) -> None:

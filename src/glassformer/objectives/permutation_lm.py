@@ -19,7 +19,7 @@ from jaxtyping import Int64
 from glassformer.answers import FillsInAnyOrder, ScoresText
 from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
 from glassformer.data.corpus import Corpus
-from glassformer.data.tokenizer import MASK
+from glassformer.data.tokenizer_config import MASK
 from glassformer.data.windows import windows_of
 from glassformer.errors import UsageError
 from glassformer.objective_configs import PermutationLMConfig

@@ -2,14 +2,13 @@
 
 import math
 from collections import Counter
-from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
-from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
-from glassformer.data.batch import Batch, collate
+from glassformer.data.batch import Batch, collate, to_device
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.model.kinds import Model
 from glassformer.objectives import Blank, Objective
@@ -64,15 +63,10 @@ def answer_examples(model: nn.Module, objective: Objective, questions: FixedQues
     answers: list[tuple[Any, list[Blank]]] = []
     for index in indices:
         example = questions.example(index)
-        batch = to(collate([[example]], objective.pad_id), device)
+        batch = to_device(collate([[example]], objective.pad_id), device)
         answers.append((example, objective.of(example).answer(example, model(batch))))
     model.train(training)
     return answers
-
-
-def to(batch: Batch, device: torch.device) -> Batch:
-    """The batch on another device."""
-    return cast(Batch, move_data_to_device(batch, device))
 
 
 class Samples:
@@ -137,7 +131,7 @@ class AttentionEntropy:
             return {}
         model.eval()
         with torch.no_grad(), record(model) as tape:
-            model(to(self.batch, next(model.parameters()).device))
+            model(to_device(self.batch, next(model.parameters()).device))
         model.train(training)
         entropy = {}
         for place in places:

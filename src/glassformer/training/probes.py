@@ -23,7 +23,7 @@ from jaxtyping import Float, UInt8
 from pydantic import Field
 from torch import Tensor, nn
 
-from glassformer.data.batch import collate
+from glassformer.data.batch import collate, to_device
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.model.layers import MultiHeadAttention
 from glassformer.objectives import Blank, Candidate, Objective, Prompt
@@ -31,7 +31,7 @@ from glassformer.reading import Saved, Unreadable, checked, json_value, npz_arra
 from glassformer.record import attention_places, record
 from glassformer.run import RunDirectory
 from glassformer.snapshot import remove_abandoned, write_bytes_durably
-from glassformer.training.observers import allowed, normalised_entropy, to
+from glassformer.training.observers import allowed, normalised_entropy
 
 TOP = 10
 """Candidates kept of each answer."""
@@ -124,7 +124,7 @@ def look(model: nn.Module, objective: Objective, prompt: Prompt) -> Look:
     objective = objective.of(prompt.example)
     device = next(model.parameters()).device
     training = model.training
-    batch = to(collate([[prompt.example]], objective.pad_id), device)
+    batch = to_device(collate([[prompt.example]], objective.pad_id), device)
     with torch.random.fork_rng([device] if device.type == "cuda" else []), record(model.eval()) as tape:
         logits = model(batch)
     model.train(training)

@@ -56,6 +56,10 @@ class Processes:
         """Whether it holds in any process."""
         return value
 
+    def copied(self, values: Tensor) -> Tensor:
+        """Those of the first process; in place."""
+        return values
+
     def told(self, value: Any, by: int = 0) -> Any:
         """What the first process says, or another one; the others hand in anything. Plain values that JSON knows."""
         return value
@@ -78,6 +82,11 @@ class Several(Processes):
     def sum(self, values: Tensor) -> Tensor:
         with _lost_in_words():
             dist.all_reduce(values)
+        return values
+
+    def copied(self, values: Tensor) -> Tensor:
+        with _lost_in_words():
+            dist.broadcast(values, src=0)
         return values
 
     def any(self, value: bool) -> bool:

@@ -82,7 +82,7 @@ GIVE_UP_AFTER = 20
 
 
 class Trainer:
-    """Trains one model in one run directory. `config` has no `auto` and no empty interval left (see `settle`).
+    """Trains one model in one run directory. `config` has no `auto` and no empty interval left (see `resolve`).
 
     Each evaluation asks the first `questions`, those of the validation texts, and if there are second ones, of the
     training texts, those too.
@@ -130,6 +130,8 @@ class Trainer:
         if processes is not None:
             self.processes = self.engine.processes = processes
         self._restore()
+        for weights in self.engine.model.state_dict().values():
+            self.processes.copied(weights)  # which may have begun from something that only the first has read
         for watcher in self.watchers:
             watcher.begin(self.state.step)
         self.display.start(self.state.step, self.steps)

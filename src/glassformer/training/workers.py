@@ -7,7 +7,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -38,8 +38,10 @@ class Worker(NamedTuple):
             return None
         self.complaints.seek(0)
         said = self.complaints.read().decode(errors="replace").strip()
+        if "Traceback" in said:  # no mistake of the person's: whoever mends it needs all of it
+            print(said, file=sys.stderr)
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        return f"process {self.rank} {how}" + (f": {said}" if said else "")
+        return f"process {self.rank} {how}" + (f": {said.splitlines()[-1]}" if said else "")
 
 
 @contextmanager
@@ -60,10 +62,10 @@ def workers(module: str, argument: Path, world: int) -> Iterator[Processes]:
             with connected(store=store, rank=0, world_size=world) as processes:
                 yield processes
             _wait(started)
-            if any(worker.ended() for worker in started):
+            if any(worker.process.poll() for worker in started):
                 raise LostProcess("a process ended badly")
         except LostProcess:
-            _wait(started, together=False)
+            _wait(started, any)
             causes = [cause for cause in (worker.ended() for worker in started) if cause is not None]
             raise GlassformerError(
                 f"training with {world} processes ended: {'; '.join(causes) or 'they lost each other'}",
@@ -94,11 +96,10 @@ def _wait_until_ready(store: TCPStore, started: list[Worker]) -> None:
         time.sleep(0.02)
 
 
-def _wait(started: list[Worker], together: bool = True) -> None:
-    """For all of them to end, or not `together`, for any one that ended badly; not for ever."""
+def _wait(started: list[Worker], which: Callable[[Iterator[bool]], bool] = all) -> None:
+    """Until all of them have ended, or any; not for ever."""
     until = time.monotonic() + GRACE
-    every = all if together else any
-    while time.monotonic() < until and not every(worker.process.poll() is not None for worker in started):
+    while time.monotonic() < until and not which(worker.process.poll() is not None for worker in started):
         time.sleep(0.02)
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 
 from glassformer.ask.run import Run
 from glassformer.data.scripts import cut_at, is_without_spaces, occurrences, words_in
+from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
 from glassformer.look.measures.heads import visible_pairs
 from glassformer.objectives import Prompt
@@ -94,3 +95,14 @@ def attention_between(
     weights = between_words(run.attention_of(text.prompt).weights, words)
     even = between_words((pairs / pairs.sum(1, keepdims=True))[None, None], words)[0, 0]
     return np.where(even > 0, weights, np.nan), np.where(even > 0, even, np.nan)
+
+
+def as_token(tokenizer: Tokenizer, word: str) -> str:
+    """A word as a person types it, as the token that a blank inside a sentence is filled with: lower-cased where the
+    vocabulary is, with the mark of a space before it (▁red) where tokens carry one. A word of several tokens stays."""
+    for text in (f"{tokenizer.decode([tokenizer.mask_id])} {word}", f" {word}", word):
+        ids = tokenizer.encode(text, allow_mask=True).ids
+        tokens = [int(i) for i in ids if i != tokenizer.mask_id]
+        if len(tokens) == 1 and tokens[0] not in tokenizer.special_ids:
+            return tokenizer.token(tokens[0])
+    return word

@@ -16,6 +16,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
+from glassformer.ask.attention import Attention
+from glassformer.errors import UsageError
+from glassformer.look.measures.attention import mean_in_words
 from glassformer.look.pictures.figures import (
     COLOURS,
     GLASS,
@@ -300,3 +303,21 @@ def _draw_candidates(
         axes.barh(y, whole, height=0.14, left=start, color=COLOURS["panel"])
         axes.barh(y, whole * share, height=0.14, left=start, color=colour)
         axes.text(right, y, percent(share), fontsize=9, ha="right", va="center", color=COLOURS["muted"])
+
+
+def overlay_of(seen: Attention, true: str | None = None, blank: int = 0, whose: str = "") -> Figure:
+    """The overlay picture of one blank: what its query attended to, on the mean of the layers and heads there are.
+    `whose` names them in the picture, where they are not all that the model has.
+
+    Raises UsageError when the text has no such blank.
+    """
+    if seen.filled is None:
+        raise UsageError("an overlay shows a blank, and the text has none", "write [MASK] where a word is asked for")
+    many = len(seen.filled.blanks)
+    if not 0 <= blank < many:
+        raise UsageError(f"there is no blank {blank + 1}", f"the text has {many}, counted from 1")
+    asked = seen.filled.blanks[blank]
+    attention = np.asarray(seen.weights.mean((0, 1))[asked.position])
+    candidates = [(c.token, c.probability) for c in asked.candidates]
+    true = true if true is not None else asked.true
+    return overlay(seen.tokens, asked.position, attention, candidates, true, whose=whose or mean_in_words(seen))

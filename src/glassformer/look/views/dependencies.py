@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from matplotlib.figure import Figure
 
 from glassformer.ask.run import Run
-from glassformer.data.sources import read_lines
+from glassformer.data.files import read_lines
 from glassformer.errors import UsageError
 from glassformer.look.measures.words import Span, attention_between, reading
 from glassformer.look.pictures.figures import COLOURS, new_figure, styled, visible

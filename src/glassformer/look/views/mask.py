@@ -10,9 +10,10 @@ from glassformer.ablation import Part, without
 from glassformer.ask.run import Run
 from glassformer.data.batch import collate
 from glassformer.errors import UsageError
+from glassformer.look.measures.attention import attention_of
 from glassformer.look.measures.tiles import weights_for_page
+from glassformer.look.pictures.overlay import overlay_of
 from glassformer.look.pictures.page import View
-from glassformer.look.report import attention_of, overlay_of
 from glassformer.objectives import Blank, Prompt
 from glassformer.record import attention_places, record
 from glassformer.stopping import go_on

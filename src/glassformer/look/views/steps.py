@@ -13,10 +13,10 @@ from glassformer.ask.run import Run
 from glassformer.data.batch import collate
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
+from glassformer.look.measures.words import as_token
 from glassformer.look.pictures.figures import COLOURS, SIGNED, fitted, styled, visible
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.tables import sheet
-from glassformer.look.report import as_token
 from glassformer.record import RecordedAttention, Tape, record
 
 SHOWN = 8

@@ -1,4 +1,4 @@
-"""Settle what a recipe leaves open (device, precision, threads, number of steps), and build what training runs on.
+"""Resolve what a recipe leaves open: every `auto` becomes a value, every length a number of steps.
 
 Every choice by measurement is made here, once, before the first step, and goes into the run's recipe.
 """
@@ -11,13 +11,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from glassformer.assemble import Parts, model_for
-from glassformer.data.batch import BatchConfig, Shapes
+from glassformer.assemble import Parts
+from glassformer.build import all_questions, engine_for, training_order
 from glassformer.errors import UsageError
-from glassformer.objectives import Objective, Units
 from glassformer.recipe import Recipe
 from glassformer.training.engine import Engine, threads
-from glassformer.training.evaluation import FixedQuestions, question_batch
 from glassformer.training.measure import (
     COMPILE_FROM_SECONDS,
     EVALUATIONS,
@@ -30,18 +28,18 @@ from glassformer.training.measure import (
     time_evaluation,
     time_steps,
 )
-from glassformer.training.order import TrainingOrder
-from glassformer.training.transfer import freeze
 
 LOG_LINES = 200
 """How often a run is logged at most when its recipe does not say."""
 AFTERWARDS = 7.0
 """Seconds of a time budget that are kept for what comes behind the last step: weights, pictures, the process's end."""
+STARTING = 10.0
+"""Seconds that other processes take until they train along."""
 WATCHING = 0.3
 """Seconds that an evaluation takes beside its questions: samples, attention, weights written to the disk."""
 
 
-def settle(parts: Parts, say: Callable[[str], None], began: float | None = None) -> tuple[Recipe, dict[str, Any]]:
+def resolve(parts: Parts, say: Callable[[str], None], began: float | None = None) -> tuple[Recipe, dict[str, Any]]:
     """The recipe without an `auto` and without an open length, and what was measured to get there. A time budget is
     for everything since `began` (seconds, as time.time() has them; None: since now)."""
     recipe, measured = parts.recipe, dict[str, Any]()
@@ -72,12 +70,12 @@ def settle(parts: Parts, say: Callable[[str], None], began: float | None = None)
         checkpoint_every=training.checkpoint_every or every,
         log_every=training.log_every or math.ceil(steps / LOG_LINES),
     )
-    for line in in_words(settled, measured):
+    for line in explain(settled, measured):
         say(f"measured: {line}")
     return settled, measured | {"asked": training.model_dump(include={"epochs", "minutes", "steps"})}
 
 
-def in_words(settled: Recipe, measured: dict[str, Any]) -> list[str]:
+def explain(settled: Recipe, measured: dict[str, Any]) -> list[str]:
     """What was measured, and what was chosen by it, for people."""
     lines = []
     if "seconds_per_step" in measured:
@@ -196,107 +194,58 @@ def _number_of_steps(
     assert timing is not None and training.minutes is not None
     engine = engine_for(settled, parts.objective)
     asking = sum(time_evaluation(engine, questions) for questions in all_questions(settled, parts))
-    evaluation = asking + WATCHING
-    spent = time.time() - began
-    left = max(0.0, training.minutes * 60 - spent - asking - AFTERWARDS)  # reference lines ask once more
-    steps, every = steps_for(left, timing.seconds, evaluation, training.evaluate_every)
+    costs = Costs(time.time() - began, timing.seconds, asking, training.devices)
+    left = max(0.0, training.minutes * 60 - costs.apart)
+    steps, every = steps_for(left, costs.step, costs.evaluation, training.evaluate_every)
     most = _most_steps(parts, settled)
     if most is not None and most < steps:
         steps, every = most, training.evaluate_every or math.ceil(every * most / steps)
-    needed = spent + asking + AFTERWARDS + steps * timing.seconds + evaluation * (math.ceil(steps / every) + 1)
-    if needed > 1.1 * training.minutes * 60:
-        asked = f"{training.minutes:g} minute" + (" is too little" if training.minutes == 1 else "s are too little")
-        say(f"warning: {asked}: {spent + AFTERWARDS:.0f} seconds go to what comes before and behind the training, an")
-        say(f"evaluation takes {evaluation:.1f} and a step {timing.seconds:.2f}; a smaller model or batch.size, or")
-        say("training.evaluate_units=N, makes them shorter")
+    if costs.of(steps, every) > 1.1 * training.minutes * 60:
+        _warn_of_too_little(training.minutes, costs, say)
     measured["minutes_in_steps"] = {
-        "minutes": round(needed / 60, 2),
-        "seconds_before": round(spent, 1),
-        "seconds_per_step": round(timing.seconds, 5),
-        "seconds_per_evaluation": round(evaluation, 3),
+        "minutes": round(costs.of(steps, every) / 60, 2),
+        "seconds_before": round(costs.before, 1),
+        "seconds_per_step": round(costs.step, 5),
+        "seconds_per_evaluation": round(costs.evaluation, 3),
         "steps": steps,
     }
     return steps, every
+
+
+class Costs(NamedTuple):
+    """What a run under a time budget takes, in seconds."""
+
+    before: float
+    """Until here: data, tokenizer, measurements."""
+    step: float
+    asking: float
+    """For the questions of one evaluation."""
+    processes: int
+
+    @property
+    def evaluation(self) -> float:
+        """One evaluation, whose questions the processes share."""
+        return self.asking / self.processes + WATCHING
+
+    @property
+    def apart(self) -> float:
+        """Everything but steps and evaluations; the reference lines ask once more."""
+        return self.before + self.asking + AFTERWARDS + (STARTING if self.processes > 1 else 0)
+
+    def of(self, steps: int, every: int) -> float:
+        """A run of so many steps, evaluated before the first and then after every so many."""
+        return self.apart + steps * self.step + self.evaluation * (math.ceil(steps / every) + 1)
+
+
+def _warn_of_too_little(minutes: float, costs: Costs, say: Callable[[str], None]) -> None:
+    asked = f"{minutes:g} minute" + (" is too little" if minutes == 1 else "s are too little")
+    around = costs.apart - costs.asking
+    say(f"warning: {asked}: {around:.0f} seconds go to what comes before and behind the training, an")
+    say(f"evaluation takes {costs.evaluation:.1f} and a step {costs.step:.2f}; a smaller model or batch.size, or")
+    say("training.evaluate_units=N, makes them shorter")
 
 
 def _most_steps(parts: Parts, settled: Recipe) -> int | None:
     """The steps of as many passes as a time budget may have; None: any number."""
     most = settled.training.max_epochs
     return None if most is None else max(1, round(most * training_order(settled, parts).steps_in_epoch()))
-
-
-# -------------------------------------------------------------------------------------------- the parts of a run
-
-
-def fixed_shapes(batch: BatchConfig, max_length: int, asked_share: float) -> Shapes:
-    """The shapes that compiled training pads to: four lengths, each with room for what is asked.
-
-    Raises UsageError for a token budget, under which the number of rows has no limit.
-    """
-    if batch.tokens is not None:
-        raise UsageError("a compiled model needs fixed shapes", "use batch.size instead of batch.tokens")
-    lengths = tuple(sorted({-(-max_length * quarter // 32) * 8 for quarter in (1, 2, 3, 4)} | {max_length}))
-    fitting = tuple(n for n in lengths if n <= max_length)
-    return Shapes(batch.size, fitting, asked_share, batch.layout == "packed")
-
-
-def _shapes(recipe: Recipe, objective: Objective, units: Units) -> Shapes | None:
-    if recipe.training.compile is not True:
-        return None
-    return fixed_shapes(recipe.batch, objective.row_length, objective.asked_share(units, recipe.seed))
-
-
-def training_order(recipe: Recipe, parts: Parts) -> TrainingOrder:
-    """The recipe's sequence of training batches."""
-    units, objective = parts.train_units, parts.objective
-    shapes = _shapes(recipe, objective, units)
-    per_step = recipe.training.devices * recipe.training.accumulate
-    return TrainingOrder(units, objective, recipe.batch, recipe.seed, per_step, shapes)
-
-
-def validation_questions(recipe: Recipe, parts: Parts) -> FixedQuestions:
-    """The recipe's validation units with fixed corruption."""
-    units, objective = parts.validation_units, parts.objective.for_evaluation()
-    shapes = _shapes(recipe, objective, units)
-    return FixedQuestions(units, objective, _batch(recipe, objective), recipe.training.evaluate_units, shapes)
-
-
-def _batch(recipe: Recipe, objective: Objective) -> BatchConfig:
-    """What questions are laid into; a compiled model knows the shapes of its training batches only."""
-    compiled = recipe.training.compile is True
-    return recipe.batch if compiled else question_batch(recipe.batch, objective.row_length)
-
-
-def training_questions(recipe: Recipe, parts: Parts) -> FixedQuestions | None:
-    """Some training units with fixed corruption, asked just as the validation units are: what has been learned by
-    heart is the difference."""
-    limit = recipe.training.evaluate_training_units
-    if limit == 0:
-        return None
-    objective = parts.objective.for_evaluation()
-    units = objective.units(parts.train)
-    shapes = _shapes(recipe, objective, parts.validation_units)  # the same as there, so that nothing recompiles
-    return FixedQuestions(units, objective, _batch(recipe, objective), limit, shapes)
-
-
-def all_questions(recipe: Recipe, parts: Parts) -> list[FixedQuestions]:
-    """Everything that one evaluation asks."""
-    learned = training_questions(recipe, parts)
-    return [validation_questions(recipe, parts), *([] if learned is None else [learned])]
-
-
-def engine_for(recipe: Recipe, objective: Objective) -> Engine:
-    """A fresh model with its optimisers on the recipe's device; the optimisers hold nothing that is frozen."""
-    training = recipe.training
-    model = model_for(recipe, objective)
-    if recipe.init_from is not None:
-        freeze(model, recipe.init_from.freeze)
-    return Engine(
-        model,
-        objective,
-        recipe.optimizer,
-        device=training.device,
-        precision=training.precision,
-        compiled=training.compile is True,
-        clip=training.clip,
-    )

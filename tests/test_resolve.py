@@ -8,11 +8,12 @@ import pytest
 import torch
 from tiny_recipe import recipe, sentences, text_file
 
-from glassformer import settle as settle_module
+from glassformer import resolve as resolve_module
 from glassformer.assemble import Parts, assemble
+from glassformer.build import engine_for, fixed_shapes, training_order
 from glassformer.errors import UsageError
 from glassformer.recipe import Recipe
-from glassformer.settle import AFTERWARDS, WATCHING, engine_for, fixed_shapes, settle, training_order
+from glassformer.resolve import AFTERWARDS, WATCHING, resolve
 from glassformer.training import measure
 from glassformer.training.measure import EVALUATIONS, Timing
 from glassformer.training.trainer import TrainingConfig
@@ -35,16 +36,16 @@ def parts_of(text: Path, **training: Any) -> Parts:
 
 
 def fake_timings(monkeypatch: pytest.MonkeyPatch, seconds: float, evaluation: float = 0.0) -> None:
-    for module in (settle_module, measure):
+    for module in (resolve_module, measure):
         monkeypatch.setattr(module, "time_steps", lambda *_, **__: Timing(seconds, 0.0, 3))
-    monkeypatch.setattr(settle_module, "time_evaluation", lambda *_: evaluation)
+    monkeypatch.setattr(resolve_module, "time_evaluation", lambda *_: evaluation)
 
 
 @pytest.mark.parametrize("length", [{"steps": 60}, {"epochs": 3}, {"minutes": 0.01}], ids=str)
 def test_nothing_is_left_open(text: Path, length: dict[str, Any]) -> None:
     """No `auto`, no interval, no length but steps; the rest of the recipe is untouched."""
     parts = parts_of(text, **length)
-    settled, _ = settle(parts, silence)
+    settled, _ = resolve(parts, silence)
     training = settled.training
     assert "auto" not in training.model_dump().values()
     assert (training.epochs, training.minutes) == (None, None)
@@ -58,7 +59,7 @@ def test_nothing_is_left_open(text: Path, length: dict[str, Any]) -> None:
 def test_what_is_said_is_kept(text: Path) -> None:
     """Nothing that the recipe decides is decided again."""
     parts = assemble(recipe(text))
-    settled, measured = settle(parts, silence)
+    settled, measured = resolve(parts, silence)
     assert settled == parts.recipe
     assert set(measured) == {"asked"}
 
@@ -67,7 +68,7 @@ def test_epochs_become_steps(tmp_path: Path) -> None:
     """32 training sentences in batches of 4, two to a step: 4 steps an epoch; half an epoch is 2."""
     text = text_file(tmp_path, sentences(40))
     for epochs, steps in ((1, 4), (3, 12), (0.5, 2), (0.01, 1)):
-        settled, measured = settle(parts_of(text, epochs=epochs, accumulate=2), silence)
+        settled, measured = resolve(parts_of(text, epochs=epochs, accumulate=2), silence)
         assert settled.training.steps == steps
         assert measured["asked"] == {"epochs": epochs, "minutes": None, "steps": None}
 
@@ -76,7 +77,7 @@ def test_minutes_become_steps_and_are_recorded(text: Path, monkeypatch: pytest.M
     """What the evaluations leave of the budget, by the measured step; numbers and outcome are handed back and said."""
     fake_timings(monkeypatch, 0.1, evaluation=0.5)
     said: list[str] = []
-    settled, measured = settle(parts_of(text, minutes=1, precision="32-true"), said.append)
+    settled, measured = resolve(parts_of(text, minutes=1, precision="32-true"), said.append)
     left = 60 - AFTERWARDS - 1.0  # two sets of questions, asked once more for the lines to compare with
     found = measured["minutes_in_steps"]
     assert settled.training.steps == found["steps"]
@@ -93,7 +94,7 @@ def test_what_is_spent_before_is_no_longer_there(text: Path, monkeypatch: pytest
     """A budget is for the whole command: 30 seconds before cost 300 steps of 0.1 seconds."""
     fake_timings(monkeypatch, 0.1, evaluation=0.0)
     parts = parts_of(text, minutes=2, precision="32-true", evaluate_every=10**6)
-    fresh, spent = (settle(parts, silence, time.time() - before)[0].training.steps for before in (0, 30))
+    fresh, spent = (resolve(parts, silence, time.time() - before)[0].training.steps for before in (0, 30))
     assert fresh is not None and spent is not None
     assert fresh - spent == pytest.approx(300, abs=15)
 
@@ -101,12 +102,12 @@ def test_what_is_spent_before_is_no_longer_there(text: Path, monkeypatch: pytest
 def test_no_more_passes_than_a_small_text_needs(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the time is for more; evaluations come as often as before. Where it is for fewer, they are not reached."""
     fake_timings(monkeypatch, 0.01)
-    settled, _ = settle(parts_of(text, minutes=1, max_epochs=5, precision="32-true"), silence)
+    settled, _ = resolve(parts_of(text, minutes=1, max_epochs=5, precision="32-true"), silence)
     assert (settled.training.steps, settled.training.minutes) == (5 * 20, None)
     assert settled.training.evaluate_every is not None
     assert 100 / EVALUATIONS <= settled.training.evaluate_every <= 8
-    many, _ = settle(parts_of(text, minutes=1, max_epochs=10**6, precision="32-true"), silence)
-    free, _ = settle(parts_of(text, minutes=1, precision="32-true"), silence)
+    many, _ = resolve(parts_of(text, minutes=1, max_epochs=10**6, precision="32-true"), silence)
+    free, _ = resolve(parts_of(text, minutes=1, precision="32-true"), silence)
     assert many.training.steps == pytest.approx(free.training.steps, rel=0.1)
 
 
@@ -114,24 +115,24 @@ def test_a_budget_that_is_too_small_is_said(text: Path, monkeypatch: pytest.Monk
     """One step at least is made, and a warning names what takes the time."""
     fake_timings(monkeypatch, 200.0, evaluation=2.0)
     said: list[str] = []
-    settled, _ = settle(parts_of(text, minutes=1, precision="32-true"), said.append)
+    settled, _ = resolve(parts_of(text, minutes=1, precision="32-true"), said.append)
     assert settled.training.steps == 1
     assert any("1 minute is too little" in line for line in said)
 
 
 def test_intervals_follow_from_the_number_of_steps(text: Path) -> None:
     """Twenty evaluations, a checkpoint at each, two hundred lines; what is given stays."""
-    settled, _ = settle(parts_of(text, steps=4000, precision="32-true"), silence)
+    settled, _ = resolve(parts_of(text, steps=4000, precision="32-true"), silence)
     t = settled.training
     assert (t.evaluate_every, t.checkpoint_every, t.log_every) == (200, 200, 20)
-    settled, _ = settle(parts_of(text, steps=4000, precision="32-true", evaluate_every=500, log_every=7), silence)
+    settled, _ = resolve(parts_of(text, steps=4000, precision="32-true", evaluate_every=500, log_every=7), silence)
     t = settled.training
     assert (t.evaluate_every, t.checkpoint_every, t.log_every) == (500, 500, 7)
 
 
 def test_short_runs_have_intervals_too(text: Path) -> None:
     """Never 0."""
-    settled, _ = settle(parts_of(text, steps=1, precision="32-true"), silence)
+    settled, _ = resolve(parts_of(text, steps=1, precision="32-true"), silence)
     t = settled.training
     assert (t.evaluate_every, t.checkpoint_every, t.log_every) == (1, 1, 1)
 
@@ -150,7 +151,7 @@ def test_the_precision_is_the_faster_one(
 
     monkeypatch.setattr(measure, "time_steps", timing)
     monkeypatch.setattr(measure, "bfloat16_is_slow", lambda device: False)
-    settled, measured = settle(parts_of(text, steps=5, device="cpu"), silence)
+    settled, measured = resolve(parts_of(text, steps=5, device="cpu"), silence)
     assert settled.training.precision == choice
     assert measured["seconds_per_step"] == seconds
 
@@ -165,11 +166,11 @@ def test_compiling_only_where_it_pays(
 ) -> None:
     """In long runs, when it was seen to be faster; both timings are recorded."""
     fake_timings(monkeypatch, 0.1)
-    monkeypatch.setattr(settle_module, "engine_for", lambda recipe, objective: recipe.training.compile, raising=True)
+    monkeypatch.setattr(resolve_module, "engine_for", lambda recipe, objective: recipe.training.compile, raising=True)
     monkeypatch.setattr(
-        settle_module, "time_steps", lambda engine, order, seconds: Timing(compiled if engine is True else 0.1, 0.0, 3)
+        resolve_module, "time_steps", lambda engine, order, seconds: Timing(compiled if engine is True else 0.1, 0.0, 3)
     )
-    settled, measured = settle(parts_of(text, minutes=minutes, precision="32-true"), silence)
+    settled, measured = resolve(parts_of(text, minutes=minutes, precision="32-true"), silence)
     assert settled.training.compile is expected
     assert ("compile" in measured) == (minutes == 30)
 
@@ -183,9 +184,9 @@ def test_a_missing_compiler_means_no(text: Path, monkeypatch: pytest.MonkeyPatch
             raise RuntimeError("no C++ compiler")
         return Timing(0.1, 0.0, 3)
 
-    monkeypatch.setattr(settle_module, "engine_for", lambda recipe, objective: recipe.training.compile)
-    monkeypatch.setattr(settle_module, "time_steps", broken)
-    settled, measured = settle(parts_of(text, minutes=30, precision="32-true"), silence)
+    monkeypatch.setattr(resolve_module, "engine_for", lambda recipe, objective: recipe.training.compile)
+    monkeypatch.setattr(resolve_module, "time_steps", broken)
+    settled, measured = resolve(parts_of(text, minutes=30, precision="32-true"), silence)
     assert settled.training.compile is False
     assert measured["compile"] == "failed: RuntimeError"
 
@@ -194,9 +195,9 @@ def test_compile_with_a_token_budget_is_refused(text: Path) -> None:
     """Under a budget the number of rows has no limit; with `auto` it is simply not compiled."""
     budget = recipe(text, batch={"tokens": 64}, training={"compile": True})
     with pytest.raises(UsageError, match="fixed shapes") as raised:
-        settle(assemble(budget), silence)
+        resolve(assemble(budget), silence)
     assert "batch.size" in raised.value.mend
-    settled, _ = settle(assemble(recipe(text, batch={"tokens": 64}, training={"compile": "auto"})), silence)
+    settled, _ = resolve(assemble(recipe(text, batch={"tokens": 64}, training={"compile": "auto"})), silence)
     assert settled.training.compile is False
 
 
@@ -213,7 +214,7 @@ def test_a_device_that_is_not_there(text: Path, monkeypatch: pytest.MonkeyPatch)
     """Said in words, with what to do."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match=r"training\.device=cuda, but torch finds no such device") as raised:
-        settle(parts_of(text, steps=3, device="cuda"), silence)
+        resolve(parts_of(text, steps=3, device="cuda"), silence)
     assert "training.device=cpu" in raised.value.mend
 
 
@@ -221,11 +222,11 @@ def test_measuring_leaves_threads_and_generators_alone(text: Path, monkeypatch: 
     """All measurements made for real: the number of threads is as before, and an engine built afterwards has the
     weights that one built before has."""
     monkeypatch.setattr(measure, "TINY_STEP", 0.0)
-    monkeypatch.setattr(settle_module, "COMPILE_FROM_SECONDS", 1e9)
+    monkeypatch.setattr(resolve_module, "COMPILE_FROM_SECONDS", 1e9)
     parts = parts_of(text, minutes=0.002, threads=1)
     before = torch.get_num_threads()
     fresh = weights(parts.recipe, parts)
-    settled, measured = settle(parts, silence)
+    settled, measured = resolve(parts, silence)
     assert {"seconds_per_step", "minutes_in_steps"} <= measured.keys()
     assert torch.get_num_threads() == before
     after = weights(settled, parts)
