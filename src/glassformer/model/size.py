@@ -57,11 +57,10 @@ def parameters_of_stack(config: ModelConfig, name: str) -> int:
     found = linear(width, d_model) if width != d_model else 0
     found += (config.segments or 0) * config.summed_width
     found += _of_norm(config, config.summed_width) if config.embedding_norm else 0
-    tables = {
-        "learned": config.max_length * config.summed_width,
-        "relative": RelativePositions.BUCKETS * config.n_heads,
-    }
-    found += tables.get(kind, 0)
+    if config.positions == "learned":
+        found += config.max_length * config.summed_width
+    elif config.positions == "relative":
+        found += RelativePositions.BUCKETS * config.n_heads
     cross = name == "decoder" and len(config.stacks) > 1
     found += _of_block(config, cross) * (1 if config.share_layers else config.layers_of(name))
     return found + (_of_norm(config) if config.norm == "pre" else 0)
