@@ -639,3 +639,67 @@ def test_a_key_that_was_renamed_is_read_under_its_old_name(before: str, now: str
         parse({"data": {"train": "x.txt"}, "model": {"implementation": before, "kind": "transformer"}})
     with pytest.raises(UsageError, match="there is no kind of model 'transformr'\ndid you mean 'transformer'"):
         parse({"data": {"train": "x.txt"}, "model": {"kind": "transformr"}})
+
+
+# ---------------------------------------------------------------------------------------------- attention mechanisms
+
+LOCAL = {"name": "local", "window": 8}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["model.attention.name=local", "model.attention.window=8"],
+        ["model.attention.window=8", "model.attention.name=local"],
+        ["model.attention={name: local, window: 8}"],
+        [{"model": {"attention": LOCAL}}],
+        ["model.attention=local", "model.attention.window=8"],
+        ["model.attention.window=8", "model.attention=local"],
+    ],
+)
+def test_a_mechanism_is_given_keys_of_its_own(changes):
+    """In one piece or key by key; and what is saved is read again."""
+    recipe = read("mlm-demo", changes)
+    assert recipe.model_dump(mode="json")["model"]["attention"] == LOCAL
+    assert parse(from_yaml(to_yaml(recipe), "it")) == recipe and value_of(recipe, "model.attention.window") == 8
+    assert "model.attention.window" in {key.name for key in keys(recipe.model_dump())}
+    assert with_value(recipe, "model.attention.window", 3).model.attention.window == 3
+
+
+def test_a_plain_name_stays_one_where_a_mechanism_has_no_keys():
+    """As recipes of before have it; with keys, all of them are saved."""
+    for change in ("model.attention=full", "model.attention={name: full}", "model.attention.name=full"):
+        assert read("mlm-demo", [change]).model_dump(mode="json")["model"]["attention"] == "full"
+    assert read("mlm-demo", ["model.attention=local"]).model_dump(mode="json")["model"]["attention"]["window"] == 128
+
+
+def test_another_mechanism_takes_the_keys_of_the_old_one_with_it():
+    tree = {"model": {"attention": LOCAL}, **BASE}
+    assert with_changes(tree, ["model.attention.name=full"]).model.attention == "full"
+    assert with_changes(tree, ["model.attention=full"]).model.attention == "full"
+    assert with_changes(tree, ["model.attention.window=3"]).model.attention.window == 3
+
+
+def test_a_list_has_one_for_each_layer_again_and_again():
+    recipe = read("mlm-demo", ["model.n_layers=4", "model.attention=[full, {name: local, window: 8}]"])
+    assert recipe.model_dump(mode="json")["model"]["attention"] == ["full", LOCAL]
+    assert [recipe.model.mechanism_of(n).name for n in range(4)] == ["full", "local", "full", "local"]
+    assert parse(from_yaml(to_yaml(recipe), "it")) == recipe
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ("model.attention.name=lokal", "no attention mechanism 'lokal'\ndid you mean 'local'"),
+        ("model.attention={name: local, widow: 8}", "'model.attention.widow'; did you mean 'model.attention.window'"),
+        ("model.attention=[full, {name: local, widow: 8}]", "did you mean 'model.attention.window'"),
+        ("model.attention={window: 8}", "should be a name, such as full, or a name with keys"),
+        ("model.attention.window=8", "no key 'model.attention.window'"),
+        ("model.attention={name: local, window: 0}", "model.attention.window=0: .* greater than or equal to 1"),
+        ("model.attention=[]", "at least one"),
+        ("model.attention=[full, full, full]", "lists 3 mechanisms, and a stack has 2 blocks"),
+    ],
+)
+def test_a_wrong_mechanism_is_refused(change, said):
+    with pytest.raises(UsageError, match=said):
+        read("mlm-demo", [change])

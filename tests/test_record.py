@@ -7,7 +7,9 @@ from torch import nn
 from glassformer.data.batch import Batch
 from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError
+from glassformer.model.attention import Shape
 from glassformer.model.attention.full import FullAttention
+from glassformer.model.attention_config import MechanismConfig
 from glassformer.model.config import ModelConfig
 from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.layers import MultiHeadAttention, Surroundings
@@ -105,7 +107,7 @@ def test_chosen_heads_and_rows_are_a_slice_of_all():
         pair_mask=pairs,
     )
     q, k, v = torch.randn(3, b, h, t, e, generator=g)
-    mechanism = FullAttention(e)
+    mechanism = FullAttention(MechanismConfig(name="full"), Shape(e))
     for bias in (None, torch.randn(1, h, t, t, generator=g), torch.randn(b, 1, t, t, generator=g)):
         one = RecordedAttention(mechanism, q, k, v, mask, bias, mechanism(q, k, v, mask, bias))
         everything = one.weights()

@@ -9,6 +9,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from glassformer.config import Config
 from glassformer.errors import UsageError
+from glassformer.model.attention_config import DEFAULT, known_keys
 from glassformer.model.config import presets
 from glassformer.values import NONES, annotation_of, typed
 
@@ -17,6 +18,8 @@ Changes = Sequence[str | Mapping[str, Any]] | Mapping[str, Any]
 
 LENGTHS = ("steps", "epochs", "minutes")
 """The keys of `training` that each say how long it is."""
+ATTENTION = "model.attention"
+"""A name, or a section whose keys its name decides."""
 
 
 RENAMED: dict[str, tuple[str, dict[Any, Any]]] = {
@@ -113,14 +116,18 @@ def apply(root: type[Config], tree: dict[str, Any], changes: Changes) -> dict[st
                 changed["objective"] = {"name": change.value}
         elif change.key == "model.preset":
             _make_room(changed, change.value)
+        elif change.key == f"{ATTENTION}.name":  # so does another mechanism
+            _section_at(changed, ["model"], change.key)["attention"] = {"name": change.value}
     named = {change.key: change.value for change in asked if change.key.partition(".")[0] == "init_from"}
     _begin_from(changed, named)
-    for change in asked:
+    for change in sorted(asked, key=lambda change: change.key != ATTENTION):  # the whole before what is inside
         if change.key == "init_from" and isinstance(change.value, str) and changed.get("init_from"):
             continue
         *path, leaf = change.key.split(".")
+        if path == ATTENTION.split("."):
+            _open_attention(changed)
         section = _section_at(changed, path, change.key)
-        section[leaf] = change.value_by(annotation_of(root, change.key, objective_name(changed)))
+        section[leaf] = change.value_by(_annotation(root, changed, change.key))
         if path == ["training"] and leaf in LENGTHS and section[leaf] is not None:
             _replace_length(section, leaf)
     return changed
@@ -130,6 +137,22 @@ def objective_name(tree: Mapping[str, Any]) -> str:
     """The objective of a recipe's tree."""
     section = tree.get("objective")
     return str(section.get("name", "masked_lm")) if isinstance(section, dict) else "masked_lm"
+
+
+def _annotation(root: type[Config], tree: Mapping[str, Any], key: str) -> Any:
+    """The type of a dotted key; the keys of an attention mechanism are those of the one that the tree names."""
+    own = known_keys(tree.get("model")) if key.startswith(f"{ATTENTION}.") else None
+    if own is None:
+        return annotation_of(root, key, objective_name(tree))
+    return annotation_of(own, key.removeprefix(f"{ATTENTION}."), "")
+
+
+def _open_attention(tree: dict[str, Any]) -> None:
+    """Write an attention mechanism that stands there by its name alone as a section, which has room for its keys."""
+    section = _section_at(tree, ["model"], ATTENTION)
+    given = section.get("attention")
+    if given is None or isinstance(given, str):
+        section["attention"] = {"name": given or DEFAULT}
 
 
 def _make_room(tree: dict[str, Any], name: Any) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -13,7 +13,7 @@ from glassformer import recipe as recipes
 from glassformer.agreement import agreed, as_json, asked_tree, begun_with, recorded_and_written
 from glassformer.ask.run import Run, load
 from glassformer.assemble import Parts, assemble, unknown_in_words
-from glassformer.baselines.unigram import Unigram
+from glassformer.baselines.unigram import Constant, Unigram
 from glassformer.build import all_questions, engine_for, training_order
 from glassformer.changes import Changes, as_recorded
 from glassformer.data.batch import collate
@@ -22,6 +22,7 @@ from glassformer.init_from import begin, begun_from
 from glassformer.look.report import draw_report
 from glassformer.model.kinds import Model
 from glassformer.model.size import count_parameters
+from glassformer.objectives import Objective
 from glassformer.own_text import is_change, is_own_text, run_name, text_among_changes, which_recipe
 from glassformer.recipe import Recipe
 from glassformer.resolve import refuse_missing_device, refuse_too_many, resolve
@@ -208,13 +209,22 @@ def free_folder(parent: Path, name: str) -> Path:
 
 
 def reference_lines(questions: FixedQuestions, parts: Parts) -> dict[str, float]:
-    """The losses that need no learning, on the very questions that are asked: all classes alike, and counts."""
-    counts = parts.objective.target_counts(parts.train_units, parts.recipe.seed)
-    uniform = Unigram({name: torch.zeros_like(count) for name, count in counts.items()})
-    return {
-        "uniform": evaluate(uniform, questions).loss,
-        "unigram": evaluate(Unigram(counts), questions).loss,
-    }
+    """The losses that need no learning, on the very questions that are asked. Of classes: all of them alike, and
+    counts; of numbers: their mean. None where the loss could be held against nothing."""
+    objective, units, seed = parts.objective, parts.train_units, parts.recipe.seed
+    kinds = {loss.baseline for loss in objective.losses.values()}
+    if kinds == {"counts"}:
+        counts = objective.target_counts(units, seed)
+        uniform = Unigram({name: torch.zeros_like(count) for name, count in counts.items()})
+        return {"uniform": evaluate(uniform, questions).loss, "unigram": evaluate(Unigram(counts), questions).loss}
+    if kinds == {"mean"}:
+        means = {
+            head.name: torch.from_numpy(targets.reshape(-1, head.size).mean(0)).float()
+            for head, targets in zip(objective.heads(), objective.targets(units, seed).values(), strict=True)
+        }
+        outputs = {name: objective.losses[name].constant(mean) for name, mean in means.items()}
+        return {"constant": evaluate(Constant(outputs), questions).loss}
+    return {}
 
 
 def _trainer(directory: RunDirectory, parts: Parts, display: Display, watched: bool = True) -> Trainer:
@@ -243,12 +253,18 @@ def _observers(directory: RunDirectory, parts: Parts, questions: FixedQuestions)
     few = [questions.example(int(i)) for i in questions.chosen[:16]]
     few = [example for example in few if example.member == few[0].member]
     observers: list[Observer] = [
-        Verdict(reference_lines(questions, parts)),
+        Verdict(reference_lines(questions, parts), asked_for(parts.objective)),
         AttentionEntropy(collate([[example] for example in few], parts.objective.pad_id)),
     ]
     if parts.recipe.training.samples:
         observers.append(Samples(directory, parts.objective, questions, parts.recipe.training.samples))
     return observers
+
+
+def asked_for(objective: Objective) -> Literal["words", "labels"]:
+    """What a verdict calls the classes."""
+    heads = [head for member in objective.members for head in member.heads()]
+    return "labels" if all(head.labels is not None for head in heads) else "words"
 
 
 def _watchers(directory: RunDirectory, parts: Parts, model: Model) -> list[Watcher]:

@@ -15,12 +15,22 @@ import yaml
 from pydantic import Field, ValidationError
 from pydantic_core import to_jsonable_python
 
-from glassformer.changes import LENGTHS, Changes, apply, lengths_in, listed, objective_name, with_names_of_now
+from glassformer.changes import (
+    ATTENTION,
+    LENGTHS,
+    Changes,
+    apply,
+    lengths_in,
+    listed,
+    objective_name,
+    with_names_of_now,
+)
 from glassformer.config import Config
 from glassformer.data.batch_config import BatchConfig
 from glassformer.data.data_config import DataConfig
 from glassformer.data.tokenizer_config import TokenizerConfig
 from glassformer.errors import UsageError, nearest
+from glassformer.model import attention_config
 from glassformer.model.config import ModelConfig, check_sizes, preset, preset_notes, presets
 from glassformer.objective_configs import PACKAGE, AnyObjective, Member, Needs, members_in, needs_of
 from glassformer.plugins import check_plugin, plugin_names
@@ -55,9 +65,6 @@ class Recipe(Config):
     training: TrainingConfig = TrainingConfig()
 
 
-MECHANISMS = "glassformer.model.attention"
-"""The folder in which every file is an attention mechanism."""
-
 KINDS = "glassformer.model.kinds"
 """The folder in which every file is a kind of model."""
 
@@ -90,7 +97,6 @@ def check_values(tree: dict[str, Any], where: str = "the recipe") -> Recipe:
     except ValidationError as error:
         raise UsageError(f"{where} is wrong: " + "; ".join(_explain(tree, error.errors()))) from None
     check_plugin(KINDS, recipe.model.kind, "kind of model")
-    check_plugin(MECHANISMS, recipe.model.attention, "attention mechanism")
     return recipe
 
 
@@ -224,13 +230,29 @@ def _nearest_key(key: str, names: Sequence[str]) -> str:
 
 
 def keys(tree: dict[str, Any] | None = None) -> list[Key]:
-    """Every key with type, default and meaning; `tree` decides which objective's keys there are."""
-    return list(_keys_of(Recipe, "", needs_of(objective_name(tree or {})).config))
+    """Every key with type, default and meaning; `tree` decides which objective's keys there are, and which attention
+    mechanisms'."""
+    found: list[Key] = []
+    for key in _keys_of(Recipe, "", needs_of(objective_name(tree or {})).config):
+        found.append(key)
+        if key.name == ATTENTION:
+            found += _keys_of_mechanisms((tree or {}).get("model"))
+    return found
+
+
+def _keys_of_mechanisms(section: Any) -> list[Key]:
+    """The keys of the attention mechanisms that the model's section names, beside their names."""
+    known = plugin_names(attention_config.PACKAGE)
+    configs = [attention_config.mechanism_config(n) for n in attention_config.mechanisms_in(section) if n in known]
+    found = {key.name: key for config in configs for key in _keys_of(config, f"{ATTENTION}.", Config)}
+    return [key for name, key in found.items() if name != f"{ATTENTION}.name"]
 
 
 def _keys_of(config: type[Config], prefix: str, objective: type[Config]) -> Iterator[Key]:
     for name, field in config.model_fields.items():
         section = objective if name == "objective" else section_of(field.annotation)
+        if prefix + name == ATTENTION:  # also a plain name
+            section = None
         if section is not None:
             yield from _keys_of(section, f"{prefix}{name}.", objective)
         else:
@@ -244,8 +266,8 @@ def _names(key: str) -> list[str]:
     """What there is to be named, where a key names a file of a folder, or a preset."""
     if key == "objective.name":
         return plugin_names(PACKAGE)
-    if key == "model.attention":
-        return plugin_names(MECHANISMS)
+    if key == ATTENTION:
+        return plugin_names(attention_config.PACKAGE)
     if key == "model.kind":
         return plugin_names(KINDS)
     return sorted(presets()) if key == "model.preset" else []
@@ -382,5 +404,5 @@ def value_of(recipe: Recipe, key: str) -> Any:
     """The value at a dotted key."""
     value: Any = recipe.model_dump(mode="json")
     for name in key.split("."):
-        value = None if value is None else value[name]
+        value = value.get(name) if isinstance(value, dict) else None  # none of a section that is left out
     return value

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils import _pytree
 
@@ -45,6 +45,11 @@ class RecordedAttention:
         self.q, self.k, self.v, self.context = (_copy(x) for x in (q, k, v, context))
         self.mask = AttentionMask(*_copy(tuple(mask._replace(combined=None, penalty=None))))
         self.bias = None if bias is None else _copy(bias)
+
+    def allowed(self) -> Bool[Tensor, "#B 1 #Q K"] | None:
+        """The pairs that the mask allows and the mechanism uses; None: all."""
+        mask, own = self.mask.dense(), self.mechanism.allowed(self.mask)
+        return mask if own is None else own if mask is None else mask & own
 
     @torch.no_grad()
     def weights(

@@ -13,6 +13,7 @@ import yaml
 
 from glassformer.config import Config
 from glassformer.errors import UsageError
+from glassformer.model.attention_config import MechanismConfig, mechanism_config
 from glassformer.objective_configs import needs_of
 from glassformer.yaml_text import compose
 
@@ -48,7 +49,8 @@ def item_of(annotation: Any) -> Any:
 
 
 def annotation_of(root: type[Config], key: str, objective: str) -> Any:
-    """The type of a dotted key; none where there is no such key, or its objective is not known."""
+    """The type of a dotted key; none where there is no such key, or its objective is not known. Keys of a mechanism
+    are asked of its own configuration."""
     annotation: Any = root
     for name in key.split("."):
         section = _named(section_of(annotation), objective)
@@ -126,11 +128,11 @@ def _name_in(node: yaml.MappingNode) -> str:
     return next(found, "masked_lm")
 
 
-def _named(section: type[Config] | None, objective: str) -> type[Config] | None:
-    """The section itself, or, where its name decides, the objective's of that name."""
-    if section is not Config:
-        return section
+def _named(section: type[Config] | None, name: str) -> type[Config] | None:
+    """The section itself, or, where its name decides, the objective's or attention mechanism's of that name."""
     try:
-        return needs_of(objective).config
+        if section is MechanismConfig:
+            return mechanism_config(name)
+        return needs_of(name).config if section is Config else section
     except UsageError:
         return None

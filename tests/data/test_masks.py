@@ -106,6 +106,19 @@ def test_the_first_keys_of_padding_as_a_text_grows():
             assert torch.equal(getattr(cut, name), getattr(wanted, name))
 
 
+def test_within_some_pairs_only():
+    """Both must allow a pair; what was made of the whole is left behind."""
+    near = torch.rand(B, 1, Q, K, generator=torch.Generator().manual_seed(2)) < 0.5
+    for parts in itertools.product([False, True], repeat=4):
+        mask = random_mask(*parts).prepared(torch.float32)
+        found, whole = mask.within(near), mask.dense()
+        assert torch.equal(found.dense(), near if whole is None else near & whole) and found.penalty is None
+        assert mask.within(None) is mask
+    causal = AttentionMask.in_order(Q, causal=True, aligned=True)
+    found = causal.within(torch.eye(Q, dtype=torch.bool)[None, None])
+    assert not found.only_causal and found.no_empty_rows
+
+
 def test_across_two_streams_only_padding_and_documents_count():
     """Order plays no part between source and target, and a target sees the source of its own document."""
     queries = random_mask(True, True, True, True)

@@ -9,7 +9,9 @@ import torch
 from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError
 from glassformer.look.measures import tiles
+from glassformer.model.attention import Shape
 from glassformer.model.attention.full import FullAttention
+from glassformer.model.attention_config import MechanismConfig
 from glassformer.record import RecordedAttention
 
 
@@ -19,7 +21,7 @@ def recorded(queries: int, keys: int, seed: int = 0) -> RecordedAttention:
     mask = AttentionMask.in_order(
         queries, keys, key_mask=torch.arange(keys)[None] < keys - 3
     )  # the last keys are padding
-    return RecordedAttention(FullAttention(4), q, k, k, mask, None, q)
+    return RecordedAttention(FullAttention(MechanismConfig(name="full"), Shape(4)), q, k, k, mask, None, q)
 
 
 @pytest.mark.parametrize(("queries", "keys"), [(600, 600), (1000, 531), (531, 1000), (40, 1500), (1500, 40)])

@@ -174,7 +174,7 @@ def check_gradient(objective: Objective, corpus: Column) -> None:
 def check_device(objective: Objective, corpus: Column) -> None:
     """Losses and scores are computed where the logits are: torch's device without numbers refuses to be mixed."""
     batch, logits = move_data_to_device(logits_for(objective, examples_of(objective, corpus)[:5]), "meta")
-    for found in (objective.loss(logits, batch), objective.scores(logits, batch)):
+    for found in (objective.loss(logits, batch), objective.sums(logits, batch)):
         assert {torch.as_tensor(value.total).device.type for value in found.values()} == {"meta"}
 
 

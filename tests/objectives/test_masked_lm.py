@@ -338,7 +338,7 @@ def test_scores_against_counting_by_hand(objective):
     batch = collate([[example]], 0, Shapes(1, (MAX_LENGTH,), 0.01))
     targets = torch.tensor([target for target, _ in units_asked] + 5 * [NOT_ASKED])
     batch = batch._replace(asked={HEAD: batch.asked[HEAD]._replace(targets=targets)})
-    scores = objective.scores({HEAD: logits}, batch)
+    scores = objective.sums({HEAD: logits}, batch)
     assert (int(scores[f"{HEAD}/accuracy"].total), scores[f"{HEAD}/accuracy"].count) == (1, 3)
     assert int(scores[f"{HEAD}/top5_accuracy"].total) == 2
 

@@ -149,7 +149,7 @@ def test_numbers_are_those_of_the_member_that_made_the_batch() -> None:
         logits = model(batch)
         assert set(logits) == {name} == set(objective.loss(logits, batch)) == set(objective.counts(batch))
         assert objective.loss(logits, batch)[name].total == member.loss(logits, batch)[name].total
-        assert objective.scores(logits, batch).keys() == member.scores(logits, batch).keys()
+        assert objective.sums(logits, batch).keys() == member.sums(logits, batch).keys()
         assert objective.counts(batch)[name] == batch.asked[name].number
         assert objective.of(batch) is member
 

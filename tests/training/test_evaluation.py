@@ -26,6 +26,7 @@ from glassformer.training.evaluation import (
     FixedQuestions,
     OtherSources,
     evaluate,
+    is_better,
 )
 
 TEXTS = sentences(31)
@@ -181,10 +182,30 @@ def test_no_gradients_are_kept() -> None:
 
 def test_two_heads_keep_their_names() -> None:
     """With one head its name is left out of the record, with two it would be ambiguous."""
-    one = Evaluation(2.0, {"masked_lm/loss": 2.0, "masked_lm/accuracy": 0.5}, 3).record()
-    assert one == {"loss": 2.0, "accuracy": 0.5, "perplexity": pytest.approx(math.e**2), "count": 3}
+    one = Evaluation(2.0, {"masked_lm/loss": 2.0, "masked_lm/accuracy": 0.5}, 3)
+    assert one.record() == {"loss": 2.0, "accuracy": 0.5, "count": 3}
+    assert (one.value("loss"), one.value("accuracy")) == (2.0, 0.5)
+    with pytest.raises(UsageError, match="did you mean 'accuracy'"):
+        one.value("acuracy")
     two = Evaluation(2.0, {"a/loss": 1.0, "b/loss": 3.0}, 3).record()
     assert (two["a/loss"], two["b/loss"], two["loss"]) == (1.0, 3.0, 2.0)
+
+
+def test_perplexity_is_said_of_one_head_over_words_and_never_of_labels() -> None:
+    """What it says beside the loss follows from what is asked."""
+    found = evaluate(model_of(OBJECTIVE), questions()).record()
+    assert found["perplexity"] == pytest.approx(math.exp(found["loss"])) and "top5_accuracy" in found
+    objective, corpus = made_by("next_sentence", PARAGRAPHS)
+    pairs = FixedQuestions(objective.units(corpus), objective, BatchConfig(size=7))
+    found = evaluate(model_of(objective, max_length=40, segments=2), pairs).record()
+    assert {"masked_lm/top5_accuracy", "next_sentence/macro_f1", "next_sentence/matthews_correlation"} < set(found)
+    assert not any(key.endswith("perplexity") for key in found) and "next_sentence/top5_accuracy" not in found
+
+
+@pytest.mark.parametrize(("name", "better"), [("loss", 0.4), ("accuracy", 0.6), ("label/macro_f1", 0.6)])
+def test_what_is_better_follows_from_the_direction(name: str, better: float) -> None:
+    assert is_better(name, better, 0.5) and not is_better(name, 0.5, better) and not is_better(name, 0.5, 0.5)
+    assert is_better(name, better, None) and not is_better(name, math.nan, None)
 
 
 def test_a_text_of_which_nothing_can_be_asked_is_refused() -> None:
@@ -330,11 +351,12 @@ def test_single_questions_add_up_to_the_loss(kind: str) -> None:
             for head in objective.heads()
             if head.name in batch.asked
         }
-        losses, scores, terms = (f(logits, batch) for f in (objective.loss, objective.scores, objective.terms))
+        losses, sums, terms = (f(logits, batch) for f in (objective.loss, objective.sums, objective.terms))
         for name, single in terms.items():
             assert float(single.losses.sum()) == pytest.approx(float(losses[name].total), rel=1e-5)
-            assert int((single.guesses == single.targets).sum()) == int(scores[f"{name}/accuracy"].total)
+            assert int((single.guesses == single.targets).sum()) == int(sums[f"{name}/accuracy"].total)
             assert len(single.targets) == losses[name].count
+            assert float(sums[f"{name}/loss"].total) == pytest.approx(float(losses[name].total), rel=1e-5)
 
 
 def test_the_record_says_what_was_asked_and_how_sure_it_is() -> None:

@@ -1,16 +1,19 @@
 """A trained model on its data: loss, accuracy, and what counting comes to on the same questions."""
 
+import math
 from typing import Any
 
+from glassformer.answers import FillsBlanks, ScoresText
 from glassformer.ask.loaded import Loaded
 from glassformer.assemble import Split, column_for
 from glassformer.baselines.counting import counting_losses
+from glassformer.data.corpus import Corpus
 from glassformer.data.table import Column
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.randomness import Purpose, generator
 from glassformer.recipe import reads_data
 from glassformer.training import evaluation
-from glassformer.training.evaluation import FixedQuestions, OtherSources, question_batch
+from glassformer.training.evaluation import Evaluation, FixedQuestions, OtherSources, question_batch
 
 
 def evaluate(run: Loaded, split: Split = "validation", other_sources: bool = False) -> dict[str, Any]:
@@ -18,11 +21,33 @@ def evaluate(run: Loaded, split: Split = "validation", other_sources: bool = Fal
     if other_sources and run.recipe.model.family != "encoder_decoder":
         raise UsageError("this model reads no source: it has one stack", "leave out other_sources (--other-sources)")
     asked = questions_of(run, split)
-    found = {"split": split, **evaluation.evaluate(run.model, asked).record()}
+    result = evaluation.evaluate(run.model, asked)
+    found = {"split": split, **result.record(), **bits_per_byte(result, asked, corpus_of(run, split))}
     if other_sources:
         other = OtherSources(asked.units, asked.objective, asked.config)
         found["loss_with_other_sources"] = evaluation.evaluate(run.model, other).loss
     return found
+
+
+def bits_per_byte(result: Evaluation, asked: FixedQuestions, corpus: Any) -> dict[str, float]:
+    """The nats of all tokens of the texts, by ln 2 and by the bytes of the texts as they are (UTF-8): what models with
+    other tokenizers can be held against.
+
+    Of objectives that score texts. Where each token is asked once, the nats are those of all questions, the ends of
+    texts among them; where only some are, they are the mean per question, times the tokens of the texts. A model that
+    sees what stands behind a token too has `pseudo_bits_per_byte`, to be compared with its own kind. Unknown words are
+    never asked: there is no number for texts that have any.
+    """
+    objective = asked.objective
+    if len(objective.members) > 1 or not isinstance(objective, ScoresText) or not isinstance(corpus, Corpus):
+        return {}
+    [head] = [head.name for head in objective.heads() if head.labels is None]
+    if corpus.n_unknown or not corpus.n_bytes:
+        return {}
+    sees_both_sides = isinstance(objective, FillsBlanks)
+    tokens = corpus.n_tokens if sees_both_sides else result.count
+    bits = result.means[f"{head}/loss"] / math.log(2) * tokens / corpus.n_bytes
+    return {"pseudo_bits_per_byte" if sees_both_sides else "bits_per_byte": bits}
 
 
 def reference_losses(run: Loaded, split: Split = "validation", limit: int | None = None) -> dict[str, float]:

@@ -7,20 +7,27 @@ from torch import Tensor, nn
 from glassformer.data.batch import Batch
 
 
-class Unigram(nn.Module):
-    """Log-probabilities from counts, a little taken from each and given to all alike, so that nothing is impossible:
-    the lowest order of `NGram`. Same call as the model."""
+class Constant(nn.Module):
+    """Says the same to every question. Same call as the model."""
 
-    def __init__(self, counts: dict[str, Float[Tensor, "_"]]) -> None:
+    def __init__(self, outputs: dict[str, Float[Tensor, "_"]]) -> None:
         super().__init__()
-        self.log_probabilities = {name: discounted(each).log() for name, each in counts.items()}
+        self.outputs = outputs
 
     def forward(self, batch: Batch) -> dict[str, Float[Tensor, "_ _"]]:
-        """The same logits for each asked position."""
+        """The same outputs for each question."""
         return {
-            name: self.log_probabilities[name].to(asked.rows.device).expand(len(asked.rows), -1)
+            name: self.outputs[name].to(asked.rows.device).expand(len(asked.rows), -1)
             for name, asked in batch.asked.items()
         }
+
+
+class Unigram(Constant):
+    """Log-probabilities from counts, a little taken from each and given to all alike, so that nothing is impossible:
+    the lowest order of `NGram`."""
+
+    def __init__(self, counts: dict[str, Float[Tensor, "_"]]) -> None:
+        super().__init__({name: discounted(each).log() for name, each in counts.items()})
 
 
 def discounted(counts: Float[Tensor, "classes"]) -> Float[Tensor, "classes"]:

@@ -17,6 +17,7 @@ from typer.core import TyperCommand
 
 from glassformer.cli import completion
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.plugins import plugin_names
 from glassformer.stopping import stoppable
 from glassformer.wording import loss_within, percent, share_within
 
@@ -151,13 +152,14 @@ def table(rows: list[dict[str, Any]]) -> None:
 def evaluation_in_words(found: dict[str, Any]) -> dict[str, str]:
     """An evaluation for people: every mean with its interval, and what was not asked."""
     said = {"split": str(found["split"]), "loss": loss_within(found["loss"], found.get("loss_interval"))}
+    measured = {*plugin_names("glassformer.metrics"), "bits_per_byte", "pseudo_bits_per_byte"}
     for key, value in found.items():
         kind = key.split("/")[-1]
         if kind == "accuracy":
             said[key] = share_within(value, found.get(f"{key}_interval"))
         elif kind == "accuracy_of_all_words":
             said[key] = f"{percent(value)}, unknown words counted as wrong"
-        elif kind in ("top5_accuracy", "perplexity") or (kind == "loss" and key != "loss"):
+        elif kind in measured or (kind == "loss" and key != "loss"):
             said[key] = readable(value, key)
     said["questions"] = f"{found['count']:,} in {found['asked_in']}"
     if found["unknown"]:

@@ -76,6 +76,17 @@ class AttentionMask(NamedTuple):
         nothing = torch.zeros((), dtype=dtype, device=allowed.device)
         return self._replace(combined=allowed, penalty=torch.where(allowed, nothing, float("-inf")))
 
+    def within(self, pairs: Bool[Tensor, "#B 1 #Q K"] | None) -> "AttentionMask":
+        """The same for a mechanism that only uses these pairs, among which each token's with itself."""
+        if pairs is None:
+            return self
+        return self._replace(
+            combined=_both(self.dense(), pairs),
+            penalty=None,
+            aligned=False,
+            no_empty_rows=self.no_empty_rows or self.only_causal,
+        )
+
     def newest(self, length: int) -> "AttentionMask":
         """Of a prepared mask that hides the padding of growing texts: that of their newest token, the `length`-th."""
         assert self.key_mask is not None and self.combined is not None and self.penalty is not None

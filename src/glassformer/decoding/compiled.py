@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from glassformer.data.corpus import cache_folder
 from glassformer.decoding import built
+from glassformer.decoding.known import is_watched, only_full, unknown_in
 from glassformer.decoding.packed import parts_of
-from glassformer.decoding.written_out import Step, as_it_is, embedding, is_watched, written_out
+from glassformer.decoding.written_out import Step, embedding, written_out
 from glassformer.machine import instructions, processor
 from glassformer.model.decoding_state import DecodingState
 from glassformer.model.heads import Head
 from glassformer.model.kinds import Model
-from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.layers import Block, CrossAttention, MultiHeadAttention
 from glassformer.model.stack import Stack
 
@@ -35,19 +35,17 @@ FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", "-fopenmp")
 
 def step_for(model: Model, head: str) -> Step:
     """A function that gives the logits after one new token in each row, for the weights that the model has now:
-    compiled where that can be, else written out."""
-    if not isinstance(model, Transformer):
-        return as_it_is(model, head)
+    compiled where that can be, else written out, and `model.step` where either is not known to say the same."""
     return CompiledStep(model, head) if can_compile(model) else written_out(model, head)
 
 
-def can_compile(model: Transformer) -> bool:
-    """Whether step.c is for this model and could be built. It is not for other types than float32, other devices and
-    other mechanisms, while training, and where a hook waits to be called."""
-    first = model.stacks[-1].blocks[0]
+def can_compile(model: Model) -> bool:
+    """Whether step.c is for this model and could be built. It is not where anything of the model is not known to it
+    (known.py), for other types than float32, other devices and other mechanisms than full attention in any layer, while
+    training, and where a hook waits to be called."""
     return (
-        isinstance(first, Block)
-        and vars(type(first.self_attention.mechanism)).get("in_step_c", False)
+        unknown_in(model) is None
+        and only_full(model)
         and all(each.dtype == torch.float32 and each.device.type == "cpu" for each in model.parameters())
         and not is_watched(model)
         and library() is not None
@@ -165,10 +163,10 @@ def _block(block: Block, width: int) -> Any:
 class CompiledStep:
     """What `written_out` gives, compiled; for models of which `can_compile` is true."""
 
-    def __init__(self, model: Transformer, head: str) -> None:
+    def __init__(self, model: Model, head: str) -> None:
         built, stack, classifier = library(), model.stacks[-1], model.heads[head]
         assert built is not None and isinstance(stack, Stack) and isinstance(classifier, Head)
-        blocks = [block for block in stack.blocks if isinstance(block, Block)]
+        blocks: list[Any] = list(stack.blocks)
         own, feed_forward, width = blocks[0].self_attention, blocks[0].feed_forward, built.panel()
         self.library, self.threads, self.lanes = built, torch.get_num_threads(), built.lanes()
         self.embed, self.positions, self.head = embedding(stack), stack.positions, classifier

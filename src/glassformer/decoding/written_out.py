@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from glassformer.decoding.known import is_watched, unknown_in
 from glassformer.decoding.packed import product
 from glassformer.model.decoding_state import DecodingState
 from glassformer.model.heads import Head
 from glassformer.model.kinds import Model
-from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.layers import Block, LayerState, Surroundings
 from glassformer.model.positions import LearnedPositions
 from glassformer.model.stack import Stack
@@ -19,19 +19,19 @@ from glassformer.model.stack import Stack
 Step = Callable[[Int[Tensor, "B 1"], Any], Float[Tensor, "B size"]]
 
 
-def written_out(model: Transformer, head: str) -> Step:
+def written_out(model: Model, head: str) -> Step:
     """A function that does what `model.step` does for one token in each row: the logits of the next one.
 
     The products of a single token are so short that a small model spends as long between them, in modules that call
     modules. Here the same operations follow one another, and what they need is looked up once; it is for the weights
-    that the model has now. While training, and where a hook waits to be called, the function is `model.step` itself;
-    hooks that come later are not seen.
+    that the model has now. While training, where a hook waits to be called, and where anything of the model is not
+    known here (known.py), the function is `model.step` itself; hooks that come later are not seen.
     """
-    if is_watched(model):
+    if is_watched(model) or unknown_in(model) is not None:
         return as_it_is(model, head)
     stack: Stack = model.stacks[-1]
     embed, norm, where = embedding(stack), _normalised(stack.norm), stack.positions
-    blocks = [_block(block) for block in stack.blocks if isinstance(block, Block)]
+    blocks = [_block(block) for block in stack.blocks]
     classifier = model.heads[head]
     assert isinstance(classifier, Head)
     transform, classify = classifier.transform, product(classifier.output)
@@ -60,11 +60,6 @@ def as_it_is(model: Model, head: str) -> Step:
     return lambda newest, state: model.step(newest, torch.ones_like(newest, dtype=torch.bool), state, head)
 
 
-def is_watched(model: Transformer) -> bool:
-    """Whether a hook waits to be called, or the model is training: then it has to go through its modules."""
-    return model.training or any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
-
-
 def embedding(stack: Stack) -> Callable[[Tensor, Tensor], Tensor]:
     """From tokens and positions to vectors; see Embeddings."""
     parts = stack.embeddings
@@ -91,8 +86,9 @@ def embedding(stack: Stack) -> Callable[[Tensor, Tensor], Tensor]:
     return embed
 
 
-def _block(block: Block) -> Callable[[Tensor, Surroundings, LayerState], Tensor]:
+def _block(block: nn.Module) -> Callable[[Tensor, Surroundings, LayerState], Tensor]:
     """One layer; see Block."""
+    assert isinstance(block, Block)
     pre_norm = block.pre_norm
     own, own_norm = block.self_attention, _normalised(block.attention_norm)
     heads, d_head, mechanism = own.heads, own.d_head, own.mechanism

@@ -32,6 +32,10 @@ class LossFunction(ABC):
     """What a model that reads nothing can say at best: how often each class occurs, the mean of the targets, or
     nothing that the loss could be held against."""
 
+    def constant(self, mean: Float[Tensor, "size"]) -> Float[Tensor, "size"]:
+        """The best outputs of a model that reads nothing, where `baseline` is mean: from the mean of the targets."""
+        return mean
+
     @abstractmethod
     def of_each(
         self, outputs: Float[Tensor, "N size"], targets: Int[Tensor, "N"] | Float[Tensor, "N *numbers"]

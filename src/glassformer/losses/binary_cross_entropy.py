@@ -14,6 +14,10 @@ class BinaryCrossEntropy(LossFunction):
 
     baseline = "mean"
 
+    def constant(self, mean: Float[Tensor, "size"]) -> Float[Tensor, "size"]:
+        """The outputs whose probabilities are how often each label is right."""
+        return mean.clamp(1e-6, 1 - 1e-6).logit()
+
     def of_each(self, outputs: Float[Tensor, "N size"], targets: Float[Tensor, "N *numbers"]) -> Float[Tensor, "N"]:
         """One target for each output."""
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))

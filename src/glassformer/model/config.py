@@ -9,6 +9,7 @@ from pydantic import Field
 
 from glassformer.config import Config
 from glassformer.errors import UsageError, nearest
+from glassformer.model.attention_config import AnyAttention, MechanismConfig
 
 Family = Literal["encoder", "decoder", "encoder_decoder"]
 STACKS: dict[str, tuple[str, ...]] = {
@@ -68,7 +69,11 @@ class ModelConfig(Config):
     positions: Literal["none", "sinusoidal", "learned", "rotary", "alibi", "relative"] = Field(
         "learned", description="how places are told apart"
     )
-    attention: str = Field("full", description="the attention mechanism (a file in model/attention)")
+    attention: AnyAttention = Field(
+        "full",
+        description="the attention mechanism (a file in model/attention), {name: ...} with its keys, or a list: "
+        "of the first layer, the second, and so on again",
+    )
     attention_scale: float | None = Field(
         None, gt=0, description="what scores are multiplied by; None: 1 / sqrt(width of a head); T5 has 1"
     )
@@ -93,6 +98,12 @@ class ModelConfig(Config):
     def d_head(self) -> int:
         """Width of one head."""
         return self.d_model // self.n_heads
+
+    def mechanism_of(self, layer: int) -> MechanismConfig:
+        """The attention mechanism of a layer; those of a list follow one another again and again."""
+        each = self.attention if isinstance(self.attention, tuple) else (self.attention,)
+        one = each[layer % len(each)]
+        return MechanismConfig(name=one) if isinstance(one, str) else one
 
     @property
     def summed_width(self) -> int:
@@ -167,6 +178,13 @@ def check_sizes(config: ModelConfig) -> None:
         raise UsageError(
             f"model.n_kv_heads={kv_heads} does not divide model.n_heads={config.n_heads}",
             f"n_kv_heads that do: {_nearest_divisors(config.n_heads, kv_heads)}",
+        )
+    listed = len(config.attention) if isinstance(config.attention, tuple) else 1
+    fewest = 1 if config.share_layers else min(config.layers_of(stack) for stack in config.stacks)
+    if listed > fewest:
+        raise UsageError(
+            f"model.attention lists {listed} mechanisms, and a stack has {fewest} blocks of its own",
+            "list as many or fewer; a shorter list is repeated",
         )
     if config.positions == "rotary" and config.d_head % 2:
         raise UsageError(

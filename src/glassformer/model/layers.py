@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glassformer.data.masks import AttentionMask
-from glassformer.model.attention import find_mechanism
+from glassformer.model.attention import mechanism_for
 from glassformer.model.config import ModelConfig
 from glassformer.model.dropout import Dropout
 from glassformer.model.positions import Rotation
@@ -67,7 +67,9 @@ class MultiHeadAttention(nn.Module):
     One matrix holds all three input projections, in the order q, k, v: one multiplication instead of three.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    cross = False
+
+    def __init__(self, config: ModelConfig, layer: int = 0, causal: bool = False) -> None:
         super().__init__()
         self.d_head = config.d_head
         self.attention_dropout = config.attention_dropout
@@ -75,7 +77,7 @@ class MultiHeadAttention(nn.Module):
         self.heads = [config.n_heads, kv_heads, kv_heads]
         self.widths = [heads * config.d_head for heads in self.heads]
         self.query_key_value = PartialLinear(config.d_model, sum(self.widths), bias=config.bias)
-        self.mechanism = find_mechanism(config.attention)(config.d_head, config.attention_scale)
+        self.mechanism = mechanism_for(config, layer, causal, self.cross)
         self.output = nn.Linear(config.d_model, config.d_model, bias=config.bias)
 
     def forward(
@@ -111,6 +113,8 @@ class MultiHeadAttention(nn.Module):
 
 class CrossAttention(MultiHeadAttention):
     """The same with queries from the decoder, and keys and values from the encoder's output (section 3.2.3)."""
+
+    cross = True
 
     def forward(
         self, x: Float[Tensor, "B T D"], around: Surroundings, state: LayerState | None = None, capacity: int = 0
@@ -164,12 +168,12 @@ class Block(nn.Module):
     post-norm (the first paper): x = norm(x + part(x)); pre-norm (GPT-2): x = x + part(norm(x)).
     """
 
-    def __init__(self, config: ModelConfig, cross: bool = False) -> None:
+    def __init__(self, config: ModelConfig, cross: bool = False, layer: int = 0, causal: bool = False) -> None:
         super().__init__()
         self.pre_norm = config.norm == "pre"
-        self.self_attention = MultiHeadAttention(config)
+        self.self_attention = MultiHeadAttention(config, layer, causal)
         self.attention_norm = norm(config)
-        self.cross_attention = CrossAttention(config) if cross else None
+        self.cross_attention = CrossAttention(config, layer, causal) if cross else None
         self.cross_attention_norm = norm(config) if cross else None
         self.feed_forward = FeedForward(config)
         self.feed_forward_norm = norm(config)

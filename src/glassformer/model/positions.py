@@ -28,6 +28,9 @@ def sinusoids(length: int, d_model: int) -> Float[Tensor, "length d_model"]:
 class Positions(nn.Module):
     """What a stack asks of a kind of positions. A kind does one of the three; the others do nothing."""
 
+    adds_bias = False
+    """Whether it adds numbers to the scores, which not every attention mechanism has."""
+
     def __init__(self, *, max_length: int, d_model: int, n_heads: int, d_head: int, causal: bool) -> None:
         super().__init__()
 
@@ -107,6 +110,8 @@ class AlibiPositions(Positions):
     """Attention with linear biases (Press et al. 2022, section 3): a score falls with the distance, in every head at a
     pace of its own. Where both sides are seen, the distance counts without its sign."""
 
+    adds_bias = True
+
     def __init__(self, *, n_heads: int, **others: Any) -> None:
         super().__init__(n_heads=n_heads, **others)
         self.register_buffer("slopes", torch.tensor(alibi_slopes(n_heads)), persistent=False)
@@ -131,6 +136,7 @@ class RelativePositions(Positions):
     """T5's learned bias for each head and distance (Raffel et al. 2020, section 2.1): near ones have a bucket each,
     farther ones share buckets that widen with the logarithm, all beyond `FARTHEST` the last one."""
 
+    adds_bias = True
     BUCKETS = 32
     FARTHEST = 128
 

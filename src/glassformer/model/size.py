@@ -7,7 +7,7 @@ from torch import nn
 
 from glassformer.data.batch import HeadSpec, StreamSpec
 from glassformer.errors import UsageError
-from glassformer.model.attention import find_mechanism
+from glassformer.model.attention import mechanism_for
 from glassformer.model.config import ModelConfig
 from glassformer.model.kinds import find_kind
 from glassformer.model.layers import GATED
@@ -62,7 +62,11 @@ def parameters_of_stack(config: ModelConfig, name: str) -> int:
     elif config.positions == "relative":
         found += RelativePositions.BUCKETS * config.n_heads
     cross = name == "decoder" and len(config.stacks) > 1
-    found += _of_block(config, cross) * (1 if config.share_layers else config.layers_of(name))
+    layers = 1 if config.share_layers else config.layers_of(name)
+    found += _of_block(config, cross) * layers
+    listed = len(config.attention) if isinstance(config.attention, tuple) else 1
+    for n in range(min(listed, layers)):  # layers n, n + listed and so on have the same mechanism
+        found += _of_mechanism(config, n, name == "decoder", cross) * len(range(n, layers, listed))
     return found + (_of_norm(config) if config.norm == "pre" else 0)
 
 
@@ -76,9 +80,13 @@ def _of_block(config: ModelConfig, cross: bool) -> int:
 def _of_attention(config: ModelConfig) -> int:
     kv_heads = config.n_kv_heads or config.n_heads
     widths = (config.n_heads + 2 * kv_heads) * config.d_head
-    found = linear(config.d_model, widths, config.bias) + linear(config.d_model, config.d_model, config.bias)
-    mechanism: nn.Module = find_mechanism(config.attention)(config.d_head, config.attention_scale)
-    return found + sum(parameter.numel() for parameter in mechanism.parameters())
+    return linear(config.d_model, widths, config.bias) + linear(config.d_model, config.d_model, config.bias)
+
+
+def _of_mechanism(config: ModelConfig, layer: int, causal: bool, cross: bool) -> int:
+    """Numbers that a layer's attention mechanisms have of their own."""
+    mechanisms = [mechanism_for(config, layer, causal)] + [mechanism_for(config, layer, causal, True)] * cross
+    return sum(parameter.numel() for each in mechanisms for parameter in each.parameters())
 
 
 def _of_norm(config: ModelConfig, width: int | None = None) -> int:

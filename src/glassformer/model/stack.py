@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from glassformer.data.batch import StreamBatch
 from glassformer.data.masks import AttentionMask
+from glassformer.model.attention import ABILITIES, Ability, Mechanism, refusal
 from glassformer.model.config import ModelConfig
 from glassformer.model.decoding_state import DecodingState
 from glassformer.model.dropout import Dropout
@@ -73,8 +74,12 @@ class Stack(nn.Module):
         )
         self.has_cross_attention = name == "decoder" and len(config.stacks) > 1
         layers = config.layers_of(name)
-        distinct = [Block(config, self.has_cross_attention) for _ in range(1 if config.share_layers else layers)]
+        causal, number = name == "decoder", 1 if config.share_layers else layers
+        distinct = [Block(config, self.has_cross_attention, n, causal) for n in range(number)]
         self.blocks = nn.ModuleList(distinct[n % len(distinct)] for n in range(layers))
+        mechanisms = [part for part in self.blocks.modules() if isinstance(part, Mechanism)]
+        self.lacking = {what: part.name for part in mechanisms for what in ABILITIES if what not in part.can}
+        """What is beyond one of its attention mechanisms, and beyond which."""
         # In a post-norm stack the last block ends with a norm already.
         self.norm = norm(config) if config.norm == "pre" else nn.Identity()
         self.dropout = Dropout(config.output_dropout)
@@ -86,6 +91,7 @@ class Stack(nn.Module):
         memory_mask: AttentionMask | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Hidden states of one stream."""
+        self._refuse_parts(stream.mask)
         x = self.embeddings(stream.input_ids, self.positions(stream.positions), stream.segment_ids)
         around = Surroundings(
             stream.mask.prepared(),
@@ -98,6 +104,17 @@ class Stack(nn.Module):
         for block in self.blocks:
             x = block(x, around)
         return self.dropout(self.norm(x))
+
+    def _refuse_parts(self, mask: AttentionMask) -> None:
+        """Raises UsageError for a mask that is beyond an attention mechanism."""
+        present: dict[Ability, bool] = {
+            "causal": mask.causal,
+            "documents": mask.query_documents is not None,
+            "pair_mask": mask.pair_mask is not None,
+        }
+        for ability, name in self.lacking.items():
+            if present.get(ability):
+                raise refusal(name, ability)
 
     def step(
         self, input_ids: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], state: DecodingState

@@ -8,7 +8,7 @@ prediction and views know no objective by name.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
 from glassformer.losses import Loss as Loss
 from glassformer.losses import LossFunction, find_loss
+from glassformer.metrics import Mean, Metric, Terms, find_metric
 from glassformer.objective_configs import AnyObjective as AnyObjective
 from glassformer.objective_configs import Member as Member
 from glassformer.plugins import find_plugin, plugin_names
@@ -61,17 +62,6 @@ class Units(ABC):
         """Unit `index` as examples that together ask each of its tokens once, each as much as `example` asks. One
         example, unless a draw decides what is asked."""
         return [self.example(index, rng)]
-
-
-class Terms(NamedTuple):
-    """What one head was asked, question by question: the terms of its loss, its guesses, and the truth."""
-
-    losses: Float[Tensor, "N"]
-    guesses: Int64[Tensor, "N"] | None
-    """None of a head whose targets are no classes."""
-    targets: Int64[Tensor, "N"] | Float[Tensor, "N *numbers"]
-    words: bool
-    """Whether the classes are the tokens of the vocabulary."""
 
 
 C = TypeVar("C", bound=Config)
@@ -166,6 +156,20 @@ class Objective(ABC, Generic[C]):
     def losses(self) -> dict[str, LossFunction]:
         """The loss of each head, as its HeadSpec names it."""
         return {head.name: find_loss(head.loss) for head in self.heads()}
+
+    def metrics_of(self, head: HeadSpec) -> Sequence[str]:
+        """What is measured of a head, beside its loss: names of files in `metrics`. Of tokens it is how often the right
+        one is the first or among the first five, and where there is one loss only, the perplexity; of labels, which may
+        be rare, also what counts all of them alike."""
+        targets = self.losses[head.name].targets
+        if targets == "numbers" and head.loss == "squared_error":
+            return ("mean_squared_error", "pearson_correlation", "spearman_correlation")
+        if targets != "classes":
+            return ()
+        if head.labels is not None:
+            return ("accuracy", "macro_f1", "matthews_correlation")
+        among = ("accuracy", "top5_accuracy") if head.size > 5 else ("accuracy",)
+        return (*among, "perplexity") if len(self.heads()) == 1 else among
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -304,22 +308,6 @@ class Objective(ABC, Generic[C]):
             self.named(batch.member, head): losses[head](outputs, batch.asked[head]) for head, outputs in logits.items()
         }
 
-    def scores(self, logits: dict[str, Float[Tensor, "_ _"]], batch: Batch) -> dict[str, Loss]:
-        """What people want to read beside the loss, also as sums and counts: accuracy of heads over classes, and top-5
-        accuracy where there are more than five and these are tokens."""
-        hits: dict[str, Loss] = {}
-        member = self.of(batch)
-        for head, values in logits.items():
-            if member.losses[head].targets != "classes":
-                continue
-            targets, count, name = batch.asked[head].targets, batch.asked[head].number, self.named(batch.member, head)
-            best = values.topk(min(5, values.shape[-1]), dim=-1).indices
-            right = (best == targets[:, None]).float()  # NOT_ASKED equals no class
-            hits[f"{name}/accuracy"] = Loss(right[:, 0].sum(), count)
-            if values.shape[-1] > 5 and member.specs[head].labels is None:
-                hits[f"{name}/top5_accuracy"] = Loss(right.sum(), count)
-        return hits
-
     def terms(self, logits: dict[str, Float[Tensor, "_ _"]], batch: Batch) -> dict[str, Terms]:
         """Every question by itself, by the names that `loss` has: its sum and the terms' agree in an evaluation."""
         found: dict[str, Terms] = {}
@@ -329,13 +317,31 @@ class Objective(ABC, Generic[C]):
             values, targets = outputs[:number], batch.asked[head].targets[:number]
             classes, labels = loss.targets == "classes", member.specs[head].labels
             guesses = values.argmax(-1) if classes else None
-            terms = Terms(loss.of_each(values, targets), guesses, targets, classes and labels is None)
+            terms = Terms(values, loss.of_each(values, targets), guesses, targets, classes and labels is None)
             found[self.named(batch.member, head)] = terms
         return found
 
-    def target_counts(self, units: Units, seed: int, limit: int = 20_000) -> dict[str, Float[Tensor, "_"]]:
-        """How often each class is the target where every token is asked in turn, in up to `limit` examples (of the last
-        unit all): what the unigram line is made of. A single draw of a small text would count too few."""
+    def sums(self, logits: dict[str, Float[Tensor, "_ _"]], batch: Batch) -> dict[str, Loss]:
+        """Losses, and all metrics that are means, as sums and counts."""
+        found: dict[str, Loss] = {}
+        for name, terms in self.terms(logits, batch).items():
+            each = {"loss": terms.losses}
+            each |= {key: m.of_each(terms) for key, m in self.metrics[name].items() if isinstance(m, Mean)}
+            found |= {f"{name}/{key}": Loss(values.float().sum(), len(values)) for key, values in each.items()}
+        return found
+
+    @cached_property
+    def metrics(self) -> dict[str, dict[str, Metric]]:
+        """By the names that `loss` has, the metrics of each."""
+        return {
+            self.named(number, head.name): {name: find_metric(name) for name in member.metrics_of(head)}
+            for number, member in enumerate(self.members)
+            for head in member.heads()
+        }
+
+    def targets(self, units: Units, seed: int, limit: int = 20_000) -> dict[str, np.ndarray]:
+        """All that each head is asked where every token is asked in turn, in up to `limit` examples (of the last unit
+        all): what the lines of those who only count are made of. A single draw of a small text would count too few."""
         chosen = generator(seed, Purpose.COUNTS).permutation(len(units))[:limit]
         turns = (units.in_turn(int(index), generator(seed, Purpose.COUNT, int(index))) for index in chosen)
         targets: dict[str, list[np.ndarray]] = {head.name: [] for head in self.heads()}
@@ -346,9 +352,15 @@ class Objective(ABC, Generic[C]):
             made += len(examples)
             if made >= limit:
                 break
+        return {name: _joined(found) for name, found in targets.items()}
+
+    def target_counts(self, units: Units, seed: int, limit: int = 20_000) -> dict[str, Float[Tensor, "_"]]:
+        """How often each class of each head over classes is the target in these (see `targets`)."""
+        found = self.targets(units, seed, limit)
         return {
-            head.name: torch.from_numpy(np.bincount(_joined(targets[head.name]), minlength=head.size)).float()
+            head.name: torch.from_numpy(np.bincount(found[head.name], minlength=head.size)).float()
             for head in self.heads()
+            if self.losses[head.name].targets == "classes"
         }
 
     def asked_share(self, units: Units, seed: int, limit: int = 256) -> float:

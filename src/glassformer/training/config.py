@@ -56,10 +56,16 @@ class TrainingConfig(Config):
         "micro-batches, and is that of one process with so many",
     )
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; none: never clipped")
+    best: str = Field(
+        "loss",
+        description="what decides on the validation texts which weights are better: loss, or a metric of the objective "
+        "(a file in metrics), such as accuracy; of a mixture NAME/accuracy",
+    )
     patience: int | None = Field(
         None,
         ge=1,
-        description="stop after so many evaluations without a better loss, where each asks at least 100 questions",
+        description="stop after so many evaluations without a better loss (or other training.best), where each asks at "
+        "least 100 questions",
     )
     evaluate_every: int | None = Field(None, ge=1, description="steps between evaluations; none: at most 20 in all")
     evaluate_units: int | None = Field(
@@ -77,8 +83,8 @@ class TrainingConfig(Config):
     )
     weights: Literal["best", "last"] = Field(
         "best",
-        description="which weights the run answers with: those of the lowest validation loss, or the newest; where an "
-        "evaluation asks too little to tell (under 100 questions), always the newest",
+        description="the weights the run answers with: those of the lowest validation loss (or other training.best), "
+        "or the newest; where an evaluation asks too little to tell (under 100 questions), always the newest",
     )
     samples: int = Field(6, ge=0, description="fixed validation texts whose guesses are logged at each evaluation")
     probes: tuple[str, ...] = Field(

@@ -14,8 +14,9 @@ from jaxtyping import Int64
 from torch import nn
 
 from glassformer.data.batch import Batch, BatchConfig, Example, Shapes, collate, plan
-from glassformer.errors import UsageError
-from glassformer.objectives import Loss, Objective, Terms, Units
+from glassformer.errors import UsageError, nearest
+from glassformer.metrics import Terms, find_metric
+from glassformer.objectives import Objective, Units
 from glassformer.randomness import Purpose, generator
 from glassformer.training.intervals import CLUSTERS, Interval, Sums, half_width, share_interval
 from glassformer.training.processes import Processes
@@ -31,6 +32,16 @@ TELLS_FROM = 100
 
 
 ALONE = Processes()
+
+
+def is_better(name: str, value: float, than: float | None) -> bool:
+    """Whether one value of the loss, or of a metric, is better than another, or there is no other. One that is not a
+    number never is. Raises UsageError for a metric that there is not."""
+    kind = name.split("/")[-1]
+    higher = kind != "loss" and find_metric(kind).direction == "higher"
+    if not math.isfinite(value):
+        return False
+    return than is None or (value > than if higher else value < than)
 
 
 class Guess(NamedTuple):
@@ -72,14 +83,23 @@ class Evaluation:
         questions = f"{self.count:,} question{'' if self.count == 1 else 's'}"
         return f"{questions} in {self.where}" if self.where else questions
 
-    def record(self) -> dict[str, Any]:
-        """As it is written to metrics.jsonl; with one head its name is left out. Several losses added up are no longer
-        the logarithm of a perplexity."""
+    @cached_property
+    def by_name(self) -> dict[str, float]:
+        """`means`, with one head without its name."""
         short = {name.split("/")[-1]: value for name, value in self.means.items()}
-        alone = len(short) == len(self.means)
-        means = short if alone else self.means
-        perplexity = {"perplexity": math.exp(min(self.loss, 700.0))} if alone else {}
-        found: dict[str, Any] = {**means, "loss": self.loss, **perplexity, "count": self.count}
+        return short if len(short) == len(self.means) else self.means
+
+    def value(self, name: str) -> float:
+        """The loss, or a metric by its name. Raises UsageError for one that is not measured."""
+        found = {**self.by_name, "loss": self.loss}
+        if name not in found:
+            raise UsageError(f"this objective measures no {name!r}", nearest(name, found))
+        return found[name]
+
+    def record(self) -> dict[str, Any]:
+        """As it is written to metrics.jsonl; with one head its name is left out."""
+        alone = self.by_name is not self.means
+        found: dict[str, Any] = {**self.by_name, "loss": self.loss, "count": self.count}
         if not self.where:
             return found
         found |= {"asked_in": self.where, "loss_interval": self.loss_interval and list(self.loss_interval)}
@@ -299,25 +319,34 @@ def evaluate(
     if module is not None:
         module.eval()
     losses: dict[str, list[float]] = {}
-    others: dict[str, list[float]] = {}
+    statistics: dict[str, torch.Tensor] = {}
     spread = Spread(questions)
     for made in processes.own(questions.made):
         batch = to_device(made.batch)
         logits = model(batch)
-        _add(losses, objective.loss(logits, batch))
-        _add(others, objective.scores(logits, batch))
-        spread.add(objective.terms(logits, batch), [made.clusters[head] for head in logits])
+        found = objective.terms(logits, batch)
+        for name, terms in found.items():
+            sums = losses.setdefault(name, [0.0, 0.0])
+            sums[0] += float(terms.losses.double().sum())
+            sums[1] += len(terms.losses)
+            own = {f"{name}/{metric}": m.statistics(terms) for metric, m in objective.metrics[name].items()}
+            statistics |= joined([{key: statistics[key] for key in own if key in statistics}, own], objective)
+        spread.add(found, [made.clusters[head] for head in logits])
     if module is not None:
         module.train(training)
     if processes.world > 1:
-        losses, others = (_added(processes.told_by_all(sums)) for sums in (losses, others))
+        losses = _added(processes.told_by_all(losses))
+        statistics = joined(processes.told_by_all({key: value.cpu() for key, value in statistics.items()}), objective)
         spread.add_up(processes)
     weights, shares = objective.weights(), objective.shares()
     loss = sum(weights[name] * shares[name] * total / max(1.0, number) for name, (total, number) in losses.items())
     count = sum(number for _, number in losses.values())
-    means = {name: t / max(1.0, n) for name, (t, n) in ({f"{k}/loss": v for k, v in losses.items()} | others).items()}
+    means = {f"{name}/loss": total / max(1.0, number) for name, (total, number) in losses.items()}
+    for key, values in statistics.items():
+        name, _, metric = key.rpartition("/")
+        means[key] = objective.metrics[name][metric].compute(values.double().cpu())
     words, unknown = questions.words
-    of_all = {name: means[name] * (1 - unknown / words) for name in spread.of_words} if unknown else {}
+    of_all = {name: means[name] * (1 - unknown / words) for name in spread.of_words if name in means} if unknown else {}
     return Evaluation(
         loss,
         means,
@@ -400,6 +429,16 @@ class Spread:
         return Guess(self.objective.target_tokenizer.token(token), times / number, self.truths[token] / number)
 
 
+def joined(of_each: list[dict[str, torch.Tensor]], objective: Objective) -> dict[str, torch.Tensor]:
+    """The statistics of several processes, or batches, as one."""
+    found: dict[str, torch.Tensor] = {}
+    for one in of_each:
+        for key, values in one.items():
+            name, _, metric = key.rpartition("/")
+            found[key] = objective.metrics[name][metric].joined(found[key], values) if key in found else values
+    return found
+
+
 def _added(of_each: list[dict[str, list[float]]]) -> dict[str, list[float]]:
     """Totals and counts of several processes as one."""
     sums: dict[str, list[float]] = {}
@@ -408,10 +447,3 @@ def _added(of_each: list[dict[str, list[float]]]) -> dict[str, list[float]]:
             before = sums.get(name, [0.0, 0.0])
             sums[name] = [before[0] + total, before[1] + count]
     return sums
-
-
-def _add(sums: dict[str, list[float]], parts: dict[str, Loss]) -> None:
-    for name, part in parts.items():
-        sums.setdefault(name, [0.0, 0.0])
-        sums[name][0] += float(part.total)
-        sums[name][1] += part.count

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -146,7 +146,7 @@ def allowed(recorded: RecordedAttention, real: Bool[Tensor, "B T"] | None) -> Bo
     they mix."""
     batch, _, queries, _ = recorded.q.shape
     keys = recorded.k.shape[2]
-    mask = recorded.mask.dense()
+    mask = recorded.allowed()
     pairs = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=recorded.q.device) if mask is None else mask
     pairs = pairs.expand(batch, 1, queries, keys)
     if real is not None and real.shape[1] == queries:
@@ -177,16 +177,20 @@ def collapse_warnings(entropy: dict[str, list[float]], threshold: float) -> list
 
 class Verdict:
     """Says in plain words where the loss stands, beside the lines that need no learning: ln V (all words alike) and
-    unigram (how often each word occurs)."""
+    unigram (how often each word occurs). Where there are no such lines it says nothing."""
 
-    def __init__(self, references: dict[str, float]) -> None:
+    def __init__(self, references: dict[str, float], classes: Literal["words", "labels"] = "words") -> None:
         self.references = references
+        self.classes = classes
 
     def __call__(self, moment: Moment) -> dict[str, Any]:
+        if "uniform" not in self.references:
+            return {"references": self.references} if self.references else {}
         course = [(record["loss"], record.get("train_loss")) for record in moment.history]
         course.append((moment.evaluation.loss, moment.train_loss))
         validation, training = ([math.nan if x is None else x for x in losses] for losses in zip(*course, strict=True))
-        found = verdict(validation, self.references, training, moment.evaluation if moment.step else None)
+        newest = moment.evaluation if moment.step else None
+        found = verdict(validation, self.references, training, newest, self.classes)
         return {"references": self.references, "verdict": found}
 
 

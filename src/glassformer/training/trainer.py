@@ -28,7 +28,7 @@ from glassformer.training.checkpoints import (
 )
 from glassformer.training.config import TrainingConfig
 from glassformer.training.engine import Engine, Update
-from glassformer.training.evaluation import TELLS_FROM, Evaluation, FixedQuestions, evaluate
+from glassformer.training.evaluation import TELLS_FROM, Evaluation, FixedQuestions, evaluate, is_better
 from glassformer.training.observers import Moment, Observer, Watcher
 from glassformer.training.order import TrainingOrder
 from glassformer.training.processes import Processes
@@ -47,6 +47,9 @@ class State:
 
     step: int = 0
     best_loss: float | None = None
+    """The best value so far of what decides."""
+    best_of: str = "loss"
+    """What that is a value of."""
     best_step: int = 0
     without_improvement: int = 0
     skipped: int = 0
@@ -218,7 +221,7 @@ class Trainer:
     def _finish(self) -> None:
         """The last checkpoint, unless it is there from before."""
         if self._out_of_patience() and self.state.step < self.steps:
-            self.display.say(f"stopped early: no better loss since step {self.state.best_step}")
+            self.display.say(f"stopped early: no better {self.config.best} since step {self.state.best_step}")
         if self.state.step not in checkpoint_steps(self.run):
             self._save()
         self._say_what_cannot_be_told()
@@ -267,12 +270,14 @@ class Trainer:
     def _judge(self, evaluation: Evaluation) -> bool:
         """Keep the weights if they are the best so far, where so many questions can tell; whether the run, if it ended
         here, would answer with them."""
+        evaluation.value(self.config.best)  # refused before the first step, not at its end
         newest = self.config.weights == "last" or not evaluation.tells
         if self.state.step == 0 or not evaluation.tells:
             return newest
-        best = self.state.best_loss
-        if math.isfinite(evaluation.loss) and (best is None or evaluation.loss < best):
-            self.state.best_loss, self.state.best_step = evaluation.loss, self.state.step
+        name, value = self.config.best, evaluation.value(self.config.best)
+        best = self.state.best_loss if self.state.best_of == name else None
+        if is_better(name, value, best):
+            self.state.best_loss, self.state.best_step, self.state.best_of = value, self.state.step, name
             self.state.without_improvement = 0
             if self.processes.first:
                 save_best(self.run, dict(self.engine.model.state_dict()), asdict(self.state))

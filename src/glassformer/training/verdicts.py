@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 from glassformer.training.evaluation import Evaluation
 from glassformer.wording import percent
@@ -16,8 +17,24 @@ FEW = 30
 """Questions below which nothing good is said, however near each other their losses are."""
 ONE_WORD = 0.8
 """The share of the guesses that are one token, from which on a model has collapsed onto it."""
-NOT_LEARNED = "hardly anything learned yet: near ln V, where all words are alike"
-FREQUENCIES = "knows how often words occur, but does not use the context yet"
+LEVELS = {
+    "words": (
+        "hardly anything learned yet: near ln V, where all words are alike",
+        "knows how often words occur, but does not use the context yet",
+        "begins to use the context",
+        "uses the context: clearly better than word frequencies",
+        "predicts most words from their context",
+    ),
+    "labels": (
+        "hardly anything learned yet: near ln K of K labels, where all are alike",
+        "knows how often labels occur, but does not use what it reads yet",
+        "begins to tell the labels apart",
+        "tells the labels apart: clearly better than label frequencies",
+        "tells the labels apart nearly always",
+    ),
+}
+"""How good a loss is, from bad to good."""
+Classes = Literal["words", "labels"]
 
 
 def verdict(
@@ -25,6 +42,7 @@ def verdict(
     references: dict[str, float],
     training: Sequence[float] = (),
     evaluation: Evaluation | None = None,
+    classes: Classes = "words",
 ) -> str:
     """Where the newest of the validation losses stands.
 
@@ -42,27 +60,28 @@ def verdict(
     losses, training = zip(*(pair for pair in both if math.isfinite(pair[0])), strict=True)
     return (
         _diverging(losses, training, references)
-        or _too_small(newest, references, evaluation, by_number=True)
+        or _too_small(newest, references, evaluation, classes, by_number=True)
         or _overfitting(losses, training, references, evaluation)
         or _collapsed(newest, references, evaluation)
         or _worse_than_random(newest, training[-1], references)
-        or _too_small(newest, references, evaluation, by_number=False)
-        or level(newest, references)
+        or _too_small(newest, references, evaluation, classes, by_number=False)
+        or level(newest, references, classes)
     )
 
 
-def level(loss: float, references: dict[str, float]) -> str:
+def level(loss: float, references: dict[str, float], classes: Classes = "words") -> str:
     """How good a loss is, beside the lines."""
+    nothing, frequencies, begins, uses, most = LEVELS[classes]
     uniform, unigram = references["uniform"], min(references.values())
     if loss > min(uniform - 0.02, unigram + 0.5 * (uniform - unigram)):
-        return NOT_LEARNED
+        return nothing
     if loss > unigram - 0.02:
-        return FREQUENCIES
+        return frequencies
     if loss > 0.9 * unigram:
-        return "begins to use the context"
+        return begins
     if loss > 0.5 * unigram:
-        return "uses the context: clearly better than word frequencies"
-    return "predicts most words from their context"
+        return uses
+    return most
 
 
 def _diverging(losses: Sequence[float], training: Sequence[float], references: dict[str, float]) -> str:
@@ -80,7 +99,9 @@ def _diverging(losses: Sequence[float], training: Sequence[float], references: d
     return f"diverging: {what}; the learning rate is probably too high"
 
 
-def _too_small(newest: float, references: dict[str, float], asked: Evaluation | None, by_number: bool) -> str:
+def _too_small(
+    newest: float, references: dict[str, float], asked: Evaluation | None, classes: Classes, by_number: bool
+) -> str:
     """Too few questions, or so wide an interval, that the loss may as well be the unigram line or above it."""
     if asked is None or not asked.where or (by_number and asked.tells):
         return ""
@@ -91,8 +112,8 @@ def _too_small(newest: float, references: dict[str, float], asked: Evaluation | 
         return ""
     loss = f"between {low:.2f} and {high:.2f}" if math.isfinite(high) else "anywhere"
     return (
-        f"this text is too small to tell: {asked.asked}, whose loss lies {loss}, and counting words has {unigram:.2f}; "
-        "more text, or more of it held out (data.validation_share), would tell"
+        f"this text is too small to tell: {asked.asked}, whose loss lies {loss}, and counting {classes} has "
+        f"{unigram:.2f}; more text, or more of it held out (data.validation_share), would tell"
     )
 
 

@@ -71,11 +71,10 @@ def _row(name: str, records: list[Record]) -> dict[str, Any]:
     top = best(records) or {}
     validation, training = _end_losses(records)
     loss = top.get("loss")
-    several = any(key.endswith("/loss") for key in top)  # added up: no perplexity
     return {
         "run": name,
         "best_loss": loss,
-        "perplexity": None if loss is None or several else math.exp(min(loss, 700.0)),
+        "perplexity": top.get("perplexity"),
         "accuracy": top.get("accuracy"),
         "best_step": top.get("step"),
         "last_step": last_of(records, "step"),

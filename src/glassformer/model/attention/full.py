@@ -5,14 +5,15 @@ from torch import Tensor
 
 from glassformer.data.masks import AttentionMask
 from glassformer.model.attention import Mechanism
+from glassformer.model.attention_config import MechanismConfig
 from glassformer.model.cache import KeyValueCache
 from glassformer.model.softmax import softmax_attention, softmax_weights
 
 
-class FullAttention(Mechanism):
+class FullAttention(Mechanism[MechanismConfig]):
     """softmax(q k^T * scale + bias) v, masked. Any mask, bias and dropout."""
 
-    in_step_c = True
+    can = frozenset({"bias", "dropout", "weights", "causal", "cross", "documents", "pair_mask", "decode"})
 
     def forward(
         self,

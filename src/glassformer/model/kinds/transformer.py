@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from glassformer.data.batch import Batch
-from glassformer.model.attention import Mechanism
+from glassformer.model.attention import Ability, Mechanism, able
 from glassformer.model.config import ModelConfig, check_sizes
 from glassformer.model.decoding_state import DecodingState
 from glassformer.model.inputs import Input
@@ -13,6 +13,9 @@ from glassformer.model.kinds import Capability, Model, StackParts, last_real
 from glassformer.model.positions import NoPositions
 from glassformer.model.size import parameters_of_stack
 from glassformer.model.stack import Stack, initialise_stacks
+
+NEEDED: dict[Capability, Ability] = {"decoding": "decode", "packed_rows": "documents", "pair_masks": "pair_mask"}
+"""What every attention mechanism must be able to do, where the model is to have something."""
 
 
 class Transformer(Model):
@@ -45,8 +48,10 @@ class Transformer(Model):
         """What its attention mechanisms cannot, and where there are no positions, it cannot either."""
         if what == "attention_weights":
             return next((m.no_weights for m in self._mechanisms(self) if m.no_weights is not None), None)
-        if what == "decoding" and not self.keeps_state:
-            return f"model.attention={self.config.attention} keeps no state"
+        ability = NEEDED.get(what)
+        for stack in self.stacks[-1:] if ability == "decode" else self.stacks:
+            if ability is not None and ability in stack.lacking:
+                return f"model.attention={stack.lacking[ability]} cannot, {', '.join(able(ability))} can"
         if what == "positions" and self.config.positions == "none":
             return "model.positions=none"
         return super().why_not(what)
@@ -54,11 +59,6 @@ class Transformer(Model):
     @staticmethod
     def _mechanisms(module: nn.Module) -> list[Mechanism]:
         return [part for part in module.modules() if isinstance(part, Mechanism)]
-
-    @property
-    def keeps_state(self) -> bool:
-        """Whether its attention can go on from what it keeps."""
-        return all(type(m).new_state is not Mechanism.new_state for m in self._mechanisms(self.stacks[-1]))
 
     @torch.inference_mode()
     def new_state(self, batch: Batch, capacity: int) -> DecodingState:
