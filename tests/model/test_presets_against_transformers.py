@@ -1,16 +1,18 @@
 """A preset is the model that it is named after: as many parameters as the class of transformers of the same sizes, and
 the same logits from the same weights, in float64."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from torch import Tensor, nn
 
 from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Stream, collate
-from glassformer.exchange.contract import Theirs, our_names, rules, same, transposed
-from glassformer.model.config import preset, preset_notes, presets
+from glassformer.exchange.contract import Theirs, find_architecture, our_names, rules, same, transposed
+from glassformer.model.config import ModelConfig, preset, preset_notes, presets
 from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.size import n_parameters
 
@@ -98,6 +100,81 @@ LLAMA = {
 
 def t5(*expand: str) -> dict[str, Theirs]:
     """Names of T5's kin."""
+    found = {"heads.{head}.output.weight": same("lm_head.weight")}
+    for stack, layers in (("encoder", ("self", "ff")), ("decoder", ("self", "cross", "ff"))):
+        for number, layer in enumerate(layers):
+            stem, ours = f"{stack}.block.{{n}}.layer.{number}", f"{stack}.blocks.{{n}}"
+            if layer == "ff":
+                found[f"{ours}.feed_forward_norm"] = same(f"{stem}.layer_norm")
+                found[f"{ours}.feed_forward.expand"] = same(*(f"{stem}.DenseReluDense.{name}" for name in expand))
+                found[f"{ours}.feed_forward.contract"] = same(f"{stem}.DenseReluDense.wo")
+                continue
+            inner = f"{stem}.{'SelfAttention' if layer == 'self' else 'EncDecAttention'}"
+            found[f"{ours}.{layer}_attention.query_key_value"] = same(*(f"{inner}.{part}" for part in "qkv"))
+            found[f"{ours}.{layer}_attention.output"] = same(f"{inner}.o")
+            found[f"{ours}.{'attention' if layer == 'self' else 'cross_attention'}_norm"] = same(f"{stem}.layer_norm")
+        found[f"{stack}.embeddings.token"] = same("shared")
+        found[f"{stack}.positions.table"] = same(f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias")
+        found[f"{stack}.norm"] = same(f"{stack}.final_layer_norm")
+    return found
+
+
+BERT_SIZES = {
+    "hidden_size": D,
+    "num_hidden_layers": 2,
+    "num_attention_heads": HEADS,
+    "intermediate_size": INNER,
+    "max_position_embeddings": LENGTH,
+}
+GPT_SIZES = {"n_positions": LENGTH, "n_embd": D, "n_layer": 2, "n_head": HEADS}
+T5_SIZES = {"d_model": D, "d_kv": D // HEADS, "d_ff": INNER, "num_layers": 2, "num_heads": HEADS, "dropout_rate": 0.0}
+BOTH = ("encoder", "decoder")
+BART_SIZES = {f"{s}_{k}": n for s in BOTH for k, n in (("ffn_dim", INNER), ("attention_heads", HEADS), ("layers", 2))}
+BART_SIZES |= {"d_model": D, "max_position_embeddings": LENGTH, "pad_token_id": 0}
+DISTILBERT_SIZES = {"dim": D, "n_layers": 2, "n_heads": HEADS, "hidden_dim": INNER, "max_position_embeddings": LENGTH}
+ROBERTA_SIZES = BERT_SIZES | {"max_position_embeddings": LENGTH + 2, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
+CASES: dict[str, tuple[str, dict[str, Any], Mapping[str, Theirs], dict[str, Any]]] = {
+    # class, its sizes, our names -> theirs, our sizes where they are not SIZES
+    "bert": ("Bert/ForMaskedLM", BERT_SIZES, find_architecture("bert").names, {}),
+    "roberta": ("Roberta/ForMaskedLM", ROBERTA_SIZES, ROBERTA, {}),
+    "distilbert": ("DistilBert/ForMaskedLM", DISTILBERT_SIZES, DISTILBERT, {}),
+    "albert": ("Albert/ForMaskedLM", BERT_SIZES | {"embedding_size": 5}, ALBERT, {"d_embedding": 5}),
+    "gpt": ("OpenAIGPT/LMHeadModel", GPT_SIZES, GPT, {"d_ff": 4 * D}),
+    "gpt2": ("GPT2/LMHeadModel", GPT_SIZES | {"n_inner": INNER}, find_architecture("gpt2").names, {}),
+    "llama": ("Llama/ForCausalLM", BERT_SIZES | {"rms_norm_eps": 1e-6}, LLAMA, {}),
+    "mistral": (
+        "Mistral/ForCausalLM",
+        BERT_SIZES | {"num_key_value_heads": 1, "rms_norm_eps": 1e-5},
+        LLAMA,
+        {"n_kv_heads": 1},
+    ),
+    "bart": ("Bart/ForConditionalGeneration", BART_SIZES, find_architecture("bart").names, {}),
+    "t5": ("T5/ForConditionalGeneration", T5_SIZES, t5("wi"), {}),
+    "mt5": ("MT5/ForConditionalGeneration", T5_SIZES | {"tie_word_embeddings": False}, t5("wi_0", "wi_1"), {}),
+}
+ROTARY = ("llama", "mistral")
+
+
+def their_model(name: str) -> Any:
+    kind, sizes, _, _ = CASES[name]
+    stem, _, end = kind.partition("/")
+    config = getattr(transformers, f"{stem}Config")(vocab_size=VOCAB, **sizes)
+    model = getattr(transformers, stem + end)(config)
+    if name == "mt5":  # the class ties its head whatever is said; the models that were published do not
+        model.lm_head.weight = nn.Parameter(model.lm_head.weight.clone())
+    generator = torch.Generator().manual_seed(5)
+    for tensor in model.parameters():
+        tensor.data = 0.4 * torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+    return model.double().eval()
+
+
+def our_config(name: str) -> ModelConfig:
+    return ModelConfig(**(preset(name) | SIZES | CASES[name][3]))
+
+
+def our_model(name: str, tensors: Mapping[str, Tensor]) -> Transformer:
+    config, names = our_config(name), CASES[name][2]
+    model = Transformer(config, VOCAB, [spec_of(name)]).double()
     found = rules(names, our_names(config, spec_of(name)), "tokens", config.tied)
     model.load_state_dict({rule.ours: rule.read(tensors) for rule in found})
     model.tie()

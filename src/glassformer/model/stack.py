@@ -39,7 +39,7 @@ class Embeddings(nn.Module):
     def forward(
         self,
         input_ids: Int[Tensor, "B T"] | Float[Tensor, "B T F"],
-        place: Float[Tensor, "#B T D"] | None = None,
+        place: Float[Tensor, "#B T W"] | None = None,
         segment_ids: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Look up and add."""
