@@ -31,7 +31,7 @@ from glassformer.data.data_config import DataConfig
 from glassformer.data.tokenizer_config import TokenizerConfig
 from glassformer.errors import UsageError, nearest
 from glassformer.model import attention_config
-from glassformer.model.config import ModelConfig, check_sizes, preset, presets
+from glassformer.model.config import ModelConfig, check_sizes, preset, preset_notes, presets
 from glassformer.objective_configs import PACKAGE, AnyObjective, Member, Needs, members_in, needs_of
 from glassformer.plugins import check_plugin, plugin_names
 from glassformer.reading import NoSuchFile, Unreadable, plain_text
@@ -110,10 +110,15 @@ def section(kind: type[C], given: Any, name: str) -> C:
         raise UsageError(f"{where} is wrong: {first['msg'].lower()}", "see `glassformer recipes mlm-demo`") from None
 
 
+RESOLVED = {"family", "n_layers", "output_dropout", "share_layers", "segments", "shared_embeddings"}
+"""Keys that every run's recipe has, and no person writes all of."""
+
+
 def _with_preset(tree: dict[str, Any]) -> dict[str, Any]:
-    """The parts of the preset that the model's section names, below its own keys."""
+    """The parts of the preset that the model's section names, below its own keys. The section of a run says everything:
+    keys that came later have their defaults there, since it was trained so, and not what the preset says by now."""
     section = tree.get("model")
-    if not isinstance(section, dict) or section.get("preset") is None:
+    if not isinstance(section, dict) or section.get("preset") is None or section.keys() >= RESOLVED:
         return tree
     return tree | {"model": preset(str(section["preset"])) | section}
 
@@ -296,6 +301,14 @@ Completing = Callable[[dict[str, Any], Changes], dict[str, Any]]
 def read(name_or_file: str, changes: Changes = (), completed: Completing | None = None) -> Recipe:
     """A shipped recipe or a YAML file, with changes; `completed`: see `with_changes`. Raises UsageError."""
     return with_changes(read_tree(name_or_file), changes, f"recipe {name_or_file}", completed)
+
+
+def preset_tree(name: str) -> dict[str, Any] | None:
+    """The tree of a preset alone; None where there is none of that name. Raises UsageError for a known model that has
+    none here, saying why."""
+    if name not in presets() and name not in preset_notes():
+        return None
+    return {"data": {"train": "mine.txt"}, "model": {"preset": name, **preset(name)}}
 
 
 def read_tree(name_or_file: str) -> dict[str, Any]:

@@ -3,17 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from trained import command, refused
 
 from glassformer.data.batch import Asked, Example, HeadSpec, Stream, collate
 from glassformer.errors import UsageError
 from glassformer.model.config import presets
 from glassformer.model.kinds.transformer import Transformer
-from glassformer.recipe import parse
+from glassformer.recipe import parse, read
 
 SIZES = {"n_layers": 2, "d_model": 24, "n_heads": 2, "d_ff": 13, "max_length": 17, "dropout": 0.0}
 OBJECTIVES = {"encoder": "masked_lm", "decoder": "causal_lm", "encoder_decoder": "denoising"}
 ALL = {
-    "bert", "roberta", "albert", "distilbert", "gpt2", "llama", "transformer", "bart", "marian", "t5", "xlnet",
+    "bert", "roberta", "albert", "distilbert", "gpt", "gpt2", "llama", "mistral", "transformer", "bart", "marian", "t5",
+    "mt5", "xlnet",
 }  # fmt: skip
 
 
@@ -43,6 +45,31 @@ def test_a_recipes_own_keys_win():
     tree = {"data": {"train": "x"}, "model": SIZES | {"preset": "bert", "norm": "pre", "segments": 3}}
     model = parse(tree).model
     assert (model.norm, model.segments, model.embedding_norm) == ("pre", 3, True)
+
+
+def test_a_run_of_before_a_key_was_added_stays_as_it_was_trained():
+    """Its recipe names a preset and has every key of its time: what the preset says since then is not put in."""
+    tree = {"data": {"train": "x"}, "model": SIZES | {"preset": "bert"}}
+    whole = parse(tree).model.model_dump(mode="json")
+    assert whole["norm_eps"] == 1e-12
+    before = {key: value for key, value in whole.items() if key not in ("norm_eps", "head_activation", "widen")}
+    assert parse(tree | {"model": before}).model.epsilon == 1e-5
+
+
+def test_a_preset_that_a_person_names_wins_over_what_the_recipe_had():
+    model = read("mlm-demo", ["model.preset=bert"]).model
+    assert (model.positions, model.norm, model.segments, model.n_layers) == ("learned", "post", 2, 2)
+
+
+def test_a_model_that_cannot_be_said_says_why():
+    with pytest.raises(UsageError, match="there is no preset 'falcon': its attention and its feed-forward part"):
+        parse({"data": {"train": "x"}, "model": {"preset": "falcon"}})
+
+
+def test_recipes_says_what_a_preset_lacks():
+    assert "two rows more" in command("recipes", "roberta").out
+    assert "norm_eps" in command("recipes", "bert").out
+    assert "side by side" in refused("recipes", "falcon")
 
 
 def test_a_misspelt_preset_names_the_nearest():

@@ -174,7 +174,7 @@ def recipes(
         str | None,
         typer.Argument(
             metavar="RECIPE",
-            help="a shipped recipe or a YAML file: show its every key",
+            help="a shipped recipe or a YAML file: show its every key; or a preset of model.preset: its parts",
             autocompletion=completion.recipes,
         ),
     ] = None,
@@ -185,13 +185,14 @@ def recipes(
     With RECIPE: each key with its value there, its type, its default and its meaning.
     """
     from glassformer import recipe as shipped
+    from glassformer.model.config import preset_notes
 
     if name is None:
         rows: list[dict[str, Any]] = [
             {"recipe": each, "description": shipped.read(each).description} for each in shipped.shipped()
         ]
     else:
-        tree = shipped.read_tree(name)
+        tree = shipped.preset_tree(name) or shipped.read_tree(name)
         found = shipped.parse(tree)
         rows = [
             {
@@ -202,7 +203,10 @@ def recipes(
                 "meaning": key.meaning,
             }
             for key in shipped.keys(tree)
+            if shipped.preset_tree(name) is None or key.name.removeprefix("model.") in tree["model"]
         ]
+        if (note := preset_notes().get(name)) is not None:
+            rows[0]["meaning"] = f"of {name} this is different: {note}"
     if as_json:
         show(rows)
     elif name is None:

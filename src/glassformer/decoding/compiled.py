@@ -28,7 +28,7 @@ from glassformer.model.kinds import Model
 from glassformer.model.layers import Block, CrossAttention, MultiHeadAttention
 from glassformer.model.stack import Stack
 
-ACTIVATIONS = {"relu": 0, "gelu": 1, "geglu": 1, "gelu_tanh": 2, "silu": 3, "swiglu": 3}
+ACTIVATIONS = {"relu": 0, "gelu": 1, "geglu": 1, "gelu_tanh": 2, "geglu_tanh": 2, "silu": 3, "swiglu": 3}
 """By which number step.c knows them."""
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", "-fopenmp")
 

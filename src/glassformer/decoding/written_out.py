@@ -71,7 +71,7 @@ def embedding(stack: Stack) -> Callable[[Tensor, Tensor], Tensor]:
 
     def embed(ids: Int[Tensor, "B 1"], positions: Int[Tensor, "#B 1"]) -> Float[Tensor, "B 1 D"]:
         x = torch.embedding(table, ids)
-        if widen is not None:
+        if widen is not None and not parts.widen_last:
             x = widen(x)
         if scale != 1.0:
             x = x * scale
@@ -80,7 +80,8 @@ def embedding(stack: Stack) -> Callable[[Tensor, Tensor], Tensor]:
             x = x + place
         if segment is not None:
             x = x + segment
-        return x if norm is None else norm(x)
+        x = x if norm is None else norm(x)
+        return widen(x) if widen is not None and parts.widen_last else x
 
     return embed
 

@@ -41,6 +41,11 @@ class ModelConfig(Config):
     d_embedding: int | None = Field(
         None, ge=1, description="width of the token embeddings, where smaller than d_model (factorised, as in ALBERT)"
     )
+    widen: Literal["first", "last"] = Field(
+        "first",
+        description="narrow token embeddings become d_model wide first, or last: behind positions, segments and norm "
+        "(ALBERT)",
+    )
     max_length: int = Field(128, ge=1, description="longest input in tokens, [CLS] and [SEP] counted")
     dropout: float = Field(0.1, ge=0, lt=1, description="on the embeddings and on what each part adds")
     attention_dropout: float = Field(0.0, ge=0, lt=1, description="on the attention weights")
@@ -54,7 +59,7 @@ class ModelConfig(Config):
         description="added to a norm's variance; None: 1e-5 (LayerNorm), 1e-6 (RMSNorm); BERT has 1e-12",
     )
     embedding_norm: bool = Field(False, description="a norm after the embeddings too, as in BERT and BART")
-    activation: Literal["relu", "gelu", "gelu_tanh", "silu", "swiglu", "geglu"] = Field(
+    activation: Literal["relu", "gelu", "gelu_tanh", "silu", "swiglu", "geglu", "geglu_tanh"] = Field(
         "gelu", description="inside the feed-forward part; swiglu and geglu have a gate, a third matrix"
     )
     head_activation: Literal["relu", "gelu", "gelu_tanh", "silu"] = Field(
@@ -77,6 +82,9 @@ class ModelConfig(Config):
         None, ge=0, description="segments told apart by an embedding of their own; None: those that the objective needs"
     )
     tied: bool = Field(True, description="the output layer shares the token embedding's weight")
+    tied_scale: bool = Field(
+        False, description="a tied output layer reads hidden states divided by sqrt(d_model), as T5's does"
+    )
     shared_embeddings: bool = Field(
         True, description="encoder and decoder share token embeddings, where they share the vocabulary"
     )
@@ -98,6 +106,11 @@ class ModelConfig(Config):
         return MechanismConfig(name=one) if isinstance(one, str) else one
 
     @property
+    def summed_width(self) -> int:
+        """Width at which embeddings of tokens, positions and segments are added."""
+        return self.d_embedding or self.d_model if self.widen == "last" else self.d_model
+
+    @property
     def epsilon(self) -> float:
         """What is added to a norm's variance."""
         return self.norm_eps if self.norm_eps is not None else {"layer": 1e-5, "rms": 1e-6}[self.norm_kind]
@@ -116,6 +129,8 @@ class ModelConfig(Config):
                 "norm_eps": self.epsilon,
                 "attention_scale": None if self.attention_scale == self.d_head**-0.5 else self.attention_scale,
                 "segments": self.segments or 0,
+                "widen": self.widen if self.d_embedding not in (None, self.d_model) else "first",
+                "tied_scale": self.tied_scale and self.tied,
                 "shared_embeddings": self.shared_embeddings if two else True,
             }
         )
@@ -128,14 +143,25 @@ class ModelConfig(Config):
 def preset(name: str) -> dict[str, Any]:
     """The parts of a known model, as a recipe's section has them. Raises UsageError naming the nearest."""
     known = presets()
+    if name in _preset_file()["not_here"]:
+        raise UsageError(f"there is no preset {name!r}: {_preset_file()['not_here'][name]}", nearest(name, known))
     if name not in known:
         raise UsageError(f"there is no preset {name!r}", nearest(name, known))
     return dict(known[name])
 
 
-@functools.cache
 def presets() -> dict[str, dict[str, Any]]:
     """All presets by name, from presets.yaml beside this file."""
+    return {name: parts for name, parts in _preset_file().items() if name not in ("differs", "not_here")}
+
+
+def preset_notes() -> dict[str, str]:
+    """What a preset has not of the model that it is named after, and why some models have none."""
+    return {**_preset_file()["differs"], **_preset_file()["not_here"]}
+
+
+@functools.cache
+def _preset_file() -> dict[str, dict[str, Any]]:
     text = resources.files("glassformer.model").joinpath("presets.yaml").read_text(encoding="utf-8")
     return dict(yaml.safe_load(text))
 

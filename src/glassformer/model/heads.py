@@ -32,12 +32,25 @@ def read(hidden: Float[Tensor, "B T D"], asked: AskedBatch, spec: HeadSpec) -> F
     return (inside.to(flat.dtype) @ flat) / inside.sum(1, keepdim=True)
 
 
+class Scale(nn.Module):
+    """Multiply by a number."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
+        """The same, scaled."""
+        return x * self.factor
+
+
 class Head(nn.Module):
     """Hidden states that were read, to one output for each class or number.
 
     What comes before the output layer is the spec's `transform`. Where the head is tied, the model replaces
     `output.weight` by the token embedding's; `d_output` is the width of that, where it is not d_model.
-    `activation` and `epsilon` are those of the dense layer and its norm.
+    `activation` and `epsilon` are those of the dense layer and its norm; what the output layer reads is multiplied by
+    `scale`.
     """
 
     def __init__(
@@ -47,6 +60,7 @@ class Head(nn.Module):
         d_output: int | None = None,
         activation: str = "gelu",
         epsilon: float = 1e-5,
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
         width = d_output or d_model
@@ -59,6 +73,9 @@ class Head(nn.Module):
             self.transform = nn.Sequential(nn.Linear(d_model, width), nn.Tanh())
         elif width != d_model:
             self.transform = nn.Linear(d_model, width, bias=False)
+        if scale != 1.0:
+            before = [] if self.transform is None else [self.transform]
+            self.transform = nn.Sequential(*before, Scale(scale))
         self.output = nn.Linear(width, spec.size, bias=spec.bias)
 
     def forward(self, hidden: Float[Tensor, "N D"]) -> Float[Tensor, "N size"]:

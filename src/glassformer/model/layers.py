@@ -21,8 +21,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "swiglu": F.silu,
     "geglu": F.gelu,
+    "geglu_tanh": lambda x: F.gelu(x, approximate="tanh"),
 }
-GATED = ("swiglu", "geglu")
+GATED = ("swiglu", "geglu", "geglu_tanh")
 
 
 class Surroundings(NamedTuple):
@@ -152,11 +153,12 @@ class FeedForward(nn.Module):
         return self.contract(self.activation(self.expand(x)))
 
 
-def norm(config: ModelConfig) -> nn.Module:
-    """LayerNorm (Ba et al. 2016), or RMSNorm (Zhang and Sennrich 2019), which neither centres nor shifts."""
+def norm(config: ModelConfig, width: int | None = None) -> nn.Module:
+    """LayerNorm (Ba et al. 2016), or RMSNorm (Zhang and Sennrich 2019), which neither centres nor shifts; `width`
+    where it is not d_model."""
     if config.norm_kind == "rms":
-        return nn.RMSNorm(config.d_model, eps=config.epsilon)
-    return nn.LayerNorm(config.d_model, eps=config.epsilon)
+        return nn.RMSNorm(width or config.d_model, eps=config.epsilon)
+    return nn.LayerNorm(width or config.d_model, eps=config.epsilon)
 
 
 class Block(nn.Module):

@@ -52,11 +52,11 @@ def count_parameters(model: nn.Module) -> int:
 
 def parameters_of_stack(config: ModelConfig, name: str) -> int:
     """Those of a stack of our blocks, all but its token embeddings."""
-    d_model, kind = config.d_model, config.positions
     found = of_embeddings(config)
-    found += {"learned": config.max_length * d_model, "relative": RelativePositions.BUCKETS * config.n_heads}.get(
-        kind, 0
-    )
+    if config.positions == "learned":
+        found += config.max_length * config.summed_width
+    elif config.positions == "relative":
+        found += RelativePositions.BUCKETS * config.n_heads
     cross = name == "decoder" and len(config.stacks) > 1
     layers = 1 if config.share_layers else config.layers_of(name)
     found += _of_block(config, cross) * layers
@@ -70,8 +70,8 @@ def of_embeddings(config: ModelConfig) -> int:
     """All but the tables of tokens and of positions."""
     width = config.d_embedding or config.d_model
     found = linear(width, config.d_model) if width != config.d_model else 0
-    found += (config.segments or 0) * config.d_model
-    return found + (of_norm(config) if config.embedding_norm else 0)
+    found += (config.segments or 0) * config.summed_width
+    return found + (of_norm(config, config.summed_width) if config.embedding_norm else 0)
 
 
 def _of_block(config: ModelConfig, cross: bool) -> int:
@@ -93,9 +93,9 @@ def _of_mechanism(config: ModelConfig, layer: int, causal: bool, cross: bool) ->
     return sum(parameter.numel() for each in mechanisms for parameter in each.parameters())
 
 
-def of_norm(config: ModelConfig) -> int:
-    """A norm over the features."""
-    return config.d_model * (1 if config.norm_kind == "rms" else 2)
+def of_norm(config: ModelConfig, width: int | None = None) -> int:
+    """A norm over the features: as many as the model is wide, unless said otherwise."""
+    return (width or config.d_model) * (1 if config.norm_kind == "rms" else 2)
 
 
 def _of_head(config: ModelConfig, head: HeadSpec, width: int) -> int:

@@ -27,22 +27,24 @@ class Embeddings(nn.Module):
         """What makes a vector of each token, or of the features at each place."""
         narrow = token.embedding_dim != config.d_model
         self.widen = nn.Linear(token.embedding_dim, config.d_model) if narrow else None
-        self.segment = nn.Embedding(config.segments, config.d_model) if config.segments else None
+        self.widen_last = config.widen == "last"
+        width = config.summed_width
+        self.segment = nn.Embedding(config.segments, width) if config.segments else None
         # Sine waves have amplitude 1, which would drown embeddings of the usual size: the first paper (section 3.4)
         # multiplies these by sqrt(d_model). Learned positions start as small as the tokens.
-        self.scale = math.sqrt(config.d_model) if config.positions == "sinusoidal" else 1.0
-        self.norm = norm(config) if config.embedding_norm else None
+        self.scale = math.sqrt(width) if config.positions == "sinusoidal" else 1.0
+        self.norm = norm(config, width) if config.embedding_norm else None
         self.dropout = Dropout(config.dropout)
 
     def forward(
         self,
         input_ids: Int[Tensor, "B T"] | Float[Tensor, "B T F"],
-        place: Float[Tensor, "#B T D"] | None = None,
+        place: Float[Tensor, "#B T W"] | None = None,
         segment_ids: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Look up and add."""
         x = self.token(input_ids)
-        if self.widen is not None:
+        if self.widen is not None and not self.widen_last:
             x = self.widen(x)
         if self.scale != 1.0:
             x = x * self.scale
@@ -53,7 +55,8 @@ class Embeddings(nn.Module):
             x = x + self.segment(none if segment_ids is None else segment_ids)
         if self.norm is not None:
             x = self.norm(x)
-        return self.dropout(x)
+        x = self.dropout(x)
+        return self.widen(x) if self.widen is not None and self.widen_last else x
 
 
 class Stack(nn.Module):
@@ -64,7 +67,7 @@ class Stack(nn.Module):
         self.embeddings = Embeddings(config, token)
         self.positions = POSITIONS[config.positions](
             max_length=config.max_length,
-            d_model=config.d_model,
+            d_model=config.summed_width,
             n_heads=config.n_heads,
             d_head=config.d_head,
             causal=name == "decoder",

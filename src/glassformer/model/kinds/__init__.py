@@ -99,7 +99,14 @@ class Model(nn.Module, ABC):
         self.specs = {spec.name: spec for spec in heads}
         self.heads = nn.ModuleDict(
             {
-                name: Head(spec, config.d_model, width if self._is_tied(spec) else None)
+                name: Head(
+                    spec,
+                    config.d_model,
+                    width if self._is_tied(spec) else None,
+                    config.head_activation,
+                    config.epsilon,
+                    config.d_model**-0.5 if config.tied_scale and self._is_tied(spec) else 1.0,
+                )
                 for name, spec in self.specs.items()
             }
         )

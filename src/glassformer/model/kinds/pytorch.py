@@ -57,8 +57,9 @@ class TorchStack(nn.Module):
         self.embeddings, self.positions = ours.embeddings, ours.positions
         cross = name == "decoder" and len(config.stacks) > 1
         settings: dict[str, Any] = {"norm_first": config.norm == "pre", "bias": config.bias, "batch_first": True}
+        settings["layer_norm_eps"] = config.epsilon
         sizes = (config.d_model, config.n_heads, config.d_ff, config.dropout, config.activation)
-        norm = nn.LayerNorm(config.d_model) if config.norm == "pre" else None
+        norm = nn.LayerNorm(config.d_model, eps=config.epsilon) if config.norm == "pre" else None
         layers = config.layers_of(name)
         self.stack: nn.Module
         if cross:
