@@ -19,7 +19,7 @@ NEVER = (
     *("lightning_fabric", "datasets", "pyarrow", "matplotlib", "transformers", "tensorboard"),
     *("torch._dynamo", "torch._inductor", "torch.distributed.fsdp", "sympy"),
     *(f"glassformer.training.{name}" for name in ("trainer", "engine", "order", "observers", "probes", "measure")),
-    *("glassformer.settle", "glassformer.launch", "glassformer.look.pictures"),
+    *("glassformer.resolve", "glassformer.launch", "glassformer.look.pictures"),
 )
 """What no question to a model needs. A name stands for everything below it too."""
 PROGRAM = f"""

@@ -17,7 +17,7 @@ from trained import command, refused
 from glassformer.ask.run import Run, load
 from glassformer.data.builtin import Cloze
 from glassformer.look.report import draw_report
-from glassformer.look.views.mask import mask_view
+from glassformer.look.views.mask import make as mask_view
 from glassformer.recipe import Recipe, parse
 from glassformer.training.display import TerminalDisplay
 

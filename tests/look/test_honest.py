@@ -12,13 +12,13 @@ from trained import TEXT, answering_folder, generator_folder, permuting_folder, 
 from glassformer.ask.run import Run, load
 from glassformer.data.batch import collate
 from glassformer.errors import UsageError
+from glassformer.look.measures.questions import asked_by
 from glassformer.look.views import honest
 from glassformer.look.views.honest import (
     EFFECT,
     METHODS,
     Honest,
     Places,
-    asked_by,
     explicit,
     log_probabilities,
     one_place,

@@ -25,11 +25,11 @@ from glassformer.look.measures.film import film_of as film_of_run
 from glassformer.look.measures.film import took_shape
 from glassformer.look.pictures.page import View, packed, page
 from glassformer.look.pictures.panels import lines, squares
-from glassformer.look.views.generation import generation_view
+from glassformer.look.views.generation import make as generation_view
 from glassformer.look.views.heads import ORDERS
 from glassformer.look.views.honest import METHODS
-from glassformer.look.views.mask import mask_view
-from glassformer.look.views.steps import steps_view
+from glassformer.look.views.mask import make as mask_view
+from glassformer.look.views.steps import make as steps_view
 
 RNG = np.random.default_rng(5)
 

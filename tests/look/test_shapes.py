@@ -12,7 +12,8 @@ from trained import answering_folder, command, generator_folder, run_folder
 
 from glassformer.ask.run import load
 from glassformer.data.batch import Batch, collate
-from glassformer.look.views.shapes import UNITS, counted_pass, plain_products, shapes_view
+from glassformer.look.views.shapes import UNITS, counted_pass, plain_products
+from glassformer.look.views.shapes import make as shapes_view
 from glassformer.model.attention.full import FullAttention
 from glassformer.model.config import ModelConfig
 from glassformer.model.kinds import Model, find_kind

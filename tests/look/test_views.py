@@ -1,9 +1,11 @@
 """`gf.views`: a function for each command, which gives a view; nothing else is offered."""
 
+import importlib
 import inspect
 import json
 import re
 import rlcompleter
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -18,7 +20,44 @@ from trained import TEXT, TREE, generator_folder, run_folder
 import glassformer as gf
 from glassformer.ask.run import Run
 from glassformer.cli import app
+from glassformer.cli.look import command_of
+from glassformer.errors import UsageError
+from glassformer.look import views as all_views
 from glassformer.look.pictures.page import View
+from glassformer.look.views import NEEDED, spec_of, view_names
+from glassformer.plugins import plugin_names
+from glassformer.views import view_function
+
+OWN = """
+from typing import Literal
+
+import glassformer.launch  # nothing that the command line waits for: it reads VIEW alone
+from glassformer.look.pictures.figures import new_figure
+from glassformer.look.pictures.page import View
+from glassformer.look.views import Argument, Option, ViewSpec
+
+VIEW = ViewSpec(
+    "The longest words.",
+    (
+        Argument("text", str, "a text"),
+        Option("top", int, 5, "how many", least=1),
+        Option("by", Literal["letters", "bytes"], "letters", "what is counted"),
+    ),
+)
+
+
+def make(run, text, top=5, by="letters"):
+    words = sorted(text.split(), key=len, reverse=True)[:top]
+    return View("own", text, {}, {}, lambda: new_figure(1, 1), rows=[{"word": word} for word in words])
+"""
+
+
+class Unread(str):
+    """A text that must not be looked at."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise AssertionError("this text was read")
+
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "look" / "README.md"
@@ -71,6 +110,58 @@ def test_every_view_is_a_function_that_gives_a_view(name: str, tmp_path: Path) -
 def test_every_command_has_a_function_of_its_name_and_every_function_is_asked_above() -> None:
     assert commands_of_views() == set(gf.views.__all__) - {"of_arrays"}
     assert set(ASKED) == set(gf.views.__all__)
+
+
+@pytest.mark.parametrize("name", view_names())
+def test_what_a_view_says_that_it_takes_is_what_it_takes(name: str) -> None:
+    """By name, in Python's and the command line's defaults, and in what is read without running its file."""
+    module = importlib.import_module(f"glassformer.look.views.{name}")
+    spec, parameters = spec_of(name), dict(inspect.signature(module.make).parameters)
+    assert module.VIEW._replace(takes=()) == spec._replace(takes=()) and len(module.VIEW.takes) == len(spec.takes)
+    parameters.pop("run")
+    settings = [one for one in parameters.values() if one.kind is inspect.Parameter.VAR_KEYWORD]
+    for taken in spec.takes:
+        if taken.name not in parameters:
+            assert settings, f"`make` does not take {taken.name}"
+            continue
+        default = parameters.pop(taken.name).default
+        if taken.default is NEEDED:
+            assert default is inspect.Parameter.empty
+        elif taken.default is not None:
+            assert default == taken.default - taken.from_one if taken.from_one else default == taken.default
+    assert set(parameters) <= {one.name for one in settings}
+    assert set(spec.live) <= {taken.name for taken in spec.takes}
+
+
+def test_a_view_of_ones_own_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put beside the others it is in Python, with what it says refused before it is asked anything."""
+    (tmp_path / "longest.py").write_text(OWN, encoding="utf-8")
+    monkeypatch.setattr(all_views, "__path__", [*all_views.__path__, str(tmp_path)])
+    assert "longest" in view_names() and "longest" in {*plugin_names("glassformer.look.views")}
+    run = gf.load(run_folder())
+    shown = view_function("longest")(run, "a planet of its own", top=2)
+    assert shown.rows == [{"word": "planet"}, {"word": "its"}]
+    with pytest.raises(UsageError, match="top=0 is too small"):
+        view_function("longest")(run, Unread(), top=0)
+    with pytest.raises(UsageError, match="there is no by 'size'"):
+        view_function("longest")(run, Unread(), by="size")
+    command = command_of("longest", spec_of("longest"))
+    assert list(inspect.signature(command).parameters) == ["run", "text", "top", "by", "output", "as_json"]
+    sys.modules.pop("glassformer.look.views.longest")
+
+
+def test_what_a_model_has_not_is_refused_before_the_text_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = gf.load(run_folder())
+    without = {"residual_stream": "it is a test"}
+    monkeypatch.setattr(type(run.model), "why_not", lambda self, what: without.get(what))
+    with pytest.raises(UsageError, match="shows no residual stream: it is a test"):
+        gf.views.layers(run, Unread())
+
+
+def test_the_page_of_views_lists_every_command() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    for name in view_names():
+        assert f"`{name}`" in page or f"`look {name}`" in page, name
 
 
 def test_what_the_documents_name_is_a_view() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from glassformer.cli.look import Output, give, possible
+from glassformer.cli.look import command_of
 from glassformer.cli.terminal import (
     HEADINGS,
     App,
@@ -15,13 +15,13 @@ from glassformer.cli.terminal import (
     complain,
     evaluation_in_words,
     head_choice,
-    patience,
     printable,
     say_unknown,
     show,
     texts_from,
 )
 from glassformer.errors import UsageError
+from glassformer.look.views import spec_of, view_names
 from glassformer.wording import NATS, percent
 
 if TYPE_CHECKING:
@@ -296,37 +296,6 @@ def attention(
         print(printable(str(output)))
 
 
-@app.command()
-def ablate(
-    run: RunPath,
-    parts: Annotated[
-        str,
-        typer.Option(
-            help="heads, attention, feed-forward, layers, positions, all, or single parts such as "
-            "encoder.blocks.1.self_attention:2; several with commas between"
-        ),
-    ] = "all",
-    units: Annotated[int | None, typer.Option(min=2, help="ask at most so many texts; without it all")] = None,
-    seeds: Annotated[
-        int, typer.Option(min=1, help="hide other words in each text so many times; 1: the questions of `evaluate`")
-    ] = 1,
-    output: Output = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say how much worse a model is without each part.
-
-    The loss and accuracy are those of `evaluate` on the validation texts. The intervals hold 95% of what comes out when
-    the texts are drawn anew; a part whose interval holds 0 may be worth nothing.
-
-    \b
-    glassformer ablate runs/mlm-demo --parts heads --output heads.png
-    """
-    from glassformer import views
-    from glassformer.ask.run import load
-
-    possible(output)
-    with patience():
-        view = views.ablate(load(run), parts, units, seeds)
-    give(view, output, as_json, view.data["in_words"])
-    if output is None and not as_json:
-        print(f"loss in nats per asked token: {NATS}")
+for each in view_names():
+    if spec_of(each).on_top:
+        app.command(each)(command_of(each, spec_of(each)))

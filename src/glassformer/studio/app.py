@@ -22,7 +22,7 @@ from glassformer.ask.attention import Chosen
 from glassformer.ask.run import Run, load
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.look.pictures.page import View, content, plain, web_file
-from glassformer.look.views import dependencies
+from glassformer.look.views import dependencies, spec_of, view_names
 from glassformer.look.views.mask import answers_without
 from glassformer.stopping import Stopped, stoppable
 from glassformer.studio.guard import Guard
@@ -90,23 +90,7 @@ class Attend(Asked):
 class Look(Asked):
     """One of the views."""
 
-    view: Literal[
-        "mask",
-        "generation",
-        "steps",
-        "heads",
-        "honest",
-        "layers",
-        "shapes",
-        "positions",
-        "masks",
-        "schedule",
-        "film",
-        "pronoun",
-        "word",
-        "ablation",
-        "dependencies",
-    ]
+    view: Literal[*view_names(), "ablation"] = Field(description="`ablation` is `ablate`")  # type: ignore[valid-type]
     target: str | None = Field(None, max_length=TEXT)
     max_tokens: int = Field(64, ge=1, le=1024)
     beam: int = Field(1, ge=1, le=16)
@@ -288,20 +272,15 @@ def studio(
     return Guard(app) if hosts is None else Guard(app, hosts)
 
 
-PAGES = (
-    *("page", "charts", "attention", "mask", "generation", "steps", "heads", "honest", "layers", "shapes", "panels"),
-    *("film", "pronoun", "ablation", "dependencies"),
-)
-
-
 def studio_file(name: str) -> str:
     """A file of the folder `web`."""
     return (resources.files("glassformer.studio") / "web" / name).read_text(encoding="utf-8")
 
 
+PAGES = [file.name for file in (resources.files("glassformer.look") / "web").iterdir()]
+"""The scripts of the views, what they share, and their style sheet."""
 WEB: dict[str, Callable[[str], str]] = {
-    "page.css": web_file,
-    **{f"{name}.js": web_file for name in PAGES},
+    **dict.fromkeys(PAGES, web_file),
     **dict.fromkeys(("studio.css", "studio.js", "differences.js", "api.js"), studio_file),
 }
 """What the page is made of, and where it lies."""
@@ -349,29 +328,21 @@ def attention_of(run: Run, asked: Attend) -> dict[str, Any]:
 
 
 def view_of(run: Run, asked: Look, treebank: Path | None) -> View:
-    """The view that was asked for. Raises UsageError where it needs a treebank and there is none."""
-    if asked.view == "dependencies":
-        if treebank is None:
-            raise UsageError("the studio has no treebank", "start it with --treebank FILE.conllu")
-        return views.dependencies(run, treebank, limit=SENTENCES)
-    text, lines = asked.text, [line for line in asked.text.splitlines() if line.strip()]
-    makers: dict[str, Callable[[], View]] = {
-        "mask": lambda: views.mask(run, text),
-        "generation": lambda: views.generation(run, text, asked.target, max_tokens=asked.max_tokens, beam=asked.beam),
-        "steps": lambda: views.steps(run, text, asked.layer, asked.head, asked.token),
-        "heads": lambda: views.heads(run, [text]),
-        "honest": lambda: views.honest(run, text, asked.blank),
-        "layers": lambda: views.layers(run, text),
-        "shapes": lambda: views.shapes(run, text),
-        "positions": lambda: views.positions(run),
-        "masks": lambda: views.masks(run, lines or [text]),
-        "schedule": lambda: views.schedule(run),
-        "film": lambda: views.film(run),
-        "pronoun": lambda: views.pronoun(run, text, asked.word),
-        "word": lambda: views.word(run, asked.word, *two(lines)),
-        "ablation": lambda: views.ablate(run, asked.parts, units=UNITS),
-    }
-    return makers[asked.view]()
+    """The view that was asked for, with what the page sets of what it takes. Raises UsageError where it needs a
+    treebank and there is none."""
+    name, lines = views.BEFORE.get(asked.view, asked.view), [line for line in asked.text.splitlines() if line.strip()]
+    given: dict[str, Any] = {}
+    for argument in spec_of(name).live:
+        if argument == "file":
+            if treebank is None:
+                raise UsageError("the studio has no treebank", "start it with --treebank FILE.conllu")
+            given[argument] = treebank
+        elif argument in ("text_a", "text_b"):
+            given[argument] = two(lines)[argument == "text_b"]
+        else:
+            fixed = {"texts": lines or [asked.text], "limit": SENTENCES, "units": UNITS}
+            given[argument] = fixed[argument] if argument in fixed else getattr(asked, argument)
+    return views.view_function(name)(run, **given)
 
 
 def two(lines: list[str]) -> tuple[str, str]:

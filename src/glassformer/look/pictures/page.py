@@ -12,7 +12,7 @@ import io
 import json
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -45,6 +45,12 @@ class View(NamedTuple):
     """The same as a table, where it can be one."""
     exact: dict[str, Any] | None = None
     """What is written as .npz, where that is more than `found`."""
+    table: list[dict[str, Any]] | None = None
+    """What a terminal shows, where that is not `rows`."""
+    said: Sequence[str] = ()
+    """Lines below it."""
+    note: str | None = None
+    """A warning that stands beside every form of it."""
 
     @property
     def numbers(self) -> dict[str, Any]:

@@ -13,14 +13,41 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import nn
 
-from glassformer.ablation import Part, without
+from glassformer.ablation import Part, chosen_parts, without
 from glassformer.ask.run import Run
 from glassformer.data.batch import Batch
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.tables import Bar, bars
+from glassformer.look.views import Option, ViewSpec
 from glassformer.objectives import Objective
 from glassformer.stopping import go_on
 from glassformer.training.evaluation import EVALUATION_SEED, FixedQuestions
+from glassformer.wording import NATS
+
+VIEW = ViewSpec(
+    """Say how much worse a model is without each part.
+
+    The loss and accuracy are those of `evaluate` on the validation texts. The intervals hold 95% of what comes out when
+    the texts are drawn anew; a part whose interval holds 0 may be worth nothing.
+
+    \b
+    glassformer ablate runs/mlm-demo --parts heads --output heads.png
+    """,
+    takes=(
+        Option(
+            "parts",
+            str,
+            "all",
+            "heads, attention, feed-forward, layers, positions, all, or single parts such as "
+            "encoder.blocks.1.self_attention:2; several with commas between",
+        ),
+        Option("units", int | None, None, "ask at most so many texts; without it all", least=2),
+        Option("seeds", int, 1, "hide other words in each text so many times; 1: the questions of `evaluate`", least=1),
+    ),
+    live=("parts", "units"),
+    on_top=True,
+)
+
 
 RESAMPLES = 2000
 WITHIN = (2.5, 97.5)
@@ -186,3 +213,9 @@ def view_of(run: Run, found: Ablation) -> View:
     subtitle = f"{run.path.name}: {whole} whole; intervals: 95% of {RESAMPLES} resamplings of {found.units} units"
     data = {"subtitle": subtitle, "metrics": list(found.whole), "in_words": in_words(found), **record}
     return View("ablation", "What each part is worth", data, {}, lambda: picture(found), record, rows)
+
+
+def make(run: Run, parts: str = "all", units: int | None = None, seeds: int = 1) -> View:
+    """The run's own metric without each part."""
+    view = view_of(run, ablate(run, chosen_parts(run.model, parts), units, seeds))
+    return view._replace(table=view.data["in_words"], said=[f"loss in nats per asked token: {NATS}"])

@@ -11,7 +11,7 @@ head of many is picked on the very sentences that it is scored on, so that a sma
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -25,7 +25,28 @@ from glassformer.errors import UsageError
 from glassformer.look.measures.words import Span, attention_between, reading
 from glassformer.look.pictures.figures import COLOURS, new_figure, styled, visible
 from glassformer.look.pictures.page import View
+from glassformer.look.views import Argument, Option, ViewSpec
 from glassformer.stopping import go_on
+
+VIEW = ViewSpec(
+    """Which head follows which syntactic relation of a treebank.
+
+    For each word: is the other word that a head looks at most its syntactic head, or its dependent? The baseline is the
+    best guess that always takes the word at one fixed distance.
+
+    \b
+    glassformer look dependencies runs/my treebank.conllu --relation nsubj
+    """,
+    takes=(
+        Argument("file", Path, "parsed sentences", metavar="FILE.conllu"),
+        Option("limit", int | None, None, "only the first so many sentences", least=1),
+        Option("relation", str | None, None, "one relation, such as nsubj"),
+        Option("least", int, 20, "leave out relations with fewer occurrences", least=1),
+    ),
+    needs=("attention_weights",),
+    live=("file", "limit"),
+)
+
 
 COLUMNS = 10
 LEAST = 20
@@ -360,3 +381,10 @@ def figure(scores: list[Scores]) -> Figure:
     what = "The best head of each relation (bar), and the best fixed distance between words (line)"
     page.text(0.15 / width, 1 - 0.3 / height, what, fontsize=10 if len(panels) > 1 else 8)
     return page
+
+
+def make(run: Run, file: str | Path, limit: int | None = None, relation: str | None = None, least: int = LEAST) -> View:
+    """Which head follows which relation of a treebank in CoNLL-U."""
+    found = dependencies(run, islice(read_conllu(Path(file)), limit))
+    view = view_of(run, found._replace(scores=frequent(found, least, relation)))
+    return view._replace(table=view.data["best"], note=view.data["left_out"] and f"note: {view.data['left_out']}")

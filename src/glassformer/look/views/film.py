@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -18,6 +18,7 @@ from glassformer.look.measures.film import (
     FilmedProbe,
     candidates,
     chosen,
+    film_of,
     group_of,
     head_of,
     numbers,
@@ -27,7 +28,33 @@ from glassformer.look.measures.film import arrays as exact
 from glassformer.look.pictures.figures import COLOURS, fitted, new_figure, styled, visible
 from glassformer.look.pictures.heatmaps import Sheet, draw_sheet
 from glassformer.look.pictures.page import View
+from glassformer.look.views import Option, ViewSpec
 from glassformer.wording import percent
+
+VIEW = ViewSpec(
+    """How a run learned, from its first step to its last.
+
+    Of a run that was trained with probes, texts that were asked again and again: their answers, the entropy of every
+    head, the gradient and the update of every component. With --layer and --head the map of one head at a few steps.
+
+    \b
+    glassformer look film runs/mlm-demo --output film.html
+    glassformer look film runs/mlm-demo --layer 1 --head 2 --output head.png
+    """,
+    takes=(
+        Option("probe", int, 1, "which of training.probes, counted from 1", least=1, from_one=True),
+        Option("layer", int | None, None, "with --head: the maps of one head, counted from 0"),
+        Option("head", int | None, None, "with --layer: the maps of one head, counted from 0"),
+        Option(
+            "kind",
+            Literal["self", "cross", "decoder"],
+            "self",
+            "self: of the text; of an encoder-decoder also: from target to source, or of the target",
+        ),
+        Option("place", int, 1, "which asked place of the probe, counted from 1", least=1, from_one=True),
+    ),
+)
+
 
 WIDTH, HEIGHT = 11.0, 9.6
 LEFT, RIGHT = 0.8, 1.75
@@ -328,3 +355,12 @@ def _position_in_words(probe: FilmedProbe, blank: int) -> str:
     of = f" of {len(probe.answers[-1])}" if len(probe.answers[-1]) > 1 else ""
     true = "" if asked.true is None else f", where {visible(asked.true, 20)} is right"
     return f"asked place {blank + 1}{of}{true}"
+
+
+def make(
+    run: Run, probe: int = 0, kind: str = "self", layer: int | None = None, head: int | None = None, place: int = 0
+) -> View:
+    """The film of a run that was trained with probes."""
+    if (layer is None) != (head is None):
+        raise UsageError("one head is named by --layer and --head", "give both, or none")
+    return view_of(run, film_of(run), probe, kind, layer, head, place)

@@ -6,22 +6,39 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from glassformer.ask.generate import Written
 from glassformer.ask.run import Run
-from glassformer.data.batch import Asked, Example, collate
+from glassformer.data.batch import collate
 from glassformer.errors import UsageError
+from glassformer.look.measures.questions import whole
 from glassformer.look.measures.tiles import weights_for_page
 from glassformer.look.pictures.heatmaps import heatmap
 from glassformer.look.pictures.page import View
+from glassformer.look.views import Argument, Option, ViewSpec
 from glassformer.model.kinds import refusal
 from glassformer.record import attention_places, record
+
+VIEW = ViewSpec(
+    """What a model writes, token by token, and where it looks.
+
+    \b
+    glassformer look generation runs/seq2seq-demo "I love dogs" --output dogs.html
+    """,
+    takes=(
+        Argument("text", str, "a beginning, or a source to be answered"),
+        Option("target", str | None, None, "the text that follows; without it what the model writes"),
+        Option("max_tokens", int, 64, "tokens that the model writes at most", least=1),
+        Option("beam", int, 1, "the best of so many texts; 1: the likeliest token each time", least=1),
+    ),
+    live=("text", "target", "max_tokens", "beam"),
+)
+
 
 SHOWN = 8
 """Candidates for each token."""
 
 
 @torch.no_grad()
-def generation_view(run: Run, text: str, target: str | None = None, **settings: Any) -> View:
+def make(run: Run, text: str, target: str | None = None, **settings: Any) -> View:
     """The view of what follows a text: what the model writes, or `target`. Everything comes from one pass over the
     final tokens, in which each sees only those before it: the same numbers as when they were written one by one.
 
@@ -62,16 +79,6 @@ def generation_view(run: Run, text: str, target: str | None = None, **settings: 
         "why": why,
     }
     return View("generation", text, data, arrays, lambda: picture(text, data, arrays))
-
-
-def whole(run: Run, written: Written) -> tuple[Example, list[int]]:
-    """Prompt and continuation as one example that asks every token of the continuation, and the end where it came
-    there; and these tokens."""
-    targets = written.ids if written.end is None else [*written.ids, written.end]
-    read = run.objective.generator_of(written.prompt).continued(written.prompt, targets[:-1]).example
-    [(head, asked)] = read.asked.items()
-    positions = np.arange(len(targets)) + int(asked.positions[-1]) - len(targets) + 1
-    return Example(read.streams, {head: Asked(positions, np.array(targets), asked.stream)}), targets
 
 
 def picture(title: str, data: dict[str, Any], arrays: dict[str, np.ndarray]) -> Figure:

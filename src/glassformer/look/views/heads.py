@@ -1,7 +1,8 @@
 """All heads of a model as small maps in a chosen order, each with the pattern that fits it and its score."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -9,9 +10,51 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from glassformer.look.measures.heads import HeadFacts, Seen, Sort, Weights, facts, ordered, per_head, rows, seen
+from glassformer.ask.attention import Kind
+from glassformer.ask.run import Run
+from glassformer.look.measures.heads import (
+    HeadFacts,
+    Seen,
+    Sort,
+    Weights,
+    facts,
+    ordered,
+    per_head,
+    rows,
+    seen,
+    seen_of,
+)
 from glassformer.look.pictures.figures import COLOURS, DPI, GLASS, fitted, new_figure, styled
 from glassformer.look.pictures.page import View
+from glassformer.look.views import Argument, Option, ViewSpec
+
+VIEW = ViewSpec(
+    """What each head does: how far it looks, which pattern fits it.
+
+    A score is the mean weight on the tokens that the pattern names; beside it stands the score of a head that looks at
+    all tokens alike.
+
+    \b
+    glassformer look heads runs/mlm-demo --sort pattern --output heads.png
+    """,
+    takes=(
+        Argument(
+            "texts", list[str], "texts; without any, validation units of the run", None, or_file=True, metavar="TEXT"
+        ),
+        Option("kind", Literal["self", "cross", "decoder"], "self", "whose attention, as in `glassformer attention`"),
+        Option("number", int, 16, "how many validation units, where no text is given", least=1),
+        Option(
+            "by",
+            Literal["layer", "entropy", "distance", "similarity", "pattern"],
+            "layer",
+            "the order of the heads",
+            called="sort",
+        ),
+    ),
+    needs=("attention_weights",),
+    live=("texts",),
+)
+
 
 ORDERS: dict[Sort, str] = {
     "layer": "by layer",
@@ -115,3 +158,9 @@ def _draw_scale(figure: Figure, x: float, y: float) -> None:
     scale.outline.set_edgecolor(COLOURS["rule"])
     how: dict[str, Any] = {"fontsize": 7.5, "color": COLOURS["muted"], "va": "center"}
     figure.text((x + 1.0) / width, 1 - (y + 0.06) / height, "weight: 0 to the largest of each map", **how)
+
+
+def make(run: Run, texts: Sequence[str] = (), kind: Kind = "self", number: int = 16, by: Sort = "layer") -> View:
+    """What each head does on texts, or on `number` of the run's own validation units; the maps are of the first."""
+    read = list(seen_of(run, texts, kind, number))
+    return view_of(read[0], facts(read), by, run.path.name)

@@ -18,13 +18,15 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from glassformer.ask.loaded import BATCH, refuse_empty
+from glassformer.ask.loaded import BATCH
 from glassformer.ask.run import Run
 from glassformer.data.batch import Example, collate
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.look.measures.questions import asked_by
 from glassformer.look.pictures.figures import visible
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.tables import Row, relevance_table
+from glassformer.look.views import Argument, Option, ViewSpec
 from glassformer.model.attention import Mechanism
 from glassformer.model.layers import MultiHeadAttention
 from glassformer.model.softmax import repeat_kv
@@ -32,6 +34,24 @@ from glassformer.objectives import Candidate, Objective, Prompt
 from glassformer.record import attention_places, hooked
 from glassformer.stopping import go_on
 from glassformer.wording import NATS, percent
+
+VIEW = ViewSpec(
+    """What attention says, against what hiding each token does.
+
+    Four ways of reading attention, the change of the answer's log-probability when a token is hidden from everybody,
+    and a warning for each way that this proves wrong.
+
+    \b
+    glassformer look honest runs/mlm-demo "Mars is called the [MASK] planet" --output honest.png
+    """,
+    takes=(
+        Argument("text", str, "a text with [MASK], or one to go on with"),
+        Option("blank", int, 1, "which [MASK], counted from 1", least=1, from_one=True),
+    ),
+    needs=("attention_weights",),
+    live=("text", "blank"),
+)
+
 
 METHODS = {
     "attention": "attention weights",
@@ -261,15 +281,6 @@ def all_tokens(objective: Objective, prompt: Prompt) -> list[str]:
     return found
 
 
-def asked_by(run: Run, text: str) -> Prompt:
-    """A text as a question: its blanks, or what follows it. Raises UsageError where it asks nothing."""
-    refuse_empty(text)
-    prompt = run.objective.prompt_for("read", text)
-    if not any(len(asked.positions) for asked in prompt.example.asked.values()):
-        raise UsageError(f"there is no blank in {text!r}", "write [MASK] where a word is asked for")
-    return prompt
-
-
 def one_place(prompt: Prompt, blank: int) -> tuple[Example, int]:
     """The example with one of its asked places, counted from 0, and that place. Raises UsageError with their number."""
     places = [(head, n) for head, asked in prompt.example.asked.items() for n in range(len(asked.positions))]
@@ -398,3 +409,12 @@ def view_of(run: Run, found: Honest) -> View:
     return View(
         "honest", f"What mattered: {found.text}", data, {}, lambda: picture(found), found._asdict(), rows(found)
     )
+
+
+def make(run: Run, text: str, blank: int = 0) -> View:
+    """Readings of attention beside the measured effect of hiding each token; blanks count from 0."""
+    found = views(run, text, blank)
+    view = view_of(run, found)
+    candidate, position = view.data["candidate"], view.data["position"]
+    asked = f"{candidate.token} {percent(candidate.probability)}, asked at {position}"
+    return view._replace(table=in_words(found), said=[asked, *view.data["warnings"], NATS])

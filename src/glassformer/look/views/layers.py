@@ -8,12 +8,27 @@ from matplotlib.figure import Figure
 
 from glassformer.ask.run import Run
 from glassformer.data.batch import collate
+from glassformer.look.measures.questions import asked_by
 from glassformer.look.pictures.figures import visible
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.tables import candidate_table
-from glassformer.look.views.honest import asked_by
+from glassformer.look.views import Argument, Option, ViewSpec
 from glassformer.objectives import Blank
 from glassformer.record import record
+
+VIEW = ViewSpec(
+    """What the model would answer if it stopped after each layer.
+
+    \b
+    glassformer look layers runs/mlm-demo "Mars is called the [MASK] planet" --output layers.png
+    """,
+    takes=(
+        Argument("text", str, "a text with [MASK], or one to go on with"),
+        Option("top", int, 5, "candidates after each layer", least=1),
+    ),
+    needs=("residual_stream",),
+    live=("text",),
+)
 
 
 class Layerwise(NamedTuple):
@@ -87,3 +102,8 @@ def picture(found: Layerwise) -> Figure:
         for token, *of_layers in zip(found.asked, *found.layers, strict=True)
     ]
     return candidate_table(places, f"If it stopped after each layer: {visible(found.text, 80)}")
+
+
+def make(run: Run, text: str, top: int = 5) -> View:
+    """What the model would say if it stopped after each layer."""
+    return view_of(run, layerwise(run, text, top))

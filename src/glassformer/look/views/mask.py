@@ -14,9 +14,31 @@ from glassformer.look.measures.attention import attention_of
 from glassformer.look.measures.tiles import weights_for_page
 from glassformer.look.pictures.overlay import overlay_of
 from glassformer.look.pictures.page import View
+from glassformer.look.views import Argument, Option, ViewSpec, numbers_in
 from glassformer.objectives import Blank, Prompt
 from glassformer.record import attention_places, record
 from glassformer.stopping import go_on
+
+VIEW = ViewSpec(
+    """Blanks: candidates, all heads, and the answer without each.
+
+    \b
+    glassformer look mask runs/mlm-demo "Mars is called the [MASK] planet" --output mars.html
+    """,
+    takes=(
+        Argument("text", str, "a text with [MASK]"),
+        Option(
+            "rows",
+            str | None,
+            None,
+            "of a text over 512 tokens: keep every weight of these, such as 5,100-120",
+            read=numbers_in,
+        ),
+    ),
+    live=("text",),
+    says_unknown=True,
+)
+
 
 SHOWN = 8
 """Candidates for each blank."""
@@ -24,7 +46,7 @@ TOKENS_AT_A_TIME = 8192
 """Tokens that go through the model at a time, while heads are switched off."""
 
 
-def mask_view(run: Run, text: str, rows: Sequence[int] = ()) -> View:
+def make(run: Run, text: str, rows: Sequence[int] = ()) -> View:
     """The view of a text with blanks; of a long one with every weight of the queries in `rows`.
 
     A model that has no weights to be shown is seen without them: its answers, and what each head changes.

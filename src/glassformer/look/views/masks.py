@@ -6,13 +6,20 @@ import torch
 from glassformer.ask.run import Run
 from glassformer.data.batch import Batch, collate
 from glassformer.data.masks import AttentionMask, across
+from glassformer.look.measures.questions import whole
 from glassformer.look.pictures.figures import visible
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.panels import of_panels, squares
-from glassformer.look.views.generation import whole
+from glassformer.look.views import Argument, ViewSpec
+
+VIEW = ViewSpec(
+    "Who may see whom when a model reads these texts.",
+    takes=(Argument("texts", list[str], "texts that the model reads together", metavar="TEXT"),),
+    live=("texts",),
+)
 
 
-def masks_view(run: Run, texts: list[str]) -> View:
+def make(run: Run, texts: list[str]) -> View:
     """Who may see whom when the model reads these texts: each padded to the longest of them; several also packed into
     one row, where none sees another. A decoder beside an encoder reads the same texts."""
     examples = [run.objective.prompt_for("read", text).example for text in texts]

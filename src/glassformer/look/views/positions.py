@@ -8,13 +8,20 @@ import torch
 from glassformer.ask.run import Run
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.panels import lines, of_panels, squares
+from glassformer.look.views import ViewSpec
+
+VIEW = ViewSpec(
+    "How a model tells positions apart.",
+    needs=("positions",),
+)
+
 
 PLACES = 64
 """Positions that are shown at most."""
 
 
 @torch.no_grad()
-def positions_view(run: Run) -> View:
+def make(run: Run) -> View:
     """How the model's stacks tell places apart: the vectors that are added, the angles by which queries and keys are
     turned, or the numbers that are added to the scores. Raises UsageError for a model without positions."""
     run.model.need("positions")

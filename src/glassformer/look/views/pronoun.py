@@ -13,6 +13,30 @@ from glassformer.errors import UsageError
 from glassformer.look.measures.words import Reading, Span, attention_between, find, find_all, reading
 from glassformer.look.pictures.figures import COLOURS, GLASS, fitted, ink_on, new_figure, styled, text_width, visible
 from glassformer.look.pictures.page import View
+from glassformer.look.views import Argument, Option, ViewSpec
+
+VIEW = ViewSpec(
+    """Attention from a pronoun to what it may refer to, and back.
+
+    \b
+    glassformer look pronoun runs/my "The cat sat on the mat because it was tired" --word it --candidates cat mat
+    """,
+    takes=(
+        Argument("text", str, "a sentence"),
+        Option("word", str, "it", "the word that refers to something"),
+        Option(
+            "candidates",
+            list[str] | None,
+            None,
+            "what it may refer to; without any, all other words",
+            and_more="CANDIDATE",
+        ),
+        Option("nth", int | None, None, "which, where the word stands there more than once", least=1),
+    ),
+    needs=("attention_weights",),
+    live=("text", "word"),
+    says_unknown=True,
+)
 
 
 class Pronoun(NamedTuple):
@@ -143,3 +167,8 @@ def figure(found: Pronoun) -> Figure:
             axes.text(column, row, said, ha="center", va="center", fontsize=min(7.0, tall * 45), color=colour)
     page.text(0.2 / width, 1 - 0.55 / height, "attention in hundredths", fontsize=8, color=COLOURS["muted"])
     return page
+
+
+def make(run: Run, text: str, word: str = "it", candidates: Sequence[str] = (), nth: int | None = None) -> View:
+    """Attention between a word and what it may refer to."""
+    return view_of(run, pronoun(run, text, word, candidates, nth))

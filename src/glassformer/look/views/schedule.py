@@ -5,13 +5,19 @@ import numpy as np
 from glassformer.ask.run import Run
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.panels import lines, of_panels
+from glassformer.look.views import ViewSpec
 from glassformer.training.schedules import learning_rate_factor
+
+VIEW = ViewSpec(
+    "The learning rate over the steps of a run.",
+)
+
 
 POINTS = 400
 """Steps of a schedule that are drawn at most."""
 
 
-def schedule_view(run: Run) -> View:
+def make(run: Run) -> View:
     """The learning rate over the steps of the run, of each kind of parameter."""
     recipe = run.recipe
     steps = recipe.training.steps or 1

@@ -16,8 +16,16 @@ from glassformer.data.batch import Batch, collate
 from glassformer.look.pictures.figures import COLOURS, fitted, styled, visible
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.tables import sheet
+from glassformer.look.views import Argument, ViewSpec
 from glassformer.model.size import count_parameters
 from glassformer.record import RecordedAttention, Tape, record
+
+VIEW = ViewSpec(
+    "Every part of a model: output shape, parameters, FLOPs.",
+    takes=(Argument("text", str, "a text that the model reads"),),
+    live=("text",),
+)
+
 
 UNITS = "FLOPs: operations of the matrix products, two for each multiply-add; those of attention itself too"
 """What is counted, said wherever the numbers stand."""
@@ -37,7 +45,7 @@ def plain_products() -> Iterator[None]:
 
 
 @torch.no_grad()
-def shapes_view(run: Run, text: str) -> View:
+def make(run: Run, text: str) -> View:
     """Every part of the model, in the order in which it runs, on one text: the shape of its output, its own parameters
     (one that is shared counts where it comes first) and the floating-point operations of its matrix products, those of
     its parts included, counted by PyTorch: two for each multiply-add. Those of attention itself, queries with keys and
@@ -71,7 +79,8 @@ def shapes_view(run: Run, text: str) -> View:
         "parameters": count_parameters(model),
         "flops": total,
     }
-    return View("shapes", f"Shapes: {text}", data, {}, lambda: picture(f"Shapes: {text}", data), rows=rows)
+    view = View("shapes", f"Shapes: {text}", data, {}, lambda: picture(f"Shapes: {text}", data), rows=rows)
+    return view._replace(table=in_words(view), said=[UNITS])
 
 
 def counted_pass(model: nn.Module, batch: Batch) -> tuple[Tape, dict[str, int], int]:

@@ -17,14 +17,32 @@ from glassformer.look.measures.words import as_token
 from glassformer.look.pictures.figures import COLOURS, SIGNED, fitted, styled, visible
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.tables import sheet
+from glassformer.look.views import Argument, Option, ViewSpec
 from glassformer.record import RecordedAttention, Tape, record
+
+VIEW = ViewSpec(
+    """One token through one layer, with every number and formula.
+
+    \b
+    glassformer look steps runs/mlm-demo "Mars is called the red planet" --layer 1 --token red --output red.html
+    """,
+    takes=(
+        Argument("text", str, "a text, with or without [MASK]"),
+        Option("layer", int, 0, "which layer, counted from 0"),
+        Option("head", int, 0, "which head of it, counted from 0"),
+        Option("token", str | None, None, "which token, or its number; without it the blank, or the last one"),
+    ),
+    needs=("attention_weights", "block_steps"),
+    live=("text", "layer", "head", "token"),
+)
+
 
 SHOWN = 8
 """Candidates at the end."""
 
 
 @torch.no_grad()
-def steps_view(run: Run, text: str, layer: int = 0, head: int = 0, token: str | None = None) -> View:
+def make(run: Run, text: str, layer: int = 0, head: int = 0, token: str | None = None) -> View:
     """What layer `layer` does to one token of a text, with the numbers of head `head`; `token` None: the first blank,
     or the last token.
 

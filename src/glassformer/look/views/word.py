@@ -15,7 +15,31 @@ from glassformer.look.measures.words import Reading, find, reading
 from glassformer.look.pictures.figures import COLOURS, fitted, new_figure, styled, visible
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.panels import lines
+from glassformer.look.views import Argument, Option, ViewSpec
 from glassformer.record import record
+
+VIEW = ViewSpec(
+    """One word in two texts: how alike its vectors are by layer.
+
+    Beside it, how alike two different words of these texts are at the same place.
+
+    \b
+    glassformer look word runs/my bank "We sat on the river bank" "The bank lends money" --output bank.png
+    """,
+    takes=(
+        Argument("word", str, "a word that stands in both texts"),
+        Argument("text_a", str, "one text", metavar="TEXT"),
+        Argument("text_b", str, "the other", metavar="TEXT"),
+        Option(
+            "nth",
+            tuple[int, int] | None,
+            None,
+            "which one in each text, where the word stands there more than once",
+        ),
+    ),
+    needs=("residual_stream",),
+    live=("word", "text_a", "text_b"),
+)
 
 
 class Apart(NamedTuple):
@@ -142,3 +166,8 @@ def figure(found: Apart) -> Figure:
             0.2 / width, 1 - (0.35 + 0.24 * line) / height, f"{'ab'[line]}  {shown}", fontsize=9.5, parse_math=False
         )
     return page
+
+
+def make(run: Run, word: str, text_a: str, text_b: str, nth: tuple[int | None, int | None] = (None, None)) -> View:
+    """How the vectors of one word drift apart in two texts."""
+    return view_of(run, apart(run, word, text_a, text_b, nth))
