@@ -51,7 +51,8 @@ def test_two_processes_are_one(tests_are_found: None, tmp_path: Path) -> None:
         torch.testing.assert_close(found["trained"]["weights"][name], weight, rtol=1e-10, atol=1e-10)
     assert any((alone["trained"]["weights"][name] - start[name]).abs().max() > 1e-2 for name in start)
     for key, value in alone["evaluation"].items():
-        expected = value if isinstance(value, str | bool) else pytest.approx(value, rel=1e-10)
+        # Metrics add up in float32.
+        expected = value if isinstance(value, str | bool) else pytest.approx(value, rel=1e-6)
         assert found["evaluation"][key] == expected, key
     assert found["spoilt"] == alone["spoilt"] == (False, False)
     assert found["gradients"] == [[3.0, 30.0], [5.0, 7.0], None]

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -31,30 +30,6 @@ from glassformer.snapshot import (
     remove_folder,
     write_snapshot,
 )
-
-
-class Progress(Saved):
-    """Where a run stands, see `State` in trainer.py; what a newer version adds cannot be gone on from."""
-
-    model_config = ConfigDict(extra="forbid")
-    step: int = Field(0, ge=0)
-    best_loss: float | None = None
-    best_of: str = "loss"
-    best_step: int = Field(0, ge=0)
-    without_improvement: int = 0
-    skipped: int = 0
-    skipped_in_a_row: int = 0
-    tokens_seen: int = 0
-    elapsed: float = 0.0
-    metrics_length: int = Field(0, ge=0)
-
-
-class WindowSaid(Saved):
-    """The steps since the last line of the log, see `Window` in trainer.py."""
-
-    losses: list[float]
-    norms: list[float]
-
 
 Plain = bool | int | float | str | None
 
@@ -85,14 +60,6 @@ class OptimizersSaid(Saved):
     """All of them."""
 
     optimizers: list[OptimizerSaid]
-
-
-class StateSaid(Saved):
-    """What state.json of a checkpoint says beside its tensors."""
-
-    training: Progress
-    optimizer: OptimizersSaid
-    window: WindowSaid
 
 
 # How an optimiser computes, not what: these belong to the one that was built for this machine.
@@ -142,13 +109,16 @@ def save_best(run: RunDirectory, model_tensors: dict[str, Tensor], state: dict[s
     write_snapshot(run.best, {"model": model_tensors}, state)
 
 
-def latest_checkpoint(run: RunDirectory, report: Callable[[str], None], device: str = "cpu") -> Checkpoint | None:
-    """The newest whole checkpoint; None when the run has none yet.
+def latest_checkpoint(
+    run: RunDirectory, report: Callable[[str], None], device: str = "cpu", state: type[Saved] | None = None
+) -> Checkpoint | None:
+    """The newest whole checkpoint; None when the run has none yet. `state` is what state.json has to say: one that says
+    something else is damaged, though it be the one that its manifest describes.
 
     A damaged one is skipped, and `report` is told which, why and what is taken instead. Raises
     GlassformerError when there are checkpoints and all are damaged.
     """
-    newest = _newest_whole(run, ["model", "optimizer"], report, device)
+    newest = _newest_whole(run, ["model", "optimizer"], report, device, state)
     if newest is None:
         return None
     step, snapshot = newest
@@ -181,18 +151,22 @@ def load_weights(
 
 
 def _newest_whole(
-    run: RunDirectory, parts: Iterable[str], report: Callable[[str], None], device: str
+    run: RunDirectory,
+    parts: Iterable[str],
+    report: Callable[[str], None],
+    device: str,
+    state: type[Saved] | None = None,
 ) -> tuple[int, Snapshot] | None:
     parts, damaged = list(parts), []
     for step in reversed(checkpoint_steps(run)):
         folder = run.checkpoints / f"step-{step}"
         try:
             snapshot = read_snapshot(folder, parts, device)
-            if "optimizer" in parts:
-                _check_state(folder, snapshot.state)
+            if state is not None:
+                _check_state(folder, snapshot.state, state)
         except DamagedSnapshot as error:
             if not has_snapshot(folder):  # training, going on meanwhile, has written newer ones
-                return _newest_whole(run, parts, report, device)
+                return _newest_whole(run, parts, report, device, state)
             damaged.append(f"step-{step} is damaged ({error.reason})")
             continue
         for message in damaged:
@@ -206,11 +180,9 @@ def _newest_whole(
     return None
 
 
-def _check_state(folder: Path, state: dict[str, Any]) -> None:
-    """Raises DamagedSnapshot where a state, though it is the one that its manifest describes, is none that a run could
-    go on from."""
+def _check_state(folder: Path, state: dict[str, Any], said: type[Saved]) -> None:
     try:
-        checked(StateSaid, state, folder / "state.json")
+        checked(said, state, folder / "state.json")
     except Unreadable as error:
         raise DamagedSnapshot(folder, f"state.json {error.reason}") from None
 

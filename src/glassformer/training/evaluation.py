@@ -336,7 +336,10 @@ def evaluate(
         module.train(training)
     if processes.world > 1:
         losses = _added(processes.told_by_all(losses))
-        statistics = joined(processes.told_by_all({key: value.cpu() for key, value in statistics.items()}), objective)
+        told = processes.told_by_all({key: values.tolist() for key, values in statistics.items()})
+        statistics = joined(
+            [{key: torch.tensor(said).double() for key, said in one.items()} for one in told], objective
+        )
         spread.add_up(processes)
     weights, shares = objective.weights(), objective.shares()
     loss = sum(weights[name] * shares[name] * total / max(1.0, number) for name, (total, number) in losses.items())

@@ -7,17 +7,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from types import FrameType
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from pydantic import create_model
 
 from glassformer.errors import GlassformerError
 from glassformer.model.kinds import Model
+from glassformer.reading import Saved
 from glassformer.run import RunDirectory
 from glassformer.snapshot import remove_abandoned
 from glassformer.training.checkpoints import (
+    OptimizersSaid,
     checkpoint_steps,
     flatten_optimizer,
     latest_checkpoint,
@@ -57,6 +60,26 @@ class State:
     tokens_seen: int = 0
     elapsed: float = 0.0
     metrics_length: int = 0
+
+
+class WindowSaid(Saved):
+    """A `Window` in state.json."""
+
+    losses: list[float]
+    norms: list[float]
+
+
+KEYS: dict[str, Any] = {key.name: (key.type, key.default) for key in fields(State)}
+Progress: Any = create_model("Progress", __base__=Saved, **KEYS)
+"""A `State` in state.json."""
+
+
+class StateSaid(Saved):
+    """What state.json of a checkpoint says beside its tensors."""
+
+    training: Progress
+    optimizer: OptimizersSaid
+    window: WindowSaid
 
 
 @runtime_checkable
@@ -309,11 +332,12 @@ class Trainer:
 
     def _restore(self) -> None:
         """Continue from the newest whole checkpoint: weights, optimiser, state, and the metrics up to there."""
-        checkpoint = latest_checkpoint(self.run, self.display.say)
+        checkpoint = latest_checkpoint(self.run, self.display.say, state=StateSaid)
         if checkpoint is None:
             self._forget_beyond(0)
             return
-        self.state = State(**checkpoint.state["training"])
+        saved = checkpoint.state["training"].items()
+        self.state = State(**{key: value for key, value in saved if key in KEYS})  # a newer version may have more
         load_into(self.engine.model, checkpoint.model)
         restore_optimizer(
             self.engine.optimizers, self.engine.model, checkpoint.optimizer, checkpoint.state["optimizer"]
