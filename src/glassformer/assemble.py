@@ -27,7 +27,6 @@ from glassformer.data.splitting import held_out, key_of, split_end
 from glassformer.data.table import Arrays, Cell, Column, ValueColumn
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.init_from import codecs_of
 from glassformer.model.kinds import Model, find_kind
 from glassformer.model.size import n_parameters, refuse_too_large
 from glassformer.objectives import Objective, Units
@@ -340,6 +339,8 @@ def _tokenizers_for(recipe: Recipe, say: Callable[[str], None], known: Reading) 
     """Of pairs one tokenizer reads both sides, unless `target_tokenizer` says what the targets have. Where weights
     begin from a source whose tokenizer is kept, they are that one's."""
     if recipe.init_from is not None and recipe.init_from.tokenizer == "keep":
+        from glassformer.init_from import codecs_of  # what asks a finished run has no need of it
+
         kept = codecs_of(recipe.init_from)
         return kept.tokenizer, kept.target
     prefixes = [objective_class(member).prefix_of(member.objective) for member in members(recipe)]
