@@ -33,7 +33,9 @@ def test_each_is_a_model_that_learns(name):
     torch.manual_seed(1)
     model = Transformer(config, 23, [HeadSpec("tokens", 23, tied=True)])
     ids = np.arange(1, 18)
-    streams = {name: Stream(ids, segment_ids=ids % 2, causal=name == "decoder") for name in config.stacks}
+    streams = {
+        name: Stream(ids, segment_ids=ids % (config.segments or 1), causal=name == "decoder") for name in config.stacks
+    }
     where = config.stacks[-1]
     batch = collate([[Example(streams, {"tokens": Asked(ids - 1, ids, where)})]], 0)
     model(batch)["tokens"].logsumexp(-1).square().sum().backward()
@@ -73,5 +75,5 @@ def test_recipes_says_what_a_preset_lacks():
 
 
 def test_a_misspelt_preset_names_the_nearest():
-    with pytest.raises(UsageError, match=r"there is no preset 'gpt3'.*\n.*gpt2"):
-        parse({"data": {"train": "x"}, "model": {"preset": "gpt3"}})
+    with pytest.raises(UsageError, match=r"there is no preset 'lama'.*\n.*llama"):
+        parse({"data": {"train": "x"}, "model": {"preset": "lama"}})
