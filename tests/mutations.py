@@ -25,7 +25,7 @@ import tiny_recipe
 import yaml
 from trained import command
 
-from glassformer.answers import FillsBlanks, Generates, PredictsLabels
+from glassformer.answers import FillsBlanks, Generates, ReadsPictures
 from glassformer.ask.run import load
 from glassformer.errors import GlassformerError
 from glassformer.exchange import export_run, import_run
@@ -274,8 +274,8 @@ def use(folder: Path) -> None:
         run.fill("red [MASK] sun")
     if run.objective.can(Generates):
         run.generate("red" if run.recipe.model.family == "decoder" else "red [MASK] sun", max_tokens=3)
-    if run.objective.can(PredictsLabels):
-        run.classify("red sun")
+    if run.objective.to_try[0] == "classify":
+        run.classify(f"{run.recipe.data.train}:0" if run.objective.can(ReadsPictures) else "red sun")
 
 
 def cli(*words: str) -> Callable[[Path], None]:

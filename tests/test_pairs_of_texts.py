@@ -105,6 +105,7 @@ def test_each_head_is_measured() -> None:
     assert {key for key in said if key.startswith(("masked_lm/", "next_sentence/"))} == {
         "masked_lm/loss", "masked_lm/accuracy", "masked_lm/accuracy_interval", "masked_lm/top5_accuracy",
         "next_sentence/loss", "next_sentence/accuracy", "next_sentence/accuracy_interval",
+        "next_sentence/macro_f1", "next_sentence/matthews_correlation",
     }  # fmt: skip
     assert {"split", "loss", "loss_interval", "count", "asked_in", "unknown"} <= set(said)
     assert said["loss"] == pytest.approx(said["masked_lm/loss"] + said["next_sentence/loss"])

@@ -17,6 +17,7 @@ from glassformer.errors import GlassformerError, UsageError
 from glassformer.look import report
 from glassformer.look.measures.attention import chosen
 from glassformer.look.measures.words import as_token
+from glassformer.look.pictures import overlay as overlays
 from glassformer.look.pictures.figures import save
 from glassformer.look.pictures.overlay import overlay_of
 from glassformer.model.size import count_parameters
@@ -75,7 +76,7 @@ def test_the_overlay_shows_the_blank_that_was_asked_for(run: Run, monkeypatch: p
         drawn.append(arguments)
         return Figure()
 
-    monkeypatch.setattr(report, "overlay", draw)
+    monkeypatch.setattr(overlays, "overlay", draw)
     seen = run.attention("The [MASK] is called the [MASK]")
     for blank, position in ((0, 2), (1, 6)):
         overlay_of(chosen(seen, 1, "all"), "sun", blank)

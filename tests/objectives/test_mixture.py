@@ -162,10 +162,10 @@ def gradients(objective: Mixture, batches: list) -> dict[str, torch.Tensor]:
     seen: dict[str, torch.Tensor] = {}
     step = engine._step
 
-    def watched(loss: float, factor: float, asked: int):
+    def watched(loss: float, factor: float):
         seen.update({n: p.grad.clone() for n, p in engine.model.named_parameters() if p.grad is not None})
         seen["loss"] = torch.tensor(loss)
-        return step(loss, factor, asked)
+        return step(loss, factor)
 
     engine._step = watched
     engine.update(batches, 0.0, (1, 1))

@@ -160,7 +160,7 @@ def test_torchrun_starts_them_too(tests_are_found: None, text: Path, tmp_path: P
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.count("curves and attention") == 1
+    assert ended.stdout.count("pictures: ") == 1
     assert_nearly_the_same(tmp_path / "two", one)
     assert read(str(tmp_path / "two" / "recipe.yaml")).training.devices == 2
 

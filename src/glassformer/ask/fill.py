@@ -45,10 +45,8 @@ def fill(run: Loaded, texts: Sequence[str], top: int = 5) -> list[Filled]:
 def blanks_of(run: Loaded, text: str) -> Prompt:
     """A text with blanks as a prompt. Raises UsageError for a model that fills none, and for a text without any."""
     if not run.objective.can(FillsBlanks):
-        raise UsageError(
-            "this model fills no blanks: it goes on with a text, or answers it",
-            f'glassformer generate {run.path} "a text"',
-        )
+        command, what = run.objective.to_try
+        raise UsageError("this model fills no blanks", f'glassformer {command} {run.path} "{what}"')
     prompt = run.objective.prompt_for("fill", text)
     if not any(len(asked.positions) for asked in prompt.example.asked.values()):
         raise UsageError(f"there is no blank in {text!r}", "write [MASK] where a word is asked for")

@@ -33,7 +33,7 @@ def score(run: Loaded, text: str) -> Scored:
     refuse_empty(text)
     examples, found = run.objective.scoring(text), list[float]()
     for start in range(0, len(examples), BATCH):
-        batch = collate([[example] for example in examples[start : start + BATCH]], run.tokenizer.pad_id)
+        batch = collate([[example] for example in examples[start : start + BATCH]], run.objective.pad_id)
         [(head, logits)] = run.model(batch).items()
         targets = batch.asked[head].targets[: batch.asked[head].number]
         found += (-logits[: len(targets)].float().log_softmax(-1).gather(1, targets[:, None])[:, 0]).tolist()

@@ -81,7 +81,7 @@ def compare(
             print(printable(line))
         if output is not None:
             print(printable(str(output)))
-    vocabularies = [(each.tokenizer.vocabulary, each.objective.target_tokenizer.vocabulary) for each in loaded]
+    vocabularies = [each.codecs.vocabularies for each in loaded]
     if any(other != vocabularies[0] for other in vocabularies):
         print("note: the runs have different vocabularies, so their losses are not of the same tokens", file=sys.stderr)
 

@@ -46,6 +46,12 @@ class Codecs(NamedTuple):
         named = {"tokenizer": self.text, "target_tokenizer": self.target, "labels": self.label, "arrays": self.array}
         return {name: codec.identity for name, codec in named.items() if codec is not None}
 
+    @property
+    def vocabularies(self) -> list[list[str | None]]:
+        """Between which tokens or labels its models choose."""
+        texts = [tokenizer.vocabulary for tokenizer in (self.text, self.target or self.text) if tokenizer is not None]
+        return texts + ([] if self.label is None else [list(self.label.names)])
+
     @staticmethod
     def files(folder: Path) -> dict[str, Path]:
         """Where each lies in a run."""
@@ -78,6 +84,7 @@ def _shape_in(file: Path) -> Sequence[int]:
         shape = json_object(file, what="arrays").get("shape")
     except Unreadable as error:
         raise GlassformerError(error.what, "put the file back as it was") from None
-    if not isinstance(shape, list) or not all(type(size) is int and 0 < size < 2**16 for size in shape):
+    sizes = shape if isinstance(shape, list) else []
+    if len(sizes) not in (2, 3) or not all(type(size) is int and 0 < size < 2**16 for size in sizes):
         raise GlassformerError(f"{file} holds no shape of arrays", "put the file back as it was")
-    return shape
+    return sizes

@@ -156,7 +156,7 @@ def describe_run(run: Run) -> dict[str, Any]:
         "description": recipe.description or "-",
         "objective": recipe.objective.model_dump()["name"],
         "parameters": parameters_of(recipe, run.objective),
-        "vocabulary": run.tokenizer.vocab_size,
+        "vocabulary": None if run.codecs.text is None else run.codecs.text.vocab_size,
         "model": {key: model[key] for key in ("n_layers", "d_model", "n_heads", "d_ff", "max_length")},
         "training": {key: getattr(recipe.training, key) for key in ("steps", "device", "precision", "compile")},
         "results": {key: value for key, value in results.items() if key != "run"},

@@ -50,7 +50,7 @@ def make(run: Run, text: str, target: str | None = None, **settings: Any) -> Vie
     [(head, asked)] = example.asked.items()
     places, why = attention_places(run.model), run.model.why_not("attention_weights")
     with record(run.model, *places) as tape:
-        logits = run.model(collate([[example]], run.tokenizer.pad_id))[head]
+        logits = run.model(collate([[example]], run.objective.pad_id))[head]
     said = objective.answer(example, {head: logits}, SHOWN)
     chosen = logits.float().softmax(-1)[torch.arange(len(targets)), torch.tensor(targets)].tolist()
     name = objective.target_tokenizer.token

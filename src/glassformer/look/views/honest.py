@@ -238,10 +238,10 @@ def views(run: Run, text: str, blank: int = 0) -> Honest:
             f"the text has {len(shown)} tokens, and each would be hidden once: at most {LONGEST}",
             "ask about a part of it; where it looks, `look mask` shows for any length",
         )
-    said = log_probabilities(run.model, example, [None, *shown], run.tokenizer.pad_id)
+    said = log_probabilities(run.model, example, [None, *shown], run.objective.pad_id)
     best = int(said[0].argmax())
     nats = (said[0, best] - said[1:, best]).double().numpy()
-    weights, gradients, norms = _through_weights(run.model, example, best, float(said[0, best]), run.tokenizer.pad_id)
+    weights, gradients, norms = _through_weights(run.model, example, best, float(said[0, best]), run.objective.pad_id)
     relevance = {
         "attention": weights[-1].mean(0)[asked_at, shown],
         "value_norms": norms.mean(0)[asked_at, shown],

@@ -59,7 +59,7 @@ def layerwise(run: Run, text: str, top: int = 5) -> Layerwise:
     asked. Raises UsageError for a text that asks nothing, and for a model without a residual stream."""
     prompt = asked_by(run, text)
     model, objective = run.model, run.objective.of(prompt.example)
-    batch = collate([[prompt.example]], run.tokenizer.pad_id)
+    batch = collate([[prompt.example]], run.objective.pad_id)
     stacks = run.recipe.model.stacks
     name = stacks[0] if len(stacks) == 1 else next(iter(batch.asked.values())).stream
     model.need("residual_stream")

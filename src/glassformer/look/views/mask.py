@@ -66,7 +66,7 @@ def make(run: Run, text: str, rows: Sequence[int] = ()) -> View:
     arrays = {}
     if why is None:
         with record(run.model) as tape, torch.no_grad():
-            run.model(collate([[prompt.example]], run.tokenizer.pad_id))
+            run.model(collate([[prompt.example]], run.objective.pad_id))
         arrays = weights_for_page("weights", [tape[place] for place in places], exact=rows)
     whole, without_head = answers(run, prompt, heads)
     data = {
@@ -114,13 +114,13 @@ def answers_without(run: Run, text: str, parts: Sequence[Part], top: int = SHOWN
     with ExitStack() as off:
         for part in dict.fromkeys(parts):
             off.enter_context(without(run.model, part))
-        logits = run.model(collate([[prompt.example]], run.tokenizer.pad_id))
+        logits = run.model(collate([[prompt.example]], run.objective.pad_id))
     return [_record(blank) for blank in objective.answer(prompt.example, logits, top)]
 
 
 def _logits(run: Run, prompt: Prompt, parts: Sequence[Part | None]) -> list[dict[str, torch.Tensor]]:
     """What each head of the model says at its places of a prompt (places x classes), without each of the parts."""
-    batch = collate([[prompt.example]] * len(parts), run.tokenizer.pad_id)
+    batch = collate([[prompt.example]] * len(parts), run.objective.pad_id)
     with without(run.model, parts):
         logits = run.model(batch)
     by_part = {}

@@ -27,9 +27,9 @@ def make(run: Run, texts: list[str]) -> View:
     examples = [run.objective.prompt_for("read", text).example for text in texts]
     if len(run.recipe.model.stacks) > 1:
         examples = [whole(run, run.written(text, text))[0] for text in texts]
-    batches = [("padded to one length", collate([[example] for example in examples], run.tokenizer.pad_id), True)]
+    batches = [("padded to one length", collate([[example] for example in examples], run.objective.pad_id), True)]
     if len(texts) > 1 and all(stream.queries == 0 for e in examples for stream in e.streams.values()):
-        batches.append(("packed into one row", collate([examples], run.tokenizer.pad_id), False))
+        batches.append(("packed into one row", collate([examples], run.objective.pad_id), False))
     panels = []
     for how, batch, each in batches:
         for name, mask, queries, keys in masks_of(run, batch):

@@ -53,7 +53,7 @@ def make(run: Run, text: str) -> View:
     number (norms, softmax, activations) is left out."""
     prompt = run.objective.prompt_for("read", text)
     model = run.model
-    tape, flops, total = counted_pass(model, collate([[prompt.example]], run.tokenizer.pad_id))
+    tape, flops, total = counted_pass(model, collate([[prompt.example]], run.objective.pad_id))
     rows, counted = list[dict[str, Any]](), set[int]()
     for path, module in model.named_modules(remove_duplicate=False):
         if not path or isinstance(module, nn.ModuleList | nn.ModuleDict):

@@ -60,7 +60,7 @@ def make(run: Run, text: str, layer: int = 0, head: int = 0, token: str | None =
     stack: Any = run.model.get_submodule(name)
     place = place_of(token, prompt.tokens, run.tokenizer)
     with record(run.model, name, f"{name}.*") as tape:
-        logits = run.model(collate([[prompt.example]], run.tokenizer.pad_id))
+        logits = run.model(collate([[prompt.example]], run.objective.pad_id))
     walk = Walk(tape, stack, name, layer, head, place, prompt.tokens)
     steps = [*walk.entrance(), *walk.attention(), *walk.feed_forward()]
     objective = run.objective.of(prompt.example)

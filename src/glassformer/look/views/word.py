@@ -96,7 +96,7 @@ def residuals(run: Run, texts: Sequence[Reading]) -> tuple[list[str], list[Float
     found = []
     for text in texts:
         with record(run.model, *places) as tape:
-            run.model(collate([[text.prompt.example]], run.tokenizer.pad_id))
+            run.model(collate([[text.prompt.example]], run.objective.pad_id))
         found.append(torch.stack([tape[place][0] for place in places]).double().numpy())
     return ["embedding", *(f"block {n}" for n in range(len(parts.blocks)))], found
 
