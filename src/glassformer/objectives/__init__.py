@@ -204,7 +204,9 @@ class Objective(ABC, Generic[C]):
         return [text]
 
     def tokenizer_of(self, stream: str) -> Tokenizer:
-        """What a stream's tokens come from."""
+        """What a stream's tokens come from. Raises UsageError where nothing is read as text."""
+        if "tokenizer" not in vars(self):
+            raise UsageError("this model reads no text, and has no words", "ask it for shapes, heads and its labels")
         return self.target_tokenizer if stream == "decoder" else self.tokenizer
 
     def names_in(self, name: str, stream: Stream) -> list[str]:
