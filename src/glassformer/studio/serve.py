@@ -1,5 +1,7 @@
 """Start the studio on this machine."""
 
+import asyncio
+import logging
 import socket
 import threading
 import webbrowser
@@ -30,9 +32,15 @@ def serve(
         if host not in LOCAL:
             print(f"warning: whoever reaches {host} can ask these runs", flush=True)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=2))
+        logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
         if open_browser:
             threading.Timer(0.5, webbrowser.open, [address]).start()
         server.run(sockets=[bound])
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """An answer that is under way is cancelled by a second Ctrl-C, as it should be: no traceback says so."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def names_of(host: str) -> frozenset[str]:
