@@ -20,13 +20,13 @@ RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 
 class Contestant:
     """A process that does what it is asked, such as to train `n` steps, and says how long that took. It is the script
-    that runs, called with `worker` and its task."""
+    that runs (or another one), called with `worker` and its task."""
 
-    def __init__(self, name: str, task: dict[str, Any], **environment: str) -> None:
+    def __init__(self, name: str, task: dict[str, Any], script: str = sys.argv[0], **environment: str) -> None:
         self.name = name
         self.log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 (closed in `end`)
         self.process = subprocess.Popen(
-            [sys.executable, sys.argv[0], "worker", json.dumps(task)],
+            [sys.executable, script, "worker", json.dumps(task)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
