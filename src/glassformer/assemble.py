@@ -27,11 +27,11 @@ from glassformer.data.splitting import held_out, key_of, split_end
 from glassformer.data.table import Arrays, Cell, Column, ValueColumn
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.formatting import percent
 from glassformer.model.kinds import Model, find_kind
 from glassformer.model.size import n_parameters, refuse_too_large
-from glassformer.objectives import Objective, Units
+from glassformer.objectives import Dataset, Objective
 from glassformer.recipe import Recipe, members, objective_class
-from glassformer.wording import percent
 
 Split = Literal["train", "validation", "test"]
 SPLIT = 3
@@ -55,15 +55,15 @@ class Parts(NamedTuple):
         return self.codecs.tokenizer
 
     @property
-    def train_units(self) -> Units:
+    def train_dataset(self) -> Dataset:
         """What an epoch runs over."""
-        return self.objective.units(self.train)
+        return self.objective.dataset(self.train)
 
     @property
-    def validation_units(self) -> Units:
+    def validation_dataset(self) -> Dataset:
         """What the fixed questions are made of. Raises UsageError where the objective makes none of these texts."""
         try:
-            return self.objective.for_evaluation().units(self.validation)
+            return self.objective.for_evaluation().dataset(self.validation)
         except UsageError as error:
             mend = f"{error.mend}; or hold out more, or others: data.validation_share, data.validation"
             raise UsageError(f"the validation texts will not do: {error.what}", mend) from None
@@ -81,7 +81,7 @@ def assemble(recipe: Recipe, say: Callable[[str], None] = lambda text: None, cod
     objective = objective_for(recipe, codecs)
     train, validation = columns_for(recipe, codecs, ("train", "validation"), say, reading)
     parts = Parts(recipe, codecs, objective, train, validation)
-    units = len(parts.train_units)
+    units = len(parts.train_dataset)
     if units < recipe.batch.size and recipe.batch.tokens is None and recipe.batch.layout != "packed":
         tokens = f"{train.n_tokens:,} tokens in " if isinstance(train, Corpus) else ""
         raise UsageError(
@@ -111,7 +111,7 @@ UNKNOWN_FROM = 0.1
 """The share of unknown words from which on a person is warned."""
 
 
-def unknown_in_words(parts: Parts) -> list[str]:
+def describe_unknown_words(parts: Parts) -> list[str]:
     """A warning for each part of which many words are unknown."""
     names = {"train": "training", "validation": "validation"}
     return [
@@ -165,7 +165,7 @@ def _refuse_what_does_not_fit(recipe: Recipe, kind: type[Objective], name: str) 
 def model_for(recipe: Recipe, objective: Objective) -> Model:
     """The recipe's model with fresh weights, a pure function of the recipe's seed. Raises UsageError for one that this
     machine has no memory for."""
-    kind, sizes, heads = find_kind(recipe.model.kind), vocabularies(objective), objective.heads()
+    kind, sizes, heads = find_kind(recipe.model.kind), vocabularies(objective), objective.outputs()
     kind.check(recipe.model)
     refuse_too_large(recipe.model, sizes, heads)
     with torch.random.fork_rng(devices=[]):
@@ -187,7 +187,7 @@ def vocabularies(objective: Objective) -> int | dict[str, int] | dict[str, Strea
 
 def parameters_of(recipe: Recipe, objective: Objective) -> int:
     """How many parameters the recipe's model has; it is not built for that."""
-    return n_parameters(recipe.model, vocabularies(objective), objective.heads())
+    return n_parameters(recipe.model, vocabularies(objective), objective.outputs())
 
 
 def refuse_larger(recipe: Recipe, objective: Objective, tensors: Mapping[str, Tensor], file: Path) -> None:

@@ -32,7 +32,7 @@ from glassformer.model.layers import MultiHeadAttention
 from glassformer.recipe import Recipe, parse
 from glassformer.run import RunDirectory
 from glassformer.training.engine import Engine
-from glassformer.training.evaluation import FixedQuestions
+from glassformer.training.evaluation import EvaluationSet
 from glassformer.training.optimisers import OptimizerConfig
 from glassformer.training.probes import (
     Probes,
@@ -158,11 +158,13 @@ def test_a_level_is_the_nearest_of_256() -> None:
 
 TEXTS = sentences(31)
 OBJECTIVE = objective_of(TEXTS, mask_rate=0.3)
-QUESTIONS = FixedQuestions(OBJECTIVE.units(corpus_of(TEXTS, OBJECTIVE)), OBJECTIVE, BatchConfig(size=7))
+QUESTIONS = EvaluationSet(OBJECTIVE.dataset(corpus_of(TEXTS, OBJECTIVE)), OBJECTIVE, BatchConfig(size=7))
 
 
 def some_batches() -> list[Batch]:
-    return [collate([[QUESTIONS.example(i)] for i in units], OBJECTIVE.tokenizer.pad_id) for units in ([0, 7], [5, 6])]
+    return [
+        collate([[QUESTIONS.example(i)] for i in dataset], OBJECTIVE.tokenizer.pad_id) for dataset in ([0, 7], [5, 6])
+    ]
 
 
 def norm_of(*tensors: Tensor) -> float:

@@ -36,7 +36,7 @@ from glassformer.run import RunDirectory
 from glassformer.snapshot import read_snapshot
 from glassformer.training import observers, trainer
 from glassformer.training.checkpoints import checkpoint_steps
-from glassformer.training.evaluation import FixedQuestions
+from glassformer.training.evaluation import EvaluationSet
 from glassformer.training.trainer import deferred_interrupts
 
 # ------------------------------------------------------------------------------------------------- it learns
@@ -87,8 +87,10 @@ def test_with_shuffled_targets_they_are_not(tmp_path: Path, monkeypatch: pytest.
     def shuffled(self: Objective, logits: dict[str, Tensor], batch: Batch) -> dict[str, Loss]:
         if not torch.is_grad_enabled():
             return right(self, logits, batch)
-        asked = {name: a._replace(targets=a.targets[torch.randperm(len(a.targets))]) for name, a in batch.asked.items()}
-        return right(self, logits, batch._replace(asked=asked))
+        targets = {
+            name: a._replace(values=a.values[torch.randperm(len(a.values))]) for name, a in batch.targets.items()
+        }
+        return right(self, logits, batch._replace(targets=targets))
 
     monkeypatch.setattr(Objective, "loss", shuffled)
     assert overfit(tmp_path, objective) > 1.0
@@ -271,8 +273,8 @@ def test_a_run_of_other_questions_finds_its_best_anew(
     with monkeypatch.context() as patch:
         patch.setattr(evaluation, "TELLS_FROM", 10)
         patch.setattr(launch, "said_of", lambda questions: "")
-        few = FixedQuestions.__init__
-        patch.setattr(FixedQuestions, "__init__", lambda self, *args, **more: few(self, *args, **more | {"enough": 1}))
+        few = EvaluationSet.__init__
+        patch.setattr(EvaluationSet, "__init__", lambda self, *args, **more: few(self, *args, **more | {"enough": 1}))
         train(recipe(text), tmp_path / "other")
     for name, anew in (("same", False), ("other", True)):
         hearing = Hearing()
@@ -476,10 +478,10 @@ def test_sigterm_and_ctrl_c_save_and_say_how_to_go_on(text: Path, tmp_path: Path
     command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "recipe.yaml"), str(run)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
-    go_on = f"go on with: glassformer train --resume --run {run}"
+    report_progress = f"go on with: glassformer train --resume --run {run}"
     assert ended.stdout.splitlines() == [
-        *("Interrupted", "1", "stopped at step 4 of 12, everything is saved", go_on),
-        *("Interrupted", "1", "stopped at step 8 of 12, everything is saved", go_on),
+        *("Interrupted", "1", "stopped at step 4 of 12, everything is saved", report_progress),
+        *("Interrupted", "1", "stopped at step 8 of 12, everything is saved", report_progress),
     ]
     assert checkpoint_steps(RunDirectory(run)) == [6, 8]
     train(None, run, resume=True)

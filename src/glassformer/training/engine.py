@@ -72,7 +72,7 @@ class Engine:
             how = {"plugins": LogitsAsTheyAre("bf16-mixed", device)}
         self.fabric = Fabric(accelerator=device, devices=1, **how)
         self.objective = objective
-        self.weights = objective.weights()
+        self.weights = objective.loss_weights()
         self.clip = clip
         self.processes = Processes()
         self.model = model
