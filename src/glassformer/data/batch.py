@@ -247,7 +247,7 @@ def _cut(
 
 
 class Offsets(NamedTuple):
-    """Where an example lies in its row of a batch: its keys from column `start`, what only asks from column `asking`."""
+    """Where an example lies in its row of a batch: its keys from column `start`, what only asks from `asking`."""
 
     start: int
     asking: int
