@@ -8,8 +8,8 @@ The command `glassformer look NAME`, the function `gf.views.NAME` and the studio
 reads VIEW alone from the file, without running the rest of it: help and refusals need not wait for torch.
 """
 
+import ast
 import importlib.util
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -119,12 +119,12 @@ def spec_of(name: str) -> ViewSpec:
     check_plugin(__name__, name, "view")
     found = importlib.util.find_spec(f"{__name__}.{name}")
     file = Path(str(found.origin if found is not None else name))
-    text = re.search(r"^VIEW = (.+?)(?=^[^\s)]|\Z)", file.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    if text is not None:
-        names = {"Literal": Literal, "Path": Path, "numbers_in": numbers_in}
-        names |= {"ViewSpec": ViewSpec, "Argument": Argument, "Option": Option}
-        spec: ViewSpec = eval(compile(text[1].strip(), str(file), "eval"), names)
-        return spec
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "VIEW":
+            names = {"Literal": Literal, "Path": Path, "numbers_in": numbers_in}
+            names |= {"ViewSpec": ViewSpec, "Argument": Argument, "Option": Option}
+            spec: ViewSpec = eval(compile(ast.Expression(node.value), str(file), "eval"), names)
+            return spec
     raise GlassformerError(f"{file} defines no VIEW")
 
 
