@@ -13,7 +13,9 @@ import tiny_recipe
 from trained import TREE, command
 
 from glassformer.ask.run import load
+from glassformer.assemble import assemble, model_for
 from glassformer.data.builtin import sentences
+from glassformer.errors import UsageError
 
 BLANK, OPEN = "Mars is called the [MASK] planet", "Mars is called"
 NO_WEIGHTS = "this model has no attention weights"
@@ -164,3 +166,13 @@ def test_packed_rows_are_refused_where_they_are_not_known(tmp_path: Path) -> Non
     with pytest.raises(Exception, match=r"reads no rows of several texts: PyTorch's own blocks know padding"):
         tiny_recipe.train(wanted, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_task_of_pair_masks_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    """Permutations say for each pair of tokens who sees whom: our Transformer can be told, the others cannot."""
+    for kind in KINDS:
+        with pytest.raises(UsageError, match="this model cannot be told for each pair of tokens"):
+            tiny_recipe.train(recipe_of(tmp_path, kind, "permutation_lm", probes=[]), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+    recipe = recipe_of(tmp_path, "transformer", "permutation_lm", probes=[])
+    assert model_for(recipe, assemble(recipe).objective).why_not("pair_masks") is None

@@ -173,6 +173,8 @@ def model_for(recipe: Recipe, objective: Objective) -> Model:
         model = kind(recipe.model, sizes, heads)
     if recipe.batch.layout == "packed":
         model.need("packed_rows")
+    if any(member.pair_masks for member in objective.members):
+        model.need("pair_masks")
     return model
 
 

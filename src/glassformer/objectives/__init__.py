@@ -83,6 +83,8 @@ class Objective(ABC, Generic[C]):
     """How many segments its streams tell apart; a model without an embedding for each cannot see them."""
     draws: ClassVar[bool] = True
     """Whether examples are drawn: another generator makes other examples of the same unit."""
+    pair_masks: ClassVar[bool] = False
+    """Whether its streams say for each pair of tokens who sees whom; not every kind of model can be told so."""
     asks_with: ClassVar[str] = "a text with a [MASK]"
     """What a person asks with, in words that could be asked themselves."""
 

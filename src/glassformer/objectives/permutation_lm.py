@@ -33,6 +33,7 @@ class PermutationLM(Objective[PermutationLMConfig], FillsInAnyOrder, ScoresText)
     asked."""
 
     Config = PermutationLMConfig
+    pair_masks = True
 
     def check(self) -> None:
         """A row has room."""
