@@ -49,8 +49,8 @@ DRAWS = 200
 
 def strategies(runs: Sequence[Run] = ()) -> list[dict[str, Any]]:
     """A line for each objective, in the order of the families, those that need plain texts alone first: name, paper,
-    family, direction, data, what is asked, loss, what it is good for, and an example (None where its data are not built in), answered by the first of the runs that
-    was trained by it."""
+    family, direction, data, what is asked, losses, what it is good for, and an example (None where its data are not
+    built in), answered by the first of the runs that was trained by it."""
     own = {run.recipe.model_dump()["objective"]["name"]: run for run in reversed(runs)}
     codecs = _codecs()
     found = [_strategy(name, codecs, own.get(name)) for name in plugin_names("glassformer.objectives")]
@@ -82,7 +82,7 @@ def _title(kind: type[Objective]) -> tuple[str, str]:
     called, _, rest = text.partition("(")
     if ":" in called:
         called = called.partition(":")[0]
-    return called.strip().rstrip("."), rest.partition(")")[0].removeprefix("as ")
+    return called.strip().rstrip("."), rest.partition(")")[0]
 
 
 def _codecs() -> Codecs:

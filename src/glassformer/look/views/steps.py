@@ -88,9 +88,7 @@ def place_of(token: str | None, tokens: list[str], tokenizer: Tokenizer) -> int:
             tokenizer.token(tokenizer.mask_id),
             {tokenizer.token(id) for id in tokenizer.special_ids},
         )
-        words = [
-            n for n, each in enumerate(tokens) if each not in special and any(letter.isalnum() for letter in each)
-        ]
+        words = [n for n, each in enumerate(tokens) if each not in special and any(letter.isalnum() for letter in each)]
         return tokens.index(mask) if mask in tokens else (words or [len(tokens) - 1])[-1]
     for same in (token, as_token(tokenizer, token)):
         if same in tokens:
