@@ -125,7 +125,7 @@ def _drawn(objective: Objective) -> Example:
 def _column(objective: Objective) -> Corpus:
     """Built-in texts of the roles that it takes."""
     tokenizer = objective.tokenizer
-    if "label" in objective.columns:
+    if objective.labels is not None and "label" in objective.columns:
         known = [row for row in labelled_sentences("builtin:facts/train") if row[1] in objective.label_names]
         labels = ValueColumn.of([topic for _, topic in known], objective.labels)
         return Corpus.from_texts([text for text, _ in known], tokenizer).with_beside({"label": labels})
