@@ -96,7 +96,7 @@ def strategies(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the families and their objectives side by side.
+    """Show all objectives side by side, by their families.
 
     For each objective: where a token may look, what is asked, the loss, what it is good for, and an example made by its
     own code. Runs of an objective say their answers.
