@@ -50,7 +50,7 @@ def run_peer(task: dict[str, Any], gate: contest.Gate) -> None:
             **dropouts,
         )
     )
-    windows = parts.train_units.windows
+    windows = parts.train_dataset.windows
     rows = [windows.row(i * LENGTH, (i + 1) * LENGTH)[0].tolist() for i in range(parts.train.n_tokens // LENGTH)]
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = contest.peer_tokenizer(parts.tokenizer, folder)

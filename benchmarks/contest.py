@@ -187,7 +187,7 @@ def our_recipe(task: dict[str, Any]) -> Any:
 def run_ours(task: dict[str, Any], gate: Gate) -> None:
     """Our trainer, whose every step passes the gate."""
     from glassformer.assemble import assemble
-    from glassformer.build import engine_for, training_order, validation_questions
+    from glassformer.build import engine_for, training_order, validation_set
     from glassformer.resolve import resolve
     from glassformer.training.evaluation import evaluate
     from glassformer.training.schedules import learning_rate_factor
@@ -195,7 +195,7 @@ def run_ours(task: dict[str, Any], gate: Gate) -> None:
     parts = assemble(our_recipe(task))
     settled, _ = resolve(parts, lambda text: None)
     engine, order = engine_for(settled, parts.objective), training_order(settled, parts)
-    questions = validation_questions(settled, parts)
+    questions = validation_set(settled, parts)
     gate.evaluate = lambda: {k: evaluate(engine.forward, questions).record()[k] for k in ("loss", "accuracy")}
     training, model = settled.training, settled.model
     assert task["model"].items() <= (model.model_dump() | {"vocab_size": parts.tokenizer.vocab_size}).items(), (

@@ -48,14 +48,14 @@ def write_folder(format: str, folder: Path) -> None:
     import torch
 
     from glassformer import exchange
-    from glassformer.data.batch import HeadSpec
+    from glassformer.data.batch import OutputSpec
     from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
     from glassformer.model.config import ModelConfig, preset
     from glassformer.model.kinds.transformer import Transformer
 
     torch.manual_seed(1)
     config = ModelConfig(**{**preset(format), **SIZES})
-    model = Transformer(config, VOCAB, [HeadSpec("tokens", VOCAB, tied=True, bias=False)]).eval()
+    model = Transformer(config, VOCAB, [OutputSpec("tokens", VOCAB, tied=True, bias=False)]).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter += (0.1 if "embeddings.token" in name else 0.02) * torch.randn_like(parameter)
@@ -89,10 +89,10 @@ class Ours:
         """What generation begins with."""
         import numpy as np
 
-        from glassformer.data.batch import NOT_ASKED, Asked, Example, Stream
+        from glassformer.data.batch import IGNORE_INDEX, Example, Stream, Targets
         from glassformer.decoding import Prompts
 
-        asked = {"tokens": Asked(np.array([0]), np.array([NOT_ASKED]), "decoder")}
+        asked = {"tokens": Targets(np.array([0]), np.array([IGNORE_INDEX]), "decoder")}
         rows = []
         for text in texts:
             start = [SEP, *text] if self.format == "gpt2" else [CLS]
@@ -126,7 +126,7 @@ class Ours:
         import numpy as np
         import torch
 
-        from glassformer.data.batch import Asked, Example, Stream, collate
+        from glassformer.data.batch import Example, Stream, Targets, collate
 
         begun = self.begun([text], None)
         start = begun.start(0)
@@ -134,7 +134,7 @@ class Ours:
         if self.format == "bart":
             streams = {"encoder": begun.examples[0].streams["encoder"], **streams}
         places = np.arange(len(ids)) + len(start) - 1
-        asked = {"tokens": Asked(places, np.array(ids), "decoder")}
+        asked = {"tokens": Targets(places, np.array(ids), "decoder")}
         with torch.no_grad():
             logits = self.model(collate([[Example(streams, asked)]], PAD))["tokens"]
         return logits.log_softmax(-1).gather(1, torch.tensor(ids)[:, None])[:, 0].tolist()

@@ -173,7 +173,7 @@ def run_peer(task: dict[str, Any], gate: contest.Gate) -> None:
     from transformers import BertConfig, BertForMaskedLM, DataCollatorForLanguageModeling
 
     from glassformer.assemble import assemble
-    from glassformer.build import validation_questions
+    from glassformer.build import validation_set
 
     recipe = contest.our_recipe(task)
     parts = assemble(recipe)
@@ -190,7 +190,7 @@ def run_peer(task: dict[str, Any], gate: contest.Gate) -> None:
             hidden_dropout_prob=task["dropout"],
         )
     )
-    questions = validation_questions(recipe, parts)
+    questions = validation_set(recipe, parts)
     gate.evaluate = lambda: peer_evaluation(model, questions)
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = contest.peer_tokenizer(parts.tokenizer, folder)
@@ -200,7 +200,7 @@ def run_peer(task: dict[str, Any], gate: contest.Gate) -> None:
 
 def rows_of(parts: Any) -> list[list[int]]:
     """The full rows of our stream, before any corruption."""
-    units = parts.train_units
+    units = parts.train_dataset
     full = [i for i, length in enumerate(units.lengths) if length == LENGTH]
     return [units.windows.row(i * LENGTH, (i + 1) * LENGTH)[0].tolist() for i in full]
 
@@ -215,14 +215,14 @@ def peer_evaluation(model: Any, questions: Any) -> dict[str, float]:
     total, right, count = 0.0, 0, 0
     with torch.no_grad():
         for batch in questions:
-            [stream], [asked] = batch.streams.values(), batch.asked.values()
+            [stream], [targets] = batch.streams.values(), batch.targets.values()
             mask = stream.mask.key_mask
             logits = model(
                 input_ids=stream.input_ids, attention_mask=None if mask is None else mask.long()
-            ).logits.flatten(0, 1)[asked.rows]
-            total += float(F.cross_entropy(logits.float(), asked.targets, reduction="sum"))
-            right += int((logits.argmax(-1) == asked.targets).sum())
-            count += asked.number
+            ).logits.flatten(0, 1)[targets.flat_index]
+            total += float(F.cross_entropy(logits.float(), targets.values, reduction="sum"))
+            right += int((logits.argmax(-1) == targets.values).sum())
+            count += targets.n_targets
     model.train(training)
     return {"loss": total / count, "accuracy": right / count}
 

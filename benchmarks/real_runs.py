@@ -31,8 +31,8 @@ from glassformer.look.report import compare_runs
 from glassformer.model.size import count_parameters
 from glassformer.run import RunDirectory, describe_environment
 from glassformer.snapshot import write_text_durably
+from glassformer.training.callbacks import answer_examples
 from glassformer.training.checkpoints import checkpoint_steps
-from glassformer.training.observers import answer_examples
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 FILE = RESULTS / "real_runs.json"
@@ -139,13 +139,15 @@ def filled_examples(run: Run) -> str:
         example = questions.example(int(index))
         shown = run.objective.as_prompt(example)
         source = example.streams.get("encoder", example.streams[shown.stream])
-        read = source.ids[: source.content].copy()
-        if source.queries:  # what is hidden stands in the text; only later queries see it
+        read = source.values[: source.n_keys].copy()
+        if source.n_query_only:  # what is hidden stands in the text; only later queries see it
             assert source.positions is not None
-            read[source.positions[source.content :]] = run.tokenizer.mask_id
+            read[source.positions[source.n_keys :]] = run.tokenizer.mask_id
         lines = [f"read:      {run.tokenizer.decode(read)}"]
         if run.objective.can(Generates):
-            lines.append(f"was:       {run.objective.text_of(shown, example.asked[next(iter(example.asked))].targets)}")
+            lines.append(
+                f"was:       {run.objective.text_of(shown, example.targets[next(iter(example.targets))].values)}"
+            )
             lines.append(f"generated: {answered(run, example)}")
         else:
             [(_, blanks)] = answer_examples(run.model, run.objective, questions, [int(index)])
@@ -157,7 +159,7 @@ def filled_examples(run: Run) -> str:
 
 def answered(run: Run, example: Example) -> str:
     """What the model writes for the source of an example."""
-    source = example.streams["encoder"].ids
+    source = example.streams["encoder"].values
     special = run.tokenizer.special_ids - {run.tokenizer.mask_id, *run.tokenizer.sentinel_ids}
     text = run.tokenizer.decode([int(i) for i in source if i not in special])
     return run.generate(re.sub(r"\[S\d+\]", "[MASK]", text), max_tokens=120).outputs[0].text

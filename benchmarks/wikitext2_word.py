@@ -57,7 +57,7 @@ def guesses(run: Run) -> tuple[list[Attention], list[Attention]]:
     right: list[tuple[float, Attention]] = []
     wrong: list[tuple[float, Attention]] = []
     for prompt in sample_prompts(run, LOOKED_AT):
-        if not any(len(asked.positions) for asked in prompt.example.asked.values()):
+        if not any(len(targets.positions) for targets in prompt.example.targets.values()):
             continue
         seen = run.attention_of(first_blank_only(run, prompt))
         assert seen.filled is not None
@@ -71,14 +71,14 @@ def guesses(run: Run) -> tuple[list[Attention], list[Attention]]:
 
 def first_blank_only(run: Run, prompt: Prompt) -> Prompt:
     """The text with its first asked word as the only [MASK]; what else the corruption changed is put right."""
-    [(head, asked)] = prompt.example.asked.items()
+    [(head, targets)] = prompt.example.targets.items()
     stream = prompt.example.streams["encoder"]
-    ids = stream.ids.copy()
-    ids[asked.positions] = asked.targets
-    ids[asked.positions[0]] = run.tokenizer.mask_id
+    ids = stream.values.copy()
+    ids[targets.positions] = targets.values
+    ids[targets.positions[0]] = run.tokenizer.mask_id
     example = prompt.example._replace(
-        streams={"encoder": stream._replace(ids=ids)},
-        asked={head: asked._replace(positions=asked.positions[:1], targets=asked.targets[:1])},
+        streams={"encoder": stream._replace(values=ids)},
+        values={head: targets._replace(positions=targets.positions[:1], values=targets.values[:1])},
     )
     return Prompt(prompt.text, example, [run.tokenizer.token(int(token)) for token in ids])
 

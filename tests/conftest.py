@@ -98,13 +98,13 @@ def model(model_config: ModelConfig, objective: MaskedLM) -> Transformer:
     """Fresh weights, the same in every test; in evaluation mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        return Transformer(model_config, objective.tokenizer.vocab_size, objective.heads()).eval()
+        return Transformer(model_config, objective.tokenizer.vocab_size, objective.outputs()).eval()
 
 
 @pytest.fixture
 def batch(objective: MaskedLM, corpus: Corpus) -> Batch:
     """Five texts of different lengths, hidden words and padding included."""
-    units = objective.units(corpus)
+    units = objective.dataset(corpus)
     [rows, *_] = plan(units.lengths, BatchConfig(size=5, layout="padded"), MAX_LENGTH, np.random.default_rng(3))
     examples = [[units.example(u, np.random.default_rng((3, u))) for u in row] for row in rows]
     return collate(examples, objective.tokenizer.pad_id)

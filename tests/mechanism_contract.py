@@ -23,7 +23,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Stream, collate
+from glassformer.data.batch import Batch, Example, OutputSpec, Stream, Targets, collate
 from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError
 from glassformer.model.attention import ABILITIES, Ability, Mechanism, Shape, find_mechanism
@@ -374,7 +374,7 @@ def check_dropout(name: str) -> None:
 # ----------------------------------------------------------------------------------------------------- inside a model
 
 VOCAB, LENGTH = 23, 17
-HEAD = HeadSpec("tokens", VOCAB, tied=True, bias=False)
+HEAD = OutputSpec("tokens", VOCAB, tied=True, bias=False)
 
 
 def model_with(name: str, family: str = "decoder", **changes: object) -> Transformer:
@@ -397,7 +397,7 @@ def texts(model: Transformer, *lengths: int) -> list[Example]:
         streams = {name: Stream(rng.integers(1, VOCAB, length + 2)) for name in model.config.stacks[:-1]}
         last = model.config.stacks[-1]
         streams[last] = Stream(ids, causal=last == "decoder")
-        made.append(Example(streams, {"tokens": Asked(np.arange(length), ids, last)}))
+        made.append(Example(streams, {"tokens": Targets(np.arange(length), ids, last)}))
     return made
 
 
@@ -471,15 +471,15 @@ def ragged(model: Transformer, joined: bool) -> None:
         ids = batch.streams["decoder"].input_ids
         states.append(model.new_state(batch, ids.shape[1] if joined else 17))
         logits[rows] = model.step(ids, ids != 0, states[-1], "tokens")
-    state = DecodingState.joined(states, groups, 17) if joined else states[0]
-    grown = [example.streams["decoder"].ids.tolist() for example in examples]
+    state = DecodingState.concat(states, groups, 17) if joined else states[0]
+    grown = [example.streams["decoder"].values.tolist() for example in examples]
     kept = [0, 1, 2]
     for n in range(6):
         for row, text in enumerate(grown):
             close(logits[row], whole_text(model, examples[kept[row]], text), 1e-10)
         if n == 3:  # as beams do
             rows = [2, 1, 1]
-            state.keep_rows(torch.tensor(rows))
+            state.reorder(torch.tensor(rows))
             grown, kept = [[*grown[row]] for row in rows], [kept[row] for row in rows]
         newest = torch.randint(1, VOCAB, (3, 1), generator=torch.Generator().manual_seed(n))
         for text, [id] in zip(grown, newest.tolist(), strict=True):
@@ -490,7 +490,7 @@ def ragged(model: Transformer, joined: bool) -> None:
 def whole_text(model: Transformer, example: Example, ids: list[int]) -> Tensor:
     """The logits behind a text, in one pass."""
     streams = example.streams | {"decoder": Stream(np.array(ids), causal=True)}
-    last = Asked(np.array([len(ids) - 1]), np.array([0]), "decoder")
+    last = Targets(np.array([len(ids) - 1]), np.array([0]), "decoder")
     return logits_of(model, [[Example(streams, {"tokens": last})]])[0]
 
 

@@ -326,7 +326,7 @@ DEAR: list[Callable[[Path], None]] = [
     cli("generate", "RUN", "red sun", "--json"),
     cli("look", "film", "RUN", "--json"),
     cli("look", "shapes", "RUN", "red [MASK] sun", "--json"),
-    cli("look", "layers", "RUN", "red [MASK] sun", "--json"),
+    cli("look", "lens", "RUN", "red [MASK] sun", "--json"),
     cli("runs", "RUN/.."),
 ]
 

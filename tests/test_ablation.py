@@ -8,13 +8,13 @@ from test_record import hooks
 from torch import Tensor, nn
 
 from glassformer.ablation import KINDS, Part, chosen_parts, part_in, parts_of, without
-from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Stream, collate
+from glassformer.data.batch import Batch, Example, OutputSpec, Stream, Targets, collate
 from glassformer.data.masks import across
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig
 from glassformer.model.kinds import find_kind
 from glassformer.model.kinds.transformer import Transformer
-from glassformer.model.layers import Block, Surroundings
+from glassformer.model.layers import Block, LayerContext
 from glassformer.model.stack import Stack
 from glassformer.record import record
 
@@ -35,7 +35,7 @@ def model_of(**config: object) -> Transformer:
     settings = ModelConfig(**(SIZES | config))  # type: ignore[arg-type]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        model = Transformer(settings, VOCABULARY, [HeadSpec("words", VOCABULARY, tied=True)]).double().eval()
+        model = Transformer(settings, VOCABULARY, [OutputSpec("words", VOCABULARY, tied=True)]).double().eval()
         for name, parameter in model.named_parameters():
             if name.endswith("bias") or "norm" in name:
                 nn.init.normal_(parameter, 1.0, 0.5)
@@ -52,7 +52,7 @@ def batch_for(model: Transformer, rows: int = 3, lengths: tuple[int, ...] = (7, 
     def example(length: int) -> Example:
         ids = {name: torch.randint(VOCABULARY, (length,), generator=generator).numpy() for name in stacks}
         streams = {name: Stream(i, causal=name == "decoder") for name, i in ids.items()}
-        return Example(streams, {"words": Asked(torch.arange(length).numpy(), ids[stacks[-1]], stacks[-1])})
+        return Example(streams, {"words": Targets(torch.arange(length).numpy(), ids[stacks[-1]], stacks[-1])})
 
     return collate([[example(lengths[n % len(lengths)])] for n in range(rows)], 0)
 
@@ -63,10 +63,10 @@ def repeated(model: Transformer, times: int) -> Batch:
         name: s._replace(input_ids=s.input_ids.expand(times, -1), positions=s.positions)
         for name, s in one.streams.items()
     }
-    [(head, asked)] = one.asked.items()
-    width = streams[asked.stream].input_ids.shape[1]
-    rows = (torch.arange(times)[:, None] * width + asked.rows).flatten()
-    return one._replace(streams=streams, asked={head: asked._replace(rows=rows)})
+    [(head, targets)] = one.targets.items()
+    width = streams[targets.stream].input_ids.shape[1]
+    rows = (torch.arange(times)[:, None] * width + targets.flat_index).flatten()
+    return one._replace(streams=streams, targets={head: targets._replace(flat_index=rows)})
 
 
 @pytest.fixture(params=FAMILIES)
@@ -92,14 +92,14 @@ def by_hand(model: Transformer, batch: Batch, part: Part) -> Tensor:
             mask = across(stream.mask, batch.streams["encoder"].mask)
         hidden = stack_by_hand(stack, name, stream, memory, mask, part)
         memory = hidden
-    return model.heads["words"](hidden.flatten(0, 1).index_select(0, batch.asked["words"].rows))
+    return model.heads["words"](hidden.flatten(0, 1).index_select(0, batch.targets["words"].flat_index))
 
 
 def stack_by_hand(stack: Stack, name: str, stream, memory, mask, part: Part) -> Tensor:
     own = stack.positions
     there = part.place != f"{name}.positions"
     x = stack.embeddings(stream.input_ids, own(stream.positions) if there else None)
-    around = Surroundings(
+    around = LayerContext(
         stream.mask,
         own.rotation(stream.positions) if there else None,
         own.bias(stream.positions, stream.positions) if there else None,
@@ -113,7 +113,7 @@ def stack_by_hand(stack: Stack, name: str, stream, memory, mask, part: Part) -> 
     return stack.norm(x)
 
 
-def block_by_hand(block: Block, place: str, x: Tensor, around: Surroundings, part: Part) -> Tensor:
+def block_by_hand(block: Block, place: str, x: Tensor, around: LayerContext, part: Part) -> Tensor:
     for which in ("self_attention", "cross_attention", "feed_forward"):
         sublayer = getattr(block, which)
         if sublayer is None:
@@ -290,7 +290,7 @@ def test_a_model_without_positions_has_none_to_lose() -> None:
 def test_of_other_kinds_what_they_name_can_be_taken_out(kind: str, has: str) -> None:
     """A layer that is not there is one that gives back what it was given; what cannot be taken out is said."""
     config = ModelConfig(**{"family": "encoder", "kind": kind, **SIZES})
-    model = find_kind(kind)(config, VOCABULARY, [HeadSpec("words", VOCABULARY)]).double().eval()
+    model = find_kind(kind)(config, VOCABULARY, [OutputSpec("words", VOCABULARY)]).double().eval()
     batch = batch_for(model)  # type: ignore[arg-type]
     blocks = model.parts["encoder"].blocks
     found = parts_of(model)

@@ -96,7 +96,7 @@ def test_a_text_too_short_for_one_batch_is_refused(tmp_path: Path, units: str) -
     assert "batch.size=50" in raised.value.what
     assert "batch.size=" in raised.value.mend
     fitting = int(raised.value.mend.split("batch.size=")[1].split()[0])
-    assert len(assemble(recipe(text, batch={"size": fitting}, **wanted)).train_units) == fitting
+    assert len(assemble(recipe(text, batch={"size": fitting}, **wanted)).train_dataset) == fitting
 
 
 def test_a_token_budget_and_packing_need_no_full_batch(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_token_budget_and_packing_need_no_full_batch(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="too short for one batch"):
         assemble(recipe(text, batch={"size": 50}))
     for batch in ({"size": 50, "tokens": 100}, {"size": 50, "layout": "packed"}):
-        assert 0 < len(assemble(recipe(text, batch=batch)).train_units) < 50
+        assert 0 < len(assemble(recipe(text, batch=batch)).train_dataset) < 50
 
 
 def test_the_split_is_disjoint_and_reproducible(text: Path) -> None:
@@ -181,11 +181,11 @@ def test_held_out_texts_that_will_not_do_are_named(tmp_path: Path) -> None:
     wanted: dict[str, dict[str, Any]] = {"objective": {"name": "next_sentence"}, "batch": {"size": 2}}
     few = {"document": "blank_line", "validation_share": 0.01}
     parts = assemble(recipe(file, data=few, **wanted))
-    assert parts.validation.n_documents == 1 and len(parts.train_units) > 9
+    assert parts.validation.n_documents == 1 and len(parts.train_dataset) > 9
     with pytest.raises(UsageError, match=r"the validation texts will not do: .* there is none") as raised:
-        len(parts.validation_units)
+        len(parts.validation_dataset)
     assert "data.validation_share" in raised.value.mend and "data.validation" in raised.value.mend
-    assert len(assemble(recipe(file, data=few | {"validation_share": 0.1}, **wanted)).validation_units) == 3
+    assert len(assemble(recipe(file, data=few | {"validation_share": 0.1}, **wanted)).validation_dataset) == 3
 
 
 @pytest.mark.parametrize("document", ["file", "line", "blank_line", "auto", None])
@@ -228,10 +228,10 @@ def test_test_texts_are_read_as_training_was_though_that_is_gone(tmp_path: Path)
     train, other = tmp_path / "train.csv", tmp_path / "test.csv"
     train.write_text("a,b\n" + "".join(f"{n},{text}\n" for n, text in enumerate(sentences(40))), encoding="utf-8")
     other.write_text("b,a\none two three,four five six\n", encoding="utf-8")
-    settled = with_layout(recipe(train, data={"document": "auto", "test": str(other)}))
-    assert (settled.data.column, settled.data.header, settled.data.delimiter) == ("b", True, ",")
+    resolved = with_layout(recipe(train, data={"document": "auto", "test": str(other)}))
+    assert (resolved.data.column, resolved.data.header, resolved.data.delimiter) == ("b", True, ",")
     train.unlink()
-    assert list(documents_for(settled, "test")) == ["one two three"]
+    assert list(documents_for(resolved, "test")) == ["one two three"]
 
 
 def test_a_tokenizer_for_targets_is_for_pairs_only(text: Path) -> None:

@@ -33,11 +33,11 @@ def test_a_causal_model_by_definition(tmp_path: Path, kind: str, units: str) -> 
     assert corpus.n_unknown == 0
     nats = 0.0
     with torch.no_grad():
-        for index in range(len(asked.units)):
+        for index in range(len(asked.dataset)):
             batch = collate([[asked.example(index)]], run.tokenizer.pad_id)
             [logits] = run.model(batch).values()
-            [one] = batch.asked.values()
-            nats -= float(logits.double().log_softmax(-1).gather(1, one.targets[:, None]).sum())
+            [one] = batch.targets.values()
+            nats -= float(logits.double().log_softmax(-1).gather(1, one.values[:, None]).sum())
     assert found["bits_per_byte"] == pytest.approx(nats / math.log(2) / sum(len(t.encode()) for t in texts))
 
 

@@ -23,9 +23,9 @@ from glassformer import launch, views
 from glassformer.ask.run import load
 from glassformer.cli import terminal
 from glassformer.cli.terminal import readable
-from glassformer.look.measures import tiles
+from glassformer.look.measures import downsample
+from glassformer.progress import report_progress, stoppable
 from glassformer.recipe import to_yaml
-from glassformer.stopping import go_on, stoppable
 
 COMMANDS = [
     *("train", "preview", "doctor", "demo", "recipes"),
@@ -33,7 +33,7 @@ COMMANDS = [
     *("runs", "info", "compare", "strategies", "studio", "export", "import", "look"),
 ]
 VIEWS = [
-    *("mask", "generation", "steps", "shapes", "positions", "masks", "schedule", "honest", "layers", "heads"),
+    *("mask", "generation", "steps", "shapes", "positions", "masks", "schedule", "attribution", "lens", "heads"),
     *("dependencies", "pronoun", "word", "film"),
 ]
 DOCUMENT = Path(__file__).parent.parent / "docs" / "json.md"
@@ -535,8 +535,8 @@ def test_long_work_says_how_far_it_is(live: bool, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys.stderr, "isatty", lambda: live)
     with terminal.patience():
         for done in range(3000):
-            go_on(done, 3000)
-            go_on()
+            report_progress(done, 3000)
+            report_progress()
             now[0] += 0.01
     err = capsys.readouterr().err
     assert err.endswith("\r\x1b[K" if live else "\n")
@@ -544,15 +544,15 @@ def test_long_work_says_how_far_it_is(live: bool, monkeypatch: pytest.MonkeyPatc
     assert said[0] == ("200 of 3,000" if live else "1,000 of 3,000")
     assert len(said) == (140 if live else 2)
     with terminal.patience():
-        go_on(1, 2)
+        report_progress(1, 2)
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("view", ["mask", "honest", "ablate"])
+@pytest.mark.parametrize("view", ["mask", "attribution", "ablate"])
 def test_views_that_take_long_know_how_far_they_are(view: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the large maps, then of what is switched off or hidden: from nothing on, ever further, never all of it."""
     told: list[tuple[int, int]] = []
-    monkeypatch.setattr(tiles, "WHOLE_UP_TO", 0)
+    monkeypatch.setattr(downsample, "WHOLE_UP_TO", 0)
     run = glassformer.load(run_folder())
     with stoppable(lambda done, of: told.append((done, of)) if of else None):
         views.ablate(run, "heads") if view == "ablate" else getattr(views, view)(run, TEXT)

@@ -10,7 +10,7 @@ import pytest
 import tiny_recipe
 
 from glassformer import doctor
-from glassformer.assemble import assemble, documents_for, model_for, unknown_in_words
+from glassformer.assemble import assemble, describe_unknown_words, documents_for, model_for
 from glassformer.build import training_order
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.recipe import Recipe
@@ -101,11 +101,11 @@ def test_training_warns_of_unknown_words(strange: Recipe, text: Path, tmp_path: 
     assert "66.7% of the validation words are not in the vocabulary" in warning
     assert any("asks 6 questions in 3 texts, none about the 12 of 18 words" in line for line in hearing.said)
     small = tiny_recipe.recipe(text, tokenizer={"vocab_size": 11})
-    assert [line.split(" words")[0].split()[-1] for line in unknown_in_words(assemble(small))] == [
+    assert [line.split(" words")[0].split()[-1] for line in describe_unknown_words(assemble(small))] == [
         "training",
         "validation",
     ]
-    assert unknown_in_words(assemble(tiny_recipe.recipe(text))) == []
+    assert describe_unknown_words(assemble(tiny_recipe.recipe(text))) == []
 
 
 @pytest.mark.parametrize("layout", ["padded", "grouped", "packed"])
@@ -165,20 +165,20 @@ def test_a_suggested_max_length_holds_the_texts(text: Path, recipe: Recipe) -> N
     assert (lengths <= suggested).mean() >= 0.99
 
 
-def test_in_words(recipe: Recipe, report: dict[str, Any]) -> None:
-    lines = "\n".join(doctor.in_words(report, recipe))
+def test_as_text(recipe: Recipe, report: dict[str, Any]) -> None:
+    lines = "\n".join(doctor.as_text(report, recipe))
     for expected in (f"{report['parameters']:,}", "MiB", "ms each", "[PAD]", "[UNK]", "suggested 16", "12 steps"):
         assert expected in lines
     assert "longer and become several windows" in lines
     stream = recipe.model_copy(update={"objective": recipe.objective.model_copy(update={"units": "stream"})})
-    assert "become several windows" not in "\n".join(doctor.in_words(report, stream))
+    assert "become several windows" not in "\n".join(doctor.as_text(report, stream))
 
 
 @pytest.mark.parametrize(
     ("minutes", "words"), [(0.2, "12 seconds"), (1.04, "1.0 minutes"), (119.0, "119.0 minutes"), (180.0, "3.0 hours")]
 )
 def test_minutes_in_words(minutes: float, words: str) -> None:
-    assert doctor.minutes_in_words(minutes) == words
+    assert doctor.describe_minutes(minutes) == words
 
 
 def test_what_is_wrong_is_said_as_training_would(text: Path) -> None:

@@ -90,9 +90,9 @@ def test_it_does_not_learn_shuffled_targets(tmp_path: Path, monkeypatch: pytest.
     loss = Objective.loss
 
     def shuffled(self, logits, batch):
-        [(name, asked)] = batch.asked.items()
-        order = torch.randperm(len(asked.targets))
-        return loss(self, logits, batch._replace(asked={name: asked._replace(targets=asked.targets[order])}))
+        [(name, targets)] = batch.targets.items()
+        order = torch.randperm(len(targets.values))
+        return loss(self, logits, batch._replace(targets={name: targets._replace(values=targets.values[order])}))
 
     from glassformer.objectives.seq2seq import Seq2Seq
 
@@ -203,9 +203,9 @@ def test_shuffled_targets_are_not_learned(tmp_path: Path, monkeypatch: pytest.Mo
     def shuffled(self: Objective, logits: Any, batch: Batch) -> Any:
         if not torch.is_grad_enabled():
             return plain(self, logits, batch)
-        [(name, asked)] = batch.asked.items()
-        order = torch.randperm(len(asked.targets))
-        return plain(self, logits, batch._replace(asked={name: asked._replace(targets=asked.targets[order])}))
+        [(name, targets)] = batch.targets.items()
+        order = torch.randperm(len(targets.values))
+        return plain(self, logits, batch._replace(targets={name: targets._replace(values=targets.values[order])}))
 
     monkeypatch.setattr(kind, "loss", shuffled)
     not_learned = trained_on_texts(tmp_path / "shuffled", objective, **sections).metrics()[-1]["loss"]

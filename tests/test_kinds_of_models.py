@@ -48,7 +48,7 @@ def folder_of(kind: str, objective: str) -> Path:
 WEIGHTS = (
     ("attention", "RUN", "TEXT"),
     ("look", "heads", "RUN", "TEXT"),
-    ("look", "honest", "RUN", "TEXT"),
+    ("look", "attribution", "RUN", "TEXT"),
     ("look", "steps", "RUN", "TEXT"),
     ("look", "pronoun", "RUN", "Mars is a planet and it is red"),
     ("look", "dependencies", "RUN", "TREE"),
@@ -60,7 +60,7 @@ WORKS = (
     ("evaluate", "RUN"),
     ("info", "RUN"),
     ("ablate", "RUN"),
-    ("look", "layers", "RUN", "TEXT"),
+    ("look", "lens", "RUN", "TEXT"),
     ("look", "shapes", "RUN", "TEXT"),
     ("look", "word", "RUN", "mars", "Mars is a red planet", "the planet is called Mars"),
     ("look", "schedule", "RUN"),

@@ -15,7 +15,7 @@ import glassformer as gf
 from glassformer import launch
 from glassformer.assemble import assemble
 from glassformer.baselines.unigram import discounted
-from glassformer.build import validation_questions
+from glassformer.build import validation_set
 from glassformer.data.corpus import Corpus
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.launch import data_identity, free_folder, reference_lines
@@ -75,9 +75,9 @@ def test_what_is_settled_is_written_before_the_first_step(text: Path, tmp_path: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "fit", look)
         train(wanted, tmp_path / "run")
-    [settled] = seen
-    assert "auto" not in settled["training"].values()
-    assert settled["training"]["log_every"] == 1
+    [resolved] = seen
+    assert "auto" not in resolved["training"].values()
+    assert resolved["training"]["log_every"] == 1
 
 
 def test_a_measured_choice_starts_from_the_same_weights(
@@ -229,12 +229,12 @@ def test_a_folder_with_a_person_s_own_tokenizer_is_not_taken(text: Path, tmp_pat
 def test_the_reference_lines(text: Path) -> None:
     """ln V for a model that knows nothing; for one that has counted, the mean of -ln of the counted shares, by hand."""
     parts = assemble(recipe(text))
-    questions = validation_questions(parts.recipe, parts)
+    questions = validation_set(parts.recipe, parts)
     lines = reference_lines(questions, parts)
     vocab_size = parts.tokenizer.vocab_size
     assert lines["uniform"] == pytest.approx(np.log(vocab_size), rel=1e-6)
-    counts = parts.objective.target_counts(parts.train_units, parts.recipe.seed)["masked_lm"]
-    targets = torch.cat([batch.asked["masked_lm"].targets for batch in questions])
+    counts = parts.objective.target_counts(parts.train_dataset, parts.recipe.seed)["masked_lm"]
+    targets = torch.cat([batch.targets["masked_lm"].values for batch in questions])
     expected = -discounted(counts).log()[targets].mean()
     assert lines["unigram"] == pytest.approx(float(expected), rel=1e-5)
     assert lines["unigram"] < lines["uniform"]

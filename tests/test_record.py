@@ -12,7 +12,7 @@ from glassformer.model.attention.full import FullAttention
 from glassformer.model.attention_config import MechanismConfig
 from glassformer.model.config import ModelConfig
 from glassformer.model.kinds.transformer import Transformer
-from glassformer.model.layers import MultiHeadAttention, Surroundings
+from glassformer.model.layers import LayerContext, MultiHeadAttention
 from glassformer.record import RecordedAttention, attention_places, record
 
 FIRST, SECOND = "encoder.blocks.0.self_attention", "encoder.blocks.1.self_attention"
@@ -124,7 +124,7 @@ def test_outputs_are_recorded_at_other_places(model, batch):
         logits = model(batch)
     assert tape.places == ["", "encoder", "encoder.blocks.0", "encoder.blocks.1"]
     torch.testing.assert_close(model.encoder.norm(tape["encoder.blocks.1"]), tape["encoder"])
-    around = Surroundings(batch.streams["encoder"].mask)
+    around = LayerContext(batch.streams["encoder"].mask)
     torch.testing.assert_close(model.encoder.blocks[1](tape["encoder.blocks.0"], around), tape["encoder.blocks.1"])
     assert torch.equal(tape[""]["masked_lm"], logits["masked_lm"])
 
@@ -172,7 +172,7 @@ def test_a_layer_shared_across_depth_has_an_address_for_each_place(model, batch)
     for place, attention in (("encoder.blocks.0", FIRST), ("encoder.blocks.1", SECOND)):
         q = block.self_attention.query_key_value(block.attention_norm(x)).chunk(3, -1)[0]
         torch.testing.assert_close(tape[attention].q, block.self_attention.split(q))
-        x = block(x, Surroundings(stream.mask))
+        x = block(x, LayerContext(stream.mask))
         torch.testing.assert_close(tape[place], x)
     assert not torch.allclose(tape[FIRST].q, tape[SECOND].q)
 
@@ -193,7 +193,7 @@ def test_attention_by_itself(model):
     """A single layer, outside any model, can be recorded too."""
     attention = MultiHeadAttention(ModelConfig(d_model=12, n_heads=3))
     with record(attention) as tape:
-        attention(torch.randn(2, 5, 12), Surroundings(AttentionMask.in_order(5)))
+        attention(torch.randn(2, 5, 12), LayerContext(AttentionMask.in_order(5)))
     [place] = attention_places(attention)
     assert tape[place].weights().shape == (2, 3, 5, 5)
 

@@ -217,8 +217,8 @@ def test_every_finished_run_gets_its_pictures(tmp_path: Path) -> None:
 def test_sample_prompts_are_validation_texts_that_the_training_did_not_see(run: Run) -> None:
     for prompt in report.sample_prompts(run, 3):
         assert len(prompt.tokens) <= report.LONGEST
-        [asked] = prompt.example.asked.values()
-        assert len(asked.positions) >= 1
+        [targets] = prompt.example.targets.values()
+        assert len(targets.positions) >= 1
 
 
 def test_compare_draws_and_lists_both(tmp_path: Path) -> None:

@@ -45,22 +45,22 @@ def fake_timings(monkeypatch: pytest.MonkeyPatch, seconds: float, evaluation: fl
 def test_nothing_is_left_open(text: Path, length: dict[str, Any]) -> None:
     """No `auto`, no interval, no length but steps; the rest of the recipe is untouched."""
     parts = parts_of(text, **length)
-    settled, _ = resolve(parts, silence)
-    training = settled.training
+    resolved, _ = resolve(parts, silence)
+    training = resolved.training
     assert "auto" not in training.model_dump().values()
     assert (training.epochs, training.minutes) == (None, None)
     for name in ("steps", "evaluate_every", "checkpoint_every", "log_every", "threads"):
         assert type(getattr(training, name)) is int, name
     assert type(training.compile) is bool
     TrainingConfig.model_validate(training.model_dump())
-    assert settled.model_copy(update={"training": parts.recipe.training}) == parts.recipe
+    assert resolved.model_copy(update={"training": parts.recipe.training}) == parts.recipe
 
 
 def test_what_is_said_is_kept(text: Path) -> None:
     """Nothing that the recipe decides is decided again."""
     parts = assemble(recipe(text))
-    settled, measured = resolve(parts, silence)
-    assert settled == parts.recipe
+    resolved, measured = resolve(parts, silence)
+    assert resolved == parts.recipe
     assert set(measured) == {"asked"}
 
 
@@ -68,8 +68,8 @@ def test_epochs_become_steps(tmp_path: Path) -> None:
     """32 training sentences in batches of 4, two to a step: 4 steps an epoch; half an epoch is 2."""
     text = text_file(tmp_path, sentences(40))
     for epochs, steps in ((1, 4), (3, 12), (0.5, 2), (0.01, 1)):
-        settled, measured = resolve(parts_of(text, epochs=epochs, accumulate=2), silence)
-        assert settled.training.steps == steps
+        resolved, measured = resolve(parts_of(text, epochs=epochs, accumulate=2), silence)
+        assert resolved.training.steps == steps
         assert measured["asked"] == {"epochs": epochs, "minutes": None, "steps": None}
 
 
@@ -77,10 +77,10 @@ def test_minutes_become_steps_and_are_recorded(text: Path, monkeypatch: pytest.M
     """What the evaluations leave of the budget, by the measured step; numbers and outcome are handed back and said."""
     fake_timings(monkeypatch, 0.1, evaluation=0.5)
     said: list[str] = []
-    settled, measured = resolve(parts_of(text, minutes=1, precision="32-true"), said.append)
+    resolved, measured = resolve(parts_of(text, minutes=1, precision="32-true"), said.append)
     left = 60 - AFTERWARDS - 1.0  # two sets of questions, asked once more for the lines to compare with
     found = measured["minutes_in_steps"]
-    assert settled.training.steps == found["steps"]
+    assert resolved.training.steps == found["steps"]
     assert 0.88 * left < 0.1 * found["steps"] < 0.95 * left  # about a tenth of the time is for evaluations
     assert (found["seconds_per_step"], found["seconds_per_evaluation"]) == (0.1, 1.0 + WATCHING)
     assert found["minutes"] == pytest.approx(1, abs=0.05)
@@ -102,10 +102,10 @@ def test_what_is_spent_before_is_no_longer_there(text: Path, monkeypatch: pytest
 def test_no_more_passes_than_a_small_text_needs(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the time is for more; evaluations come as often as before. Where it is for fewer, they are not reached."""
     fake_timings(monkeypatch, 0.01)
-    settled, _ = resolve(parts_of(text, minutes=1, max_epochs=5, precision="32-true"), silence)
-    assert (settled.training.steps, settled.training.minutes) == (5 * 20, None)
-    assert settled.training.evaluate_every is not None
-    assert 100 / EVALUATIONS <= settled.training.evaluate_every <= 8
+    resolved, _ = resolve(parts_of(text, minutes=1, max_epochs=5, precision="32-true"), silence)
+    assert (resolved.training.steps, resolved.training.minutes) == (5 * 20, None)
+    assert resolved.training.evaluate_every is not None
+    assert 100 / EVALUATIONS <= resolved.training.evaluate_every <= 8
     many, _ = resolve(parts_of(text, minutes=1, max_epochs=10**6, precision="32-true"), silence)
     free, _ = resolve(parts_of(text, minutes=1, precision="32-true"), silence)
     assert many.training.steps == pytest.approx(free.training.steps, rel=0.1)
@@ -115,25 +115,25 @@ def test_a_budget_that_is_too_small_is_said(text: Path, monkeypatch: pytest.Monk
     """One step at least is made, and a warning names what takes the time."""
     fake_timings(monkeypatch, 200.0, evaluation=2.0)
     said: list[str] = []
-    settled, _ = resolve(parts_of(text, minutes=1, precision="32-true"), said.append)
-    assert settled.training.steps == 1
+    resolved, _ = resolve(parts_of(text, minutes=1, precision="32-true"), said.append)
+    assert resolved.training.steps == 1
     assert any("1 minute is too little" in line for line in said)
 
 
 def test_intervals_follow_from_the_number_of_steps(text: Path) -> None:
     """Twenty evaluations, a checkpoint at each, two hundred lines; what is given stays."""
-    settled, _ = resolve(parts_of(text, steps=4000, precision="32-true"), silence)
-    t = settled.training
+    resolved, _ = resolve(parts_of(text, steps=4000, precision="32-true"), silence)
+    t = resolved.training
     assert (t.evaluate_every, t.checkpoint_every, t.log_every) == (200, 200, 20)
-    settled, _ = resolve(parts_of(text, steps=4000, precision="32-true", evaluate_every=500, log_every=7), silence)
-    t = settled.training
+    resolved, _ = resolve(parts_of(text, steps=4000, precision="32-true", evaluate_every=500, log_every=7), silence)
+    t = resolved.training
     assert (t.evaluate_every, t.checkpoint_every, t.log_every) == (500, 500, 7)
 
 
 def test_short_runs_have_intervals_too(text: Path) -> None:
     """Never 0."""
-    settled, _ = resolve(parts_of(text, steps=1, precision="32-true"), silence)
-    t = settled.training
+    resolved, _ = resolve(parts_of(text, steps=1, precision="32-true"), silence)
+    t = resolved.training
     assert (t.evaluate_every, t.checkpoint_every, t.log_every) == (1, 1, 1)
 
 
@@ -151,8 +151,8 @@ def test_the_precision_is_the_faster_one(
 
     monkeypatch.setattr(measure, "time_steps", timing)
     monkeypatch.setattr(measure, "bfloat16_is_slow", lambda device: False)
-    settled, measured = resolve(parts_of(text, steps=5, device="cpu"), silence)
-    assert settled.training.precision == choice
+    resolved, measured = resolve(parts_of(text, steps=5, device="cpu"), silence)
+    assert resolved.training.precision == choice
     assert measured["seconds_per_step"] == seconds
 
 
@@ -170,8 +170,8 @@ def test_compiling_only_where_it_pays(
     monkeypatch.setattr(
         resolve_module, "time_steps", lambda engine, order, seconds: Timing(compiled if engine is True else 0.1, 0.0, 3)
     )
-    settled, measured = resolve(parts_of(text, minutes=minutes, precision="32-true"), silence)
-    assert settled.training.compile is expected
+    resolved, measured = resolve(parts_of(text, minutes=minutes, precision="32-true"), silence)
+    assert resolved.training.compile is expected
     assert ("compile" in measured) == (minutes == 30)
 
 
@@ -186,8 +186,8 @@ def test_a_missing_compiler_means_no(text: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(resolve_module, "engine_for", lambda recipe, objective: recipe.training.compile)
     monkeypatch.setattr(resolve_module, "time_steps", broken)
-    settled, measured = resolve(parts_of(text, minutes=30, precision="32-true"), silence)
-    assert settled.training.compile is False
+    resolved, measured = resolve(parts_of(text, minutes=30, precision="32-true"), silence)
+    assert resolved.training.compile is False
     assert measured["compile"] == "failed: RuntimeError"
 
 
@@ -197,8 +197,8 @@ def test_compile_with_a_token_budget_is_refused(text: Path) -> None:
     with pytest.raises(UsageError, match="fixed shapes") as raised:
         resolve(assemble(budget), silence)
     assert "batch.size" in raised.value.mend
-    settled, _ = resolve(assemble(recipe(text, batch={"tokens": 64}, training={"compile": "auto"})), silence)
-    assert settled.training.compile is False
+    resolved, _ = resolve(assemble(recipe(text, batch={"tokens": 64}, training={"compile": "auto"})), silence)
+    assert resolved.training.compile is False
 
 
 @pytest.mark.parametrize(("max_length", "lengths"), [(128, (32, 64, 96, 128)), (13, (8, 13)), (8, (8,)), (5, (5,))])
@@ -226,10 +226,10 @@ def test_measuring_leaves_threads_and_generators_alone(text: Path, monkeypatch: 
     parts = parts_of(text, minutes=0.002, threads=1)
     before = torch.get_num_threads()
     fresh = weights(parts.recipe, parts)
-    settled, measured = resolve(parts, silence)
+    resolved, measured = resolve(parts, silence)
     assert {"seconds_per_step", "minutes_in_steps"} <= measured.keys()
     assert torch.get_num_threads() == before
-    after = weights(settled, parts)
+    after = weights(resolved, parts)
     assert all(torch.equal(fresh[name], after[name]) for name in fresh)
 
 
@@ -245,7 +245,7 @@ def test_the_order_is_the_recipes(text: Path) -> None:
     order = training_order(parts.recipe, parts)
     assert (order.per_step, order.seed, order.shapes) == (3, 1, None)
     compiled = recipe(text, training={"compile": True})
-    share = parts.objective.asked_share(parts.train_units, compiled.seed)
+    share = parts.objective.asked_share(parts.train_dataset, compiled.seed)
     assert training_order(compiled, parts).shapes == fixed_shapes(compiled.batch, 16, share)
 
 

@@ -24,10 +24,10 @@ def test_a_causal_model_is_asked_from_left_to_right() -> None:
     assert scored.tokens == [run.tokenizer.token(id) for id in ids] and len(ids) > 3
     prompt = run.objective.prompt(TEXT).example
     for n, id in enumerate(ids):
-        start = prompt.streams["decoder"]._replace(ids=prompt.streams["decoder"].ids[: n + 1])
-        asked = {name: one._replace(positions=np.array([n])) for name, one in prompt.asked.items()}
+        start = prompt.streams["decoder"]._replace(values=prompt.streams["decoder"].values[: n + 1])
+        targets = {name: one._replace(positions=np.array([n])) for name, one in prompt.targets.items()}
         with torch.no_grad():
-            [logits] = run.model(collate([[prompt._replace(streams={"decoder": start}, asked=asked)]], 0)).values()
+            [logits] = run.model(collate([[prompt._replace(streams={"decoder": start}, targets=targets)]], 0)).values()
         assert scored.surprisal[n] == pytest.approx(-float(logits[0].log_softmax(-1)[id]), abs=1e-5)
     assert scored.perplexity == pytest.approx(math.exp(sum(scored.surprisal) / len(ids)), rel=1e-6)
 

@@ -58,7 +58,7 @@ def model_of(objective: Objective, seed: int = 1, **sizes: Any) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         config = ModelConfig(**(defaults | sizes))
-        return find_kind(config.kind)(config, objective.tokenizer.vocab_size, objective.heads())
+        return find_kind(config.kind)(config, objective.tokenizer.vocab_size, objective.outputs())
 
 
 def tree(text: Path, **sections: dict[str, Any]) -> dict[str, Any]:

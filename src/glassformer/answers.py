@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int64, UInt8
 
-from glassformer.data.batch import Asked, Example, Stream
+from glassformer.data.batch import Example, Stream, Targets
 from glassformer.data.tokenizer import Tokenizer
 
 
@@ -69,25 +69,25 @@ class Generates(ABC):
     max_length: int
 
     @abstractmethod
-    def ends(self, prompt: Prompt) -> frozenset[int]:
+    def stop_tokens(self, prompt: Prompt) -> frozenset[int]:
         """The tokens at which what grows from the prompt is finished."""
 
-    def taught(self, target: Int64[np.ndarray, "T"]) -> tuple[Stream, Asked]:
+    def taught(self, target: Int64[np.ndarray, "T"]) -> tuple[Stream, Targets]:
         """A target as the decoder learns it: it reads [CLS] and the target, and is asked the target and [SEP], at every
         place the next token (teacher forcing). Cut to what the model reads; unknown words are never asked."""
         tokenizer = self.target_tokenizer
         read = np.append(tokenizer.cls_id, target)[: self.max_length]
         targets = np.append(target, tokenizer.sep_id)[: self.max_length]
         positions = np.flatnonzero(targets != tokenizer.unk_id)
-        return Stream(read, causal=True), Asked(positions, targets[positions], "decoder")
+        return Stream(read, causal=True), Targets(positions, targets[positions], "decoder")
 
     def continued(self, prompt: Prompt, ids: Sequence[int]) -> Prompt:
         """A prompt that has grown by some tokens, as the decoder reads them."""
-        [(head, asked)] = prompt.example.asked.items()
-        stream = prompt.example.streams[asked.stream]
-        grown = stream._replace(ids=np.concatenate([stream.ids, np.asarray(ids, dtype=np.int64)]))
-        place = asked._replace(positions=np.array([len(grown.ids) - 1]))
-        return prompt._replace(example=Example(prompt.example.streams | {asked.stream: grown}, {head: place}))
+        [(head, targets)] = prompt.example.targets.items()
+        stream = prompt.example.streams[targets.stream]
+        grown = stream._replace(values=np.concatenate([stream.values, np.asarray(ids, dtype=np.int64)]))
+        place = targets._replace(positions=np.array([len(grown.values) - 1]))
+        return prompt._replace(example=Example(prompt.example.streams | {targets.stream: grown}, {head: place}))
 
     def text_of(self, prompt: Prompt, ids: Sequence[int]) -> str:
         """What has been generated from a prompt, as a text, without the token that ended it."""

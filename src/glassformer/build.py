@@ -3,10 +3,10 @@
 from glassformer.assemble import Parts, model_for
 from glassformer.data.batch import BatchConfig, Shapes
 from glassformer.errors import UsageError
-from glassformer.objectives import Objective, Units
+from glassformer.objectives import Dataset, Objective
 from glassformer.recipe import Recipe
 from glassformer.training.engine import Engine
-from glassformer.training.evaluation import FixedQuestions, question_batch
+from glassformer.training.evaluation import EvaluationSet, evaluation_batch_config
 from glassformer.training.order import TrainingOrder
 from glassformer.training.transfer import freeze
 
@@ -23,49 +23,49 @@ def fixed_shapes(batch: BatchConfig, max_length: int, asked_share: float) -> Sha
     return Shapes(batch.size, fitting, asked_share, batch.layout == "packed")
 
 
-def _shapes(recipe: Recipe, objective: Objective, units: Units) -> Shapes | None:
+def _shapes(recipe: Recipe, objective: Objective, dataset: Dataset) -> Shapes | None:
     if recipe.training.compile is not True:
         return None
-    return fixed_shapes(recipe.batch, objective.row_length, objective.asked_share(units, recipe.seed))
+    return fixed_shapes(recipe.batch, objective.row_length, objective.asked_share(dataset, recipe.seed))
 
 
 def training_order(recipe: Recipe, parts: Parts) -> TrainingOrder:
     """The recipe's sequence of training batches."""
-    units, objective = parts.train_units, parts.objective
-    shapes = _shapes(recipe, objective, units)
+    dataset, objective = parts.train_dataset, parts.objective
+    shapes = _shapes(recipe, objective, dataset)
     per_step = recipe.training.devices * recipe.training.accumulate
-    return TrainingOrder(units, objective, recipe.batch, recipe.seed, per_step, shapes)
+    return TrainingOrder(dataset, objective, recipe.batch, recipe.seed, per_step, shapes)
 
 
-def validation_questions(recipe: Recipe, parts: Parts) -> FixedQuestions:
+def validation_set(recipe: Recipe, parts: Parts) -> EvaluationSet:
     """The recipe's validation units with fixed corruption."""
-    units, objective = parts.validation_units, parts.objective.for_evaluation()
-    shapes = _shapes(recipe, objective, units)
-    return FixedQuestions(units, objective, _batch(recipe, objective), recipe.training.evaluate_units, shapes)
+    dataset, objective = parts.validation_dataset, parts.objective.for_evaluation()
+    shapes = _shapes(recipe, objective, dataset)
+    return EvaluationSet(dataset, objective, _batch(recipe, objective), recipe.training.evaluate_units, shapes)
 
 
 def _batch(recipe: Recipe, objective: Objective) -> BatchConfig:
     """What questions are laid into; a compiled model knows the shapes of its training batches only."""
     compiled = recipe.training.compile is True
-    return recipe.batch if compiled else question_batch(recipe.batch, objective.row_length)
+    return recipe.batch if compiled else evaluation_batch_config(recipe.batch, objective.row_length)
 
 
-def training_questions(recipe: Recipe, parts: Parts) -> FixedQuestions | None:
+def training_set(recipe: Recipe, parts: Parts) -> EvaluationSet | None:
     """Some training units with fixed corruption, asked just as the validation units are: what has been learned by
     heart is the difference."""
     limit = recipe.training.evaluate_training_units
     if limit == 0:
         return None
     objective = parts.objective.for_evaluation()
-    units = objective.units(parts.train)
-    shapes = _shapes(recipe, objective, parts.validation_units)  # the same as there, so that nothing recompiles
-    return FixedQuestions(units, objective, _batch(recipe, objective), limit, shapes)
+    dataset = objective.dataset(parts.train)
+    shapes = _shapes(recipe, objective, parts.validation_dataset)  # the same as there, so that nothing recompiles
+    return EvaluationSet(dataset, objective, _batch(recipe, objective), limit, shapes)
 
 
-def all_questions(recipe: Recipe, parts: Parts) -> list[FixedQuestions]:
+def all_evaluation_sets(recipe: Recipe, parts: Parts) -> list[EvaluationSet]:
     """Everything that one evaluation asks."""
-    learned = training_questions(recipe, parts)
-    return [validation_questions(recipe, parts), *([] if learned is None else [learned])]
+    learned = training_set(recipe, parts)
+    return [validation_set(recipe, parts), *([] if learned is None else [learned])]
 
 
 def engine_for(recipe: Recipe, objective: Objective) -> Engine:

@@ -20,12 +20,13 @@ import psutil
 import torch
 
 from glassformer.assemble import Parts, assemble, documents_for, model_for, texts_of, unknown_shares
-from glassformer.build import engine_for, training_order, validation_questions
+from glassformer.build import engine_for, training_order, validation_set
 from glassformer.data.choice import choose_tokenizer
 from glassformer.data.corpus import Corpus
 from glassformer.data.cutting import count_words
 from glassformer.data.survey import Survey
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.formatting import percent
 from glassformer.launch import train
 from glassformer.model.size import count_parameters
 from glassformer.recipe import Recipe, from_yaml, parse, to_yaml
@@ -36,7 +37,6 @@ from glassformer.training.evaluation import TELLS_FROM
 from glassformer.training.measure import Timing, padded_tokens, time_steps
 from glassformer.training.order import TrainingOrder
 from glassformer.training.trainer import Quiet
-from glassformer.wording import percent
 
 PERCENTILES = (50, 90, 95, 99, 100)
 COVERED = 0.98
@@ -62,7 +62,7 @@ def examine(recipe: Recipe, say: Callable[[str], None] = lambda text: None) -> d
 
 def describe_data(parts: Parts) -> dict[str, Any]:
     """Counts, lengths and unknown words of the training part, and what is asked of the validation part."""
-    asked = validation_questions(parts.recipe, parts)
+    asked = validation_set(parts.recipe, parts)
     sides = texts_of(parts.train)
     every_length = np.concatenate([side.lengths for side in sides])
     tokens = sum(side.n_tokens for side in sides)
@@ -145,11 +145,11 @@ def measured_in_child(recipe: Recipe) -> dict[str, Any]:
 def measure(recipe: Recipe) -> dict[str, Any]:
     """Do all that a training does, for a few seconds: measured choices, steps, and a run of one step with its
     evaluations, checkpoint and pictures. Memory is the highest that this process has held, in bytes."""
-    settled, choices = resolve(assemble(recipe), lambda text: None, psutil.Process().create_time())
-    timing, tokens = time_of_steps(settled)
+    resolved, choices = resolve(assemble(recipe), lambda text: None, psutil.Process().create_time())
+    timing, tokens = time_of_steps(resolved)
     started = time.time() - psutil.Process().create_time() - timing.steps * timing.seconds
-    evaluation, rest = time_of_the_rest(settled)
-    training = settled.training
+    evaluation, rest = time_of_the_rest(resolved)
+    training = resolved.training
     assert training.steps and training.evaluate_every
     evaluations = math.ceil(training.steps / training.evaluate_every) + 1
     seconds = started + training.steps * timing.seconds + evaluations * evaluation + rest
@@ -166,13 +166,13 @@ def measure(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def time_of_steps(settled: Recipe) -> tuple[Timing, float]:
+def time_of_steps(resolved: Recipe) -> tuple[Timing, float]:
     """How long a step takes, and how many tokens it holds on average. Ends with the largest step of an epoch."""
-    parts = assemble(settled)
-    number = settled.training.threads
+    parts = assemble(resolved)
+    number = resolved.training.threads
     with threads(number if isinstance(number, int) else None):
-        order = training_order(settled, parts)
-        engine = engine_for(settled, parts.objective)
+        order = training_order(resolved, parts)
+        engine = engine_for(resolved, parts.objective)
         timing = time_steps(engine, order, seconds=6.0)
         largest = max(order.epoch(0), key=lambda step: padded_tokens(order, step))  # what needs the most memory
         engine.update([order.batch(0, rows) for rows in largest], 0.0, (0, 0))
@@ -184,10 +184,10 @@ def tokens_in_epoch(order: TrainingOrder) -> int:
     return sum(order.length(row) for micro_batches in order.epoch(0) for rows in micro_batches for row in rows)
 
 
-def time_of_the_rest(settled: Recipe) -> tuple[float, float]:
+def time_of_the_rest(resolved: Recipe) -> tuple[float, float]:
     """Seconds of an evaluation, and of all that is neither step nor evaluation, from a whole run of one step."""
     once = {"steps": 1, "evaluate_every": 1, "checkpoint_every": 1, "log_every": 1, "tensorboard": False}
-    recipe = settled.model_copy(update={"training": settled.training.model_copy(update=once)})
+    recipe = resolved.model_copy(update={"training": resolved.training.model_copy(update=once)})
     with TemporaryDirectory() as folder:
         began = time.perf_counter()
         run = train(recipe, run=Path(folder) / "run", display=Quiet())
@@ -206,12 +206,12 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def in_words(report: dict[str, Any], recipe: Recipe) -> list[str]:
+def as_text(report: dict[str, Any], recipe: Recipe) -> list[str]:
     """The examination as lines for people."""
     data, padding, suggested = report["data"], report["padding"], report["suggested"]
     lengths = ", ".join(f"{p}% up to {n:,}" for p, n in data["length_percentiles"].items() if p != "100")
     best = min(padding["by_layout"], key=lambda layout: padding["by_layout"][layout])
-    settled = ", ".join(f"{key} {value}" for key, value in report["settled"].items())
+    resolved = ", ".join(f"{key} {value}" for key, value in report["settled"].items())
     on_device = report["device_memory_bytes"]
     stream = recipe.model_dump()["objective"].get("units") == "stream"
     longer = (
@@ -239,13 +239,13 @@ def in_words(report: dict[str, Any], recipe: Recipe) -> list[str]:
         f"parameters   {report['parameters']:,}",
         f"memory       {report['memory_bytes'] / 2**20:,.0f} MiB at its peak"
         + (f", and {on_device / 2**20:,.0f} MiB on the device" if on_device else ""),
-        f"time         {minutes_in_words(report['minutes'])} for {report['steps']:,} steps "
+        f"time         {describe_minutes(report['minutes'])} for {report['steps']:,} steps "
         f"({report['seconds_per_step'] * 1000:,.0f} ms each, {report['tokens_per_second']:,.0f} tokens/s)",
-        f"settled      {settled}",
+        f"settled      {resolved}",
     ]
 
 
-def minutes_in_words(minutes: float) -> str:
+def describe_minutes(minutes: float) -> str:
     """`40 seconds`, `12.5 minutes`, `3.2 hours`."""
     if minutes < 1:
         return f"{minutes * 60:.0f} seconds"

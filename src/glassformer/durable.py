@@ -42,7 +42,7 @@ def write_text_durably(path: Path, text: str) -> None:
 def write_bytes_durably(path: Path, content: bytes, mode: int | None = None) -> None:
     """The same for any content; `mode` are the permissions, where they are to be others than usual."""
     aside = aside_of(path)
-    with errors_in_words(path), removed_on_failure(aside):
+    with readable_errors(path), removed_on_failure(aside):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_and_fsync(aside, content)
         if mode is not None:
@@ -75,7 +75,7 @@ def removed_on_failure(aside: Path) -> Iterator[None]:
 
 
 @contextmanager
-def errors_in_words(path: Path) -> Iterator[None]:
+def readable_errors(path: Path) -> Iterator[None]:
     """Turns a failed write into a GlassformerError that says what is left: all that was there before."""
     mend = "everything written before is intact; free some space (or make the folder writable) and continue"
     try:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from glassformer import recipe as recipes
 from glassformer.changes import Changes, listed
-from glassformer.data.batch import HeadSpec
+from glassformer.data.batch import OutputSpec
 from glassformer.data.codecs import Codecs
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import GlassformerError, UsageError
@@ -115,7 +115,7 @@ SIZES = ("preset", "dropout", "attention_dropout", "output_dropout", "max_length
 
 
 def begin(
-    model: nn.Module, recipe: Recipe, heads: Iterable[HeadSpec], codecs: Codecs, say: Callable[[str], None]
+    model: nn.Module, recipe: Recipe, heads: Iterable[OutputSpec], codecs: Codecs, say: Callable[[str], None]
 ) -> Transfer | None:
     """Give a fresh model the weights that its recipe begins with, and say which; None where the recipe begins with
     none. Raises what `open_source` and `transfer` raise."""

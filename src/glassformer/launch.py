@@ -12,9 +12,9 @@ import torch
 from glassformer import recipe as recipes
 from glassformer.agreement import agreed, as_json, asked_tree, begun_with, recorded_and_written
 from glassformer.ask.run import Run, load
-from glassformer.assemble import Parts, assemble, unknown_in_words
+from glassformer.assemble import Parts, assemble, describe_unknown_words
 from glassformer.baselines.unigram import Constant, Unigram
-from glassformer.build import all_questions, engine_for, training_order
+from glassformer.build import all_evaluation_sets, engine_for, training_order
 from glassformer.changes import Changes, as_recorded
 from glassformer.data.batch import collate
 from glassformer.errors import UsageError
@@ -30,11 +30,10 @@ from glassformer.resolve import refuse_missing_device, refuse_too_many, resolve
 from glassformer.run import RunDirectory
 from glassformer.snapshot import write_text_durably
 from glassformer.suggest import recipe_for_text
-from glassformer.training.checkpoints import checkpoint_steps
+from glassformer.training.callbacks import AttentionEntropy, Callback, Samples, TensorBoard, Verdict
 from glassformer.training.display import TerminalDisplay
 from glassformer.training.engine import threads
-from glassformer.training.evaluation import TELLS_FROM, FixedQuestions, evaluate
-from glassformer.training.observers import AttentionEntropy, Observer, Samples, Verdict, Watcher
+from glassformer.training.evaluation import TELLS_FROM, EvaluationSet, evaluate
 from glassformer.training.probes import Probes
 from glassformer.training.processes import Processes, connected, started_together
 from glassformer.training.trainer import Display, Quiet, Trainer
@@ -158,32 +157,36 @@ def _begin(directory: RunDirectory, wanted: Recipe, asked: dict[str, Any], displ
     """
     try:
         parts = assemble(wanted, display.say)
-        settled, measured = resolve(parts, display.say, began)
-        parts = parts._replace(recipe=settled)
-        measured["left_open"] = _changed_by_the_texts(wanted, settled)
+        resolved, measured = resolve(parts, display.say, began)
+        parts = parts._replace(recipe=resolved)
+        measured["left_open"] = _changed_by_the_texts(wanted, resolved)
         trainer = _trainer(directory, parts, display)
-        begun = begin(trainer.engine.model, settled, parts.objective.heads(), parts.codecs, display.say)
-        for line in [*unread_in_words(settled), *unknown_in_words(parts), said_of(trainer.questions[0])]:
+        begun = begin(trainer.engine.model, resolved, parts.objective.outputs(), parts.codecs, display.say)
+        for line in [
+            *describe_unread(resolved),
+            *describe_unknown_words(parts),
+            describe_evaluation_set(trainer.evaluation_sets[0]),
+        ]:
             display.say(line)
         measured["parameters"] = count_parameters(trainer.engine.model)
         directory.save_codecs(parts.codecs)
-        found = {"asked": asked, "measured": measured, "data": data_identity(parts), "recipe": as_json(settled)}
+        found = {"asked": asked, "measured": measured, "data": data_identity(parts), "recipe": as_json(resolved)}
         found |= {} if begun is None else {"init_from": begun.record()}
         directory.write_environment(found)
-        write_text_durably(directory.recipe_file, recipes.to_yaml(settled))
+        write_text_durably(directory.recipe_file, recipes.to_yaml(resolved))
     except BaseException:  # the name stays free for the next attempt
         directory.forget()
         raise
     return trainer
 
 
-def _changed_by_the_texts(wanted: Recipe, settled: Recipe) -> dict[str, Any]:
+def _changed_by_the_texts(wanted: Recipe, resolved: Recipe) -> dict[str, Any]:
     """What the recipe said of its texts where `assemble` chose something for it, such as `auto`."""
-    before, after = wanted.data.model_dump(mode="json"), settled.data.model_dump(mode="json")
+    before, after = wanted.data.model_dump(mode="json"), resolved.data.model_dump(mode="json")
     return {f"data.{key}": value for key, value in before.items() if value != after[key]}
 
 
-def unread_in_words(recipe: Recipe) -> list[str]:
+def describe_unread(recipe: Recipe) -> list[str]:
     """A line about the keys of the model's section that are set and that its kind has no use for."""
     usual = ModelConfig()
     unread = [key for key in find_kind(recipe.model.kind).reads_no if getattr(recipe.model, key) != getattr(usual, key)]
@@ -192,7 +195,7 @@ def unread_in_words(recipe: Recipe) -> list[str]:
     return [f"model.kind={recipe.model.kind} has no use for model.{', model.'.join(unread)}"]
 
 
-def said_of(questions: FixedQuestions) -> str:
+def describe_evaluation_set(questions: EvaluationSet) -> str:
     """How much an evaluation asks."""
     words, unknown = questions.words
     few = "" if questions.count >= TELLS_FROM else "; too few to tell better weights from worse"
@@ -218,19 +221,19 @@ def free_folder(parent: Path, name: str) -> Path:
     return next(path for path in numbered if not path.exists())
 
 
-def reference_lines(questions: FixedQuestions, parts: Parts) -> dict[str, float]:
+def reference_lines(questions: EvaluationSet, parts: Parts) -> dict[str, float]:
     """The losses that need no learning, on the very questions that are asked. Of classes: all of them alike, and
     counts; of numbers: their mean. None where the loss could be held against nothing."""
-    objective, units, seed = parts.objective, parts.train_units, parts.recipe.seed
+    objective, dataset, seed = parts.objective, parts.train_dataset, parts.recipe.seed
     kinds = {loss.baseline for loss in objective.losses.values()}
     if kinds == {"counts"}:
-        counts = objective.target_counts(units, seed)
+        counts = objective.target_counts(dataset, seed)
         uniform = Unigram({name: torch.zeros_like(count) for name, count in counts.items()})
         return {"uniform": evaluate(uniform, questions).loss, "unigram": evaluate(Unigram(counts), questions).loss}
     if kinds == {"mean"}:
         means = {
             head.name: torch.from_numpy(targets.reshape(-1, head.size).mean(0)).float()
-            for head, targets in zip(objective.heads(), objective.targets(units, seed).values(), strict=True)
+            for head, targets in zip(objective.outputs(), objective.all_targets(dataset, seed).values(), strict=True)
         }
         outputs = {name: objective.losses[name].constant(mean) for name, mean in means.items()}
         return {"constant": evaluate(Constant(outputs), questions).loss}
@@ -241,71 +244,46 @@ def _trainer(directory: RunDirectory, parts: Parts, display: Display, watched: b
     """Everything handed to the loop; `watched` by whoever looks at a run while it trains."""
     recipe = parts.recipe
     with threads(recipe.training.threads if isinstance(recipe.training.threads, int) else None):
-        questions = all_questions(recipe, parts)
-        observers = _observers(directory, parts, questions[0]) if watched else []
+        evaluation_sets = all_evaluation_sets(recipe, parts)
+        callbacks = _callbacks(directory, parts, evaluation_sets[0]) if watched else []
     engine = engine_for(recipe, parts.objective)
     return Trainer(
         engine,
         directory,
         training_order(recipe, parts),
-        questions,
+        evaluation_sets,
         recipe.training,
         recipe.schedule,
         recipe.seed,
-        observers=observers,
-        watchers=_watchers(directory, parts) if watched else [],
-        listeners=[_tensorboard(directory)] if watched and recipe.training.tensorboard else [],
+        callbacks=callbacks,
         display=display,
     )
 
 
-def _observers(directory: RunDirectory, parts: Parts, questions: FixedQuestions) -> list[Observer]:
+def _callbacks(directory: RunDirectory, parts: Parts, questions: EvaluationSet) -> list[Callback]:
+    """What watches a run of this recipe. Raises UsageError for a text that cannot be a probe."""
+    training, objective = parts.recipe.training, parts.objective
+    assert training.evaluate_every and training.steps
     few = [questions.example(int(i)) for i in questions.chosen[:16]]
     few = [example for example in few if example.member == few[0].member]
-    observers: list[Observer] = [
-        Verdict(reference_lines(questions, parts), asked_for(parts.objective)),
-        AttentionEntropy(collate([[example] for example in few], parts.objective.pad_id)),
+    callbacks: list[Callback] = [
+        Verdict(reference_lines(questions, parts), asked_for(objective)),
+        AttentionEntropy(collate([[example] for example in few], objective.pad_id)),
     ]
-    if parts.recipe.training.samples:
-        observers.append(Samples(directory, parts.objective, questions, parts.recipe.training.samples))
-    return observers
+    if training.samples:
+        callbacks.append(Samples(directory, objective, questions, training.samples))
+    if training.probes:
+        every = training.probe_every or training.evaluate_every
+        callbacks.append(Probes(directory, objective, training.probes, every, training.steps))
+    if training.tensorboard:
+        callbacks.append(TensorBoard(directory))
+    return callbacks
 
 
 def asked_for(objective: Objective) -> Literal["words", "labels"]:
     """What a verdict calls the classes."""
-    heads = [head for member in objective.members for head in member.heads()]
+    heads = [head for member in objective.members for head in member.outputs()]
     return "labels" if all(head.labels is not None for head in heads) else "words"
-
-
-def _watchers(directory: RunDirectory, parts: Parts) -> list[Watcher]:
-    """Raises UsageError for a text that cannot be a probe."""
-    training = parts.recipe.training
-    if not training.probes:
-        return []
-    assert training.evaluate_every and training.steps
-    every = training.probe_every or training.evaluate_every
-    return [Probes(directory, parts.objective, training.probes, every, training.steps)]
-
-
-def _tensorboard(directory: RunDirectory) -> Callable[[dict[str, Any]], None]:
-    """Every number of every record, under its event's name."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UsageError("TensorBoard is not installed", "pip install 'glassformer[tensorboard]'") from None
-    writers: list[Any] = []  # opened by the first record, so that a start that fails leaves no file
-
-    def listen(record: dict[str, Any]) -> None:
-        if not writers:
-            seen = max(checkpoint_steps(directory), default=-1)  # what was written after it, a resume writes again
-            writers.append(SummaryWriter(str(directory.path / "tensorboard"), purge_step=seen + 1))
-        [writer] = writers
-        for key, value in record.items():
-            if isinstance(value, int | float) and key != "step":
-                writer.add_scalar(f"{record['event']}/{key}", value, record["step"])
-        writer.flush()
-
-    return listen
 
 
 # ------------------------------------------------------------------------------------------------- going on
@@ -331,33 +309,33 @@ def _reopen(directory: RunDirectory, recipe: str | Path | Recipe | None, changes
     if lengths.get("steps") and (tree.get("training") or {}).get("steps") == lengths["steps"]:
         del tree["training"]["steps"]  # the recipe's own file still says the steps from before an extension
     asked = recipes.apply_changes(tree, [*begun_with(environment, written), *as_recorded(changes)])
-    settled = agreed(written, asked, lengths, left_open)
-    refuse_missing_device(settled.training.device, "go on where there is one, or start a new run with --run")
-    refuse_too_many(settled.training.devices, settled.training.device)
-    parts = assemble(settled, display.say, directory.codecs())
+    resolved = agreed(written, asked, lengths, left_open)
+    refuse_missing_device(resolved.training.device, "go on where there is one, or start a new run with --run")
+    refuse_too_many(resolved.training.devices, resolved.training.device)
+    parts = assemble(resolved, display.say, directory.codecs())
     _refuse_other_data(environment, parts)
     trainer = _trainer(directory, parts, display)
-    if settled != recorded:
+    if resolved != recorded:
         # The recipe first: ended between the two, it is found edited, and that is recorded then.
-        write_text_durably(directory.recipe_file, recipes.to_yaml(settled))
-        changed = [said(environment, recorded, settled, display) for said in (_extended, _shared_out)]
-        directory.write_environment({**environment, **changed[0], **changed[1], "recipe": as_json(settled)})
+        write_text_durably(directory.recipe_file, recipes.to_yaml(resolved))
+        changed = [said(environment, recorded, resolved, display) for said in (_extended, _shared_out)]
+        directory.write_environment({**environment, **changed[0], **changed[1], "recipe": as_json(resolved)})
     return trainer
 
 
-def _extended(environment: dict[str, Any], recorded: Recipe, settled: Recipe, display: Display) -> dict[str, Any]:
+def _extended(environment: dict[str, Any], recorded: Recipe, resolved: Recipe, display: Display) -> dict[str, Any]:
     """What environment.json says of more steps."""
-    extension = {"from": recorded.training.steps, "to": settled.training.steps}
+    extension = {"from": recorded.training.steps, "to": resolved.training.steps}
     if extension["from"] == extension["to"]:
         return {}
     display.say(f"training.steps extended from {extension['from']} to {extension['to']}")
     return {"extensions": [*environment.get("extensions", []), extension]}
 
 
-def _shared_out(environment: dict[str, Any], recorded: Recipe, settled: Recipe, display: Display) -> dict[str, Any]:
+def _shared_out(environment: dict[str, Any], recorded: Recipe, resolved: Recipe, display: Display) -> dict[str, Any]:
     """What environment.json says of another number of processes: the accumulation that the run was begun with agrees
     with what it is now."""
-    was, now = recorded.training, settled.training
+    was, now = recorded.training, resolved.training
     if was.devices == now.devices:
         return {}
     display.say(

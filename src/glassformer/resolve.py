@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from glassformer.assemble import Parts
-from glassformer.build import all_questions, engine_for, training_order
+from glassformer.build import all_evaluation_sets, engine_for, training_order
 from glassformer.errors import UsageError
 from glassformer.recipe import Recipe
 from glassformer.training.engine import Engine, threads
@@ -50,19 +50,19 @@ def resolve(parts: Parts, say: Callable[[str], None], began: float | None = None
     refuse_too_many(training.devices, device)
     own = max(1, torch.get_num_threads() // training.devices)
     number = own if training.threads == "auto" else training.threads
-    settled = _with(recipe, device=device, threads=number)
+    resolved = _with(recipe, device=device, threads=number)
     with threads(number):
         precision: str = training.precision
         if precision == "auto":
-            precision = default_precision(device) or _measured_precision(parts, settled, measured)
-        settled = _with(settled, precision=precision, compile=training.compile is True)
-        timing = _time_of_a_step(parts, settled, measured, compile_too=training.compile == "auto")
+            precision = default_precision(device) or _measured_precision(parts, resolved, measured)
+        resolved = _with(resolved, precision=precision, compile=training.compile is True)
+        timing = _time_of_a_step(parts, resolved, measured, compile_too=training.compile == "auto")
         if timing is not None:
-            settled = _with(settled, compile=timing.compiled)
-        training_order(settled, parts)  # refuses what cannot be compiled
-        steps, every = _number_of_steps(parts, settled, timing, measured, say, began)
-    settled = _with(
-        settled,
+            resolved = _with(resolved, compile=timing.compiled)
+        training_order(resolved, parts)  # refuses what cannot be compiled
+        steps, every = _number_of_steps(parts, resolved, timing, measured, say, began)
+    resolved = _with(
+        resolved,
         steps=steps,
         epochs=None,
         minutes=None,
@@ -70,21 +70,21 @@ def resolve(parts: Parts, say: Callable[[str], None], began: float | None = None
         checkpoint_every=training.checkpoint_every or every,
         log_every=training.log_every or math.ceil(steps / LOG_LINES),
     )
-    for line in explain(settled, measured):
+    for line in explain(resolved, measured):
         say(f"measured: {line}")
-    return settled, measured | {"asked": training.model_dump(include={"epochs", "minutes", "steps"})}
+    return resolved, measured | {"asked": training.model_dump(include={"epochs", "minutes", "steps"})}
 
 
-def explain(settled: Recipe, measured: dict[str, Any]) -> list[str]:
+def explain(resolved: Recipe, measured: dict[str, Any]) -> list[str]:
     """What was measured, and what was chosen by it, for people."""
     lines = []
     if "seconds_per_step" in measured:
         times = ", ".join(f"{name} {1000 * seconds:,.0f} ms" for name, seconds in measured["seconds_per_step"].items())
-        lines.append(f"training.precision={settled.training.precision} (a step in {times})")
+        lines.append(f"training.precision={resolved.training.precision} (a step in {times})")
     if "compile" in measured:
         found = measured["compile"]
         times = found if isinstance(found, str) else ", ".join(f"{k} {1000 * s:,.0f} ms" for k, s in found.items())
-        lines.append(f"training.compile={str(settled.training.compile).lower()} (a step {times})")
+        lines.append(f"training.compile={str(resolved.training.compile).lower()} (a step {times})")
     if "minutes_in_steps" in measured:
         found = measured["minutes_in_steps"]
         lines.append(
@@ -120,11 +120,11 @@ def _with(recipe: Recipe, **training: Any) -> Recipe:
     return recipe.model_copy(update={"training": recipe.training.model_copy(update=training)})
 
 
-def _measured_precision(parts: Parts, settled: Recipe, measured: dict[str, Any]) -> str:
+def _measured_precision(parts: Parts, resolved: Recipe, measured: dict[str, Any]) -> str:
     def build(precision: str) -> Engine:
-        return engine_for(_with(settled, precision=precision, compile=False), parts.objective)
+        return engine_for(_with(resolved, precision=precision, compile=False), parts.objective)
 
-    precision, seconds = choose_precision(build, training_order(_of_one(settled), parts))
+    precision, seconds = choose_precision(build, training_order(_of_one(resolved), parts))
     measured["seconds_per_step"] = {key: round(value, 5) for key, value in seconds.items()}
     return precision
 
@@ -136,19 +136,19 @@ class StepTime(NamedTuple):
     compiled: bool
 
 
-def _time_of_a_step(parts: Parts, settled: Recipe, measured: dict[str, Any], compile_too: bool) -> StepTime | None:
+def _time_of_a_step(parts: Parts, resolved: Recipe, measured: dict[str, Any], compile_too: bool) -> StepTime | None:
     """Measured where something depends on it: the steps of a time budget, and whether compiling pays."""
-    training = settled.training
-    compile_too = compile_too and settled.batch.tokens is None
+    training = resolved.training
+    compile_too = compile_too and resolved.batch.tokens is None
     if training.minutes is None and not compile_too:
         return None
-    known = _known_steps(parts, settled)
-    eager = _timed(parts, settled, _time_for_timing(training.minutes) if known is None else 0.5).seconds
+    known = _known_steps(parts, resolved)
+    eager = _timed(parts, resolved, _time_for_timing(training.minutes) if known is None else 0.5).seconds
     expected = (training.minutes or 0) * 60 if known is None else known * eager
     if not compile_too or expected < COMPILE_FROM_SECONDS:
         return StepTime(eager, training.compile is True)
     try:
-        compiled = _timed(parts, _with(settled, compile=True), 3.0).seconds
+        compiled = _timed(parts, _with(resolved, compile=True), 3.0).seconds
     except Exception as error:  # whatever a compiler's absence raises
         measured["compile"] = f"failed: {type(error).__name__}"
         return StepTime(eager, compiled=False)
@@ -170,34 +170,34 @@ def _of_one(recipe: Recipe) -> Recipe:
     return _with(recipe, devices=1)
 
 
-def _known_steps(parts: Parts, settled: Recipe) -> int | None:
+def _known_steps(parts: Parts, resolved: Recipe) -> int | None:
     """The length of the run where it does not depend on the clock: steps or epochs."""
-    training = settled.training
+    training = resolved.training
     if training.steps is not None or training.minutes is not None:
         return training.steps
-    return max(1, round((training.epochs or 1.0) * training_order(settled, parts).steps_in_epoch()))
+    return max(1, round((training.epochs or 1.0) * training_order(resolved, parts).steps_in_epoch()))
 
 
 def _number_of_steps(
     parts: Parts,
-    settled: Recipe,
+    resolved: Recipe,
     timing: StepTime | None,
     measured: dict[str, Any],
     say: Callable[[str], None],
     began: float,
 ) -> tuple[int, int]:
     """The length of the run in steps, and the steps between evaluations."""
-    training = settled.training
-    known = _known_steps(parts, settled)
+    training = resolved.training
+    known = _known_steps(parts, resolved)
     if known is not None:
         return known, training.evaluate_every or math.ceil(known / EVALUATIONS)
     assert timing is not None and training.minutes is not None
-    engine = engine_for(settled, parts.objective)
-    asking = sum(time_evaluation(engine, questions) for questions in all_questions(settled, parts))
+    engine = engine_for(resolved, parts.objective)
+    asking = sum(time_evaluation(engine, questions) for questions in all_evaluation_sets(resolved, parts))
     costs = Costs(time.time() - began, timing.seconds, asking, training.devices)
     left = max(0.0, training.minutes * 60 - costs.apart)
     steps, every = steps_for(left, costs.step, costs.evaluation, training.evaluate_every)
-    most = _most_steps(parts, settled)
+    most = _most_steps(parts, resolved)
     if most is not None and most < steps:
         steps, every = most, training.evaluate_every or math.ceil(every * most / steps)
     if costs.of(steps, every) > 1.1 * training.minutes * 60:
@@ -245,7 +245,7 @@ def _warn_of_too_little(minutes: float, costs: Costs, say: Callable[[str], None]
     say("training.evaluate_units=N, makes them shorter")
 
 
-def _most_steps(parts: Parts, settled: Recipe) -> int | None:
+def _most_steps(parts: Parts, resolved: Recipe) -> int | None:
     """The steps of as many passes as a time budget may have; None: any number."""
-    most = settled.training.max_epochs
-    return None if most is None else max(1, round(most * training_order(settled, parts).steps_in_epoch()))
+    most = resolved.training.max_epochs
+    return None if most is None else max(1, round(most * training_order(resolved, parts).steps_in_epoch()))

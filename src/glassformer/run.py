@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from pydantic import Field, model_validator
 
 from glassformer.data.codecs import Codecs
-from glassformer.durable import ASIDE, errors_in_words, fsync_file, snapshots, write_text_durably
+from glassformer.durable import ASIDE, fsync_file, readable_errors, snapshots, write_text_durably
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.machine import processor
 from glassformer.reading import NoSuchFile, Saved, Unreadable, checked, json_object, json_value, plain_bytes
@@ -88,7 +88,7 @@ class RunDirectory:
             raise UsageError(f"{path} is a file", "choose another folder with --run")
         run = cls(path)
         run.refuse_taken()
-        with errors_in_words(path):
+        with readable_errors(path):
             for folder in (run.checkpoints, run.plots, run.samples):
                 folder.mkdir(parents=True, exist_ok=True)
         return run
@@ -210,7 +210,7 @@ class RunDirectory:
         """Adds one line. JSON has no word for NaN and infinities, and other programs would stumble over them:
         they are written as null. Raises GlassformerError when it fails; the earlier lines are intact."""
         line = json.dumps(_finite(record), ensure_ascii=False, allow_nan=False) + "\n"
-        with errors_in_words(self.metrics_file):
+        with readable_errors(self.metrics_file):
             whole = _length_of_whole_lines(self.metrics_file)
             with open(self.metrics_file, "ab") as file:
                 file.truncate(whole)  # a line torn by a kill would swallow this one
@@ -242,7 +242,7 @@ class RunDirectory:
         stores this number relies on what it counts."""
         if not self.metrics_file.is_file():
             return 0
-        with errors_in_words(self.metrics_file):
+        with readable_errors(self.metrics_file):
             fsync_file(self.metrics_file)
         return _length_of_whole_lines(self.metrics_file)
 
@@ -256,7 +256,7 @@ class RunDirectory:
                 "put the file back as it was",
             )
         if found > length:
-            with errors_in_words(self.metrics_file):
+            with readable_errors(self.metrics_file):
                 os.truncate(self.metrics_file, length)
                 fsync_file(self.metrics_file)
 

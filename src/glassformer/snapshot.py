@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from glassformer.durable import ASIDE, aside_of, delete, errors_in_words, fsync_file, fsync_folder, removed_on_failure
+from glassformer.durable import ASIDE, aside_of, delete, fsync_file, fsync_folder, readable_errors, removed_on_failure
 from glassformer.durable import PREVIOUS as PREVIOUS
 from glassformer.durable import snapshots as snapshots
 from glassformer.durable import write_and_fsync as write_and_fsync
@@ -47,14 +47,14 @@ class DamagedSnapshot(GlassformerError):
         self.reason = reason
 
 
-class FileSaid(Saved):
+class SavedFile(Saved):
     """A file of a snapshot, as its manifest has it."""
 
     sha256: str
     size: int
 
 
-class PartSaid(Saved):
+class SavedPart(Saved):
     """Names that share a tensor -> the name that has it."""
 
     aliases: dict[str, str]
@@ -64,8 +64,8 @@ class Manifest(Saved):
     """What manifest.json says of a snapshot, without its own hash."""
 
     format: int
-    files: dict[str, FileSaid]
-    parts: dict[str, PartSaid]
+    files: dict[str, SavedFile]
+    parts: dict[str, SavedPart]
 
 
 def write_snapshot(folder: Path, parts: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
@@ -101,7 +101,7 @@ def publish(folder: Path, fill: Callable[[Path], None]) -> None:
     """Fills a folder aside and gives it its name. A folder that is not empty cannot be replaced in one step,
     so the old one is renamed first; readers look there (`_standing`) while `folder` itself is missing."""
     aside = aside_of(folder)
-    with errors_in_words(folder), removed_on_failure(aside):
+    with readable_errors(folder), removed_on_failure(aside):
         folder.parent.mkdir(parents=True, exist_ok=True)
         delete(aside)
         aside.mkdir()

@@ -2,7 +2,7 @@
 and `save` writes in any form.
 
     views.mask(run, "Mars is called the [MASK] planet").save("mask.html")     glassformer look mask ...
-    views.honest(run, "Mars is called the [MASK] planet")                     glassformer look honest ...
+    views.attribution(run, "Mars is called the [MASK] planet")                     glassformer look attribution ...
     views.of_arrays(weights, tokens)          anybody's attention weights, layers x heads x query x key
 
 Raises what the views themselves raise: UsageError for what the run or the text has not.
@@ -17,13 +17,11 @@ from typing import Any
 from glassformer.ask.run import Run
 from glassformer.errors import GlassformerError
 from glassformer.look.pictures.page import View
-from glassformer.look.views import spec_of, view_names
+from glassformer.look.views import OLD_NAMES, spec_of, view_names
 from glassformer.look.views.heads import view_of_arrays
 
 of_arrays = view_of_arrays
 __all__ = sorted([*view_names(), "of_arrays"])
-BEFORE = {"ablation": "ablate", "heads_of": "heads", "learning": "film", "mattered": "honest", "syntax": "dependencies"}
-"""The names that these had before they were named after their commands."""
 
 
 def __dir__() -> list[str]:
@@ -32,7 +30,7 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Callable[..., View]:
-    name = BEFORE.get(name, name)
+    name = OLD_NAMES.get(name, name)
     if name not in __all__:
         raise AttributeError(f"there is no view {name!r}; there are {', '.join(__all__)}")
     return view_function(name)

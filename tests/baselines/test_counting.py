@@ -10,7 +10,7 @@ from trained import generator_folder, permuting_folder, run_folder
 
 from glassformer.ask.run import load
 from glassformer.baselines.counting import ORDERS, contexts, counting_losses
-from glassformer.data.batch import Asked, Stream
+from glassformer.data.batch import Stream, Targets
 from glassformer.errors import UsageError
 from glassformer.objectives.causal_lm import CausalLM, CausalLMConfig
 from glassformer.objectives.mixture import Mixture, MixtureConfig
@@ -18,9 +18,9 @@ from glassformer.objectives.mixture import Mixture, MixtureConfig
 IDS = np.array([10, 11, 12, 13, 14, 15])
 
 
-def asked(*positions: int) -> Asked:
+def asked(*positions: int) -> Targets:
     places = np.array(positions, dtype=np.int64)
-    return Asked(places, 100 + places)
+    return Targets(places, 100 + places)
 
 
 def test_from_left_to_right_the_tokens_before_are_seen() -> None:
@@ -37,8 +37,8 @@ def test_of_a_blank_the_neighbours_are_seen() -> None:
 
 def test_around_a_query_stands_the_text() -> None:
     """Where the query's position says; queries are nobody's neighbours."""
-    stream = Stream(np.append(IDS, [7, 7]), positions=np.array([0, 1, 2, 3, 4, 5, 5, 2]), queries=2)
-    found = contexts(stream, Asked(np.array([6, 7]), np.array([15, 12])), 2, 99)
+    stream = Stream(np.append(IDS, [7, 7]), positions=np.array([0, 1, 2, 3, 4, 5, 5, 2]), n_query_only=2)
+    found = contexts(stream, Targets(np.array([6, 7]), np.array([15, 12])), 2, 99)
     assert found.tolist() == [[99, 14, 15], [13, 11, 12]]
 
 
@@ -46,7 +46,7 @@ def causal() -> tuple[CausalLM, list]:
     """A causal objective and its examples of 60 texts."""
     texts = sentences(60)
     objective = CausalLM(CausalLMConfig(), tokenizer_of(texts), 16)
-    units = objective.units(corpus_of(texts, objective))
+    units = objective.dataset(corpus_of(texts, objective))
     return objective, [units.example(n, np.random.default_rng(n)) for n in range(len(units))]
 
 
@@ -54,7 +54,7 @@ def test_uniform_and_unigram_by_hand() -> None:
     """-ln of the share of each target, discounted as the n-gram model does."""
     objective, examples = causal()
     lines = counting_losses(examples, examples, objective)
-    targets = [t for example in examples for t in example.asked["causal_lm"].targets.tolist()]
+    targets = [t for example in examples for t in example.targets["causal_lm"].values.tolist()]
     counts = Counter(targets)
     assert lines["uniform"] == pytest.approx(math.log(objective.tokenizer.vocab_size))
     plain = -sum(n * math.log(n / len(targets)) for n in counts.values()) / len(targets)
@@ -67,7 +67,7 @@ def test_a_longer_context_helps_only_where_words_depend_on_it() -> None:
     random = counting_losses(examples[:40], examples[40:], objective)
     assert random["bigram"] > random["unigram"] - 0.2
     circle = [" ".join(["sun", "moon", "star", "red", "blue"][(n + k) % 5] for k in range(9)) for n in range(50)]
-    units = objective.units(corpus_of(circle, objective))
+    units = objective.dataset(corpus_of(circle, objective))
     examples = [units.example(n, np.random.default_rng(n)) for n in range(50)]
     lines = counting_losses(examples, examples, objective)
     assert lines["bigram"] < 0.5 < lines["unigram"]

@@ -16,7 +16,7 @@ def test_it_says_how_often_each_class_occurs(batch):
     from each class seen to all three."""
     counts = torch.tensor([3.0, 0.0, 6.0])
     logits = Unigram({HEAD: counts})(batch)[HEAD]
-    assert logits.shape == (len(batch.asked[HEAD].rows), 3) and len(logits) > 1
+    assert logits.shape == (len(batch.targets[HEAD].flat_index), 3) and len(logits) > 1
     expected = torch.tensor([2.5 + 1 / 3, 1 / 3, 5.5 + 1 / 3]) / 9
     for row in logits:
         torch.testing.assert_close(row.exp(), expected)
@@ -25,7 +25,7 @@ def test_it_says_how_often_each_class_occurs(batch):
 def test_its_loss_is_the_unigram_line(objective, corpus, batch):
     """On the answers themselves no other constant answer is better; uniform ones cost ln V."""
     vocab_size = objective.tokenizer.vocab_size
-    targets = batch.asked[HEAD].targets[: batch.asked[HEAD].number]
+    targets = batch.targets[HEAD].values[: batch.targets[HEAD].n_targets]
     counts = torch.bincount(targets, minlength=vocab_size).float()
 
     def loss(counts: torch.Tensor) -> float:

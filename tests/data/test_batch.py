@@ -12,7 +12,7 @@ from lightning_fabric.utilities import move_data_to_device
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch.utils import _pytree
 
-from glassformer.data.batch import NOT_ASKED, Asked, BatchConfig, Example, Shapes, Stream, collate, pack, plan
+from glassformer.data.batch import IGNORE_INDEX, BatchConfig, Example, Shapes, Stream, Targets, collate, pack, plan
 
 PAD = 0
 LONGEST = 13
@@ -40,7 +40,7 @@ def rows_of_examples(draw: st.DrawFn, streams: tuple[str, ...] = ("encoder",)) -
             ids = {name: np.array([next(fresh) for _ in range(n)]) for name, n in zip(streams, lengths, strict=True)}
             asked = np.array(sorted(draw(st.sets(st.integers(0, lengths[-1] - 1)))), dtype=np.int64)
             sequences = {name: Stream(tokens) for name, tokens in ids.items()}
-            row.append(Example(sequences, {"head": Asked(asked, ids[streams[-1]][asked], streams[-1])}))
+            row.append(Example(sequences, {"head": Targets(asked, ids[streams[-1]][asked], streams[-1])}))
         rows.append(row)
     return rows
 
@@ -55,13 +55,13 @@ def test_asked_rows_point_at_the_right_tokens(streams, data, shapes):
     """Padded or packed, one stream or two: the flat index of every target finds that very token."""
     rows = data.draw(rows_of_examples(streams))
     batch = collate(rows, PAD, shapes)
-    asked = batch.asked["head"]
-    wanted = [int(t) for row in rows for example in row for t in example.asked["head"].targets]
-    assert asked.number == len(wanted)
-    assert asked.targets[: asked.number].tolist() == wanted
-    found = batch.streams[streams[-1]].input_ids.flatten()[asked.rows]
-    assert found[: asked.number].tolist() == wanted
-    assert (asked.targets[asked.number :] == NOT_ASKED).all()
+    targets = batch.targets["head"]
+    wanted = [int(t) for row in rows for example in row for t in example.targets["head"].values]
+    assert targets.n_targets == len(wanted)
+    assert targets.values[: targets.n_targets].tolist() == wanted
+    found = batch.streams[streams[-1]].input_ids.flatten()[targets.flat_index]
+    assert found[: targets.n_targets].tolist() == wanted
+    assert (targets.values[targets.n_targets :] == IGNORE_INDEX).all()
 
 
 @settings(deadline=None, max_examples=60)
@@ -72,8 +72,8 @@ def test_every_token_comes_back(rows, shapes):
     stream = batch.streams["encoder"]
     real = stream.input_ids != PAD
     for r, row in enumerate(rows):
-        ids = np.concatenate([example.streams["encoder"].ids for example in row])
-        positions = np.concatenate([np.arange(len(example.streams["encoder"].ids)) for example in row])
+        ids = np.concatenate([example.streams["encoder"].values for example in row])
+        positions = np.concatenate([np.arange(len(example.streams["encoder"].values)) for example in row])
         assert stream.input_ids[r, : len(ids)].tolist() == ids.tolist()
         assert stream.positions.expand_as(stream.input_ids)[r, : len(ids)].tolist() == positions.tolist()
         assert not real[r, len(ids) :].any()
@@ -87,7 +87,7 @@ def test_a_token_sees_exactly_the_tokens_of_its_example(rows, shapes):
     """The collated mask against the examples, pair by pair (what padding itself sees is nobody's business)."""
     stream = collate(rows, PAD, shapes).streams["encoder"]
     height, width = stream.input_ids.shape
-    example_of = {int(t): e for e, one in enumerate(e for r in rows for e in r) for t in one.streams["encoder"].ids}
+    example_of = {int(t): e for e, one in enumerate(e for r in rows for e in r) for t in one.streams["encoder"].values}
     dense = stream.mask.dense()
     allowed = torch.ones(height, 1, width, width).bool() if dense is None else dense.expand(height, 1, width, width)
     for r, ids in enumerate(stream.input_ids.tolist()):
@@ -105,19 +105,19 @@ def test_a_mask_always_knows_where_queries_and_keys_stand():
         [[example(3, 4, 5), example(6, 7)]],
         [[Example({"encoder": Stream(np.array([3, 4, 5]), positions=np.array([2, 0, 1]))}, {})]],
         [[Example({"encoder": Stream(np.array([3, 4, 5]), causal=True)}, {})]],
-        [[Example({"encoder": Stream(np.array([3, 4, 5, 2]), queries=1, pair_mask=pairs)}, {})]],
+        [[Example({"encoder": Stream(np.array([3, 4, 5, 2]), n_query_only=1, pair_mask=pairs)}, {})]],
     ]
     for rows in cases:
         stream = collate(rows, pad_id=0).streams["encoder"]
         assert torch.equal(stream.mask.query_positions, stream.positions)
-        assert torch.equal(stream.mask.key_positions, stream.positions[:, : stream.content])
+        assert torch.equal(stream.mask.key_positions, stream.positions[:, : stream.n_keys])
         assert stream.mask.causal == rows[0][0].streams["encoder"].causal
     assert collate(cases[0], pad_id=0).streams["encoder"].mask.dense() is None
     assert collate(cases[2], pad_id=0).streams["encoder"].mask.key_positions.tolist() == [[0, 1, 2, 0, 1]]
 
 
 def example(*ids: int) -> Example:
-    return Example({"encoder": Stream(np.array(ids))}, {"head": Asked(np.array([0]), np.array([ids[0]]))})
+    return Example({"encoder": Stream(np.array(ids))}, {"head": Targets(np.array([0]), np.array([ids[0]]))})
 
 
 def test_the_mask_is_the_leanest_that_is_right():
@@ -139,13 +139,13 @@ def test_fixed_shapes_are_the_only_shapes(rows):
     free, fixed = collate(rows, PAD), collate(rows, PAD, SHAPES)
     width = free.streams["encoder"].input_ids.shape[1]
     assert fixed.streams["encoder"].input_ids.shape == (SHAPES.rows, min(n for n in SHAPES.lengths if n >= width))
-    number = len(fixed.asked["head"].rows)
+    number = len(fixed.targets["head"].flat_index)
     room = SHAPES.asked(fixed.streams["encoder"].input_ids.shape[1])
     assert number > 0 and number % room == 0
-    assert number - room < max(1, fixed.asked["head"].number)
+    assert number - room < max(1, fixed.targets["head"].n_targets)
     assert fixed.streams["encoder"].mask.key_mask is not None
     assert fixed.streams["encoder"].mask.query_documents is not None
-    assert len(free.asked["head"].rows) == max(1, free.asked["head"].number)
+    assert len(free.targets["head"].flat_index) == max(1, free.targets["head"].n_targets)
 
 
 # ------------------------------------------------------------------------------------------------------------- plan
@@ -256,9 +256,12 @@ def test_a_batch_is_a_plain_tree(batch):
     moved = move_data_to_device(batch, torch.device("meta"))
     mask = batch.streams["encoder"].mask
     assert mask.key_mask is not None and moved.streams["encoder"].mask.key_mask.device.type == "meta"
-    assert torch.equal(doubled.asked["masked_lm"].rows, batch.asked["masked_lm"].rows * 2)
+    assert torch.equal(doubled.targets["masked_lm"].flat_index, batch.targets["masked_lm"].flat_index * 2)
     for copy in (rebuilt, doubled, moved):
-        assert (copy.tokens, copy.asked["masked_lm"].number) == (batch.tokens, batch.asked["masked_lm"].number)
+        assert (copy.tokens, copy.targets["masked_lm"].n_targets) == (
+            batch.tokens,
+            batch.targets["masked_lm"].n_targets,
+        )
         assert copy.streams["encoder"].mask.pair_mask is None
 
 

@@ -83,9 +83,9 @@ def test_what_was_chosen_can_be_written_down(tmp_path, name, lines):
     layout = layout_for(data)
     assert list(read_documents(file, layout)) == TEXTS
     assert len(layout.said()) == 1 and "say otherwise with data." in layout.said()[0]
-    settled = decided(data, layout)
+    resolved = decided(data, layout)
     Path(file).rename(tmp_path / "away")
-    again = layout_for(settled)
+    again = layout_for(resolved)
     (tmp_path / "away").rename(file)
     assert again == layout and again.said() == []
     assert list(read_documents(file, again)) == TEXTS
@@ -102,10 +102,10 @@ def test_a_choice_is_not_made_from_one_file(tmp_path):
 def test_any_pattern_of_names_is_looked_into(tmp_path):
     """Also one that does not say what kind of files they are."""
     write(tmp_path, "a.csv", ["n,words", *(f"{n},{text}" for n, text in enumerate(TEXTS))])
-    settled = decided(DataConfig(train=str(tmp_path / "*.*")), Layout(document="line"))
+    resolved = decided(DataConfig(train=str(tmp_path / "*.*")), Layout(document="line"))
     for name in ("*", "*.*", "a.c*", "*.csv", "?.csv"):
         assert read(str(tmp_path / name))[0] == TEXTS
-        assert layout_for(settled.model_copy(update={"train": str(tmp_path / name)})).column == "words"
+        assert layout_for(resolved.model_copy(update={"train": str(tmp_path / name)})).column == "words"
 
 
 def test_rows_without_any_text_are_an_error_in_words(tmp_path):

@@ -21,7 +21,7 @@ class Stubborn(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         self.calls += 1
         assert self.calls < 9, "it does not end"
-        scores = torch.zeros(batch.asked[HEAD].number, self.plm.tokenizer.vocab_size)
+        scores = torch.zeros(batch.targets[HEAD].n_targets, self.plm.tokenizer.vocab_size)
         scores[:, sorted(self.plm.tokenizer.special_ids)] = 30.0
         scores[:, self.plm.tokenizer.mask_id] = 40.0
         scores[:, self.word] = 20.0  # so much above the others that they are never drawn
@@ -41,7 +41,7 @@ def test_no_special_token_is_ever_written(tokenizer, settings):
         assert [text.ids[n] for n in filled] == [word] * len(filled)
         assert np.isclose(text.log_probability, 0.0, atol=1e-4)  # of the ordinary tokens: they are all there is
         before = prompt.example.streams["encoder"]
-        whole = before.ids[np.argsort(before.positions)]
+        whole = before.values[np.argsort(before.positions)]
         assert [text.ids[n] for n in np.flatnonzero(whole != tokenizer.mask_id)] == [
             n for n in whole.tolist() if n != tokenizer.mask_id
         ]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream, collate
+from glassformer.data.batch import IGNORE_INDEX, Example, OutputSpec, Stream, Targets, collate
 from glassformer.data.masks import AttentionMask
 from glassformer.decoding import DecodingConfig, Prompts, compiled
 from glassformer.decoding.compiled import CompiledStep, can_compile, library, step_for
@@ -52,12 +52,12 @@ def anew():
     library.cache_clear()
 
 
-def make(family: str = "decoder", head: HeadSpec | None = None, **changes) -> Transformer:
+def make(family: str = "decoder", head: OutputSpec | None = None, **changes) -> Transformer:
     """Every weight random. Six features in a head are fewer than are computed at once, 13 no multiple of anything."""
     sizes = {"n_layers": 2, "d_model": 24, "n_heads": 4, "d_ff": 13, "max_length": LENGTH, "dropout": 0.0}
     config = ModelConfig(**(sizes | {"family": family} | changes))
     torch.manual_seed(1)
-    model = Transformer(config, VOCAB, [head or HeadSpec("tokens", VOCAB, tied=True, bias=False)]).eval()
+    model = Transformer(config, VOCAB, [head or OutputSpec("tokens", VOCAB, tied=True, bias=False)]).eval()
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=2 * config.d_model**-0.5)
     return model
@@ -70,7 +70,7 @@ def begun(model: Transformer, *lengths: int, capacity: int = LENGTH) -> Decoding
         streams = {"decoder": Stream(rng.integers(1, VOCAB, length), causal=True)}
         if len(model.stacks) > 1:
             streams["encoder"] = Stream(rng.integers(1, VOCAB, length + 2))
-        rows.append([Example(streams, {"tokens": Asked(np.array([0]), np.array([0]), "decoder")})])
+        rows.append([Example(streams, {"tokens": Targets(np.array([0]), np.array([0]), "decoder")})])
     batch = collate(rows, 0)
     state, ids = model.new_state(batch, capacity), batch.streams["decoder"].input_ids
     model.step(ids, ids != 0, state, "tokens")
@@ -91,7 +91,7 @@ def compare(model: Transformer, *lengths: int, number: int = 12) -> None:
     for n, newest in enumerate(tokens(rows, number)):
         if n == number // 2 and rows > 1:
             for each in (state, other):
-                each.keep_rows(torch.tensor([*reversed(range(1, rows)), 1]))
+                each.reorder(torch.tensor([*reversed(range(1, rows)), 1]))
         found = step(newest, state)
         wanted = exact.step(newest, torch.ones_like(newest, dtype=torch.bool), other, "tokens")
         assert wanted.std() > 0.05
@@ -132,7 +132,7 @@ def test_with_every_number_of_rows():
 @needs_compiler
 @pytest.mark.parametrize("transform", ["dense", None])
 def test_with_every_kind_of_output_layer(transform):
-    head = HeadSpec("tokens", VOCAB, tied=False, transform=transform)
+    head = OutputSpec("tokens", VOCAB, tied=False, transform=transform)
     model = make(head=head)
     state, other = begun(model, 3, 5), begun(model, 3, 5)
     for newest in tokens(2, 4):
@@ -188,7 +188,7 @@ def test_a_row_has_the_same_bits_alone_among_others_and_on_more_threads(position
     def logits(rows: slice, threads: int) -> torch.Tensor:
         torch.set_num_threads(1)
         state = begun(model, *[6] * 9)
-        state.keep_rows(torch.arange(9)[rows])
+        state.reorder(torch.arange(9)[rows])
         torch.set_num_threads(threads)
         step = CompiledStep(model, "tokens")
         return torch.stack([step(newest[rows], state) for newest in news])
@@ -251,7 +251,7 @@ def test_models_that_it_is_not_for():
 
 
 def generated(model: Transformer) -> list[list[int]]:
-    asked = {"tokens": Asked(np.array([0]), np.array([NOT_ASKED]), "decoder")}
+    asked = {"tokens": Targets(np.array([0]), np.array([IGNORE_INDEX]), "decoder")}
     rows = [Example({"decoder": Stream(np.array(start), causal=True)}, asked) for start in ([3, 4, 5], [6])]
     prompts = Prompts(rows, "decoder", "tokens", [frozenset()] * 2, LENGTH, 0)
     return [best.ids for [best] in sample(model, prompts, DecodingConfig(max_tokens=20))]

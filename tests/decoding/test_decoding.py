@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream, collate
+from glassformer.data.batch import IGNORE_INDEX, Example, OutputSpec, Stream, Targets, collate
 from glassformer.decoding import DecodingConfig, Generated, Prompts, check_decoding
 from glassformer.decoding.beam import beam_search
 from glassformer.decoding.sampling import choose, min_p, repeated_less, sample, stream, top_k, top_p
@@ -16,7 +16,7 @@ from glassformer.model.decoding_state import DecodingState
 from glassformer.model.kinds.transformer import Transformer
 
 VOCAB, END = 5, 4
-HEAD = HeadSpec("tokens", VOCAB)
+HEAD = OutputSpec("tokens", VOCAB)
 FAMILIES = ("decoder", "encoder_decoder")
 
 
@@ -34,7 +34,7 @@ def make(family: str = "decoder", seed: int = 1, max_length: int = 13) -> Transf
 
 def prompts_of(model: Transformer, *starts: list[int]) -> Prompts:
     """Beginnings of texts; an encoder reads each of them backwards."""
-    asked = {"tokens": Asked(np.array([0]), np.array([NOT_ASKED]), "decoder")}
+    asked = {"tokens": Targets(np.array([0]), np.array([IGNORE_INDEX]), "decoder")}
     made = []
     for start in starts:
         streams = {"decoder": Stream(np.array(start), causal=True)}
@@ -51,7 +51,7 @@ def next_log_probabilities(model: Transformer, prompts: Prompts, row: int, ids: 
     streams = {"decoder": Stream(np.array(start + ids), causal=True)}
     if model.config.family == "encoder_decoder":
         streams = {"encoder": Stream(np.array([1, *reversed(start)])), **streams}
-    place = Asked(np.array([len(start) + len(ids) - 1]), np.array([0]), "decoder")
+    place = Targets(np.array([len(start) + len(ids) - 1]), np.array([0]), "decoder")
     return model(collate([[Example(streams, {"tokens": place})]], 0))["tokens"][0].log_softmax(-1)
 
 
@@ -127,13 +127,13 @@ def test_a_beam_of_one_is_greedy(family, seed):
 def test_what_a_beam_says_of_its_texts_is_what_they_are_worth(family, monkeypatch):
     """Beams change places, and what they have in common is not copied: each text's probability is still that of going
     through it anew. Some texts end before others."""
-    spared, keep_rows = set(), DecodingState.keep_rows
+    spared, reorder = set(), DecodingState.reorder
 
     def told(state: DecodingState, rows: torch.Tensor, alike: int) -> None:
         spared.add(alike)
-        keep_rows(state, rows, alike)
+        reorder(state, rows, alike)
 
-    monkeypatch.setattr(DecodingState, "keep_rows", told)
+    monkeypatch.setattr(DecodingState, "reorder", told)
     lengths = set()
     for seed in range(1, 7):
         model = make(family, seed, max_length=30)
@@ -170,7 +170,7 @@ def test_each_prompt_has_ends_of_its_own(config):
     search = beam_search if config.beam > 1 else sample
     prompts = prompts_of(model, [1], [1], [3, 3])
     ends = [frozenset({END}), frozenset({END, 2}), frozenset({3})]
-    together = search(model, prompts._replace(ends=ends), config)
+    together = search(model, prompts._replace(stop_tokens=ends), config)
     for row, texts in enumerate(together):
         only = Prompts([prompts.examples[row]], *prompts[1:3], [ends[row]], *prompts[4:])
         assert [text.ids for text in texts] == [text.ids for text in search(model, only, config)[0]]

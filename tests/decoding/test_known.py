@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from glassformer.data.batch import Asked, Example, HeadSpec, Stream, collate
+from glassformer.data.batch import Example, OutputSpec, Stream, Targets, collate
 from glassformer.decoding.compiled import CompiledStep, can_compile, library, step_for
 from glassformer.decoding.known import KEYS, unknown_in
 from glassformer.decoding.written_out import written_out
@@ -47,7 +47,7 @@ def built(tmp_path_factory) -> Iterator[None]:
 
 def made(config: ModelConfig) -> Model:
     torch.manual_seed(1)
-    head = HeadSpec("tokens", VOCAB, tied=True, bias=False)
+    head = OutputSpec("tokens", VOCAB, tied=True, bias=False)
     model = find_kind(config.kind)(config, VOCAB, [head]).eval()
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.4)
@@ -103,7 +103,7 @@ def logits(model: Model, how: str) -> torch.Tensor:
         for row in range(2):
             own = {name: Stream(ids[row], causal=False) for name, ids in streams.items() if name != last}
             own[last] = Stream(streams[last][row, :length], causal=True)
-            rows.append([Example(own, {"tokens": Asked(np.array(places), np.zeros(len(places), dtype=int), last)})])
+            rows.append([Example(own, {"tokens": Targets(np.array(places), np.zeros(len(places), dtype=int), last)})])
         return collate(rows, 0)
 
     with torch.inference_mode():

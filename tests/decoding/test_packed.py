@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from glassformer.data.batch import HeadSpec
+from glassformer.data.batch import OutputSpec
 from glassformer.decoding import packed as module
 from glassformer.decoding.packed import can_pack, packed
 from glassformer.model.config import ModelConfig
@@ -24,7 +24,7 @@ def patched(model: nn.Module) -> set[str]:
 def make(family: str) -> Transformer:
     torch.manual_seed(2)
     config = ModelConfig(family=family, n_layers=2, d_model=24, n_heads=4, d_ff=40, max_length=16, dropout=0.0)
-    return Transformer(config, 31, [HeadSpec("tokens", 31, tied=True)]).eval()
+    return Transformer(config, 31, [OutputSpec("tokens", 31, tied=True)]).eval()
 
 
 @needs_kernels

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from glassformer.data.batch import Asked, Example, HeadSpec, Stream, collate
+from glassformer.data.batch import Example, OutputSpec, Stream, Targets, collate
 from glassformer.decoding.written_out import written_out
 from glassformer.model.config import ModelConfig
 from glassformer.model.decoding_state import DecodingState
@@ -17,12 +17,12 @@ TOKEN = torch.tensor([[5], [6]])
 def make() -> Transformer:
     torch.manual_seed(2)
     config = ModelConfig(family="decoder", n_layers=2, d_model=24, n_heads=4, d_ff=40, max_length=16, dropout=0.0)
-    return Transformer(config, 31, [HeadSpec("tokens", 31, tied=True)]).eval()
+    return Transformer(config, 31, [OutputSpec("tokens", 31, tied=True)]).eval()
 
 
 def begun(model: Transformer) -> DecodingState:
     """Two rows of one token each."""
-    asked = {"tokens": Asked(np.array([0]), np.array([0]), "decoder")}
+    asked = {"tokens": Targets(np.array([0]), np.array([0]), "decoder")}
     batch = collate([[Example({"decoder": Stream(np.array([n]), causal=True)}, asked)] for n in (3, 4)], 0)
     state = model.new_state(batch, 8)
     model.step(torch.tensor([[3], [4]]), torch.ones(2, 1, dtype=torch.bool), state, "tokens")

@@ -18,7 +18,7 @@ from trained import command, generator_folder, refused, run_folder
 
 from glassformer import exchange
 from glassformer.ask.run import Run, load
-from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Stream, collate
+from glassformer.data.batch import Batch, Example, OutputSpec, Stream, Targets, collate
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.model.config import ModelConfig, preset
@@ -57,7 +57,7 @@ def make(name: str, dtype: torch.dtype = torch.float64, head_bias: bool = False,
     sizes = {"n_layers": 2, "d_model": 12, "n_heads": 3, "d_ff": 7, "max_length": LENGTH, "attention_dropout": 0.1}
     config = ModelConfig(**(preset(name) | sizes | changes))
     of_bert = {"bias": True, "transform": "dense"} if name == "bert" else {"bias": head_bias}
-    model = Transformer(config, VOCAB, [HeadSpec(HEADS[name], VOCAB, tied=True, **of_bert)])
+    model = Transformer(config, VOCAB, [OutputSpec(HEADS[name], VOCAB, tied=True, **of_bert)])
     disturb(model)
     model.tie()
     return model.to(dtype).eval()
@@ -73,7 +73,7 @@ def padded(name: str) -> Batch:
             streams = {"encoder": Stream(rng.integers(1, VOCAB, length + 2)), **streams}
         if name == "bert":
             streams = {"encoder": Stream(ids, segment_ids=np.arange(length) % 2)}
-        rows.append([Example(streams, {HEADS[name]: Asked(np.arange(length), ids, [*streams][-1])})])
+        rows.append([Example(streams, {HEADS[name]: Targets(np.arange(length), ids, [*streams][-1])})])
     return collate(rows, 0)
 
 
@@ -94,7 +94,7 @@ def their_logits(name: str, model: Any, batch: Batch) -> torch.Tensor:
             decoder_input_ids=ids["decoder"],
             decoder_attention_mask=real["decoder"],
         ).logits
-    return logits.flatten(0, 1)[batch.asked[HEADS[name]].rows]
+    return logits.flatten(0, 1)[batch.targets[HEADS[name]].flat_index]
 
 
 @torch.no_grad()
@@ -360,7 +360,7 @@ def test_a_run_there_and_back_says_the_same(name: str, denoiser: Run, tmp_path: 
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     asked = tokenizer(text, return_tensors="pt")
-    prompt = run.objective.prompt(text).example.streams["decoder" if name == "gpt2" else "encoder"].ids
+    prompt = run.objective.prompt(text).example.streams["decoder" if name == "gpt2" else "encoder"].values
     assert asked["input_ids"][0].tolist() == prompt.tolist()
     theirs = auto(name).from_pretrained(folder).eval()
     ids = theirs.generate(**asked, max_new_tokens=9, do_sample=False)[0]
@@ -386,7 +386,7 @@ def test_a_run_that_fills_blanks_there_and_back(tmp_path: Path, monkeypatch: pyt
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     asked = tokenizer(text, return_tensors="pt")
-    assert asked["input_ids"][0].tolist() == run.objective.prompt(text).example.streams["encoder"].ids.tolist()
+    assert asked["input_ids"][0].tolist() == run.objective.prompt(text).example.streams["encoder"].values.tolist()
     place = asked["input_ids"][0].tolist().index(tokenizer.mask_token_id)
     logits = auto("bert").from_pretrained(folder).eval()(**asked).logits[0, place]
     wanted = [(one.token, one.probability) for one in run.fill(text).blanks[0].candidates]

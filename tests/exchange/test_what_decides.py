@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from trained import answering_folder, command, generator_folder, refused
 
 from glassformer.ask.run import load
-from glassformer.data.batch import HeadSpec
+from glassformer.data.batch import OutputSpec
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.exchange import export_run, frame_of, import_run, read, write
@@ -118,7 +118,9 @@ def test_a_bias_on_the_logits_is_refused_or_is_nothing(tmp_path: Path) -> None:
     tokenizer, folder = Tokenizer.load(answering_folder() / "tokenizer.json"), tmp_path / "folder"
     sizes = {"n_layers": 1, "d_model": 12, "n_heads": 3, "d_ff": 7, "max_length": 16}
     config = ModelConfig(**(preset("bart") | sizes))
-    made = Transformer(config, tokenizer.vocab_size, [HeadSpec("seq2seq", tokenizer.vocab_size, tied=True, bias=False)])
+    made = Transformer(
+        config, tokenizer.vocab_size, [OutputSpec("seq2seq", tokenizer.vocab_size, tied=True, bias=False)]
+    )
     write(made, tokenizer, folder, "bart", frame_of(load(answering_folder()).objective))
     assert import_run(folder, tmp_path / "run").generate("sun", max_tokens=3)
     tensors = load_file(folder / "model.safetensors")

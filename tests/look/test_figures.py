@@ -12,6 +12,7 @@ import pytest
 from hostile import HOSTILE
 
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.formatting import percent
 from glassformer.look.pictures.figures import (
     FORMATS,
     GLASS,
@@ -26,7 +27,6 @@ from glassformer.look.pictures.figures import (
     text_width,
     visible,
 )
-from glassformer.wording import percent
 
 
 @styled

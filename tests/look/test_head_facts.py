@@ -308,5 +308,5 @@ def test_pairs_that_a_stream_allows() -> None:
     assert visible_pairs(Stream(ids)).all()
     np.testing.assert_array_equal(visible_pairs(Stream(ids, causal=True)), np.tril(np.ones((3, 3), bool)))
     own = np.array([[True, False], [True, True], [False, True]])
-    np.testing.assert_array_equal(visible_pairs(Stream(ids, queries=1, pair_mask=own)), own)
+    np.testing.assert_array_equal(visible_pairs(Stream(ids, n_query_only=1, pair_mask=own)), own)
     assert not visible_pairs(Stream(ids, positions=np.array([1, 0, 2]), causal=True))[1, 0]

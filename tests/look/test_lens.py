@@ -9,7 +9,7 @@ from trained import TEXT, generator_folder, run_folder
 from glassformer.ask.run import Run, load
 from glassformer.data.batch import collate
 from glassformer.errors import UsageError
-from glassformer.look.views.layers import layerwise
+from glassformer.look.views.lens import layerwise
 
 
 def test_the_last_layer_is_the_answer() -> None:

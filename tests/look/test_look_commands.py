@@ -46,7 +46,7 @@ def test_tables_have_a_line_for_each(view: str, lines: int) -> None:
 
 def test_what_is_in_nats_says_so_and_nothing_is_minus_zero() -> None:
     assert "entropy (nats)" in command("look", "heads", run_folder(), TEXT).out
-    said = command("look", "honest", run_folder(), "Mars is called the [MASK] planet").out
+    said = command("look", "attribution", run_folder(), "Mars is called the [MASK] planet").out
     assert " nats" in said and "-0.00" not in said and "1 bit" in said.splitlines()[-1]
 
 

@@ -25,9 +25,9 @@ from glassformer.look.measures.film import film_of as film_of_run
 from glassformer.look.measures.film import took_shape
 from glassformer.look.pictures.page import View, packed, page
 from glassformer.look.pictures.panels import lines, squares
+from glassformer.look.views.attribution import METHODS
 from glassformer.look.views.generation import make as generation_view
 from glassformer.look.views.heads import ORDERS
-from glassformer.look.views.honest import METHODS
 from glassformer.look.views.mask import make as mask_view
 from glassformer.look.views.steps import make as steps_view
 from glassformer.look.views.steps import place_of as steps_place
@@ -130,12 +130,12 @@ def honest_of(tokens: list[str]) -> View:
         "methods": METHODS,
         "effect": "effect",
     }
-    return View("honest", tokens[0], data, {}, Figure)
+    return View("attribution", tokens[0], data, {}, Figure)
 
 
 def layers_of(tokens: list[str]) -> View:
     asked = [{"position": 1, "token": tokens[1], "layers": [candidates(tokens), candidates(tokens)]}]
-    return View("layers", tokens[0], {"subtitle": tokens[-1], "tokens": tokens, "asked": asked}, {}, Figure)
+    return View("lens", tokens[0], {"subtitle": tokens[-1], "tokens": tokens, "asked": asked}, {}, Figure)
 
 
 def shapes_of(tokens: list[str]) -> View:
@@ -379,7 +379,7 @@ def real_pages(folder: Path) -> dict[str, View]:
         "heads": views.heads(run, [TEXT]),
         "generation": generation_view(writer, "Mars is", "called the red planet"),
         "shapes": views.shapes(run, TEXT),
-        "honest": views.honest(run, TEXT),
+        "attribution": views.attribution(run, TEXT),
         "film": views.film(run),
     }
 

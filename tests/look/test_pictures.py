@@ -14,9 +14,8 @@ from test_pages import candidates, generation_of, random_weights, steps_of
 from glassformer.look.measures import heads
 from glassformer.look.pictures import panels
 from glassformer.look.pictures.figures import rendered
-from glassformer.look.views import dependencies, generation, honest, pronoun, steps
+from glassformer.look.views import attribution, dependencies, generation, lens, pronoun, steps
 from glassformer.look.views import heads as head_maps
-from glassformer.look.views import layers as lens
 from glassformer.look.views import word as apart
 from glassformer.objectives import Blank, Candidate
 
@@ -33,10 +32,10 @@ def steps_picture(tokens: list[str]) -> Figure:
 
 def honest_picture(tokens: list[str]) -> Figure:
     equal = np.full(len(tokens), 1 / len(tokens))
-    relevance = dict.fromkeys((*honest.METHODS, honest.EFFECT), equal)
+    relevance = dict.fromkeys((*attribution.METHODS, attribution.EFFECT), equal)
     first = Candidate(tokens[2], 0.5)
-    none = dict.fromkeys(honest.METHODS)
-    return honest.picture(honest.Honest(tokens[0], tokens, 1, first, equal, relevance, none, tokens[:3]))
+    none = dict.fromkeys(attribution.METHODS)
+    return attribution.picture(attribution.Attribution(tokens[0], tokens, 1, first, equal, relevance, none, tokens[:3]))
 
 
 def layers_picture(tokens: list[str]) -> Figure:

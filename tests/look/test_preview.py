@@ -12,7 +12,7 @@ from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.look import preview
 from glassformer.look.pictures.figures import save, visible
-from glassformer.look.preview import describe, figure, in_words
+from glassformer.look.preview import as_text, describe, figure
 from glassformer.objectives import find_objective, next_sentence
 from glassformer.plugins import plugin_names
 
@@ -25,7 +25,7 @@ def shown(name: str, texts: list[str]) -> dict:
     kind = find_objective(name)
     objective = task_data.make(name, tokenizer, LENGTH)
     if "label" in kind.columns:
-        units = objective.units(task_data.labelled(objective, texts))
+        units = objective.dataset(task_data.labelled(objective, texts))
         return describe(objective, units.example(0, np.random.default_rng(3)))
     corpus = Corpus.from_texts(texts[:3], tokenizer)
     if kind.needs_sentences(objective.config):
@@ -33,7 +33,7 @@ def shown(name: str, texts: list[str]) -> dict:
     corpus = replace(corpus, members=(corpus, corpus))  # for a mixture
     if "target" in kind.columns:
         corpus = corpus.paired(Corpus.from_texts(texts[3:6], tokenizer))
-    example = objective.units(corpus).example(0, np.random.default_rng(3))
+    example = objective.dataset(corpus).example(0, np.random.default_rng(3))
     return describe(objective.of(example), example)
 
 
@@ -43,8 +43,8 @@ def test_every_objective_can_be_previewed(name, texts, tmp_path):
     one = shown(name, texts)
     for stream in one["streams"]:
         assert len(stream["mask"]) == len(stream["tokens"]) == len(stream["positions"])
-        assert stream["tokens"][0] in in_words(one)
-    assert one["asked"] and all(asked["target"] in in_words(one) for asked in one["asked"])
+        assert stream["tokens"][0] in as_text(one)
+    assert one["asked"] and all(asked["target"] in as_text(one) for asked in one["asked"])
     picture = save(figure([one, one], "a $title$"), tmp_path / "a.png")
     assert picture.read_bytes().startswith(b"\x89PNG")
 
@@ -52,7 +52,7 @@ def test_every_objective_can_be_previewed(name, texts, tmp_path):
 def test_a_causal_mask_is_a_triangle(texts):
     [stream] = shown("causal_lm", texts)["streams"]
     assert np.array_equal(stream["mask"], np.tril(np.ones_like(stream["mask"])))
-    assert "■ · · · · · ·\n" in in_words(shown("causal_lm", texts))
+    assert "■ · · · · · ·\n" in as_text(shown("causal_lm", texts))
 
 
 def test_queries_show_where_they_stand(texts):
@@ -64,14 +64,14 @@ def test_queries_show_where_they_stand(texts):
     for asked in one["asked"]:
         assert stream["tokens"][asked["place"]] == "[MASK]"
         assert stream["tokens"][stream["positions"][asked["place"]]] == asked["target"]
-        assert f"[MASK]@{stream['positions'][asked['place']]}" in in_words(one)
+        assert f"[MASK]@{stream['positions'][asked['place']]}" in as_text(one)
 
 
 def test_segments_are_shown_on_lines_of_their_own(texts):
     """[CLS] and the first text, then the second; the pair is asked at [CLS], the place 0."""
     one = shown("next_sentence", texts)
     [stream] = one["streams"]
-    lines = in_words(one).splitlines()
+    lines = as_text(one).splitlines()
     end = stream["tokens"].index("[SEP]") + 1
     assert stream["segments"] == [0] * end + [1] * (len(stream["tokens"]) - end)
     assert lines[0] == "encoder reads:"
@@ -92,7 +92,7 @@ def test_of_long_texts_a_window_is_shown(name, texts, tmp_path, monkeypatch):
         assert len(rows) == 6 or len(rows) == tokens
         assert any(row >= content for row in rows) == (tokens > content)
         if tokens > 6:
-            assert f"{len(rows)} of {tokens} tokens" in in_words(one)
+            assert f"{len(rows)} of {tokens} tokens" in as_text(one)
     drawn = figure([one])
     for axes, stream in zip(drawn.axes, one["streams"], strict=True):
         assert len(axes.get_yticklabels()) == len(preview.window(stream)[0])

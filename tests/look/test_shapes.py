@@ -37,7 +37,7 @@ def made(family: str, **parts: Any) -> tuple[Model, Batch]:
     objective = objective_kind(objective_kind.Config(), tokenizer_of(sentences()), SIZES["max_length"])
     torch.manual_seed(1)
     config = ModelConfig(**(SIZES | {"family": family} | parts))
-    model = find_kind(config.kind)(config, objective.tokenizer.vocab_size, objective.heads()).eval()
+    model = find_kind(config.kind)(config, objective.tokenizer.vocab_size, objective.outputs()).eval()
     read = [objective.prompt_for("read", text).example for text in ("sun moon star", "red blue green old new")]
     return model, collate([[example] for example in read], objective.tokenizer.pad_id)
 

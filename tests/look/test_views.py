@@ -24,7 +24,7 @@ from glassformer.cli.look import command_of
 from glassformer.errors import UsageError
 from glassformer.look import views as all_views
 from glassformer.look.pictures.page import View
-from glassformer.look.views import NEEDED, spec_of, view_names
+from glassformer.look.views import NEEDED, OLD_NAMES, spec_of, view_names
 from glassformer.plugins import plugin_names
 from glassformer.views import view_function
 
@@ -70,8 +70,8 @@ ASKED: dict[str, Callable[[Run, Path], View]] = {
     "film": lambda run, folder: gf.views.film(run),
     "generation": lambda run, folder: gf.views.generation(gf.load(generator_folder()), "Mars is", max_tokens=2),
     "heads": lambda run, folder: gf.views.heads(run, [WHOLE]),
-    "honest": lambda run, folder: gf.views.honest(run, TEXT),
-    "layers": lambda run, folder: gf.views.layers(run, TEXT),
+    "attribution": lambda run, folder: gf.views.attribution(run, TEXT),
+    "lens": lambda run, folder: gf.views.lens(run, TEXT),
     "mask": lambda run, folder: gf.views.mask(run, TEXT),
     "masks": lambda run, folder: gf.views.masks(run, [WHOLE, "Mars is red"]),
     "of_arrays": lambda run, folder: gf.views.of_arrays(run.attention(WHOLE).weights, run.attention(WHOLE).tokens),
@@ -82,12 +82,11 @@ ASKED: dict[str, Callable[[Run, Path], View]] = {
     "steps": lambda run, folder: gf.views.steps(run, WHOLE),
     "word": lambda run, folder: gf.views.word(run, "red", WHOLE, "the red star"),
 }
-BEFORE = {"ablation": "ablate", "heads_of": "heads", "learning": "film", "mattered": "honest", "syntax": "dependencies"}
 
 
 def commands_of_views() -> set[str]:
     look = typer.main.get_command(app).commands["look"]  # type: ignore[attr-defined]
-    return {"ablate", *look.commands}
+    return {"ablate", *(name for name, command in look.commands.items() if not command.hidden)}
 
 
 def documented() -> set[str]:
@@ -155,7 +154,7 @@ def test_what_a_model_has_not_is_refused_before_the_text_is_read(monkeypatch: py
     without = {"residual_stream": "it is a test"}
     monkeypatch.setattr(type(run.model), "why_not", lambda self, what: without.get(what))
     with pytest.raises(UsageError, match="shows no residual stream: it is a test"):
-        gf.views.layers(run, Unread())
+        gf.views.lens(run, Unread())
 
 
 def test_the_page_of_views_lists_every_command() -> None:
@@ -166,7 +165,7 @@ def test_the_page_of_views_lists_every_command() -> None:
 
 def test_what_the_documents_name_is_a_view() -> None:
     names = documented() - {"py"}
-    assert {"honest", "heads", "film", "dependencies", "mask", "of_arrays"} <= names
+    assert {"attribution", "heads", "film", "dependencies", "mask", "of_arrays"} <= names
     assert names <= set(gf.views.__all__)
 
 
@@ -192,8 +191,11 @@ def test_editors_know_what_each_takes_and_gives() -> None:
 
 
 def test_the_names_of_before_still_work() -> None:
-    for old, new in BEFORE.items():
+    look = typer.main.get_command(app).commands["look"]  # type: ignore[attr-defined]
+    for old, new in OLD_NAMES.items():
         assert getattr(gf.views, old) is getattr(gf.views, new)
+        if not spec_of(new).on_top:
+            assert look.commands[old].hidden and not look.commands[new].hidden
         assert old not in dir(gf.views)
 
 
@@ -204,7 +206,12 @@ def test_the_snippet_of_the_page_of_views_runs(monkeypatch: pytest.MonkeyPatch, 
     (tmp_path / "runs" / "mlm-demo").symlink_to(run_folder())
     monkeypatch.chdir(tmp_path)
     exec(snippet, {})
-    assert {file.name for file in tmp_path.iterdir()} >= {"mask.html", "honest.png", "film.html", "dependencies.csv"}
+    assert {file.name for file in tmp_path.iterdir()} >= {
+        "mask.html",
+        "attribution.png",
+        "film.html",
+        "dependencies.csv",
+    }
 
 
 # ------------------------------------------------------------------------------------- what the pictures say

@@ -58,7 +58,7 @@ def test_the_mask_page_says_why_and_shows_answers_and_heads(unseen, chromium, tm
     shown = opened(chromium, view.save(tmp_path / "mask.html"))
     [said] = shown.texts("main > .warning")
     assert said.startswith(f"This model has no attention weights to be shown: {WHY}. Its answers are here")
-    assert "look layers" in said and "ablate" in said
+    assert "look lens" in said and "ablate" in said
     assert shown.page.locator("canvas").count() == 0
     assert shown.texts(".token.blank") == ["[MASK]"]
     first = run.fill(TEXT).blanks[0].candidates[0]
@@ -82,7 +82,7 @@ def test_the_generation_page_shows_tokens_without_maps(folder, unseen, chromium,
     shown = opened(chromium, view.save(tmp_path / "generation.html"))
     [said] = shown.texts("main > .warning")
     assert said.startswith(f"This model has no attention weights to be shown: {WHY}. Its answers are here")
-    assert "look layers" in said and "ablate" in said
+    assert "look lens" in said and "ablate" in said
     shown.page.get_by_text("next token").click()
     assert shown.texts("main h2") == [f"Token 2 of {len(view.data['steps'])}: what could stand here?"]
     assert shown.page.locator("canvas.map, .labelled canvas").count() == 0
@@ -109,7 +109,7 @@ def test_pytorchs_own_blocks_have_a_page_of_answers(hidden, chromium, tmp_path):
     "words",
     [
         ("look", "heads", "RUN", TEXT),
-        ("look", "honest", "RUN", TEXT),
+        ("look", "attribution", "RUN", TEXT),
         ("look", "steps", "RUN", TEXT),
         ("look", "pronoun", "RUN", "the sun is big because it is hot"),
         ("attention", "RUN", TEXT),
@@ -120,12 +120,12 @@ def test_what_needs_weights_refuses_with_the_reason_and_names_what_there_is(word
     words = [str(run_folder()) if word == "RUN" else word for word in words]
     said = refused(*words, "--output", tmp_path / "picture.png")
     assert f"this model has no attention weights: {WHY}" in said.splitlines()[0]
-    for other in ("look mask", "look generation", "look layers", "ablate"):
+    for other in ("look mask", "look generation", "look lens", "ablate"):
         assert other in said
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("words", [("look", "heads"), ("look", "honest"), ("look", "steps"), ("attention",)])
+@pytest.mark.parametrize("words", [("look", "heads"), ("look", "attribution"), ("look", "steps"), ("attention",)])
 def test_of_pytorchs_own_blocks_too(words, hidden, tmp_path):
     said = refused(*words, hidden, "sun [MASK]", "--output", tmp_path / "picture.png")
     assert "no attention weights: PyTorch's own blocks hide them" in said.splitlines()[0]
@@ -133,7 +133,7 @@ def test_of_pytorchs_own_blocks_too(words, hidden, tmp_path):
 
 
 def test_what_needs_none_is_as_before(unseen, tmp_path):
-    for words in (("look", "layers", run_folder(), TEXT), ("look", "shapes", run_folder(), TEXT)):
+    for words in (("look", "lens", run_folder(), TEXT), ("look", "shapes", run_folder(), TEXT)):
         assert command(*words, "--output", tmp_path / "view.html").code == 0
     found = command("look", "mask", run_folder(), TEXT, "--json").json
     assert found["why"] == WHY and "weights" not in found

@@ -19,7 +19,7 @@ from glassformer.look.views import pronoun as pronoun_view
 from glassformer.look.views import word as apart_view
 from glassformer.look.views.pronoun import pronoun
 from glassformer.look.views.word import apart
-from glassformer.model.layers import Surroundings
+from glassformer.model.layers import LayerContext
 from glassformer.model.stack import Stack
 
 TEXT = "Mars is called the red planet"
@@ -119,7 +119,7 @@ def test_tokens_of_each_word_say_that_word(name: str, request: pytest.FixtureReq
     found = []
     for span in words_in(text):
         tokens = read.tokens_of(span)
-        ids = read.prompt.example.streams[read.prompt.stream].ids[tokens]
+        ids = read.prompt.example.streams[read.prompt.stream].values[tokens]
         assert run.tokenizer.decode(ids).strip().lower() == text[slice(*span)].lower()
         found += tokens
     assert len(found) == len(set(found)) == sum(span != (0, 0) for span in read.spans)
@@ -215,7 +215,7 @@ def naive_apart(run: Run, texts: list[str], rows: list[list[int]]) -> np.ndarray
             x = stack.embeddings(stream.input_ids, stack.positions(stream.positions), stream.segment_ids)
             states.append(x)
             for block in stack.blocks:
-                x = block(x, Surroundings(stream.mask.prepared()))
+                x = block(x, LayerContext(stream.mask.prepared()))
                 states.append(x)
         vectors.append([state[0, tokens].double().mean(0) for state in states])
     return np.array([float(torch.cosine_similarity(a, b, dim=0)) for a, b in zip(*vectors, strict=True)])

@@ -8,10 +8,10 @@ from glassformer.ablation import Part, chosen_parts, parts_of, without
 from glassformer.ask.run import Run, load
 from glassformer.look.views import ablate as worth
 from glassformer.look.views.ablate import Ablation, Change, Sums, Worth, ablate, metrics_of, sums_of
-from glassformer.objectives import Units
+from glassformer.objectives import Dataset
 from glassformer.objectives.masked_lm import MaskedLM
-from glassformer.stopping import stoppable
-from glassformer.training.evaluation import EVALUATION_SEED, FixedQuestions, evaluate
+from glassformer.progress import stoppable
+from glassformer.training.evaluation import EVALUATION_SEED, EvaluationSet, evaluate
 
 ATTENTION = Part("encoder.blocks.1.self_attention")
 
@@ -46,7 +46,7 @@ def test_sums_of_units_are_those_of_single_units(run: Run) -> None:
     sums = sums_of(run.model, asked)
     assert len(sums.totals["masked_lm/loss"]) == len(asked[0].chosen) > 5
     objective = asked[0].objective
-    singles = [FixedQuestions(OneUnit(asked[0], int(n)), objective, run.recipe.batch) for n in asked[0].chosen]
+    singles = [EvaluationSet(OneUnit(asked[0], int(n)), objective, run.recipe.batch) for n in asked[0].chosen]
     totals, counts = sums.totals["masked_lm/loss"], sums.counts["masked_lm/loss"]
     assert counts.max() > 3  # words in turn, from several rows of a batch
     for alone, total, count in zip(singles, totals, counts, strict=True):
@@ -58,12 +58,12 @@ def test_sums_of_units_are_those_of_single_units(run: Run) -> None:
     np.testing.assert_allclose(twice.totals["masked_lm/loss"], 2 * sums.totals["masked_lm/loss"])
 
 
-class OneUnit(Units):
+class OneUnit(Dataset):
     """Unit `n` of some questions, alone."""
 
-    def __init__(self, questions: FixedQuestions, n: int) -> None:
+    def __init__(self, questions: EvaluationSet, n: int) -> None:
         self.questions, self.n = questions, n
-        self.lengths = questions.units.lengths[[n]]
+        self.lengths = questions.dataset.lengths[[n]]
 
     def __len__(self) -> int:
         return 1
@@ -103,11 +103,11 @@ def test_fewer_units_and_more_draws(run: Run) -> None:
     assert (few.units, all_of_them.units) == (5, len(run.questions("validation").chosen))
     assert few.whole != all_of_them.whole != ablate(run, [], seeds=2).whole
     objective = run.objective.for_evaluation()
-    units = objective.units(run.corpus("validation"))
+    units = objective.dataset(run.corpus("validation"))
     seeds = [EVALUATION_SEED, EVALUATION_SEED, EVALUATION_SEED + 1]
-    one, same, other = (FixedQuestions(units, objective, run.recipe.batch, seed=seed) for seed in seeds)
+    one, same, other = (EvaluationSet(units, objective, run.recipe.batch, seed=seed) for seed in seeds)
     first = [
-        [asked.positions.tolist() for n in range(9) for asked in q.example(n).asked.values()]
+        [targets.positions.tolist() for n in range(9) for targets in q.example(n).targets.values()]
         for q in (one, same, other)
     ]
     assert first[0] == first[1] != first[2]
@@ -117,7 +117,7 @@ def test_losses_of_several_heads_are_added_by_their_weights() -> None:
     """And accuracies are over all questions; a unit that is drawn twice counts twice."""
 
     class Two(MaskedLM):
-        def weights(self) -> dict[str, float]:
+        def loss_weights(self) -> dict[str, float]:
             return {"words": 1.0, "pairs": 0.5}
 
         def shares(self) -> dict[str, float]:
@@ -157,7 +157,7 @@ def test_the_worst_comes_first_in_every_form() -> None:
     found = some_ablation()
     names = ["encoder.blocks.0", "encoder.positions"]
     assert [row["part"] for row in found.record()["parts"]] == names
-    assert [row["part"] for row in worth.in_words(found)] == ["(whole)", *names]
+    assert [row["part"] for row in worth.summary_rows(found)] == ["(whole)", *names]
     rows = worth.view_of(load(run_folder()), found).rows
     assert [row["part"] for row in rows] == names and rows[0]["accuracy_low"] == -0.6
     axes = worth.picture(found).axes[0]
@@ -192,7 +192,7 @@ def test_the_command_writes_what_its_file_is_called(tmp_path) -> None:
     assert "cannot write a view as '.doc'" in refused(*arguments, "--output", tmp_path / "a.doc")
 
 
-@pytest.mark.parametrize("view", ["honest", "layers"])
+@pytest.mark.parametrize("view", ["attribution", "lens"])
 def test_the_views_are_commands(view, tmp_path) -> None:
     arguments = ["look", view, run_folder(), "Mars is called the [MASK] planet"]
     output = tmp_path / "new" / "a.svg"
@@ -206,8 +206,8 @@ def test_the_views_are_commands(view, tmp_path) -> None:
 
 def test_the_arrays_of_the_honest_views(tmp_path) -> None:
     text = "Mars is called the [MASK] planet"
-    command("look", "honest", run_folder(), text, "--output", tmp_path / "a.npz")
-    expected = command("look", "honest", run_folder(), text, "--json").json
+    command("look", "attribution", run_folder(), text, "--output", tmp_path / "a.npz")
+    expected = command("look", "attribution", run_folder(), text, "--json").json
     with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
         assert arrays["tokens"].tolist() == expected["tokens"]
         for name, values in expected["relevance"].items():

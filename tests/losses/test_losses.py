@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from glassformer.data.batch import NOT_ASKED, AskedBatch
+from glassformer.data.batch import IGNORE_INDEX, TargetsBatch
 from glassformer.errors import UsageError
 from glassformer.losses import LossFunction, find_loss
 from glassformer.plugins import plugin_names
@@ -26,11 +26,11 @@ def definition(name: str):
     return module
 
 
-def padded(loss: LossFunction, outputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, AskedBatch]:
+def padded(loss: LossFunction, outputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, TargetsBatch]:
     """The same questions with entries behind them that must not count."""
-    filler = torch.full((PADDING, *targets.shape[1:]), float("nan") if targets.is_floating_point() else NOT_ASKED)
+    filler = torch.full((PADDING, *targets.shape[1:]), float("nan") if targets.is_floating_point() else IGNORE_INDEX)
     more = torch.cat([outputs, torch.full((PADDING, outputs.shape[1]), 1e4, dtype=outputs.dtype)])
-    return more, AskedBatch(torch.zeros(N + PADDING, dtype=torch.long), torch.cat([targets, filler.to(targets)]), N)
+    return more, TargetsBatch(torch.zeros(N + PADDING, dtype=torch.long), torch.cat([targets, filler.to(targets)]), N)
 
 
 @pytest.fixture(params=NAMES)
@@ -82,7 +82,7 @@ def test_the_right_outputs_are_better_than_others(case):
 
 def test_nothing_asked_is_nothing(case):
     loss, outputs, targets, _ = case
-    asked = AskedBatch(torch.zeros(PADDING, dtype=torch.long), padded(loss, outputs, targets)[1].targets[N:], 0)
+    asked = TargetsBatch(torch.zeros(PADDING, dtype=torch.long), padded(loss, outputs, targets)[1].values[N:], 0)
     assert float(loss(outputs[:PADDING], asked).total) == 0
 
 

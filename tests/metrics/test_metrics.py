@@ -74,7 +74,7 @@ def test_parts_make_the_whole(case):
     parts = [metric.statistics(some(asked, part)) for part in (slice(0, 5), slice(5, 36), slice(36, 37), slice(37, N))]
     joined = parts[2]
     for part in (parts[0], parts[3], parts[1]):
-        joined = metric.joined(joined, part)
+        joined = metric.concat(joined, part)
     whole = metric.compute(metric.statistics(asked).double())
     assert metric.compute(joined.double()) == pytest.approx(whole, abs=1e-12)
 

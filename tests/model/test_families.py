@@ -9,7 +9,7 @@ import torch
 from lightning_fabric.utilities import move_data_to_device
 from torch import nn
 
-from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Stream, collate
+from glassformer.data.batch import Batch, Example, OutputSpec, Stream, Targets, collate
 from glassformer.decoding.written_out import written_out
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig, check_sizes
@@ -20,7 +20,7 @@ from glassformer.model.positions import POSITIONS
 from glassformer.model.size import count_parameters
 
 VOCAB, H, D, F, LENGTH, LAYERS = 23, 2, 12, 13, 17, 2
-HEAD = HeadSpec("tokens", VOCAB, tied=True, bias=False)
+HEAD = OutputSpec("tokens", VOCAB, tied=True, bias=False)
 FAMILIES = ("decoder", "encoder_decoder")
 
 
@@ -43,7 +43,7 @@ def examples(family: str, *lengths: int, seed: int = 2) -> list[Example]:
         streams = {"decoder": Stream(ids, causal=True)}
         if family == "encoder_decoder":
             streams = {"encoder": Stream(rng.integers(1, VOCAB, length + 2)), **streams}
-        made.append(Example(streams, {"tokens": Asked(places, ids, "decoder")}))
+        made.append(Example(streams, {"tokens": Targets(places, ids, "decoder")}))
     return made
 
 
@@ -207,13 +207,13 @@ def test_prompts_of_different_length_go_on_together(family, positions, apart):
         states = [model.new_state(each, start.shape[1]) for each, start in zip(alone, starts, strict=True)]
         begun = [model.step(s, s != 0, each, "tokens") for s, each in zip(starts, states, strict=True)]
         torch.testing.assert_close(torch.cat(begun), logits[0][[0, 2, 1]], atol=1e-10, rtol=1e-10)
-        state = DecodingState.joined(states, rows, 13)
+        state = DecodingState.concat(states, rows, 13)
     logits += [model.step(more[:, [n]], torch.ones(3, 1, dtype=torch.bool), state, "tokens") for n in range(6)]
     for row, example in enumerate(examples(family, 3, 7, 5)):
-        grown = np.concatenate([example.streams["decoder"].ids, more[row].numpy()])
+        grown = np.concatenate([example.streams["decoder"].values, more[row].numpy()])
         streams = example.streams | {"decoder": Stream(grown, causal=True)}
         places = np.arange(len(grown))
-        alone = model(collate([[Example(streams, {"tokens": Asked(places, grown, "decoder")})]], 0))["tokens"]
+        alone = model(collate([[Example(streams, {"tokens": Targets(places, grown, "decoder")})]], 0))["tokens"]
         torch.testing.assert_close(torch.stack(logits)[:, row], alone[-7:], atol=1e-10, rtol=1e-10)
 
 
@@ -245,13 +245,13 @@ def test_padded_prompts_in_pieces(family, positions, pieces):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rows_leave_and_are_doubled(family):
-    """After keep_rows each row goes on as the one that it was taken from."""
+    """After reorder each row goes on as the one that it was taken from."""
     model, batch = make(family), padded(family, 7, 5, 3)
     ids = batch.streams["decoder"].input_ids
     state, other = model.new_state(batch, 9), model.new_state(batch, 9)
     for each in (state, other):
         model.step(ids, ids != 0, each, "tokens")
-    state.keep_rows(torch.tensor([2, 0, 0]))
+    state.reorder(torch.tensor([2, 0, 0]))
     real = torch.ones(3, 1, dtype=torch.bool)
     picked = model.step(torch.tensor([[5], [6], [7]]), real, state, "tokens")
     expected = model.step(torch.tensor([[6], [1], [5]]), real, other, "tokens")
@@ -271,7 +271,7 @@ def test_rows_that_change_places_again_and_again():
     moves = "001122 102255 003244 012345 112355 1045 1123 0132 3201 1033 10 000 201 112"
     for move in moves.split():
         rows = torch.tensor([*map(int, move)])
-        state.keep_rows(rows, alike=7)  # the prompts
+        state.reorder(rows, shared_prefix=7)  # the prompts
         model.step(torch.randint(1, VOCAB, (len(rows), 1)), torch.ones(len(rows), 1, dtype=torch.bool), state, "tokens")
         for layer, (keys, values) in zip(state.layers, wanted, strict=True):
             kept, length = layer.own, layer.own.length
@@ -314,7 +314,7 @@ def test_one_body_reads_either_stream():
     model = make("decoder")
     ids = np.arange(1, 8)
     for name, causal in (("encoder", False), ("decoder", True)):
-        batch = collate([[Example({name: Stream(ids, causal=causal)}, {"tokens": Asked(ids - 1, ids, name)})]], 0)
+        batch = collate([[Example({name: Stream(ids, causal=causal)}, {"tokens": Targets(ids - 1, ids, name)})]], 0)
         seen = gradient_map(model, batch, "decoder", name)
         assert torch.equal(seen > 0, torch.ones(7, 7, dtype=torch.bool).tril(0 if causal else 7))
 
@@ -327,13 +327,13 @@ def test_a_query_stream_asks_and_is_not_seen():
     ids, places = np.array([3, 5, 7, 11, 2, 2]), np.array([0, 1, 2, 3, 1, 3])
     before = {0: [0], 1: [0, 1, 2], 2: [0, 2], 3: [0, 1, 2, 3], 4: [0, 2], 5: [0, 1, 2]}
     pairs = np.array([[key in before[query] for key in range(4)] for query in range(6)])
-    stream = Stream(ids, positions=places, queries=2, pair_mask=pairs)
-    asked = Asked(np.array([4, 5]), ids[[1, 3]])
-    batch = collate([[Example({"encoder": stream}, {"tokens": asked})]], 0)
+    stream = Stream(ids, positions=places, n_query_only=2, pair_mask=pairs)
+    targets = Targets(np.array([4, 5]), ids[[1, 3]])
+    batch = collate([[Example({"encoder": stream}, {"tokens": targets})]], 0)
     seen = gradient_map(model, batch, "encoder", "encoder") > 0
     itself = torch.eye(6, dtype=torch.bool)
     assert torch.equal(seen, torch.tensor(np.pad(pairs, ((0, 0), (0, 2)))) | itself)
-    longer = collate([[Example({"encoder": stream}, {"tokens": asked})], [*examples_with_queries()]], 0)
+    longer = collate([[Example({"encoder": stream}, {"tokens": targets})], [*examples_with_queries()]], 0)
     torch.testing.assert_close(model(longer)["tokens"][:2], model(batch)["tokens"], atol=1e-12, rtol=0)
 
 
@@ -345,10 +345,10 @@ def examples_with_queries() -> list[Example]:
         stream = Stream(
             ids,
             positions=np.append(np.arange(length), 0),
-            queries=1,
+            n_query_only=1,
             pair_mask=np.ones((length + 1, length), dtype=bool),
         )
-        made.append(Example({"encoder": stream}, {"tokens": Asked(np.array([length]), ids[:1])}))
+        made.append(Example({"encoder": stream}, {"tokens": Targets(np.array([length]), ids[:1])}))
     return made
 
 

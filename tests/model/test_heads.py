@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from glassformer.data.batch import HeadSpec
+from glassformer.data.batch import OutputSpec
 from glassformer.model.heads import Head
 
 N, D, CLASSES = 5, 7, 11
@@ -15,7 +15,7 @@ N, D, CLASSES = 5, 7, 11
 def test_logits_by_hand(transform):
     """Linear, alone, behind dense -> GELU -> norm or behind dense -> tanh as in BERT, written out in double."""
     torch.manual_seed(1)
-    head = Head(HeadSpec("head", CLASSES, transform=transform), D).double()
+    head = Head(OutputSpec("head", CLASSES, transform=transform), D).double()
     for parameter in head.parameters():
         torch.nn.init.normal_(parameter)
     hidden = torch.randn(N, D, dtype=torch.float64)
@@ -35,7 +35,7 @@ def test_logits_by_hand(transform):
 
 
 def test_a_head_without_transform_has_no_such_weights():
-    assert {name for name, _ in Head(HeadSpec("h", CLASSES), D).named_parameters()} == {
+    assert {name for name, _ in Head(OutputSpec("h", CLASSES), D).named_parameters()} == {
         "output.weight",
         "output.bias",
     }

@@ -11,8 +11,8 @@ from glassformer.model.config import ModelConfig
 from glassformer.model.layers import (
     Block,
     FeedForward,
+    LayerContext,
     MultiHeadAttention,
-    Surroundings,
     initialise,
     scale_residual_writers,
 )
@@ -64,7 +64,7 @@ def test_multi_head_attention_equals_pytorchs(masked):
         attn_mask=~pairs.repeat_interleave(H, 0) if masked == "pairs" else None,
         average_attn_weights=False,
     )
-    torch.testing.assert_close(ours(x(), Surroundings(mask)), expected, atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(ours(x(), LayerContext(mask)), expected, atol=1e-10, rtol=1e-10)
     q, k, _ = (ours.split(part) for part in ours.query_key_value(x()).chunk(3, -1))
     torch.testing.assert_close(ours.mechanism.weights(q, k, mask), weights, atol=1e-10, rtol=1e-10)
 
@@ -82,7 +82,7 @@ def test_split_and_join():
 def test_dropout_only_while_training(where):
     """Each kind by itself makes training random and leaves evaluation alone."""
     one, without = block(**{where: 0.5}), block()
-    mask = Surroundings(AttentionMask.in_order(T))
+    mask = LayerContext(AttentionMask.in_order(T))
     assert torch.equal(one(x(), mask), without(x(), mask))
     one.train()
     torch.manual_seed(1)
@@ -94,7 +94,7 @@ def test_dropout_only_while_training(where):
 
 def test_a_row_that_sees_nothing_still_gets_a_finite_block():
     """The block adds only the output's bias for it; gradients are finite, with dropout and in bf16 too."""
-    nothing = Surroundings(AttentionMask.in_order(T, pair_mask=torch.zeros(B, T, T, dtype=torch.bool)))
+    nothing = LayerContext(AttentionMask.in_order(T, pair_mask=torch.zeros(B, T, T, dtype=torch.bool)))
     attention = random_weights(MultiHeadAttention(config()))
     torch.testing.assert_close(attention(x(), nothing), attention.output.bias.expand(B, T, D))
     for dtype, p in ((torch.float32, 0.0), (torch.float32, 0.3), (torch.bfloat16, 0.0), (torch.bfloat16, 0.3)):
@@ -123,7 +123,7 @@ def test_feed_forward_by_hand(activation):
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_the_order_of_norm_and_residual(norm):
     """post: x = norm(x + part(x)); pre: x = x + part(norm(x)), for attention and then for feed-forward."""
-    one, mask = block(norm=norm), Surroundings(AttentionMask.in_order(T, key_mask=KEY_MASK))
+    one, mask = block(norm=norm), LayerContext(AttentionMask.in_order(T, key_mask=KEY_MASK))
     h = x()
     for part, normed in (
         (lambda y: one.self_attention(y, mask), one.attention_norm),
@@ -138,7 +138,7 @@ def test_gradients_of_a_block_against_finite_differences(norm):
     """In double: with respect to the input and to every parameter, with padding."""
     one = block(d_model=6, n_heads=2, d_ff=5, norm=norm)
     names, values = zip(*one.named_parameters(), strict=True)
-    mask = Surroundings(AttentionMask.in_order(T, key_mask=KEY_MASK))
+    mask = LayerContext(AttentionMask.in_order(T, key_mask=KEY_MASK))
 
     def run(inputs, *parameters):
         return torch.func.functional_call(one, dict(zip(names, parameters, strict=True)), (inputs, mask))

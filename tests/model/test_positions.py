@@ -99,7 +99,7 @@ def test_rotary_turns_each_pair_by_position_times_frequency():
     """Feature n and n + E/2 are the plane, 10000^(-2n/E) the frequency: written out with sine and cosine."""
     rotary = make("rotary")
     x = torch.randn(2, H, 5, E, generator=torch.Generator().manual_seed(2))
-    turned = rotary.rotation(RESTARTED).turn(x)
+    turned = rotary.rotation(RESTARTED).rotate(x)
     for row, place in itertools.product(range(2), range(5)):
         for n in range(E // 2):
             angle = RESTARTED[row, place].item() * 10_000 ** (-2 * n / E)
@@ -117,7 +117,7 @@ def test_rotary_scores_depend_on_the_distance_only():
     q, k = torch.randn(2, 1, 1, 1, E, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 
     def score(at_q: int, at_k: int) -> float:
-        turned = rotary.rotation(torch.tensor([[at_q]])).turn(q), rotary.rotation(torch.tensor([[at_k]])).turn(k)
+        turned = rotary.rotation(torch.tensor([[at_q]])).rotate(q), rotary.rotation(torch.tensor([[at_k]])).rotate(k)
         return (turned[0] * turned[1]).sum().item()
 
     for q_at, k_at, further in itertools.product((0, 3, 9), (0, 5), (1, 4, 7)):

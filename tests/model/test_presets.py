@@ -5,7 +5,7 @@ import pytest
 import torch
 from trained import command, refused
 
-from glassformer.data.batch import Asked, Example, HeadSpec, Stream, collate
+from glassformer.data.batch import Example, OutputSpec, Stream, Targets, collate
 from glassformer.errors import UsageError
 from glassformer.model.config import presets
 from glassformer.model.kinds.transformer import Transformer
@@ -31,13 +31,13 @@ def test_each_is_a_model_that_learns(name):
     config = parse(tree).model
     assert {key: getattr(config, key) for key in presets()[name]} == presets()[name]
     torch.manual_seed(1)
-    model = Transformer(config, 23, [HeadSpec("tokens", 23, tied=True)])
+    model = Transformer(config, 23, [OutputSpec("tokens", 23, tied=True)])
     ids = np.arange(1, 18)
     streams = {
         name: Stream(ids, segment_ids=ids % (config.segments or 1), causal=name == "decoder") for name in config.stacks
     }
     where = config.stacks[-1]
-    batch = collate([[Example(streams, {"tokens": Asked(ids - 1, ids, where)})]], 0)
+    batch = collate([[Example(streams, {"tokens": Targets(ids - 1, ids, where)})]], 0)
     model(batch)["tokens"].logsumexp(-1).square().sum().backward()
     unused = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert unused == []

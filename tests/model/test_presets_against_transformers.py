@@ -10,7 +10,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Stream, collate
+from glassformer.data.batch import Batch, Example, OutputSpec, Stream, Targets, collate
 from glassformer.exchange.contract import Theirs, find_architecture, our_names, rules, same, transposed
 from glassformer.model.config import ModelConfig, preset, preset_notes, presets
 from glassformer.model.kinds.transformer import Transformer
@@ -181,9 +181,9 @@ def our_model(name: str, tensors: Mapping[str, Tensor]) -> Transformer:
     return model.eval()
 
 
-def spec_of(name: str) -> HeadSpec:
+def spec_of(name: str) -> OutputSpec:
     encodes = preset(name)["family"] == "encoder"
-    return HeadSpec("tokens", VOCAB, tied=True, bias=encodes, transform="dense" if encodes else "none")
+    return OutputSpec("tokens", VOCAB, tied=True, bias=encodes, transform="dense" if encodes else "none")
 
 
 def batch_for(name: str) -> Batch:
@@ -197,7 +197,7 @@ def batch_for(name: str) -> Batch:
             streams = {"decoder": Stream(ids, causal=True)}
         if family == "encoder_decoder":
             streams = {"encoder": Stream(rng.integers(2, VOCAB, length + 2)), **streams}
-        rows.append([Example(streams, {"tokens": Asked(np.arange(length), ids, [*streams][-1])})])
+        rows.append([Example(streams, {"tokens": Targets(np.arange(length), ids, [*streams][-1])})])
     return collate(rows, 0)
 
 
@@ -214,7 +214,7 @@ def their_logits(name: str, model: nn.Module, batch: Batch) -> Tensor:
         more = {"decoder_input_ids": ids["decoder"], "decoder_attention_mask": real["decoder"]}
     first = next(iter(ids))
     logits = model(input_ids=ids[first], attention_mask=real[first], **more).logits
-    return logits.flatten(0, 1)[batch.asked["tokens"].rows]
+    return logits.flatten(0, 1)[batch.targets["tokens"].flat_index]
 
 
 def turn_exactly(ours: Transformer, theirs: Any) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Shapes, Stream, asked_once, collate
+from glassformer.data.batch import IGNORE_INDEX, Example, OutputSpec, Shapes, Stream, Targets, collate, sequence_targets
 from glassformer.model.heads import read
 
 D, WIDTH = 5, 13
@@ -14,12 +14,12 @@ SHAPES = Shapes(rows=5, lengths=(WIDTH, 17), asked_share=0.1, packed=True)
 
 def example(length: int, target: float | int, how: str) -> Example:
     stream = Stream(np.arange(length, dtype=np.int64))
-    asked = asked_once(stream, target)
+    targets = sequence_targets(stream, target)
     if how == "span":  # two that overlap
-        asked = Asked(np.array([0, 1]), np.array([target, target]), "encoder", np.array([2, 3]))
+        targets = Targets(np.array([0, 1]), np.array([target, target]), "encoder", np.array([2, 3]))
     if how == "position":
-        asked = Asked(np.array([1, 2]), np.array([target, target]))
-    return Example({"encoder": stream}, {"head": asked})
+        targets = Targets(np.array([1, 2]), np.array([target, target]))
+    return Example({"encoder": stream}, {"head": targets})
 
 
 def by_definition(hidden: torch.Tensor, how: str) -> torch.Tensor:
@@ -41,28 +41,28 @@ def test_reads_by_definition(how, packed, shapes):
     examples = [example(length, 1, how) for length in LENGTHS]
     rows = [examples[:2], examples[2:]] if packed else [[one] for one in examples]
     batch = collate(rows, 0, shapes)
-    asked, stream = batch.asked["head"], batch.streams["encoder"]
+    targets, stream = batch.targets["head"], batch.streams["encoder"]
     hidden = torch.randn(*stream.input_ids.shape, D, dtype=torch.float64)
     poisoned = hidden.clone()
     for r, row in enumerate(rows):
-        poisoned[r, sum(len(one.streams["encoder"].ids) for one in row) :] = 1e9  # padding
+        poisoned[r, sum(len(one.streams["encoder"].values) for one in row) :] = 1e9  # padding
     poisoned[len(rows) :] = 1e9
-    found = read(poisoned, asked, HeadSpec("head", 2, read=how))
-    places = [(r, sum(len(o.streams["encoder"].ids) for o in row[:n]), one) for r, row in enumerate(rows)
+    found = read(poisoned, targets, OutputSpec("head", 2, read=how))
+    places = [(r, sum(len(o.streams["encoder"].values) for o in row[:n]), one) for r, row in enumerate(rows)
               for n, one in enumerate(row)]  # fmt: skip
     expected = [
-        by_definition(hidden[r, start : start + len(one.streams["encoder"].ids)], how) for r, start, one in places
+        by_definition(hidden[r, start : start + len(one.streams["encoder"].values)], how) for r, start, one in places
     ]
-    torch.testing.assert_close(found[: asked.number], torch.cat(expected))
-    assert asked.number == len(torch.cat(expected))
-    assert len(found) == len(asked.targets) and torch.isfinite(found).all()
-    assert (asked.targets[asked.number :] == NOT_ASKED).all()
+    torch.testing.assert_close(found[: targets.n_targets], torch.cat(expected))
+    assert targets.n_targets == len(torch.cat(expected))
+    assert len(found) == len(targets.values) and torch.isfinite(found).all()
+    assert (targets.values[targets.n_targets :] == IGNORE_INDEX).all()
 
 
 def test_only_what_is_read_has_a_gradient():
     batch = collate([[example(3, 1, "mean"), example(4, 1, "mean")], [example(5, 1, "mean")]], 0)
     hidden = torch.randn(2, 7, D, requires_grad=True)
-    read(hidden, batch.asked["head"], HeadSpec("head", 2, read="mean"))[1].sum().backward()
+    read(hidden, batch.targets["head"], OutputSpec("head", 2, read="mean"))[1].sum().backward()
     touched = hidden.grad.abs().sum(-1) > 0
     assert touched[0].tolist() == [False] * 3 + [True] * 4 and not touched[1].any()
 
@@ -71,14 +71,14 @@ def test_only_what_is_read_has_a_gradient():
 def test_numbers_stay_numbers(target):
     """Targets that are no classes are neither cut nor read as one; their padding is no number at all."""
     batch = collate([[example(length, target, "mean")] for length in LENGTHS], 0, SHAPES)
-    asked = batch.asked["head"]
-    assert asked.number == 3 < len(asked.targets) and asked.targets.dtype == torch.float32
-    torch.testing.assert_close(asked.targets[:3], torch.tensor(np.array([target] * 3), dtype=torch.float32))
-    assert asked.targets[3:].isnan().all()
+    targets = batch.targets["head"]
+    assert targets.n_targets == 3 < len(targets.values) and targets.values.dtype == torch.float32
+    torch.testing.assert_close(targets.values[:3], torch.tensor(np.array([target] * 3), dtype=torch.float32))
+    assert targets.values[3:].isnan().all()
 
 
 def test_every_batch_of_a_length_has_the_same_shapes():
     """What a compiler must see: nothing depends on how much is asked."""
-    few = collate([[example(4, 1, "mean")]], 0, SHAPES).asked["head"]
-    many = collate([[example(9, 1, "mean")] for _ in range(5)], 0, SHAPES).asked["head"]
-    assert few.rows.shape == many.rows.shape and few.ends.shape == many.ends.shape
+    few = collate([[example(4, 1, "mean")]], 0, SHAPES).targets["head"]
+    many = collate([[example(9, 1, "mean")] for _ in range(5)], 0, SHAPES).targets["head"]
+    assert few.flat_index.shape == many.flat_index.shape and few.ends.shape == many.ends.shape

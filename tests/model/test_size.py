@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from glassformer.data.batch import HeadSpec
+from glassformer.data.batch import OutputSpec
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig, check_sizes, preset, presets
 from glassformer.model.kinds import find_kind
@@ -16,7 +16,7 @@ from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.size import count_parameters, n_parameters, refuse_too_large
 
 SIZES: dict[str, Any] = {"n_layers": 3, "d_model": 12, "n_heads": 6, "d_ff": 7, "max_length": 11}
-HEADS = [HeadSpec("tokens", 17, tied=True, transform="dense"), HeadSpec("next", 2, transform="pooler", bias=False)]
+HEADS = [OutputSpec("tokens", 17, tied=True, transform="dense"), OutputSpec("next", 2, transform="pooler", bias=False)]
 
 parts = some.fixed_dictionaries(
     {},
@@ -45,7 +45,7 @@ def test_the_formula_counts_what_is_built(chosen: dict[str, Any], vocab: Any) ->
     config = ModelConfig(**(SIZES | chosen))
     if isinstance(vocab, dict) and len(config.stacks) == 1:
         vocab = 17
-    heads = [HEADS[0]._replace(size=17), HEADS[1], HeadSpec("plain", 17, tied=True)]
+    heads = [HEADS[0]._replace(size=17), HEADS[1], OutputSpec("plain", 17, tied=True)]
     assert n_parameters(config, vocab, heads) == count_parameters(Transformer(config, vocab, heads))
 
 

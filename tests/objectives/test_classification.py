@@ -69,7 +69,7 @@ def test_columns_are_taken_by_role(tmp_path):
 def test_the_order_of_labels_can_be_given(tmp_path):
     given = assemble(recipe_for(table(tmp_path), data={"labels": ["very good", "none", "007"]}))
     assert given.codecs.label.names == ("very good", "none", "007")
-    assert given.objective.heads()[0].size == 3
+    assert given.objective.outputs()[0].size == 3
 
 
 def test_two_names_of_one_column_are_refused(tmp_path):
@@ -91,7 +91,7 @@ def test_an_unknown_label_is_refused_with_file_row_and_the_known_ones(tmp_path):
 def test_a_run_keeps_its_labels_apart_from_its_tokens(run):
     """In JSON of their own; as many classes as labels."""
     assert json.loads((run.path / "labels.json").read_text())["names"] == [LABELS[1], LABELS[0]]
-    assert run.objective.heads()[0].size == 2
+    assert run.objective.outputs()[0].size == 2
     assert not any(label in run.tokenizer.vocabulary for label in LABELS)
 
 
@@ -141,6 +141,6 @@ def recipe_file(folder: Path) -> Path:
 def test_long_texts_are_refused_or_cut(tmp_path):
     long = table(tmp_path, "long.csv", [("so " * 30, "007"), *rows()])
     with pytest.raises(UsageError, match="text 1 has 32 tokens"):
-        assemble(recipe_for(long)).train_units  # noqa: B018
+        assemble(recipe_for(long)).train_dataset  # noqa: B018
     cut = assemble(recipe_for(long, objective={"too_long": "cut"}))
-    assert cut.train_units.lengths.max() <= 16
+    assert cut.train_dataset.lengths.max() <= 16

@@ -12,7 +12,7 @@ from PIL import Image
 
 from glassformer import objectives
 from glassformer.answers import COMMANDS, FillsInAnyOrder, Generates, ScoresText
-from glassformer.data.batch import NOT_ASKED, Example, collate
+from glassformer.data.batch import IGNORE_INDEX, Example, collate
 from glassformer.data.corpus import Corpus
 from glassformer.data.table import Column
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
@@ -69,13 +69,13 @@ def data_for(objective: Objective, corpus: Column) -> Column:
 
 
 def examples_of(objective: Objective, corpus: Column, seed: int = 1) -> list[Example]:
-    units = objective.units(corpus)
-    return [units.example(i, np.random.default_rng((seed, i))) for i in range(len(units))]
+    dataset = objective.dataset(corpus)
+    return [dataset.example(i, np.random.default_rng((seed, i))) for i in range(len(dataset))]
 
 
 def flat(example: Example) -> list:
     """Everything in an example, to compare."""
-    parts = [*example.streams.values(), *example.asked.values()]
+    parts = [*example.streams.values(), *example.targets.values()]
     return [part.tolist() if isinstance(part, np.ndarray) else part for group in parts for part in group]
 
 
@@ -84,21 +84,21 @@ def flat(example: Example) -> list:
 
 def check_lengths(objective: Objective, corpus: Column) -> None:
     """`lengths` says how long the longest stream of each unit may be; none is longer than the model reads."""
-    units = objective.units(corpus)
-    assert len(units) > 0
+    dataset = objective.dataset(corpus)
+    assert len(dataset) > 0
     for index, example in enumerate(examples_of(objective, corpus)):
-        assert MAX_LENGTH >= units.lengths[index] >= max(stream.content for stream in example.streams.values())
-        assert units.lengths[index] <= 2 + max(stream.content for stream in example.streams.values())
+        assert MAX_LENGTH >= dataset.lengths[index] >= max(stream.n_keys for stream in example.streams.values())
+        assert dataset.lengths[index] <= 2 + max(stream.n_keys for stream in example.streams.values())
 
 
 def check_purity(objective: Objective, corpus: Column) -> None:
     """An example is a function of index and generator alone: not of what was asked before, nor of global state."""
-    units = objective.units(corpus)
+    dataset = objective.dataset(corpus)
     forwards = [flat(example) for example in examples_of(objective, corpus)]
     np.random.seed(99)
     torch.manual_seed(99)
-    for index in reversed(range(len(units))):
-        assert flat(units.example(index, np.random.default_rng((1, index)))) == forwards[index]
+    for index in reversed(range(len(dataset))):
+        assert flat(dataset.example(index, np.random.default_rng((1, index)))) == forwards[index]
 
 
 def check_fresh_corruption(objective: Objective, corpus: Column) -> None:
@@ -109,14 +109,14 @@ def check_fresh_corruption(objective: Objective, corpus: Column) -> None:
 
 def check_questions(objective: Objective, corpus: Column) -> None:
     """Each head is asked, inside its stream, at no place twice, for a class that it has."""
-    specs = {spec.name: spec for spec in objective.heads()}
-    assert len(specs) == len(objective.heads()) > 0
+    specs = {spec.name: spec for spec in objective.outputs()}
+    assert len(specs) == len(objective.outputs()) > 0
     asked_at_all = dict.fromkeys(specs, 0)
     for example in examples_of(objective, corpus):
-        assert set(example.asked) == set(specs)
-        for name, (positions, targets, stream, _) in example.asked.items():
+        assert set(example.targets) == set(specs)
+        for name, (positions, targets, stream, _) in example.targets.items():
             assert len(positions) == len(targets) == len(set(positions.tolist()))
-            assert ((positions >= 0) & (positions < len(example.streams[stream].ids))).all()
+            assert ((positions >= 0) & (positions < len(example.streams[stream].values))).all()
             assert ((targets >= 0) & (targets < specs[name].size)).all()
             asked_at_all[name] += len(positions)
     assert all(asked_at_all.values())
@@ -126,10 +126,10 @@ def logits_for(objective: Objective, examples: list[Example]) -> tuple:
     """A batch of one example a row, and random logits at its asked places."""
     batch = collate([[example] for example in examples], objective.pad_id)
     generator = torch.Generator().manual_seed(len(examples))
-    sizes = {spec.name: spec.size for spec in objective.heads()}
+    sizes = {spec.name: spec.size for spec in objective.outputs()}
     return batch, {
-        name: torch.randn(len(asked.rows), sizes[name], generator=generator, requires_grad=True)
-        for name, asked in batch.asked.items()
+        name: torch.randn(len(targets.flat_index), sizes[name], generator=generator, requires_grad=True)
+        for name, targets in batch.targets.items()
     }
 
 
@@ -138,16 +138,16 @@ def check_loss(objective: Objective, corpus: Column) -> None:
     examples = examples_of(objective, corpus)
     batch, logits = logits_for(objective, examples)
     whole = objective.loss(logits, batch)
-    assert set(whole) == {spec.name for spec in objective.heads()}
+    assert set(whole) == {spec.name for spec in objective.outputs()}
     for name, loss in whole.items():
-        assert loss.count == batch.asked[name].number > 0
+        assert loss.count == batch.targets[name].n_targets > 0
         assert torch.isfinite(loss.total) and loss.total > 0
     half = len(examples) // 2
     taken = dict.fromkeys(whole, 0)
     totals = dict.fromkeys(whole, 0.0)
     for part in (examples[:half], examples[half:]):
         small, _ = logits_for(objective, part)
-        own = {n: logits[n][taken[n] : taken[n] + len(asked.rows)] for n, asked in small.asked.items()}
+        own = {n: logits[n][taken[n] : taken[n] + len(targets.flat_index)] for n, targets in small.targets.items()}
         for name, loss in objective.loss(own, small).items():
             totals[name] += loss.total.item()
             taken[name] += loss.count
@@ -160,9 +160,9 @@ def check_gradient(objective: Objective, corpus: Column) -> None:
     examples = examples_of(objective, corpus)
     batch, logits = logits_for(objective, examples)
     padded = batch._replace(
-        asked={
-            name: asked._replace(targets=asked.targets.index_fill(0, torch.tensor([0]), NOT_ASKED))
-            for name, asked in batch.asked.items()
+        targets={
+            name: targets._replace(values=targets.values.index_fill(0, torch.tensor([0]), IGNORE_INDEX))
+            for name, targets in batch.targets.items()
         }
     )
     torch.stack([loss.total for loss in objective.loss(logits, padded).values()]).sum().backward()
@@ -182,9 +182,9 @@ def check_prompt(objective: Objective, corpus: Column) -> None:
     """A person's text becomes an example like those of training, and too long a text an error with the limit."""
     known = examples_of(objective, corpus)[0]
     prompt = objective.prompt(objective.asks_with)
-    assert set(prompt.example.streams) == set(known.streams) and set(prompt.example.asked) == set(known.asked)
-    assert len(prompt.tokens) == len(prompt.example.streams[prompt.stream].ids)
-    assert any(len(asked.positions) for asked in prompt.example.asked.values())
+    assert set(prompt.example.streams) == set(known.streams) and set(prompt.example.targets) == set(known.targets)
+    assert len(prompt.tokens) == len(prompt.example.streams[prompt.stream].values)
+    assert any(len(targets.positions) for targets in prompt.example.targets.values())
     reads_text = objective.columns[0] != "array"
     with pytest.raises(UsageError, match="at most" if reads_text else "there is no file"):
         objective.prompt("mars " * (MAX_LENGTH + 1))
@@ -195,8 +195,8 @@ def check_answer(objective: Objective, corpus: Column) -> None:
     example = examples_of(objective, corpus)[0]
     _, logits = logits_for(objective, [example])
     blanks = objective.answer(example, logits, top=3)
-    sizes = {spec.name: spec.size for spec in objective.heads()}
-    classes = [sizes[name] for name, asked in example.asked.items() for _ in asked.positions]
+    sizes = {spec.name: spec.size for spec in objective.outputs()}
+    classes = [sizes[name] for name, targets in example.targets.items() for _ in targets.positions]
     assert len(blanks) == len(classes)
     for blank, size in zip(blanks, classes, strict=True):
         probabilities = [candidate.probability for candidate in blank.candidates]
@@ -307,7 +307,7 @@ class Planted(MaskedLM):
 """
 
 BROKEN = {
-    "lengths": (check_lengths, "def units(s, c): u = super().units(c); u.lengths = u.lengths - 1; return u"),
+    "lengths": (check_lengths, "def dataset(s, c): u = super().dataset(c); u.lengths = u.lengths - 1; return u"),
     "purity": (
         check_purity,
         "def example(s, i, w, r): return super().example(i, w, np.random.default_rng(np.random.randint(2**31)))",
@@ -316,15 +316,15 @@ BROKEN = {
         check_fresh_corruption,
         "def example(s, i, w, r): return super().example(i, w, np.random.default_rng(1))",
     ),
-    "head": (check_questions, "def heads(s): return [h._replace(name='other') for h in super().heads()]"),
-    "class": (check_questions, "def heads(s): return [h._replace(size=5) for h in super().heads()]"),
+    "head": (check_questions, "def outputs(s): return [h._replace(name='other') for h in super().outputs()]"),
+    "class": (check_questions, "def outputs(s): return [h._replace(size=5) for h in super().outputs()]"),
     "mean": (
         check_loss,
         "def loss(s, l, b): return {n: Loss(x.total / x.count, x.count) for n, x in super().loss(l, b).items()}",
     ),
     "padding": (
         check_gradient,
-        "def loss(s, l, b): return {n: Loss(l[n].logsumexp(-1).sum(), b.asked[n].number) for n in l}",
+        "def loss(s, l, b): return {n: Loss(l[n].logsumexp(-1).sum(), b.targets[n].n_targets) for n in l}",
     ),
     "device": (
         check_device,

@@ -105,9 +105,9 @@ def test_sentences_change_places_whole(with_sentinels):
     objective = Denoising(DenoisingConfig(**NOTHING, permute_sentences=1.0), with_sentinels, 128)
     assert objective.needs_sentences(objective.config) and not objective.needs_sentences(DenoisingConfig())
     sentences = [encode(s).ids.tolist() for s in parts]
-    units, seen = objective.units(text), set()
+    dataset, seen = objective.dataset(text), set()
     for seed in range(60):
-        damaged = units.example(0, np.random.default_rng(seed)).streams["encoder"].ids[1:-1].tolist()
+        damaged = dataset.example(0, np.random.default_rng(seed)).streams["encoder"].values[1:-1].tolist()
         orders = {
             order
             for order in [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]
@@ -124,13 +124,13 @@ def test_in_a_stream_a_separator_goes_with_the_sentence_that_it_ends(with_sentin
     objective = Denoising(config, with_sentinels, 16)
     texts = ["One moon . two moons .", "Three moons !", "One sun . Three three ."]
     corpus = Corpus.from_texts(texts, with_sentinels, language="en")
-    units = objective.units(corpus)
+    dataset = objective.dataset(corpus)
     sep = with_sentinels.sep_id
-    assert [units.windows.starts_sentence(n).sum() for n in range(len(units))] == [4, 1]
-    ids, flags = units.windows[0][0], units.windows.starts_sentence(0)
+    assert [dataset.windows.starts_sentence(n).sum() for n in range(len(dataset))] == [4, 1]
+    ids, flags = dataset.windows[0][0], dataset.windows.starts_sentence(0)
     assert not flags[ids == sep].any() and flags[0]
     with pytest.raises(ValueError, match="does not know where sentences begin"):
-        objective.units(Corpus.from_texts(texts, with_sentinels)).example(0, np.random.default_rng(1))
+        objective.dataset(Corpus.from_texts(texts, with_sentinels)).example(0, np.random.default_rng(1))
 
 
 def test_pieces_are_permuted_whole():
@@ -145,12 +145,12 @@ def test_pieces_are_permuted_whole():
 def test_the_target_is_the_whole_text(tokenizer, corpus):
     """Whatever was damaged: the decoder reads [CLS] and the text, and is asked the text and [SEP]."""
     objective = Denoising(DenoisingConfig(delete_rate=0.3, shuffle_words=0.5), tokenizer, 13)
-    units = objective.units(corpus)
-    for index in range(len(units)):
-        ids, _ = units.windows[index]
-        example = units.example(index, np.random.default_rng(index))
-        assert example.streams["decoder"].ids.tolist() == [tokenizer.cls_id, *ids]
-        assert example.asked[denoising.HEAD].targets.tolist() == [*ids, tokenizer.sep_id]
+    dataset = objective.dataset(corpus)
+    for index in range(len(dataset)):
+        ids, _ = dataset.windows[index]
+        example = dataset.example(index, np.random.default_rng(index))
+        assert example.streams["decoder"].values.tolist() == [tokenizer.cls_id, *ids]
+        assert example.targets[denoising.HEAD].values.tolist() == [*ids, tokenizer.sep_id]
         assert example.streams["decoder"].causal and not example.streams["encoder"].causal
 
 
@@ -190,12 +190,12 @@ def test_text_and_spans_together_are_the_whole(with_sentinels, texts):
     for text, seed in ((text, seed) for text in texts for seed in range(5)):
         ids = with_sentinels.encode(text).ids
         example = objective.example(ids, np.random.default_rng(seed))
-        target = example.asked[span_corruption.HEAD].targets
-        assert target[-1] == with_sentinels.sep_id and example.streams["decoder"].ids[0] == with_sentinels.cls_id
-        assert np.array_equal(example.streams["decoder"].ids[1:], target[:-1])
+        target = example.targets[span_corruption.HEAD].values
+        assert target[-1] == with_sentinels.sep_id and example.streams["decoder"].values[0] == with_sentinels.cls_id
+        assert np.array_equal(example.streams["decoder"].values[1:], target[:-1])
         prompt = objective.as_prompt(example)
         assert objective.text_of(prompt, target.tolist()) == with_sentinels.decode(ids)
-        used = [int(i) for i in example.streams["encoder"].ids if i in with_sentinels.sentinel_ids]
+        used = [int(i) for i in example.streams["encoder"].values if i in with_sentinels.sentinel_ids]
         assert used == with_sentinels.sentinel_ids[: len(used)] and used
 
 
@@ -206,12 +206,12 @@ def test_in_a_stream_no_gap_holds_the_end_of_a_text(with_sentinels):
         SpanCorruptionConfig(corruption_rate=0.5, span_length=4, units="stream"), with_sentinels, 20
     )
     texts = ["One moon two moons", "Three", "Three moons", "One sun Three three Dr saw two moons"] * 6
-    units = objective.units(Corpus.from_texts(texts, with_sentinels))
+    dataset = objective.dataset(Corpus.from_texts(texts, with_sentinels))
     cut = 0
-    for index, seed in ((index, seed) for index in range(len(units)) for seed in range(20)):
-        ids = units.windows[index][0]
-        example = units.example(index, np.random.default_rng(seed))
-        target = example.asked[span_corruption.HEAD].targets
+    for index, seed in ((index, seed) for index in range(len(dataset)) for seed in range(20)):
+        ids = dataset.windows[index][0]
+        example = dataset.example(index, np.random.default_rng(seed))
+        target = example.targets[span_corruption.HEAD].values
         assert (target == with_sentinels.sep_id).sum() == 1 and target[-1] == with_sentinels.sep_id
         assert objective.text_of(objective.as_prompt(example), target.tolist()) == with_sentinels.decode(ids)
         shapes = "".join("|" if id == with_sentinels.sep_id else "x" for id in ids)
@@ -240,9 +240,9 @@ def test_a_text_of_spans_ends_at_a_gap_that_its_prompt_has_not(with_sentinels):
     """As the sentinel behind the last span would in a target of T5's; those of the prompt's own gaps go on."""
     objective = SpanCorruption(SpanCorruptionConfig(), with_sentinels, 32)
     _, second, *others = with_sentinels.sentinel_ids
-    ends = objective.ends(objective.prompt("mars is [MASK] red [MASK]"))
+    ends = objective.stop_tokens(objective.prompt("mars is [MASK] red [MASK]"))
     assert ends == {with_sentinels.sep_id, *others} and others
-    assert objective.ends(objective.prompt("[MASK] is red")) == {*ends, second}
+    assert objective.stop_tokens(objective.prompt("[MASK] is red")) == {*ends, second}
 
 
 def test_a_tokenizer_without_sentinels_is_refused_with_how_many_are_needed(tokenizer):
@@ -266,12 +266,12 @@ def test_the_demo_masks_deletes_and_shuffles_and_asks_the_text_as_it_was():
     config, mask = parts.objective.config, parts.tokenizer.mask_id
     assert min(config.mask_rate, config.delete_rate, config.shuffle_words) > 0
     tokens = masked = deleted = texts = shuffled = 0
-    for index in range(len(parts.train_units)):
+    for index in range(len(parts.train_dataset)):
         original = parts.train.document(index)
         for draw in range(12):
-            example = parts.train_units.example(index, np.random.default_rng((index, draw)))
-            damaged, [asked] = example.streams["encoder"].ids[1:-1], example.asked.values()
-            assert asked.targets.tolist() == [*original, parts.tokenizer.sep_id]
+            example = parts.train_dataset.example(index, np.random.default_rng((index, draw)))
+            damaged, [asked] = example.streams["encoder"].values[1:-1], example.targets.values()
+            assert asked.values.tolist() == [*original, parts.tokenizer.sep_id]
             tokens, masked = tokens + len(original), masked + int((damaged == mask).sum())
             deleted += len(original) - len(damaged)
             once = [token for token in original if (original == token).sum() == 1]

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glassformer.data.batch import NOT_ASKED, BatchConfig, Shapes, collate, plan
+from glassformer.data.batch import IGNORE_INDEX, BatchConfig, Shapes, collate, plan
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import UsageError
@@ -36,9 +36,9 @@ def wordlike(objective: MaskedLM, number: int) -> np.ndarray:
 
 def restored(batch) -> torch.Tensor:
     """The batch's tokens with every answer written where it is asked."""
-    asked, ids = batch.asked[HEAD], batch.streams["encoder"].input_ids
+    targets, ids = batch.targets[HEAD], batch.streams["encoder"].input_ids
     flat = ids.flatten().clone()
-    flat[asked.rows[: asked.number]] = asked.targets[: asked.number]
+    flat[targets.flat_index[: targets.n_targets]] = targets.values[: targets.n_targets]
     return flat.view(ids.shape)
 
 
@@ -63,9 +63,9 @@ def test_evaluation_asks_the_same_whatever_the_rate_in_training(tokenizer: Token
     few, many = (MaskedLM(MaskedLMConfig(mask_rate=rate), tokenizer, 13) for rate in (0.15, 0.4))
 
     def asked(objective: MaskedLM) -> list[list[int]]:
-        units = objective.units(corpus)
+        units = objective.dataset(corpus)
         examples = [units.example(i, np.random.default_rng((7, i))) for i in range(len(units))]
-        return [example.asked[HEAD].positions.tolist() for example in examples]
+        return [example.targets[HEAD].positions.tolist() for example in examples]
 
     assert asked(few.for_evaluation()) == asked(many.for_evaluation())
     assert asked(few) != asked(many)
@@ -130,7 +130,7 @@ def test_never_a_special_token_and_always_something(tokenizer, data, whole_word,
     objective = make(tokenizer, whole_word=whole_word, mask_rate=rate)
     ids, starts_word = data.draw(texts_with_specials(tokenizer.vocab_size))
     example = objective.example(ids, starts_word, np.random.default_rng(seed))
-    positions, targets, *_ = example.asked[HEAD]
+    positions, targets, *_ = example.targets[HEAD]
     assert not set(targets.tolist()) & tokenizer.special_ids
     assert (np.diff(positions) > 0).all()
     assert (len(positions) > 0) == bool(objective.masking.is_ordinary[ids].any())
@@ -156,13 +156,13 @@ def test_whole_words_of_a_real_tokenizer(texts):
     assert corpus.starts_word.mean() < 0.7
 
     def splits(whole_word: bool) -> int:
-        units = make(tokenizer, 128, whole_word=whole_word).units(corpus)
+        units = make(tokenizer, 128, whole_word=whole_word).dataset(corpus)
         number = 0
         for i in range(len(units)):
-            asked = units.example(i, np.random.default_rng(i)).asked[HEAD].positions
+            targets = units.example(i, np.random.default_rng(i)).targets[HEAD].positions
             start, end = corpus.document_starts[i : i + 2]
             words = np.cumsum(np.concatenate([[True], corpus.starts_word[start:end], [True]]))
-            number += sum(0 < np.isin(np.flatnonzero(words == w), asked).mean() < 1 for w in set(words[asked]))
+            number += sum(0 < np.isin(np.flatnonzero(words == w), targets).mean() < 1 for w in set(words[targets]))
         return number
 
     assert splits(whole_word=False) > 0
@@ -173,7 +173,7 @@ def test_whole_words_of_a_real_tokenizer(texts):
 
 
 def batches(objective: MaskedLM, corpus: Corpus, seed: int, epoch: int, **config) -> list:
-    order = TrainingOrder(objective.units(corpus), objective, BatchConfig(**config), seed)
+    order = TrainingOrder(objective.dataset(corpus), objective, BatchConfig(**config), seed)
     return [order.batch(epoch, rows) for step in order.epoch(epoch) for rows in step]
 
 
@@ -194,7 +194,7 @@ def corruption(objective: MaskedLM, corpus: Corpus, seed: int, epoch: int, **con
 def test_equal_masks_for_equal_seed_epoch_and_index(objective, corpus):
     """Not in whose company a text comes: other batch sizes, layouts and budgets corrupt it alike."""
     first = corruption(objective, corpus, 1, 0, size=3, layout="padded")
-    assert len(first) == len(objective.units(corpus))
+    assert len(first) == len(objective.dataset(corpus))
     assert first == corruption(objective, corpus, 1, 0, size=5, layout="packed")
     assert first == corruption(objective, corpus, 1, 0, tokens=41, layout="grouped")
 
@@ -242,11 +242,11 @@ def corpus_of(lengths: list[int], tokenizer: Tokenizer) -> Corpus:
 
 def originals(objective: MaskedLM, corpus: Corpus) -> list[np.ndarray]:
     """Every unit with its answers written in."""
-    units, found = objective.units(corpus), []
+    units, found = objective.dataset(corpus), []
     for i in range(len(units)):
         example = units.example(i, np.random.default_rng(i))
-        ids = example.streams["encoder"].ids.copy()
-        ids[example.asked[HEAD].positions] = example.asked[HEAD].targets
+        ids = example.streams["encoder"].values.copy()
+        ids[example.targets[HEAD].positions] = example.targets[HEAD].values
         assert len(ids) == units.lengths[i]
         found.append(ids)
     return found
@@ -301,7 +301,7 @@ def test_texts_in_training_may_be_shorter_than_what_the_model_reads(tokenizer, u
 def test_stream_rows_know_where_words_start(tokenizer, lengths, max_length):
     """The flags lie beside their tokens, and each separator is a word of its own."""
     corpus = corpus_of(lengths, tokenizer)
-    units = make(tokenizer, max_length, units="stream").units(corpus)
+    units = make(tokenizer, max_length, units="stream").dataset(corpus)
     edges = np.concatenate([[0], np.cumsum(units.lengths)])
     flags = np.concatenate([units.windows.row(int(a), int(b))[1] for a, b in itertools.pairwise(edges)])
     starts = corpus.document_starts
@@ -315,7 +315,7 @@ def test_stream_rows_know_where_words_start(tokenizer, lengths, max_length):
 @pytest.mark.parametrize("layout", ["grouped", "packed"])
 def test_fixed_shapes_have_the_same_loss(objective, corpus, model, layout):
     """Padding up to the shapes of a compiled model changes nothing that is counted."""
-    units = objective.units(corpus)
+    units = objective.dataset(corpus)
     shapes = Shapes(rows=7, lengths=(5, 11, MAX_LENGTH), asked_share=0.1, packed=layout == "packed")
     for rows in plan(units.lengths, BatchConfig(size=5, layout=layout), MAX_LENGTH, np.random.default_rng(1)):
         examples = [[units.example(u, np.random.default_rng((1, u))) for u in row] for row in rows]
@@ -336,8 +336,8 @@ def test_scores_against_counting_by_hand(objective):
         logits[row, target] = [9.0, 2.5, -1.0][row]
     example = objective.prompt("[MASK] [MASK] [MASK]").example
     batch = collate([[example]], 0, Shapes(1, (MAX_LENGTH,), 0.01))
-    targets = torch.tensor([target for target, _ in units_asked] + 5 * [NOT_ASKED])
-    batch = batch._replace(asked={HEAD: batch.asked[HEAD]._replace(targets=targets)})
+    targets = torch.tensor([target for target, _ in units_asked] + 5 * [IGNORE_INDEX])
+    batch = batch._replace(targets={HEAD: batch.targets[HEAD]._replace(values=targets)})
     scores = objective.sums({HEAD: logits}, batch)
     assert (int(scores[f"{HEAD}/accuracy"].total), scores[f"{HEAD}/accuracy"].count) == (1, 3)
     assert int(scores[f"{HEAD}/top5_accuracy"].total) == 2
@@ -347,7 +347,7 @@ def test_a_text_of_unknown_words_asks_nothing_and_costs_nothing(objective):
     """A batch in which nothing is asked has a loss of zero with a gradient of zero, not NaN."""
     encoded = objective.tokenizer.encode("qqq zzz")
     batch = collate([[objective.example(encoded.ids, encoded.starts_word, np.random.default_rng(1))]], 0)
-    logits = torch.randn(len(batch.asked[HEAD].rows), objective.tokenizer.vocab_size, requires_grad=True)
+    logits = torch.randn(len(batch.targets[HEAD].flat_index), objective.tokenizer.vocab_size, requires_grad=True)
     loss = objective.loss({HEAD: logits}, batch)[HEAD]
     loss.total.backward()
     assert (loss.total.item(), loss.count) == (0.0, 0)
@@ -356,11 +356,11 @@ def test_a_text_of_unknown_words_asks_nothing_and_costs_nothing(objective):
 
 def test_target_counts_are_the_targets(objective, corpus):
     """One count for each word of the texts, whatever a single draw would ask; special and unknown ones have none."""
-    counts = objective.target_counts(objective.units(corpus), seed=1)[HEAD]
+    counts = objective.target_counts(objective.dataset(corpus), seed=1)[HEAD]
     expected = np.bincount(corpus.tokens, minlength=objective.tokenizer.vocab_size)
     expected[list(objective.tokenizer.special_ids)] = 0
     assert counts.tolist() == expected.tolist()
-    few = objective.target_counts(objective.units(corpus), seed=1, limit=1)[HEAD]
+    few = objective.target_counts(objective.dataset(corpus), seed=1, limit=1)[HEAD]
     assert 0 < few.sum() < counts.sum()
 
 
@@ -372,19 +372,19 @@ def test_a_prompt_is_framed_as_in_training(tokenizer, units, first):
     """[MASK] in a person's text is a blank, and nothing is known about its answer."""
     prompt = make(tokenizer, units=units).prompt("mars is called the [MASK] planet")
     assert prompt.tokens == [first, "mars", "is", "called", "the", "[MASK]", "planet", "[SEP]"]
-    positions, targets, *_ = prompt.example.asked[HEAD]
-    assert positions.tolist() == [5] and targets.tolist() == [NOT_ASKED]
+    positions, targets, *_ = prompt.example.targets[HEAD]
+    assert positions.tolist() == [5] and targets.tolist() == [IGNORE_INDEX]
 
 
 def test_other_special_tokens_in_a_text_are_text(objective):
     """Nobody's text can end the sentence for the model."""
-    ids = make(objective.tokenizer, 29).prompt("mars [SEP] [CLS] [PAD] is [MASK]").example.streams["encoder"].ids
+    ids = make(objective.tokenizer, 29).prompt("mars [SEP] [CLS] [PAD] is [MASK]").example.streams["encoder"].values
     assert not {objective.tokenizer.sep_id, objective.tokenizer.cls_id, objective.tokenizer.pad_id} & set(ids[1:-1])
 
 
 def test_a_prompt_may_have_no_blank(objective):
     """Attention can be looked at without asking anything."""
-    assert len(objective.prompt("mars is red").example.asked[HEAD].positions) == 0
+    assert len(objective.prompt("mars is red").example.targets[HEAD].positions) == 0
 
 
 def test_a_prompt_as_long_as_the_model_and_one_longer(objective):

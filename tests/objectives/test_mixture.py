@@ -18,9 +18,9 @@ from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig
 from glassformer.model.kinds.transformer import Transformer
 from glassformer.objectives import Objective
-from glassformer.objectives.mixture import MixedUnits, Mixture, MixtureConfig
+from glassformer.objectives.mixture import MixedDataset, Mixture, MixtureConfig
 from glassformer.training.engine import Engine
-from glassformer.training.evaluation import FixedQuestions, evaluate
+from glassformer.training.evaluation import EvaluationSet, evaluate
 from glassformer.training.optimisers import OptimizerConfig
 from glassformer.training.order import TrainingOrder, batches_each, in_turn
 
@@ -41,11 +41,11 @@ def model_of(objective: Mixture) -> Transformer:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         sizes = {"n_layers": 2, "d_model": 12, "n_heads": 3, "d_ff": 20, "max_length": 16, "dropout": 0.0}
-        return Transformer(ModelConfig(family="decoder", **sizes), TOKENIZER.vocab_size, objective.heads())
+        return Transformer(ModelConfig(family="decoder", **sizes), TOKENIZER.vocab_size, objective.outputs())
 
 
 def order_of(objective: Mixture, per_step: int = 1, size: int = 4) -> TrainingOrder:
-    return TrainingOrder(objective.units(MIXED), objective, BatchConfig(size=size), 7, per_step)
+    return TrainingOrder(objective.dataset(MIXED), objective, BatchConfig(size=size), 7, per_step)
 
 
 def members_in(order: TrainingOrder, epoch: int) -> list[int]:
@@ -68,13 +68,13 @@ def test_every_member_has_its_share_at_any_point(shares: list[float], number: in
 
 def test_a_batch_has_one_member_and_an_even_mixture_sees_every_unit_once() -> None:
     order = order_of(mixture(1, 1))
-    assert isinstance(order.units, MixedUnits) and len(order.units) == 120
+    assert isinstance(order.dataset, MixedDataset) and len(order.dataset) == 120
     for epoch in (0, 1):
-        units = [unit for step in order.epoch(epoch) for rows in step for row in rows for unit in row]
-        assert sorted(units) == list(range(120))
+        dataset = [unit for step in order.epoch(epoch) for rows in step for row in rows for unit in row]
+        assert sorted(dataset) == list(range(120))
         for step in order.epoch(epoch):
             for rows in step:
-                assert len({order.units.members[unit] for row in rows for unit in row}) == 1
+                assert len({order.dataset.members[unit] for row in rows for unit in row}) == 1
         assert members_in(order, epoch) == [0, 1] * 15
     assert order.epoch(0) != order.epoch(1)
 
@@ -85,10 +85,10 @@ def test_a_heavy_member_begins_another_pass_with_new_corruption() -> None:
     order = order_of(objective)
     members = Counter(members_in(order, 0))
     assert sum(members.values()) == 30 and abs(members[0] - 22.5) <= 1
-    units = [unit for step in order.epoch(0) for rows in step for row in rows for unit in row]
-    heavy = [unit % 120 for unit in units if order.units.members[unit % 120] == 0]
+    dataset = [unit for step in order.epoch(0) for rows in step for row in rows for unit in row]
+    heavy = [unit % 120 for unit in dataset if order.dataset.members[unit % 120] == 0]
     assert sorted(heavy[:60]) == list(range(60)) and len(heavy) > 80 and max(Counter(heavy).values()) == 2
-    assert len(set(units)) == len(units)  # a second time is another number, of which the corruption comes
+    assert len(set(dataset)) == len(dataset)  # a second time is another number, of which the corruption comes
     differ = 0
     for unit in range(60):
         first, second = (order.batch(0, [[number]]) for number in (unit, unit + 120))
@@ -133,10 +133,10 @@ def test_a_resumed_order_goes_on_where_it_stopped() -> None:
 
 def batches_of(objective: Mixture, number: int = 6) -> list:
     """One batch of each member."""
-    units = objective.units(MIXED)
+    dataset = objective.dataset(MIXED)
     found = []
     for begin in (0, 60):
-        examples = [[units.example(begin + i, np.random.default_rng((3, i)))] for i in range(number)]
+        examples = [[dataset.example(begin + i, np.random.default_rng((3, i)))] for i in range(number)]
         found.append(collate(examples, TOKENIZER.pad_id))
     return found
 
@@ -150,7 +150,7 @@ def test_numbers_are_those_of_the_member_that_made_the_batch() -> None:
         assert set(logits) == {name} == set(objective.loss(logits, batch)) == set(objective.counts(batch))
         assert objective.loss(logits, batch)[name].total == member.loss(logits, batch)[name].total
         assert objective.sums(logits, batch).keys() == member.sums(logits, batch).keys()
-        assert objective.counts(batch)[name] == batch.asked[name].number
+        assert objective.counts(batch)[name] == batch.targets[name].n_targets
         assert objective.of(batch) is member
 
 
@@ -188,12 +188,12 @@ def test_a_step_of_several_members_adds_their_means_by_how_many_batches_they_hav
 def test_evaluation_weighs_the_members_and_names_their_numbers() -> None:
     objective = mixture(3, 1)
     model = model_of(objective)
-    found = evaluate(model, FixedQuestions(objective.units(MIXED), objective, BatchConfig(size=8)))
+    found = evaluate(model, EvaluationSet(objective.dataset(MIXED), objective, BatchConfig(size=8)))
     own = {name: found.means[f"{name}/loss"] for name in objective.names}
     assert found.loss == pytest.approx(0.75 * own["masked_lm"] + 0.25 * own["causal_lm"])
     assert {f"{name}/accuracy" for name in own} < set(found.record()) and "perplexity" not in found.record()
     causal = objective.members[1]
-    alone = evaluate(model, FixedQuestions(causal.units(CORPUS), causal, BatchConfig(size=8)))
+    alone = evaluate(model, EvaluationSet(causal.dataset(CORPUS), causal, BatchConfig(size=8)))
     assert alone.loss == pytest.approx(own["causal_lm"], rel=1e-5)
 
 
@@ -201,11 +201,11 @@ def test_a_limited_evaluation_asks_every_member() -> None:
     """By its share, and at least one unit of each: a loss without one of them would be another loss."""
     for weights, limit, expected in (((3, 1), 20, [15, 5]), ((99, 1), 10, [10, 1]), ((1, 1), 400, [60, 60])):
         objective = mixture(*weights)
-        units = objective.units(MIXED)
-        asked = FixedQuestions(units, objective, BatchConfig(size=8), limit)
-        assert np.bincount(units.members[asked.chosen]).tolist() == expected
+        dataset = objective.dataset(MIXED)
+        asked = EvaluationSet(dataset, objective, BatchConfig(size=8), limit)
+        assert np.bincount(dataset.members[asked.chosen]).tolist() == expected
         assert (np.diff(asked.chosen) > 0).all()
-        assert asked.chosen.tolist() == FixedQuestions(units, objective, BatchConfig(), limit).chosen.tolist()
+        assert asked.chosen.tolist() == EvaluationSet(dataset, objective, BatchConfig(), limit).chosen.tolist()
         found = evaluate(model_of(objective), asked)
         assert {f"{name}/loss" for name in objective.names} < found.means.keys()
     assert asked.chosen.tolist() == list(range(120))
@@ -214,9 +214,9 @@ def test_a_limited_evaluation_asks_every_member() -> None:
 def test_a_member_that_can_be_asked_nothing_is_refused() -> None:
     """A loss that lacks it would look better than it is."""
     objective = mixture()
-    units = objective.units(Corpus.mixed([Corpus.from_texts(["qwertz", "uiop"], TOKENIZER), CORPUS]))
+    dataset = objective.dataset(Corpus.mixed([Corpus.from_texts(["qwertz", "uiop"], TOKENIZER), CORPUS]))
     with pytest.raises(UsageError, match="nothing can be asked"):
-        list(FixedQuestions(units, objective, BatchConfig()))
+        list(EvaluationSet(dataset, objective, BatchConfig()))
 
 
 def seq2seq(label: str, **settings) -> dict:
@@ -229,12 +229,12 @@ def made_of(*members: dict, max_length: int = 16) -> Mixture:
 
 def test_members_of_one_kind_share_a_head_and_keep_their_own_numbers() -> None:
     objective = made_of(seq2seq("one"), seq2seq("two", label_smoothing=0.2))
-    assert [head.name for head in objective.heads()] == ["seq2seq"]
-    assert objective.weights() == {"one": 1.0, "two": 1.0} and objective.shares() == {"one": 0.5, "two": 0.5}
+    assert [head.name for head in objective.outputs()] == ["seq2seq"]
+    assert objective.loss_weights() == {"one": 1.0, "two": 1.0} and objective.shares() == {"one": 0.5, "two": 0.5}
     pairs = CORPUS.paired(CORPUS)
-    units = objective.units(Corpus.mixed([pairs, pairs]))
-    first, second = (collate([[units.example(n, np.random.default_rng(1))]], 0) for n in (3, 63))
-    logits = {"seq2seq": torch.randn(first.asked["seq2seq"].number, TOKENIZER.vocab_size)}
+    dataset = objective.dataset(Corpus.mixed([pairs, pairs]))
+    first, second = (collate([[dataset.example(n, np.random.default_rng(1))]], 0) for n in (3, 63))
+    logits = {"seq2seq": torch.randn(first.targets["seq2seq"].n_targets, TOKENIZER.vocab_size)}
     one, two = objective.loss(logits, first)["one"], objective.loss(logits, second)["two"]
     assert one.count == two.count and one.total != two.total  # the second is smoothed
     plain = objective.for_evaluation()
@@ -248,7 +248,7 @@ def test_a_prefix_says_which_member_is_asked_and_is_read_once() -> None:
         prompt = objective.prompt_for("generate", f"{label}: red moon")
         alone = objective.members[number].prompt("red moon")
         assert prompt.example.member == number and prompt.text == f"{label}: red moon"
-        read, right = (p.example.streams["encoder"].ids.tolist() for p in (prompt, alone))
+        read, right = (p.example.streams["encoder"].values.tolist() for p in (prompt, alone))
         assert read == right
     with pytest.raises(UsageError, match="does not say which task"):
         objective.prompt_for("generate", "red moon")
@@ -296,9 +296,9 @@ def test_members_that_need_different_stacks_are_refused(tmp_path: Path) -> None:
 def test_heads_that_differ_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     from glassformer.objectives.seq2seq import Seq2Seq
 
-    heads = Seq2Seq.heads
+    outputs = Seq2Seq.outputs
     monkeypatch.setattr(
-        Seq2Seq, "heads", lambda self: [h._replace(weight=len(self.config.prefix)) for h in heads(self)]
+        Seq2Seq, "outputs", lambda self: [h._replace(weight=len(self.config.prefix)) for h in outputs(self)]
     )
     with pytest.raises(UsageError, match="three wants another head seq2seq"):
         made_of(seq2seq("one"), seq2seq("three"))
@@ -366,7 +366,7 @@ def test_tasks_are_told_apart_by_their_prefix(tmp_path: Path) -> None:
     cross = run.attention("back: a1 b1 c1 d1 e1", kind="cross")
     assert cross.tokens[:2] == ["e1", "d1"] and cross.keys is not None and cross.keys[-1] == "[SEP]"
     assert {"same/loss", "back/loss"} < set(run.metrics()[-1])
-    assert run.objective.opening == "same: "
+    assert run.objective.prompt_prefix == "same: "
 
 
 def test_a_row_is_as_long_as_the_longest_members() -> None:
@@ -401,11 +401,11 @@ def test_it_does_not_learn_shuffled_targets(tmp_path: Path, monkeypatch: pytest.
     def shuffled(self, logits, batch):
         if not torch.is_grad_enabled():
             return loss(self, logits, batch)
-        asked = {
-            name: one._replace(targets=one.targets[torch.randperm(len(one.targets))])
-            for name, one in batch.asked.items()
+        targets = {
+            name: one._replace(values=one.values[torch.randperm(len(one.values))])
+            for name, one in batch.targets.items()
         }
-        return loss(self, logits, batch._replace(asked=asked))
+        return loss(self, logits, batch._replace(targets=targets))
 
     monkeypatch.setattr(Objective, "loss", shuffled)
     members = [{"objective": {"name": "masked_lm", "mask_rate": 0.4}}, {"objective": {"name": "causal_lm"}}]
@@ -422,6 +422,6 @@ def test_every_member_is_previewed() -> None:
 
 
 def test_an_example_keeps_its_member() -> None:
-    units = mixture().units(MIXED)
-    example = units.example(60, np.random.default_rng(1))
+    dataset = mixture().dataset(MIXED)
+    example = dataset.example(60, np.random.default_rng(1))
     assert isinstance(example, Example) and example.member == 1 and set(example.streams) == {"decoder"}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glassformer.data.batch import NOT_ASKED, Example
+from glassformer.data.batch import IGNORE_INDEX, Example
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.data.windows import SentenceRuns
@@ -42,14 +42,14 @@ def made(stories: list[list[str]], max_length: int = MAX_LENGTH, **settings) -> 
 
 
 def examples(objective: Objective, corpus: Corpus, epochs: int = 1) -> list[Example]:
-    units = objective.units(corpus)
-    return [units.example(i, np.random.default_rng((e, i))) for e in range(epochs) for i in range(len(units))]
+    dataset = objective.dataset(corpus)
+    return [dataset.example(i, np.random.default_rng((e, i))) for e in range(epochs) for i in range(len(dataset))]
 
 
 def restored(objective: Objective, example: Example) -> list[list[str]]:
     """The texts of an example, with every answer written where it is asked."""
-    ids = example.streams["encoder"].ids.copy()
-    ids[example.asked[WORDS].positions] = example.asked[WORDS].targets
+    ids = example.streams["encoder"].values.copy()
+    ids[example.targets[WORDS].positions] = example.targets[WORDS].values
     tokens = [objective.tokenizer.token(id) for id in ids]
     assert tokens[0] == "[CLS]" and tokens[-1] == "[SEP]"
     borders = [0, *(n for n, token in enumerate(tokens) if token == "[SEP]")]
@@ -70,7 +70,7 @@ def is_whole(text: list[str], stories: list[list[str]]) -> bool:
 def test_half_and_half(pairs):
     """Within binomial limits, over many epochs."""
     objective, corpus = made(STORIES, pairs=pairs)
-    answers = np.array([e.asked[PAIR].targets[0] for e in examples(objective, corpus, 80)])
+    answers = np.array([e.targets[PAIR].values[0] for e in examples(objective, corpus, 80)])
     assert len(answers) > 2000 and set(answers) == {TRUE_PAIR, FALSE_PAIR}
     assert abs((answers == FALSE_PAIR).sum() - len(answers) / 2) < 4.5 * math.sqrt(len(answers) / 4)
 
@@ -80,17 +80,17 @@ def test_what_follows_follows_and_what_does_not_is_from_elsewhere():
     false one is of another document. Both fit, and both answers have the same lengths within two tokens."""
     objective, corpus = made(STORIES)
     follows = [" ".join(lines) for lines in STORIES]
-    units = objective.units(corpus)
+    dataset = objective.dataset(corpus)
     for example in examples(objective, corpus, 20):
         first, second = restored(objective, example)
         assert is_whole(first, STORIES) and is_whole(second, STORIES)
-        assert len(example.streams["encoder"].ids) <= MAX_LENGTH
+        assert len(example.streams["encoder"].values) <= MAX_LENGTH
         same = first[0][0] == second[0][0]
         assert len({word[0] for word in second}) == 1
-        assert same == (example.asked[PAIR].targets[0] == TRUE_PAIR)
+        assert same == (example.targets[PAIR].values[0] == TRUE_PAIR)
         if same:
             assert any(" ".join([*first, *second]) in text for text in follows)
-    assert units.lengths.max() <= MAX_LENGTH
+    assert dataset.lengths.max() <= MAX_LENGTH
 
 
 def test_swapped_texts_follow_each_other_the_other_way_round():
@@ -98,7 +98,7 @@ def test_swapped_texts_follow_each_other_the_other_way_round():
     follows = [" ".join(lines) for lines in STORIES]
     for example in examples(objective, corpus, 20):
         first, second = restored(objective, example)
-        in_order = [*first, *second] if example.asked[PAIR].targets[0] == TRUE_PAIR else [*second, *first]
+        in_order = [*first, *second] if example.targets[PAIR].values[0] == TRUE_PAIR else [*second, *first]
         assert any(" ".join(in_order) in text for text in follows)
         assert is_whole(first, STORIES) and is_whole(second, STORIES)
 
@@ -116,7 +116,7 @@ def test_a_false_second_text_is_never_the_true_one():
     false = 0
     for example in examples(objective, corpus, 40):
         first, second = (" ".join(text) for text in restored(objective, example))
-        if example.asked[PAIR].targets[0] == FALSE_PAIR and not first.endswith(again):
+        if example.targets[PAIR].values[0] == FALSE_PAIR and not first.endswith(again):
             [true] = next(nexts for line, nexts in after.items() if first.endswith(line))
             assert not second.startswith(true)
             false += 1
@@ -130,7 +130,7 @@ def test_where_all_others_are_longer_one_is_cut():
     seen = set()
     for example in examples(objective, corpus, 40):
         first, second = restored(objective, example)
-        if example.asked[PAIR].targets[0] == FALSE_PAIR and first[0][0] != "x":
+        if example.targets[PAIR].values[0] == FALSE_PAIR and first[0][0] != "x":
             assert second == long[1].split()[: len(second)]
             seen.add(len(second))
     assert min(seen) == 2
@@ -142,13 +142,13 @@ def test_the_length_of_the_second_text_tells_nothing():
     stories = [story(number, 12, seed) for seed in range(3) for number in range(13)]
     stories = [[f"{line} {seed}" for line in lines] for seed, lines in enumerate(stories)]
     objective, corpus = made(stories, max_length=61)
-    units = objective.units(corpus)
+    dataset = objective.dataset(corpus)
     lengths: dict[int, list[int]] = {TRUE_PAIR: [], FALSE_PAIR: []}
     for epoch in range(10):
-        for index in range(len(units)):
-            example = units.example(index, np.random.default_rng((epoch, index)))
-            answer, length = int(example.asked[PAIR].targets[0]), len(example.streams["encoder"].ids)
-            assert units.lengths[index] - (SHORTER if answer == FALSE_PAIR else 0) <= length <= units.lengths[index]
+        for index in range(len(dataset)):
+            example = dataset.example(index, np.random.default_rng((epoch, index)))
+            answer, length = int(example.targets[PAIR].values[0]), len(example.streams["encoder"].values)
+            assert dataset.lengths[index] - (SHORTER if answer == FALSE_PAIR else 0) <= length <= dataset.lengths[index]
             lengths[answer].append(len(restored(objective, example)[1]))
     assert min(map(len, lengths.values())) > 300
     spread = np.std(lengths[TRUE_PAIR])
@@ -159,8 +159,8 @@ def test_the_length_of_the_second_text_tells_nothing():
 def test_the_border_between_the_two_is_drawn_anew():
     """Every sentence of a run but the first begins a second text some day."""
     objective, corpus = made([story(0, 5), story(1, 5)], max_length=64)
-    units = objective.units(corpus)
-    drawn = {len(restored(objective, units.example(0, np.random.default_rng(seed)))[0]) for seed in range(80)}
+    dataset = objective.dataset(corpus)
+    drawn = {len(restored(objective, dataset.example(0, np.random.default_rng(seed)))[0]) for seed in range(80)}
     lines = [len(line.split()) for line in story(0, 5)]
     assert drawn == set(np.cumsum(lines)[:-1].tolist())
 
@@ -173,13 +173,13 @@ def test_segments_and_special_tokens():
     objective, corpus = made(STORIES, mask_rate=0.5)
     special = objective.tokenizer.special_ids
     for example in examples(objective, corpus, 5):
-        stream, words = example.streams["encoder"], example.asked[WORDS]
-        [end] = np.flatnonzero(stream.ids[:-1] == objective.tokenizer.sep_id)
-        assert stream.segment_ids.tolist() == [0] * (end + 1) + [1] * (len(stream.ids) - end - 1)
-        assert stream.ids[0] == objective.tokenizer.cls_id and stream.ids[-1] == objective.tokenizer.sep_id
-        assert not special & set(words.targets.tolist())
-        assert not {0, int(end), len(stream.ids) - 1} & set(words.positions.tolist())
-        assert example.asked[PAIR].positions.tolist() == [0]
+        stream, words = example.streams["encoder"], example.targets[WORDS]
+        [end] = np.flatnonzero(stream.values[:-1] == objective.tokenizer.sep_id)
+        assert stream.segment_ids.tolist() == [0] * (end + 1) + [1] * (len(stream.values) - end - 1)
+        assert stream.values[0] == objective.tokenizer.cls_id and stream.values[-1] == objective.tokenizer.sep_id
+        assert not special & set(words.values.tolist())
+        assert not {0, int(end), len(stream.values) - 1} & set(words.positions.tolist())
+        assert example.targets[PAIR].positions.tolist() == [0]
 
 
 def test_whole_words_are_hidden_in_both_texts():
@@ -190,8 +190,8 @@ def test_whole_words_are_hidden_in_both_texts():
     corpus = Corpus.from_texts(texts, tokenizer, language="en")
     several = 0
     for example in examples(objective, corpus, 10):
-        ids, words = example.streams["encoder"].ids.copy(), example.asked[WORDS]
-        ids[words.positions] = words.targets
+        ids, words = example.streams["encoder"].values.copy(), example.targets[WORDS]
+        ids[words.positions] = words.values
         begins = [n for n, id in enumerate(ids) if not tokenizer.token(id).startswith("##")]
         for begin, end in itertools.pairwise([*begins, len(ids)]):
             asked = set(range(begin, end)) & set(words.positions.tolist())
@@ -203,14 +203,14 @@ def test_whole_words_are_hidden_in_both_texts():
 def test_a_document_of_one_sentence_is_read_alone():
     """Asked for its words, in segment 0, and for no pair."""
     objective, corpus = made([*STORIES[:3], ["only one here"]])
-    units = objective.units(corpus)
-    index = len(units) - 1
+    dataset = objective.dataset(corpus)
+    index = len(dataset) - 1
     for seed in range(20):
-        example = units.example(index, np.random.default_rng(seed))
+        example = dataset.example(index, np.random.default_rng(seed))
         assert restored(objective, example) == [["only", "one", "here"]]
-        assert units.lengths[index] == len(example.streams["encoder"].ids) == 5
-        assert not example.streams["encoder"].segment_ids.any() and len(example.asked[PAIR].targets) == 0
-        assert len(example.asked[WORDS].targets) >= 1
+        assert dataset.lengths[index] == len(example.streams["encoder"].values) == 5
+        assert not example.streams["encoder"].segment_ids.any() and len(example.targets[PAIR].values) == 0
+        assert len(example.targets[WORDS].values) >= 1
 
 
 @settings(deadline=None, max_examples=100)
@@ -249,7 +249,7 @@ def test_sentences_that_do_not_fit_are_cut():
     objective, corpus = made([[words, "and an end"], story(1, 4)], max_length=23)
     read = {word for e in examples(objective, corpus, 30) for text in restored(objective, e) for word in text}
     assert read >= set(words.split())
-    assert all(len(e.streams["encoder"].ids) <= 23 for e in examples(objective, corpus, 5))
+    assert all(len(e.streams["encoder"].values) <= 23 for e in examples(objective, corpus, 5))
 
 
 # ------------------------------------------------------------------------------------------------- what is refused
@@ -260,17 +260,17 @@ def test_a_text_without_documents_is_refused():
     for stories in ([story(0, 9)], [story(0, 9)] * 3):
         objective, corpus = made(stories)
         with pytest.raises(UsageError, match=r"pair objective on one document: .* there is none") as raised:
-            objective.units(corpus)
+            objective.dataset(corpus)
         assert "data.document=" in raised.value.mend and "data.document_start" in raised.value.mend
     in_order, corpus = made([story(0, 9)], pairs="order")
-    assert len(in_order.units(corpus)) > 0
+    assert len(in_order.dataset(corpus)) > 0
 
 
 @pytest.mark.parametrize("pairs", ["next", "order"])
 def test_texts_of_one_sentence_are_refused(pairs):
     objective, corpus = made([["a b c"], ["d e f"]], pairs=pairs)
     with pytest.raises(UsageError, match="texts of one sentence each") as raised:
-        objective.units(corpus)
+        objective.dataset(corpus)
     assert "data.document=" in raised.value.mend
 
 
@@ -281,20 +281,20 @@ def test_one_document_of_two_sentences_is_refused():
     for stories in ([story(0, 9), *alone], [story(0, 2), *alone, story(0, 2)]):
         objective, corpus = made(stories)
         with pytest.raises(UsageError, match="only one of these documents has a second sentence") as raised:
-            objective.units(corpus)
+            objective.dataset(corpus)
         assert "data.document=" in raised.value.mend and "pairs=order" in raised.value.mend
         in_order, corpus = made(stories, pairs="order")
-        assert len(in_order.units(corpus)) > 2
+        assert len(in_order.dataset(corpus)) > 2
     objective, corpus = made([story(0, 2), *alone, story(1, 2)])
     assert FALSE_PAIR in [
-        e.asked[PAIR].targets[0] for e in examples(objective, corpus, 9) if len(e.asked[PAIR].targets)
+        e.targets[PAIR].values[0] for e in examples(objective, corpus, 9) if len(e.targets[PAIR].values)
     ]
 
 
 def test_a_corpus_without_sentences_is_a_mistake_of_the_program(corpus, tokenizer):
     assert Objective.needs_sentences(Config())
     with pytest.raises(ValueError, match="does not know where sentences begin"):
-        Objective(Config(), tokenizer, MAX_LENGTH).units(corpus)
+        Objective(Config(), tokenizer, MAX_LENGTH).dataset(corpus)
 
 
 def test_settings_that_cannot_be(tokenizer):
@@ -308,7 +308,7 @@ def test_settings_that_cannot_be(tokenizer):
 
 
 def test_the_heads_and_their_weights(tokenizer):
-    words, pair = Objective(Config(next_sentence_weight=0.25), tokenizer, MAX_LENGTH).heads()
+    words, pair = Objective(Config(next_sentence_weight=0.25), tokenizer, MAX_LENGTH).outputs()
     assert (words.name, words.size, words.tied, words.transform) == (WORDS, tokenizer.vocab_size, True, "dense")
     assert (pair.name, pair.size, pair.tied, pair.transform, pair.weight) == (PAIR, 2, False, "pooler", 0.25)
 
@@ -321,7 +321,7 @@ def test_evaluation_asks_at_its_own_rate(tokenizer):
 def test_a_prompt_of_one_text_has_blanks_only(tokenizer):
     prompt = Objective(Config(), tokenizer, MAX_LENGTH).prompt("mars is [MASK]")
     assert prompt.tokens == ["[CLS]", "mars", "is", "[MASK]", "[SEP]"]
-    assert prompt.example.asked[WORDS].positions.tolist() == [3] and len(prompt.example.asked[PAIR].targets) == 0
+    assert prompt.example.targets[WORDS].positions.tolist() == [3] and len(prompt.example.targets[PAIR].values) == 0
     assert not prompt.example.streams["encoder"].segment_ids.any()
 
 
@@ -330,9 +330,9 @@ def test_a_prompt_of_two_texts_asks_for_the_pair_too(tokenizer):
     prompt = objective.prompt("mars is red ||| the [MASK] turns")
     assert prompt.tokens == ["[CLS]", "mars", "is", "red", "[SEP]", "the", "[MASK]", "turns", "[SEP]"]
     assert prompt.example.streams["encoder"].segment_ids.tolist() == [0] * 5 + [1] * 4
-    assert prompt.example.asked[WORDS].positions.tolist() == [6]
-    assert prompt.example.asked[PAIR].positions.tolist() == [0]
-    assert prompt.example.asked[PAIR].targets.tolist() == [NOT_ASKED]
+    assert prompt.example.targets[WORDS].positions.tolist() == [6]
+    assert prompt.example.targets[PAIR].positions.tolist() == [0]
+    assert prompt.example.targets[PAIR].values.tolist() == [IGNORE_INDEX]
     assert objective.texts_in("a ||| b") == ["a", "b"] and objective.texts_in(" a [SEP] b") == [" a [SEP] b"]
 
 

@@ -29,28 +29,28 @@ def test_the_mask_is_the_order(plm):
     queries = [context, context | {5}, context | {5, 2}]
     for row, allowed in enumerate([*(sees[n] for n in range(6)), *queries]):
         assert set(np.flatnonzero(stream.pair_mask[row])) == allowed
-    assert stream.positions.tolist() == [0, 1, 2, 3, 4, 5, 5, 2, 4] and stream.queries == 3
-    assert (stream.ids[6:] == plm.tokenizer.mask_id).all()
+    assert stream.positions.tolist() == [0, 1, 2, 3, 4, 5, 5, 2, 4] and stream.n_query_only == 3
+    assert (stream.values[6:] == plm.tokenizer.mask_id).all()
 
 
 def test_no_target_sees_itself_or_what_comes_later(plm, corpus: Corpus):
     """By noise in the embeddings of a real batch: an answer changes with every word before it in the order, and with
     none after it or itself."""
-    units = plm.units(corpus)
+    dataset = plm.dataset(corpus)
     example = max(
-        (units.example(i, np.random.default_rng(i)) for i in range(len(units))),
-        key=lambda e: len(e.asked[HEAD].targets),
+        (dataset.example(i, np.random.default_rng(i)) for i in range(len(dataset))),
+        key=lambda e: len(e.targets[HEAD].values),
     )
-    asked = example.streams["encoder"].positions[example.asked[HEAD].positions]
-    assert len(asked) >= 3
+    targets = example.streams["encoder"].positions[example.targets[HEAD].positions]
+    assert len(targets) >= 3
     config = ModelConfig(n_layers=2, d_model=12, n_heads=3, d_ff=17, max_length=LENGTH, dropout=0.0)
     torch.manual_seed(1)
-    model = Transformer(config, plm.tokenizer.vocab_size, plm.heads()).double().eval()
+    model = Transformer(config, plm.tokenizer.vocab_size, plm.outputs()).double().eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
     batch = collate([[example]], 0)
     before = model(batch)[HEAD]
-    for place in range(example.streams["encoder"].content):
+    for place in range(example.streams["encoder"].n_keys):
         noise = torch.randn(12, generator=torch.Generator().manual_seed(place), dtype=torch.float64)
 
         def disturb(module, args, output, place=place, noise=noise):
@@ -61,8 +61,8 @@ def test_no_target_sees_itself_or_what_comes_later(plm, corpus: Corpus):
         handle = model.encoder.embeddings.register_forward_hook(disturb)
         after = model(batch)[HEAD]
         handle.remove()
-        rank = list(asked).index(place) if place in asked else -1
-        for n in range(len(asked)):
+        rank = list(targets).index(place) if place in targets else -1
+        for n in range(len(targets)):
             assert torch.equal(after[n], before[n]) == (n <= rank), (place, n)
 
 
@@ -74,11 +74,11 @@ def test_the_last_part_of_the_order_is_asked(tokenizer, corpus):
     )
     n, firsts, numbers = 6_000, np.zeros(8), []
     for seed in range(n):
-        asked = plm.example(ids, np.random.default_rng(seed)).asked[HEAD]
-        stands = plm.example(ids, np.random.default_rng(seed)).streams["encoder"].positions[asked.positions]
+        targets = plm.example(ids, np.random.default_rng(seed)).targets[HEAD]
+        stands = plm.example(ids, np.random.default_rng(seed)).streams["encoder"].positions[targets.positions]
         numbers.append(len(stands))
         firsts[stands[0]] += 1
-        assert (ids[stands] == asked.targets).all()
+        assert (ids[stands] == targets.values).all()
     assert np.mean(numbers) == pytest.approx(2.0, abs=1e-9)  # a quarter of eight
     assert firsts[0] == firsts[7] == 0
     expected = n / 6
@@ -89,7 +89,7 @@ def test_a_prompt_asks_every_blank_from_the_words_that_are_there(plm):
     """No blank is seen by anybody; each query stands at its blank, and answers say where."""
     prompt = plm.prompt("mars [MASK] called the [MASK] planet")
     stream = prompt.example.streams["encoder"]
-    assert stream.content == 6 and stream.queries == 2 and plm.tokenizer.mask_id not in stream.ids[:6]
+    assert stream.n_keys == 6 and stream.n_query_only == 2 and plm.tokenizer.mask_id not in stream.values[:6]
     assert stream.positions.tolist() == [0, 1, 3, 4, 6, 7, 2, 5]
     logits = {HEAD: torch.randn(2, plm.tokenizer.vocab_size)}
     assert [blank.position for blank in plm.answer(prompt.example, logits)] == [2, 5]

@@ -6,7 +6,7 @@ import tiny_recipe
 import torch
 
 from glassformer.assemble import assemble
-from glassformer.build import training_questions, validation_questions
+from glassformer.build import training_set, validation_set
 from glassformer.data.batch import collate
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer
@@ -27,42 +27,53 @@ def make(tokenizer: Tokenizer, max_length: int = 13, **config) -> Seq2Seq:
 def test_what_is_read_and_what_is_asked(tokenizer):
     """The encoder reads prefix, source and an end; the decoder the target, one token later than it is asked."""
     objective = make(tokenizer, prefix="light is")
-    example = objective.units(pairs(tokenizer, SOURCES, TARGETS)).example(0, np.random.default_rng(1))
+    example = objective.dataset(pairs(tokenizer, SOURCES, TARGETS)).example(0, np.random.default_rng(1))
     encode, end = tokenizer.encode, tokenizer.sep_id
-    assert example.streams["encoder"].ids.tolist() == [*encode("light is mars is red").ids, end]
-    assert example.streams["decoder"].ids.tolist() == [tokenizer.cls_id, *encode("the red planet").ids]
-    asked = example.asked[HEAD]
-    assert asked.targets.tolist() == [*encode("the red planet").ids, end] and asked.positions.tolist() == [0, 1, 2, 3]
+    assert example.streams["encoder"].values.tolist() == [*encode("light is mars is red").ids, end]
+    assert example.streams["decoder"].values.tolist() == [tokenizer.cls_id, *encode("the red planet").ids]
+    targets = example.targets[HEAD]
+    assert targets.values.tolist() == [*encode("the red planet").ids, end] and targets.positions.tolist() == [
+        0,
+        1,
+        2,
+        3,
+    ]
     assert example.streams["decoder"].causal and not example.streams["encoder"].causal
     prompt = objective.prompt("mars is red")
-    assert prompt.example.streams["encoder"].ids.tolist() == example.streams["encoder"].ids.tolist()
-    assert prompt.example.streams["decoder"].ids.tolist() == [tokenizer.cls_id]
+    assert prompt.example.streams["encoder"].values.tolist() == example.streams["encoder"].values.tolist()
+    assert prompt.example.streams["decoder"].values.tolist() == [tokenizer.cls_id]
 
 
 def test_an_unknown_word_is_read_and_never_asked(tokenizer):
     """In the target it is passed over; its neighbours are asked."""
-    units = make(tokenizer).units(pairs(tokenizer, ["mars"], ["the qwertz planet"]))
-    example = units.example(0, np.random.default_rng(1))
-    assert tokenizer.unk_id in example.streams["decoder"].ids
-    assert tokenizer.unk_id not in example.asked[HEAD].targets and example.asked[HEAD].positions.tolist() == [0, 2, 3]
+    dataset = make(tokenizer).dataset(pairs(tokenizer, ["mars"], ["the qwertz planet"]))
+    example = dataset.example(0, np.random.default_rng(1))
+    assert tokenizer.unk_id in example.streams["decoder"].values
+    assert tokenizer.unk_id not in example.targets[HEAD].values and example.targets[HEAD].positions.tolist() == [
+        0,
+        2,
+        3,
+    ]
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
 def test_label_smoothing_is_its_formula(tokenizer, smoothing):
     """Cross-entropy against (1 - e) of the target and e / V of every token, summed over what is asked."""
     objective = make(tokenizer, label_smoothing=smoothing)
-    units = objective.units(pairs(tokenizer, SOURCES, TARGETS))
-    examples = [[units.example(n, np.random.default_rng(1))] for n in range(2)]
+    dataset = objective.dataset(pairs(tokenizer, SOURCES, TARGETS))
+    examples = [[dataset.example(n, np.random.default_rng(1))] for n in range(2)]
     batch = collate(examples, tokenizer.pad_id)
-    asked = batch.asked[HEAD]
-    logits = torch.randn(len(asked.rows), tokenizer.vocab_size, generator=torch.Generator().manual_seed(1))
+    targets = batch.targets[HEAD]
+    logits = torch.randn(len(targets.flat_index), tokenizer.vocab_size, generator=torch.Generator().manual_seed(1))
     wanted = torch.full_like(logits, smoothing / tokenizer.vocab_size)
-    wanted[torch.arange(len(logits)), asked.targets] += 1 - smoothing
+    wanted[torch.arange(len(logits)), targets.values] += 1 - smoothing
     expected = -(wanted * logits.log_softmax(-1)).sum()
     found = objective.loss({HEAD: logits}, batch)[HEAD]
     torch.testing.assert_close(found.total, expected)
-    assert found.count == asked.number == 7
-    padded = batch._replace(asked={HEAD: asked._replace(targets=asked.targets.index_fill(0, torch.tensor([2]), -100))})
+    assert found.count == targets.n_targets == 7
+    padded = batch._replace(
+        targets={HEAD: targets._replace(values=targets.values.index_fill(0, torch.tensor([2]), -100))}
+    )
     without = expected + (wanted[2] * logits[2].log_softmax(-1)).sum()
     torch.testing.assert_close(objective.loss({HEAD: logits}, padded)[HEAD].total, without)
 
@@ -76,9 +87,9 @@ def test_evaluation_is_not_smoothed(tmp_path):
         recipe = tiny_recipe.recipe(file, objective={"name": "seq2seq", "label_smoothing": smoothing})
         parts = assemble(recipe)
         assert parts.objective.config.label_smoothing == smoothing
-        learned = training_questions(recipe, parts)
+        learned = training_set(recipe, parts)
         assert learned is not None
-        for questions in (validation_questions(recipe, parts), learned):
+        for questions in (validation_set(recipe, parts), learned):
             assert questions.objective.config.label_smoothing == 0.0
 
 
@@ -88,12 +99,12 @@ def test_a_pair_that_is_too_long_is_refused_with_the_length_it_needs_or_cut(toke
     for sources, targets in (([long, "mars"], TARGETS), (SOURCES, [long, "mars"])):
         corpus = pairs(tokenizer, sources, targets)
         with pytest.raises(UsageError, match=r"pair 1 needs 14 tokens .* reads 13; 1 of 2 .*\n.*max_length=14.*cut"):
-            make(tokenizer).units(corpus)
-        example = make(tokenizer, too_long="cut").units(corpus).example(0, np.random.default_rng(1))
-        assert max(len(stream.ids) for stream in example.streams.values()) == 13
-        assert example.streams["encoder"].ids[-1] == tokenizer.sep_id
-    assert example.asked[HEAD].targets[-1] != tokenizer.sep_id
-    make(tokenizer, max_length=14).units(corpus)
+            make(tokenizer).dataset(corpus)
+        example = make(tokenizer, too_long="cut").dataset(corpus).example(0, np.random.default_rng(1))
+        assert max(len(stream.values) for stream in example.streams.values()) == 13
+        assert example.streams["encoder"].values[-1] == tokenizer.sep_id
+    assert example.targets[HEAD].values[-1] != tokenizer.sep_id
+    make(tokenizer, max_length=14).dataset(corpus)
 
 
 @pytest.mark.parametrize(

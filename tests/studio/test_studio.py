@@ -26,8 +26,8 @@ from trained import TEXT, TREE, generator_folder, refused, run_folder
 from glassformer.ask.run import load
 from glassformer.look.pictures.page import content
 from glassformer.look.views.generation import make as generation_view
+from glassformer.progress import Stopped, report_progress, stoppable
 from glassformer.snapshot import read_snapshot, write_snapshot
-from glassformer.stopping import Stopped, go_on, stoppable
 from glassformer.studio import app as studio_app
 from glassformer.studio.app import Worker, studio
 from glassformer.studio.guard import LARGEST_BODY
@@ -100,7 +100,7 @@ def test_heads_are_switched_off_together(ask: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "view", ["mask", "heads", "honest", "layers", "steps", "shapes", "masks", "positions", "schedule", "ablation"]
+    "view", ["mask", "heads", "attribution", "lens", "steps", "shapes", "masks", "positions", "schedule", "ablation"]
 )
 def test_every_view(ask: Any, view: str) -> None:
     said = ask("/api/view", run="tiny", text=TEXT, view=view)
@@ -236,7 +236,7 @@ class Client:
 
 def endless(steps: list[int]) -> None:
     while True:
-        go_on()
+        report_progress()
         steps.append(1)
         time.sleep(0.005)
 
@@ -279,7 +279,7 @@ def test_generation_asks_whether_it_may_go_on() -> None:
         with pytest.raises(Stopped), stoppable(check):
             run.generate("Mars is", max_tokens=20, **settings)
     assert run.generate("Mars is", max_tokens=20).outputs  # without it nothing happens
-    go_on()
+    report_progress()
 
 
 def until_it_answers(address: str) -> None:

@@ -12,20 +12,20 @@ from torch import Tensor, nn
 from glassformer.data.batch import Batch, BatchConfig, collate
 from glassformer.objectives import Loss
 from glassformer.training.engine import Engine, sum_gradients
-from glassformer.training.evaluation import FixedQuestions, evaluate
+from glassformer.training.evaluation import EvaluationSet, evaluate
 from glassformer.training.optimisers import OptimizerConfig
 from glassformer.training.processes import Processes
 from glassformer.training.workers import ending_with_the_first, joined
 
 TEXTS = sentences()
 OBJECTIVE = objective_of(TEXTS, mask_rate=0.4)
-UNITS = OBJECTIVE.units(corpus_of(TEXTS, OBJECTIVE))
+UNITS = OBJECTIVE.dataset(corpus_of(TEXTS, OBJECTIVE))
 STEPS = [[[0, 7, 14], [5], [6, 13, 20, 27, 3]], [[1, 2], [3, 4, 5, 6]], [[8]]]
 """Three steps of ragged micro-batches: of the first one process has two, of the last one has none."""
 
 
-def batch_of(units: Sequence[int]) -> Batch:
-    examples = [[UNITS.example(u, np.random.default_rng((1, u)))] for u in units]
+def batch_of(dataset: Sequence[int]) -> Batch:
+    examples = [[UNITS.example(u, np.random.default_rng((1, u)))] for u in dataset]
     return collate(examples, OBJECTIVE.tokenizer.pad_id)
 
 
@@ -43,14 +43,14 @@ def trained(processes: Processes) -> dict[str, Any]:
     engine = engine_of(processes)
     updates = []
     for step, groups in enumerate(STEPS, 1):
-        mine = [batch_of(units) for units in processes.own(groups)]
+        mine = [batch_of(dataset) for dataset in processes.own(groups)]
         updates.append(engine.update(mine, 1.0, (1, step))._asdict())
     return {"weights": dict(engine.model.state_dict()), "updates": updates}
 
 
 def evaluated(processes: Processes) -> dict[str, Any]:
     """All numbers of an evaluation of several batches: losses, shares, intervals, the most frequent guess."""
-    questions = FixedQuestions(UNITS, OBJECTIVE, BatchConfig(size=23, layout="padded"))
+    questions = EvaluationSet(UNITS, OBJECTIVE, BatchConfig(size=23, layout="padded"))
     assert len(questions.made) > 3
     guess = {}
     record = evaluate(engine_of(processes).forward, questions, processes=processes).record()

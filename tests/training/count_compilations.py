@@ -11,13 +11,13 @@ from torch._dynamo.testing import CompileCounter
 from glassformer.build import fixed_shapes
 from glassformer.data.batch import BatchConfig
 from glassformer.training.engine import Engine
-from glassformer.training.evaluation import FixedQuestions, evaluate
+from glassformer.training.evaluation import EvaluationSet, evaluate
 from glassformer.training.optimisers import OptimizerConfig
 from glassformer.training.order import TrainingOrder
 
 TEXTS = sentences(60) + [" ".join(sentences(n)) for n in (3, 4, 5, 3, 4, 5, 5, 5)]
 OBJECTIVE = objective_of(TEXTS, max_length=32, mask_rate=0.4)
-UNITS = OBJECTIVE.units(corpus_of(TEXTS, OBJECTIVE))
+UNITS = OBJECTIVE.dataset(corpus_of(TEXTS, OBJECTIVE))
 BATCH = BatchConfig(size=4)
 SHAPES = fixed_shapes(BATCH, 32, OBJECTIVE.asked_share(UNITS, 1))
 ORDER = TrainingOrder(UNITS, OBJECTIVE, BATCH, seed=1, shapes=SHAPES)
@@ -29,7 +29,7 @@ def losses(compiled: bool) -> list[float]:
     engine = Engine(model, OBJECTIVE, optimizer, device="cpu", precision="32-true", compiled=compiled, clip=1.0)
     taken = itertools.islice(ORDER.steps(), 3 * ORDER.steps_in_epoch())
     seen = [engine.update([ORDER.batch(epoch, rows)], 0.5, (1, n)).loss for n, (epoch, [rows]) in enumerate(taken)]
-    questions = FixedQuestions(UNITS, OBJECTIVE, BATCH, shapes=SHAPES)
+    questions = EvaluationSet(UNITS, OBJECTIVE, BATCH, shapes=SHAPES)
     return [*seen, evaluate(engine.forward, questions).loss]
 
 

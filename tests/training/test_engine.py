@@ -25,11 +25,11 @@ from glassformer.training.optimisers import OptimizerConfig
 
 TEXTS = sentences()
 OBJECTIVE = objective_of(TEXTS, mask_rate=0.4)
-UNITS = OBJECTIVE.units(corpus_of(TEXTS, OBJECTIVE))
+UNITS = OBJECTIVE.dataset(corpus_of(TEXTS, OBJECTIVE))
 
 
-def batch_of(units: Sequence[int]) -> Batch:
-    examples = [[UNITS.example(u, np.random.default_rng((1, u)))] for u in units]
+def batch_of(dataset: Sequence[int]) -> Batch:
+    examples = [[UNITS.example(u, np.random.default_rng((1, u)))] for u in dataset]
     return collate(examples, OBJECTIVE.tokenizer.pad_id)
 
 
@@ -95,14 +95,14 @@ RAGGED = [[0, 7, 14], [5], [6, 13, 20, 27, 3]]
 def test_accumulation_equals_the_big_batch() -> None:
     """Loss and gradients of ragged micro-batches are those of one batch of them all, which a mean of the micro-batches'
     means is not."""
-    loss, accumulated = gradients(engine_of(), [batch_of(units) for units in RAGGED])
+    loss, accumulated = gradients(engine_of(), [batch_of(dataset) for dataset in RAGGED])
     big_loss, big = gradients(engine_of(), [batch_of(list(chain(*RAGGED)))])
     assert loss == pytest.approx(big_loss, rel=1e-6)
     assert accumulated.keys() == big.keys()
     for name, gradient in big.items():
         torch.testing.assert_close(accumulated[name], gradient, rtol=1e-5, atol=1e-7)
 
-    parts = [gradients(engine_of(), [batch_of(units)]) for units in RAGGED]
+    parts = [gradients(engine_of(), [batch_of(dataset)]) for dataset in RAGGED]
     assert abs(sum(part for part, _ in parts) / len(parts) - big_loss) > 1e-3
     name = "encoder.embeddings.token.weight"
     mean_of_means = torch.stack([part[name] for _, part in parts]).mean(0)
@@ -114,8 +114,8 @@ def test_accumulation_leads_to_the_same_weights(name: str) -> None:
     """After five updates the weights still agree. (A large epsilon: Adam divides rounding errors by themselves.)"""
     accumulated, big = (engine_of(name=name, epsilon=1e-2, learning_rate=0.03) for _ in range(2))
     for step in range(1, 6):
-        groups = [[(unit + 3 * step) % len(UNITS) for unit in units] for units in RAGGED]
-        accumulated.update([batch_of(units) for units in groups], 1.0, (1, step))
+        groups = [[(unit + 3 * step) % len(UNITS) for unit in dataset] for dataset in RAGGED]
+        accumulated.update([batch_of(dataset) for dataset in groups], 1.0, (1, step))
         big.update([batch_of(list(chain(*groups)))], 1.0, (1, step))
     moved = False
     start = weights(engine_of())
@@ -131,12 +131,12 @@ def test_accumulation_leads_to_the_same_weights(name: str) -> None:
 def test_the_loss_is_the_mean_over_what_is_asked() -> None:
     """Cross-entropy by hand over all asked positions of all micro-batches."""
     engine = engine_of()
-    batches = [batch_of(units) for units in RAGGED]
+    batches = [batch_of(dataset) for dataset in RAGGED]
     total, count = 0.0, 0
     for batch in batches:
         with torch.no_grad():
             scores = engine.model(batch)["masked_lm"].log_softmax(-1)
-        targets = batch.asked["masked_lm"].targets
+        targets = batch.targets["masked_lm"].values
         total -= float(scores[torch.arange(len(targets)), targets].sum())
         count += len(targets)
     assert engine.update(batches, 1.0, (1, 1)).loss == pytest.approx(total / count, rel=1e-6)

@@ -23,7 +23,7 @@ from glassformer.training.evaluation import (
     EVALUATION_SEED,
     TELLS_FROM,
     Evaluation,
-    FixedQuestions,
+    EvaluationSet,
     OtherSources,
     evaluate,
     is_better,
@@ -31,13 +31,13 @@ from glassformer.training.evaluation import (
 
 TEXTS = sentences(31)
 OBJECTIVE = objective_of(TEXTS, mask_rate=0.3)
-UNITS = OBJECTIVE.units(corpus_of(TEXTS, OBJECTIVE))
+UNITS = OBJECTIVE.dataset(corpus_of(TEXTS, OBJECTIVE))
 
 
 def questions(
     limit: int | None = None, shapes: Shapes | None = None, enough: int = ENOUGH, **batch: Any
-) -> FixedQuestions:
-    return FixedQuestions(UNITS, OBJECTIVE, BatchConfig(**(batch or {"size": 7})), limit, shapes, enough=enough)
+) -> EvaluationSet:
+    return EvaluationSet(UNITS, OBJECTIVE, BatchConfig(**(batch or {"size": 7})), limit, shapes, enough=enough)
 
 
 def by_hand(indices: list[int], in_turn: bool = True) -> dict[str, float]:
@@ -49,11 +49,11 @@ def by_hand(indices: list[int], in_turn: bool = True) -> dict[str, float]:
     made = UNITS.in_turn if in_turn else lambda index, rng: [UNITS.example(index, rng)]
     examples = [made(index, generator(EVALUATION_SEED, Purpose.QUESTION, index)) for index in indices]
     for example in itertools.chain(*examples):
-        asked = example.asked["masked_lm"]
-        hidden = model.encoder(questions_of(example.streams["encoder"].ids))[0]
+        targets = example.targets["masked_lm"]
+        hidden = model.encoder(questions_of(example.streams["encoder"].values))[0]
         with torch.no_grad():
-            scores = model.heads["masked_lm"](hidden[asked.positions])
-        for row, target in zip(scores, asked.targets.tolist(), strict=True):
+            scores = model.heads["masked_lm"](hidden[targets.positions])
+        for row, target in zip(scores, targets.values.tolist(), strict=True):
             losses.append(-float(row.log_softmax(-1)[target]))
             rank = int((row > row[target]).sum())
             first.append(rank < 1)
@@ -136,11 +136,13 @@ def test_the_questions_do_not_depend_on_the_runs_seed_but_on_the_unit() -> None:
     """Two runs answer the same questions; two units of the same words are asked differently."""
     one, other = questions(), questions(size=3)
     for index in range(len(UNITS)):
-        assert np.array_equal(one.example(index).streams["encoder"].ids, other.example(index).streams["encoder"].ids)
+        assert np.array_equal(
+            one.example(index).streams["encoder"].values, other.example(index).streams["encoder"].values
+        )
     twins = ["sun moon star red blue green old new"] * 9
-    units = OBJECTIVE.units(Corpus.from_texts(twins, OBJECTIVE.tokenizer))
-    asked = FixedQuestions(units, OBJECTIVE, BatchConfig())
-    assert len({tuple(asked.example(i).streams["encoder"].ids.tolist()) for i in range(9)}) > 1
+    dataset = OBJECTIVE.dataset(Corpus.from_texts(twins, OBJECTIVE.tokenizer))
+    asked = EvaluationSet(dataset, OBJECTIVE, BatchConfig())
+    assert len({tuple(asked.example(i).streams["encoder"].values.tolist()) for i in range(9)}) > 1
 
 
 def test_limit_draws_a_fixed_subset() -> None:
@@ -196,7 +198,7 @@ def test_perplexity_is_said_of_one_head_over_words_and_never_of_labels() -> None
     found = evaluate(model_of(OBJECTIVE), questions()).record()
     assert found["perplexity"] == pytest.approx(math.exp(found["loss"])) and "top5_accuracy" in found
     objective, corpus = made_by("next_sentence", PARAGRAPHS)
-    pairs = FixedQuestions(objective.units(corpus), objective, BatchConfig(size=7))
+    pairs = EvaluationSet(objective.dataset(corpus), objective, BatchConfig(size=7))
     found = evaluate(model_of(objective, max_length=40, segments=2), pairs).record()
     assert {"masked_lm/top5_accuracy", "next_sentence/macro_f1", "next_sentence/matthews_correlation"} < set(found)
     assert not any(key.endswith("perplexity") for key in found) and "next_sentence/top5_accuracy" not in found
@@ -210,26 +212,26 @@ def test_what_is_better_follows_from_the_direction(name: str, better: float) -> 
 
 def test_a_text_of_which_nothing_can_be_asked_is_refused() -> None:
     """Every word unknown: a loss of 0 over 0 questions would look perfect."""
-    units = OBJECTIVE.units(Corpus.from_texts(["qwertz uiop", "asdf"], OBJECTIVE.tokenizer))
+    dataset = OBJECTIVE.dataset(Corpus.from_texts(["qwertz uiop", "asdf"], OBJECTIVE.tokenizer))
     with pytest.raises(UsageError, match=r"nothing can be asked.*unknown"):
-        list(FixedQuestions(units, OBJECTIVE, BatchConfig()))
+        list(EvaluationSet(dataset, OBJECTIVE, BatchConfig()))
 
 
 def test_with_other_sources_only_the_sources_are_others() -> None:
     """Targets and what the decoder reads stay; the source is that of the next question, of the last one the first's."""
     run = load(answering_folder())
     own = run.questions("validation")
-    other = OtherSources(own.units, own.objective, own.config)
+    other = OtherSources(own.dataset, own.objective, own.config)
     asked = own.chosen.tolist()
     for index, neighbour in zip(asked, [*asked[1:], asked[0]], strict=True):
         mine, its, mixed = own.example(index), own.example(neighbour), other.example(index)
-        assert mixed.streams["encoder"].ids.tolist() == its.streams["encoder"].ids.tolist()
-        assert mixed.streams["decoder"].ids.tolist() == mine.streams["decoder"].ids.tolist()
-        assert {k: v.targets.tolist() for k, v in mixed.asked.items()} == {
-            k: v.targets.tolist() for k, v in mine.asked.items()
+        assert mixed.streams["encoder"].values.tolist() == its.streams["encoder"].values.tolist()
+        assert mixed.streams["decoder"].values.tolist() == mine.streams["decoder"].values.tolist()
+        assert {k: v.values.tolist() for k, v in mixed.targets.items()} == {
+            k: v.values.tolist() for k, v in mine.targets.items()
         }
     assert any(
-        own.example(i).streams["encoder"].ids.tolist() != other.example(i).streams["encoder"].ids.tolist()
+        own.example(i).streams["encoder"].values.tolist() != other.example(i).streams["encoder"].values.tolist()
         for i in asked
     )
 
@@ -256,7 +258,7 @@ def test_where_there_is_no_other_source_it_is_said() -> None:
         load(run_folder()).evaluate(other_sources=True)
     own = load(answering_folder()).questions("validation")
     with pytest.raises(UsageError, match="need two texts"):
-        list(OtherSources(own.units, own.objective, own.config, limit=1))
+        list(OtherSources(own.dataset, own.objective, own.config, limit=1))
 
 
 # ------------------------------------------------------------------------------------------ enough is asked
@@ -288,10 +290,10 @@ def made_by(kind: str, texts: list[str]) -> tuple[Objective, Corpus]:
 PARAGRAPHS = [f"{a} . {b} ." for a, b in itertools.pairwise(sentences(23, seed=3))]
 
 
-def targets_of(asked: FixedQuestions) -> Counter[int]:
+def targets_of(asked: EvaluationSet) -> Counter[int]:
     """How often each token is asked for."""
-    heads = (batch.asked.get(head) for batch in asked for head in batch.asked if head != "next_sentence")
-    return Counter(token for head in heads if head for token in head.targets[: head.number].tolist())
+    heads = (batch.targets.get(head) for batch in asked for head in batch.targets if head != "next_sentence")
+    return Counter(token for head in heads if head for token in head.values[: head.n_targets].tolist())
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
@@ -299,7 +301,7 @@ def test_of_few_texts_every_word_is_asked_once(kind: str) -> None:
     """Each known word as often as it stands in the texts, whatever a draw would hide; unknown words are counted, and
     never asked."""
     objective, corpus = made_by(kind, PARAGRAPHS)
-    asked = FixedQuestions(objective.units(corpus), objective, BatchConfig(size=7))
+    asked = EvaluationSet(objective.dataset(corpus), objective, BatchConfig(size=7))
     special = objective.tokenizer.special_ids
     expected = Counter(token for token in np.asarray(corpus.tokens).tolist() if token not in special)
     assert Counter({token: n for token, n in targets_of(asked).items() if token not in special}) == expected
@@ -312,13 +314,13 @@ def test_of_few_texts_every_word_is_asked_once(kind: str) -> None:
 def test_of_many_texts_one_draw_is_asked(kind: str) -> None:
     """Where that is enough: the questions are those of single examples."""
     objective, corpus = made_by(kind, PARAGRAPHS)
-    units = objective.units(corpus)
-    asked = FixedQuestions(units, objective, BatchConfig(size=7), enough=20)
-    for index in range(len(units)):
+    dataset = objective.dataset(corpus)
+    asked = EvaluationSet(dataset, objective, BatchConfig(size=7), enough=20)
+    for index in range(len(dataset)):
         [example] = asked.examples(index)
-        drawn = units.example(index, generator(EVALUATION_SEED, Purpose.QUESTION, index))
-        for head, questions in drawn.asked.items():
-            assert np.array_equal(example.asked[head].positions, questions.positions)
+        drawn = dataset.example(index, generator(EVALUATION_SEED, Purpose.QUESTION, index))
+        for head, questions in drawn.targets.items():
+            assert np.array_equal(example.targets[head].positions, questions.positions)
 
 
 @pytest.mark.parametrize("enough", [60, 100, 150])
@@ -326,7 +328,9 @@ def test_no_more_than_enough_is_asked_in_turn(enough: int) -> None:
     """Between one draw, which asks 56, and all words: at least so many questions, and no whole draw more; never a word
     twice."""
     asked = questions(enough=enough)
-    places = Counter((i, int(p)) for i in range(31) for e in asked.examples(i) for p in e.asked["masked_lm"].positions)
+    places = Counter(
+        (i, int(p)) for i in range(31) for e in asked.examples(i) for p in e.targets["masked_lm"].positions
+    )
     assert enough <= asked.count == len(places) < enough + 62
     assert set(places.values()) == {1}
 
@@ -334,9 +338,9 @@ def test_no_more_than_enough_is_asked_in_turn(enough: int) -> None:
 def test_a_pair_is_asked_once() -> None:
     """Its words in turn, but not the pair again each time."""
     objective, corpus = made_by("next_sentence", PARAGRAPHS)
-    units = objective.units(corpus)
-    asked = FixedQuestions(units, objective, BatchConfig(size=7))
-    assert sum(batch.asked["next_sentence"].number for batch in asked) == len(units)
+    dataset = objective.dataset(corpus)
+    asked = EvaluationSet(dataset, objective, BatchConfig(size=7))
+    assert sum(batch.targets["next_sentence"].n_targets for batch in asked) == len(dataset)
     assert len(asked.examples(0)) > 1
 
 
@@ -344,12 +348,12 @@ def test_a_pair_is_asked_once() -> None:
 def test_single_questions_add_up_to_the_loss(kind: str) -> None:
     """Terms and sums agree, name by name: loss, right answers, number."""
     objective, corpus = made_by(kind, PARAGRAPHS)
-    asked = FixedQuestions(objective.units(corpus), objective, BatchConfig(size=7))
+    asked = EvaluationSet(objective.dataset(corpus), objective, BatchConfig(size=7))
     for batch in asked:
         logits = {
-            head.name: torch.randn(len(batch.asked[head.name].rows), head.size)
-            for head in objective.heads()
-            if head.name in batch.asked
+            head.name: torch.randn(len(batch.targets[head.name].flat_index), head.size)
+            for head in objective.outputs()
+            if head.name in batch.targets
         }
         losses, sums, terms = (f(logits, batch) for f in (objective.loss, objective.sums, objective.terms))
         for name, single in terms.items():
@@ -362,7 +366,7 @@ def test_single_questions_add_up_to_the_loss(kind: str) -> None:
 def test_the_record_says_what_was_asked_and_how_sure_it_is() -> None:
     """Intervals around loss and accuracy; where words are unknown, the accuracy over all of them, too."""
     objective, corpus = made_by("masked_lm", PARAGRAPHS)
-    asked = FixedQuestions(objective.units(corpus), objective, BatchConfig(size=7))
+    asked = EvaluationSet(objective.dataset(corpus), objective, BatchConfig(size=7))
     record = evaluate(model_of(objective, max_length=40), asked).record()
     assert record["loss_interval"][0] < record["loss"] < record["loss_interval"][1]
     assert record["accuracy_interval"][0] <= record["accuracy"] <= record["accuracy_interval"][1]
@@ -381,14 +385,14 @@ def test_more_texts_make_the_interval_narrower() -> None:
     widths = []
     for number in (40, 640):
         corpus = Corpus.from_texts(sentences(number, seed=8), OBJECTIVE.tokenizer)
-        asked = FixedQuestions(OBJECTIVE.units(corpus), OBJECTIVE, BatchConfig(size=64), enough=100_000)
+        asked = EvaluationSet(OBJECTIVE.dataset(corpus), OBJECTIVE, BatchConfig(size=64), enough=100_000)
         found = evaluate(model_of(OBJECTIVE), asked)
         assert found.loss_interval is not None
         widths.append(found.loss_interval[1] - found.loss_interval[0])
     assert 3.0 < widths[0] / widths[1] < 5.3
     one = Corpus.from_texts(["sun"], OBJECTIVE.tokenizer)
     assert (
-        evaluate(model_of(OBJECTIVE), FixedQuestions(OBJECTIVE.units(one), OBJECTIVE, BatchConfig())).loss_interval
+        evaluate(model_of(OBJECTIVE), EvaluationSet(OBJECTIVE.dataset(one), OBJECTIVE, BatchConfig())).loss_interval
         is None
     )
 

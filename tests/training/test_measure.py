@@ -11,7 +11,7 @@ from tiny_recipe import corpus_of, model_of, objective_of, sentences
 from glassformer.data.batch import BatchConfig, Shapes
 from glassformer.training import measure
 from glassformer.training.engine import Engine
-from glassformer.training.evaluation import FixedQuestions
+from glassformer.training.evaluation import EvaluationSet
 from glassformer.training.measure import (
     EVALUATIONS,
     Timing,
@@ -28,7 +28,7 @@ from glassformer.training.order import TrainingOrder
 
 TEXTS = sentences(31)
 OBJECTIVE = objective_of(TEXTS)
-UNITS = OBJECTIVE.units(corpus_of(TEXTS, OBJECTIVE))
+UNITS = OBJECTIVE.dataset(corpus_of(TEXTS, OBJECTIVE))
 
 
 def order_of(shapes: Shapes | None = None, per_step: int = 1, **batch: Any) -> TrainingOrder:
@@ -215,7 +215,7 @@ def test_timing_changes_no_weight() -> None:
     engine = engine_of()
     before = {name: value.clone() for name, value in engine.model.state_dict().items()}
     timing = time_steps(engine, order_of(), seconds=0.05)
-    assert time_evaluation(engine, FixedQuestions(UNITS, OBJECTIVE, BatchConfig(size=8))) > 0
+    assert time_evaluation(engine, EvaluationSet(UNITS, OBJECTIVE, BatchConfig(size=8))) > 0
     assert timing.seconds > 0
     assert all(torch.equal(value, before[name]) for name, value in engine.model.state_dict().items())
     assert engine.model.training

@@ -22,8 +22,8 @@ LAYOUTS: list[dict[str, Any]] = [
 def order_of(seed: int = 1, per_step: int = 1, **batch: Any) -> TrainingOrder:
     texts = sentences(43)
     objective = objective_of(texts)
-    units = objective.units(corpus_of(texts, objective))
-    return TrainingOrder(units, objective, BatchConfig(**(batch or {"size": 5})), seed, per_step)
+    dataset = objective.dataset(corpus_of(texts, objective))
+    return TrainingOrder(dataset, objective, BatchConfig(**(batch or {"size": 5})), seed, per_step)
 
 
 def units_in(steps: list[list[list[list[int]]]]) -> list[int]:
@@ -36,7 +36,7 @@ def test_each_epoch_contains_every_unit_once(batch: dict[str, Any], per_step: in
     """None is left out and none comes twice, in any layout, in any epoch."""
     order = order_of(per_step=per_step, **batch)
     for epoch in range(3):
-        assert sorted(units_in(order.epoch(epoch))) == list(range(len(order.units)))
+        assert sorted(units_in(order.epoch(epoch))) == list(range(len(order.dataset)))
 
 
 @pytest.mark.parametrize("batch", LAYOUTS)
@@ -83,7 +83,7 @@ def test_corruption_depends_on_seed_epoch_and_unit_only() -> None:
     assert torch.equal(alone.streams["encoder"].input_ids[0], among.streams["encoder"].input_ids[1, :n])
 
     def everything(order: TrainingOrder, epoch: int) -> torch.Tensor:
-        return order.batch(epoch, [[unit] for unit in range(len(order.units))]).streams["encoder"].input_ids
+        return order.batch(epoch, [[unit] for unit in range(len(order.dataset))]).streams["encoder"].input_ids
 
     assert torch.equal(everything(order, 0), everything(order_of(), 0))
     assert not torch.equal(everything(order, 0), everything(order, 1))

@@ -139,8 +139,8 @@ def test_a_run_of_two_is_one_with_twice_the_accumulation(text: Path, tmp_path: P
     train(None, tmp_path / "killed", resume=True, changes=("training.devices=1",), display=hearing)
     assert any("training.devices was 2, and is 1 from here" in line for line in hearing.said)
     assert_nearly_the_same(one, tmp_path / "killed")
-    settled = read(str(tmp_path / "killed" / "recipe.yaml")).training
-    assert (settled.devices, settled.accumulate) == (1, 2)
+    resolved = read(str(tmp_path / "killed" / "recipe.yaml")).training
+    assert (resolved.devices, resolved.accumulate) == (1, 2)
     train(of_two(text, **long), tmp_path / "killed", resume=True, changes=("training.devices=1",))
 
 

@@ -34,9 +34,9 @@ from glassformer.look.pictures.curves import best
 from glassformer.objectives import Loss, Objective
 from glassformer.run import RunDirectory
 from glassformer.snapshot import read_snapshot
-from glassformer.training import observers, trainer
+from glassformer.training import callbacks, trainer
 from glassformer.training.checkpoints import checkpoint_steps
-from glassformer.training.evaluation import FixedQuestions
+from glassformer.training.evaluation import EvaluationSet
 from glassformer.training.trainer import deferred_interrupts
 
 # ------------------------------------------------------------------------------------------------- it learns
@@ -87,8 +87,10 @@ def test_with_shuffled_targets_they_are_not(tmp_path: Path, monkeypatch: pytest.
     def shuffled(self: Objective, logits: dict[str, Tensor], batch: Batch) -> dict[str, Loss]:
         if not torch.is_grad_enabled():
             return right(self, logits, batch)
-        asked = {name: a._replace(targets=a.targets[torch.randperm(len(a.targets))]) for name, a in batch.asked.items()}
-        return right(self, logits, batch._replace(asked=asked))
+        targets = {
+            name: a._replace(values=a.values[torch.randperm(len(a.values))]) for name, a in batch.targets.items()
+        }
+        return right(self, logits, batch._replace(targets=targets))
 
     monkeypatch.setattr(Objective, "loss", shuffled)
     assert overfit(tmp_path, objective) > 1.0
@@ -270,9 +272,9 @@ def test_a_run_of_other_questions_finds_its_best_anew(
     train(recipe(text), tmp_path / "same")
     with monkeypatch.context() as patch:
         patch.setattr(evaluation, "TELLS_FROM", 10)
-        patch.setattr(launch, "said_of", lambda questions: "")
-        few = FixedQuestions.__init__
-        patch.setattr(FixedQuestions, "__init__", lambda self, *args, **more: few(self, *args, **more | {"enough": 1}))
+        patch.setattr(launch, "describe_evaluation_set", lambda questions: "")
+        few = EvaluationSet.__init__
+        patch.setattr(EvaluationSet, "__init__", lambda self, *args, **more: few(self, *args, **more | {"enough": 1}))
         train(recipe(text), tmp_path / "other")
     for name, anew in (("same", False), ("other", True)):
         hearing = Hearing()
@@ -391,7 +393,7 @@ def test_weights_that_are_not_finite_never_reach_a_checkpoint(text: Path, tmp_pa
         (snapshot_module, "_write_manifest", 5),
         (snapshot_module.os, "link", 3),
         (RunDirectory, "append_metrics", 5),
-        (observers, "write_text_durably", 3),
+        (callbacks, "write_text_durably", 3),
     ],
     ids=["weights", "manifest", "last", "metrics", "samples"],
 )
@@ -476,10 +478,10 @@ def test_sigterm_and_ctrl_c_save_and_say_how_to_go_on(text: Path, tmp_path: Path
     command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "recipe.yaml"), str(run)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
-    go_on = f"go on with: glassformer train --resume --run {run}"
+    report_progress = f"go on with: glassformer train --resume --run {run}"
     assert ended.stdout.splitlines() == [
-        *("Interrupted", "1", "stopped at step 4 of 12, everything is saved", go_on),
-        *("Interrupted", "1", "stopped at step 8 of 12, everything is saved", go_on),
+        *("Interrupted", "1", "stopped at step 4 of 12, everything is saved", report_progress),
+        *("Interrupted", "1", "stopped at step 8 of 12, everything is saved", report_progress),
     ]
     assert checkpoint_steps(RunDirectory(run)) == [6, 8]
     train(None, run, resume=True)

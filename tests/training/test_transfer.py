@@ -5,7 +5,7 @@ import tiny_recipe
 import torch
 from torch import nn
 
-from glassformer.data.batch import HeadSpec
+from glassformer.data.batch import OutputSpec
 from glassformer.data.codecs import Codecs
 from glassformer.data.labels import Labels
 from glassformer.errors import UsageError
@@ -88,7 +88,7 @@ def test_the_first_of_equal_tokens_counts():
 
 def test_labels_are_matched_by_their_names():
     """Of a head of as many classes too: the same number may be another class."""
-    heads = [HeadSpec("label", 3), HeadSpec("other", 5)]
+    heads = [OutputSpec("label", 3), OutputSpec("other", 5)]
     there, here = Codecs(label=Labels(["good", "bad", "so so"])), Codecs(label=Labels(["bad", "good", "new"]))
     rows = named_rows([], heads, there, here)
     assert rows.keys() == {"heads.label.output.weight", "heads.label.output.bias"}

@@ -85,7 +85,7 @@ def attention_of(run: Loaded, prompt: Prompt, only: Chosen = ALL) -> Attention:
     filled = Filled(prompt.text, blanks) if blanks else None
     if order is None:
         return Attention(prompt.tokens, weights, filled)
-    return Attention([prompt.tokens[row] for row in order], weights, filled, prompt.tokens[: stream.content])
+    return Attention([prompt.tokens[row] for row in order], weights, filled, prompt.tokens[: stream.n_keys])
 
 
 @torch.no_grad()
@@ -94,7 +94,7 @@ def attention_on_target(run: Loaded, prompt: Prompt, kind: Kind, target: str | N
     objective = run.objective.generator_of(prompt)
     written = continuation(run, prompt, target, DecodingConfig())
     ids, whole = written.ids, objective.continued(prompt, written.ids)
-    read = whole.example.streams["decoder"].ids
+    read = whole.example.streams["decoder"].values
     weights, _ = weights_of(run, whole, "decoder", "cross" if kind == "cross" else "self", only)
     name = objective.target_tokenizer.token
     if kind == "decoder":

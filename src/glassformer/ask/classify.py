@@ -56,6 +56,6 @@ def _prompt(run: Loaded, text: str) -> Prompt:
     prompt = run.objective.prompt_for("read", text)
     member = run.objective.of(prompt.example)
     assert isinstance(member, PredictsLabels)
-    if len(prompt.example.asked[member.label_head].positions) != 1:
+    if len(prompt.example.targets[member.label_head].positions) != 1:
         raise UsageError(f"{text!r} is not what this model has a label for", f"give it {member.asks_with}")
     return prompt

@@ -42,7 +42,7 @@ def cloze(run: Loaded, questions: Iterable[Cloze]) -> list[Answered]:
 def _cloze_batch(run: Loaded, questions: Sequence[Cloze]) -> list[Answered]:
     prompts = [blanks_of(run, question.text) for question in questions]
     batch = run.collate(prompts)
-    scores = run.model(batch)[next(head for head, asked in batch.asked.items() if asked.number)]
+    scores = run.model(batch)[next(head for head, targets in batch.targets.items() if targets.n_targets)]
     if len(scores) != len(questions):
         raise UsageError("a cloze question has more than one [MASK]", "one blank for each answer")
     log_probabilities = scores.float().log_softmax(-1)

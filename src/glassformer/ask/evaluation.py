@@ -13,7 +13,7 @@ from glassformer.errors import GlassformerError, UsageError
 from glassformer.randomness import Purpose, generator
 from glassformer.recipe import reads_data
 from glassformer.training import evaluation
-from glassformer.training.evaluation import Evaluation, FixedQuestions, OtherSources, question_batch
+from glassformer.training.evaluation import Evaluation, EvaluationSet, OtherSources, evaluation_batch_config
 
 
 def evaluate(run: Loaded, split: Split = "validation", other_sources: bool = False) -> dict[str, Any]:
@@ -24,12 +24,12 @@ def evaluate(run: Loaded, split: Split = "validation", other_sources: bool = Fal
     result = evaluation.evaluate(run.model, asked)
     found = {"split": split, **result.record(), **bits_per_byte(result, asked, corpus_of(run, split))}
     if other_sources:
-        other = OtherSources(asked.units, asked.objective, asked.config)
+        other = OtherSources(asked.dataset, asked.objective, asked.config)
         found["loss_with_other_sources"] = evaluation.evaluate(run.model, other).loss
     return found
 
 
-def bits_per_byte(result: Evaluation, asked: FixedQuestions, corpus: Any) -> dict[str, float]:
+def bits_per_byte(result: Evaluation, asked: EvaluationSet, corpus: Any) -> dict[str, float]:
     """The nats of all tokens of the texts, by ln 2 and by the bytes of the texts as they are (UTF-8): what models with
     other tokenizers can be held against.
 
@@ -41,7 +41,7 @@ def bits_per_byte(result: Evaluation, asked: FixedQuestions, corpus: Any) -> dic
     objective = asked.objective
     if len(objective.members) > 1 or not isinstance(objective, ScoresText) or not isinstance(corpus, Corpus):
         return {}
-    [head] = [head.name for head in objective.heads() if head.labels is None]
+    [head] = [head.name for head in objective.outputs() if head.labels is None]
     if corpus.n_unknown or not corpus.n_bytes:
         return {}
     sees_both_sides = isinstance(objective, FillsBlanks)
@@ -53,18 +53,18 @@ def bits_per_byte(result: Evaluation, asked: FixedQuestions, corpus: Any) -> dic
 def reference_losses(run: Loaded, split: Split = "validation", limit: int | None = None) -> dict[str, float]:
     """See `Run.reference_losses`."""
     questions = questions_of(run, split)
-    units, seed = questions.objective.units(corpus_of(run, "train")), run.recipe.seed
-    chosen = generator(seed, Purpose.COUNTS).permutation(len(units))[:limit]
-    learned = (e for i in chosen for e in units.in_turn(int(i), generator(seed, Purpose.COUNT, int(i))))
+    dataset, seed = questions.objective.dataset(corpus_of(run, "train")), run.recipe.seed
+    chosen = generator(seed, Purpose.COUNTS).permutation(len(dataset))[:limit]
+    learned = (e for i in chosen for e in dataset.in_turn(int(i), generator(seed, Purpose.COUNT, int(i))))
     asked = (example for index in questions.chosen for example in questions.examples(int(index)))
     return counting_losses(learned, asked, questions.objective)
 
 
-def questions_of(run: Loaded, split: Split) -> FixedQuestions:
+def questions_of(run: Loaded, split: Split) -> EvaluationSet:
     """The units of one part of the run's data, with their fixed corruption."""
     objective = run.objective.for_evaluation()
-    batch = question_batch(run.recipe.batch, objective.row_length)
-    return FixedQuestions(objective.units(corpus_of(run, split)), objective, batch)
+    batch = evaluation_batch_config(run.recipe.batch, objective.row_length)
+    return EvaluationSet(objective.dataset(corpus_of(run, split)), objective, batch)
 
 
 def corpus_of(run: Loaded, split: Split) -> Column:

@@ -48,7 +48,7 @@ def blanks_of(run: Loaded, text: str) -> Prompt:
         command, what = run.objective.to_try
         raise UsageError("this model fills no blanks", f'glassformer {command} {run.path} "{what}"')
     prompt = run.objective.prompt_for("fill", text)
-    if not any(len(asked.positions) for asked in prompt.example.asked.values()):
+    if not any(len(targets.positions) for targets in prompt.example.targets.values()):
         raise UsageError(f"there is no blank in {text!r}", "write [MASK] where a word is asked for")
     return prompt
 
@@ -62,8 +62,8 @@ def answers(run: Loaded, prompts: Sequence[Prompt], top: int) -> list[list[Blank
     found = []
     for prompt in prompts:
         own = {}
-        for head, asked in prompt.example.asked.items():
-            own[head] = logits[head][taken[head] : taken[head] + len(asked.positions)]
-            taken[head] += len(asked.positions)
+        for head, targets in prompt.example.targets.items():
+            own[head] = logits[head][taken[head] : taken[head] + len(targets.positions)]
+            taken[head] += len(targets.positions)
         found.append(run.objective.of(prompt.example).answer(prompt.example, own, top))
     return found

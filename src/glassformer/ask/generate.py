@@ -117,8 +117,8 @@ def written(run: Loaded, text: str, target: str | None = None, **settings: Any) 
 def continuation(run: Loaded, prompt: Prompt, target: str | None, config: DecodingConfig) -> Written:
     """See `written`. Raises UsageError for an objective that does not generate."""
     objective = run.objective.generator_of(prompt)
-    ends = objective.ends(prompt)
-    room = run.recipe.model.max_length - len(prompt.example.streams["decoder"].ids)
+    ends = objective.stop_tokens(prompt)
+    room = run.recipe.model.max_length - len(prompt.example.streams["decoder"].values)
     if target is None:
         search = beam_search if config.beam > 1 else sampling.sample
         [[answer, *_]] = search(generating(run), begun(run, [prompt]), config)
@@ -141,7 +141,7 @@ def generating(run: Loaded) -> Model:
 
 def begun(run: Loaded, asked: Sequence[Prompt]) -> Prompts:
     """What generation begins with. Raises UsageError for an objective that does not generate."""
-    ends = [run.objective.generator_of(prompt).ends(prompt) for prompt in asked]
-    [(head, where)] = asked[0].example.asked.items()
+    ends = [run.objective.generator_of(prompt).stop_tokens(prompt) for prompt in asked]
+    [(head, where)] = asked[0].example.targets.items()
     examples = [prompt.example for prompt in asked]
     return Prompts(examples, where.stream, head, ends, run.recipe.model.max_length, run.tokenizer.pad_id)

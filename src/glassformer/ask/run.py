@@ -17,7 +17,7 @@ from glassformer.data.builtin import Cloze
 from glassformer.data.table import Column
 from glassformer.objectives import Prompt
 from glassformer.run import RunDirectory
-from glassformer.training.evaluation import FixedQuestions
+from glassformer.training.evaluation import EvaluationSet
 
 
 class Run(Loaded):
@@ -100,7 +100,7 @@ class Run(Loaded):
         """
         return evaluation.reference_losses(self, split, limit)
 
-    def questions(self, split: Split) -> FixedQuestions:
+    def questions(self, split: Split) -> EvaluationSet:
         """The units of one part of the run's data, with their fixed corruption."""
         return evaluation.questions_of(self, split)
 

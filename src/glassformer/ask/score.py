@@ -35,7 +35,7 @@ def score(run: Loaded, text: str) -> Scored:
     for start in range(0, len(examples), BATCH):
         batch = collate([[example] for example in examples[start : start + BATCH]], run.objective.pad_id)
         [(head, logits)] = run.model(batch).items()
-        targets = batch.asked[head].targets[: batch.asked[head].number]
+        targets = batch.targets[head].values[: batch.targets[head].n_targets]
         found += (-logits[: len(targets)].float().log_softmax(-1).gather(1, targets[:, None])[:, 0]).tolist()
     if not found:
         raise UsageError(f"no word of {text!r} is known", "score a text in the language of the training texts")

@@ -17,8 +17,8 @@ class Constant(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Float[Tensor, "_ _"]]:
         """The same outputs for each question."""
         return {
-            name: self.outputs[name].to(asked.rows.device).expand(len(asked.rows), -1)
-            for name, asked in batch.asked.items()
+            name: self.outputs[name].to(targets.flat_index.device).expand(len(targets.flat_index), -1)
+            for name, targets in batch.targets.items()
         }
 
 

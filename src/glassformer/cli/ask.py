@@ -13,7 +13,7 @@ from glassformer.cli.terminal import (
     AsJson,
     RunPath,
     complain,
-    evaluation_in_words,
+    describe_evaluation,
     head_choice,
     printable,
     say_unknown,
@@ -21,8 +21,8 @@ from glassformer.cli.terminal import (
     texts_from,
 )
 from glassformer.errors import UsageError
+from glassformer.formatting import NATS, percent
 from glassformer.look.views import spec_of, view_names
-from glassformer.wording import NATS, percent
 
 if TYPE_CHECKING:
     from glassformer.ask.fill import Filled
@@ -242,7 +242,7 @@ def evaluate(
     if as_json:
         show(result)
         return
-    for key, value in evaluation_in_words(result).items():
+    for key, value in describe_evaluation(result).items():
         print(f"{HEADINGS.get(key, key.replace('_', ' ')):<24} {printable(value)}")
     print(f"{'unit of the loss':<24} nats; {NATS}")
 

@@ -13,7 +13,7 @@ import typer
 
 from glassformer.cli.terminal import App, AsJson, RunPath, patience, printable, say_unknown, show, table, texts_in
 from glassformer.errors import UsageError
-from glassformer.look.views import NEEDED, Taken, ViewSpec, spec_of, view_names
+from glassformer.look.views import NEEDED, OLD_NAMES, Taken, ViewSpec, spec_of, view_names
 
 if TYPE_CHECKING:
     from glassformer.look.pictures.page import View
@@ -130,3 +130,6 @@ def values_of(spec: ViewSpec, words: dict[str, Any]) -> Iterator[tuple[str, Any]
 for each in view_names():
     if not spec_of(each).on_top:
         look.command(each)(command_of(each, spec_of(each)))
+for old, now in OLD_NAMES.items():
+    if not spec_of(now).on_top:
+        look.command(old, hidden=True)(command_of(now, spec_of(now)))

@@ -17,9 +17,9 @@ from typer.core import TyperCommand
 
 from glassformer.cli import completion
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.formatting import loss_within, percent, share_within
 from glassformer.plugins import plugin_names
-from glassformer.stopping import stoppable
-from glassformer.wording import loss_within, percent, share_within
+from glassformer.progress import stoppable
 
 if TYPE_CHECKING:
     from glassformer.ask.run import Run
@@ -149,7 +149,7 @@ def table(rows: list[dict[str, Any]]) -> None:
     console.print(drawn)
 
 
-def evaluation_in_words(found: dict[str, Any]) -> dict[str, str]:
+def describe_evaluation(found: dict[str, Any]) -> dict[str, str]:
     """An evaluation for people: every mean with its interval, and what was not asked."""
     said = {"split": str(found["split"]), "loss": loss_within(found["loss"], found.get("loss_interval"))}
     measured = {*plugin_names("glassformer.metrics"), "bits_per_byte", "pseudo_bits_per_byte"}
@@ -310,7 +310,7 @@ def head_choice(head: str) -> int | Literal["all", "mean"]:
     raise UsageError(f"--head {head!r} is neither a number nor all nor mean")
 
 
-def type_in_words(name: str) -> str:
+def describe_type(name: str) -> str:
     """A type as it is written on the command line: `"pre" | "post"` as `pre | post`."""
     return re.sub(r"tuple\[(\w+), \.\.\.\]", r"list of \1", name.replace('"', "")).replace("None", "none")
 

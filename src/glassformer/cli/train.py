@@ -13,11 +13,11 @@ from glassformer.cli.terminal import (
     AsJson,
     Changes,
     check,
+    describe_type,
     key_in_lines,
     printable,
     show,
     table,
-    type_in_words,
 )
 from glassformer.errors import UsageError
 
@@ -120,7 +120,7 @@ def preview(
     elif output is not None:
         print(printable(str(output)))
     else:
-        print(printable("\n\n".join(look.in_words(one) for one in shown)))
+        print(printable("\n\n".join(look.as_text(one) for one in shown)))
 
 
 @app.command()
@@ -152,7 +152,7 @@ def doctor(
     if as_json:
         show(report)
     else:
-        print("\n".join(examination.in_words(report, found)))
+        print("\n".join(examination.as_text(report, found)))
 
 
 @app.command()
@@ -198,7 +198,7 @@ def recipes(
             {
                 "key": key.name,
                 "value": shipped.value_of(found, key.name),
-                "type": type_in_words(key.type),
+                "type": describe_type(key.type),
                 "default": key.default,
                 "meaning": key.meaning,
             }

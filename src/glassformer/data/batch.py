@@ -19,11 +19,12 @@ from glassformer.errors import UsageError
 
 T = TypeVar("T")
 
-NOT_ASKED = -100
-"""The target of a padded entry in a list of asked positions; cross-entropy ignores it. Among numbers it is NaN."""
+IGNORE_INDEX = -100
+"""The target of a padded entry, which every loss ignores; PyTorch and others have the same number. Among targets that
+are numbers a padded entry is NaN."""
 
 
-class HeadSpec(NamedTuple):
+class OutputSpec(NamedTuple):
     """What an objective asks of a model: one output head. The model builds it without knowing why."""
 
     name: str
@@ -47,11 +48,11 @@ class HeadSpec(NamedTuple):
     """The names of its classes, where these are not the tokens of the vocabulary."""
 
 
-class Asked(NamedTuple):
-    """Where one head is asked in one example, and what the right answer is. n positions."""
+class Targets(NamedTuple):
+    """What one output head should say in one example: where it is asked, and the right answers. n positions."""
 
     positions: Int64[np.ndarray, "n"]
-    targets: Int64[np.ndarray, "n"] | Float[np.ndarray, "n *numbers"]
+    values: Int64[np.ndarray, "n"] | Float[np.ndarray, "n *numbers"]
     """Classes, or numbers: one for each question, or one for each of the head's outputs."""
     stream: str = "encoder"
     """The stream whose hidden states are read."""
@@ -68,9 +69,9 @@ class StreamSpec(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """One sequence of an example. T tokens, of which the last `queries` only ask."""
+    """One sequence of an example. T tokens, of which the last `n_query_only` ask, and are seen by none."""
 
-    ids: Int64[np.ndarray, "T"] | Float32[np.ndarray, "T F"]
+    values: Int64[np.ndarray, "T"] | Float32[np.ndarray, "T F"]
     """The number of each token; or of a stream of features (such as the pixels of patches) a vector for each place."""
     segment_ids: Int64[np.ndarray, "T"] | None = None
     """Which part of a pair each token belongs to."""
@@ -78,30 +79,32 @@ class Stream(NamedTuple):
     """Where each token stands; None: 0, 1, 2 and so on."""
     causal: bool = False
     """A token sees only itself and what stands before it."""
-    queries: int = 0
+    n_query_only: int = 0
     """Tokens at the end that no token attends to (XLNet's query stream); what they see is said by `pair_mask`."""
     pair_mask: Bool[np.ndarray, "T K"] | None = None
-    """Which token may see which of the K = T - queries others; None: every one, or where causal every one before it.
-    Where there are queries it is needed."""
+    """Which token may see which of the K = T - n_query_only others; None: every one, or where causal every one before
+    it. Where there are queries it is needed."""
 
     @property
-    def content(self) -> int:
+    def n_keys(self) -> int:
         """Tokens that can be attended to."""
-        return len(self.ids) - self.queries
+        return len(self.values) - self.n_query_only
 
 
-def asked_once(stream: Stream, target: int | float | Float[np.ndarray, "*numbers"], name: str = "encoder") -> Asked:
+def sequence_targets(
+    stream: Stream, target: int | float | Float[np.ndarray, "*numbers"], name: str = "encoder"
+) -> Targets:
     """One question about a whole example, for heads that read its first token or the mean over all: a class where the
     target is an integer, one number or several where it is not. `name` is the stream's."""
-    content = np.array([stream.content], dtype=np.int64)
-    return Asked(np.zeros(1, dtype=np.int64), np.asarray(target)[None], name, content)
+    content = np.array([stream.n_keys], dtype=np.int64)
+    return Targets(np.zeros(1, dtype=np.int64), np.asarray(target)[None], name, content)
 
 
 class Example(NamedTuple):
-    """One unit, ready to be collated: a sequence per stream ("encoder", "decoder"), and what is asked per head."""
+    """One unit, ready to be collated: a sequence per stream ("encoder", "decoder"), and the targets of each head."""
 
     streams: dict[str, Stream]
-    asked: dict[str, Asked]
+    targets: dict[str, Targets]
     member: int = 0
     """Of a mixture of objectives: the number of the one that made it."""
 
@@ -115,29 +118,29 @@ class StreamBatch(NamedTuple):
     """One row for all where they are alike, so that whatever is made of them is made once."""
     mask: AttentionMask
     segment_ids: Int[Tensor, "B T"] | None = None
-    content: int | None = None
+    n_keys: int | None = None
     """The first so many columns can be attended to; None: all."""
 
 
-class AskedBatch(NamedTuple):
-    """What one head is asked in a whole batch: flat indices into B x T of one stream, padded with targets that are
-    NOT_ASKED, or among numbers NaN."""
+class TargetsBatch(NamedTuple):
+    """The targets of one head in a whole batch, and where it reads: flat indices into B x T of one stream. Padded with
+    values that are IGNORE_INDEX, or among numbers NaN."""
 
-    rows: Int[Tensor, "N"]
-    targets: Int[Tensor, "N"] | Float[Tensor, "N *numbers"]
-    number: int
+    flat_index: Int[Tensor, "N"]
+    values: Int[Tensor, "N"] | Float[Tensor, "N *numbers"]
+    n_targets: int
     """Entries that count, the first so many; known before the forward pass, so that the loss of a step can be
     normalised exactly."""
     stream: str = "encoder"
     ends: Int[Tensor, "N"] | None = None
-    """Where a question is about several tokens: the flat index behind its last; `rows` has that of its first."""
+    """Where a question is about several tokens: the flat index behind its last; `flat_index` has that of its first."""
 
 
 class Batch(NamedTuple):
     """A plain tree of tensors and static numbers. `tokens` counts real tokens, padding left out."""
 
     streams: dict[str, StreamBatch]
-    asked: dict[str, AskedBatch]
+    targets: dict[str, TargetsBatch]
     tokens: int
     member: int = 0
     """Of a mixture of objectives: the number of the one that made all its examples."""
@@ -243,8 +246,8 @@ def _cut(
         yield batch
 
 
-class Place(NamedTuple):
-    """Where an example lies in its row of a batch: its content from column `start`, its queries from `asking`."""
+class Offsets(NamedTuple):
+    """Where an example lies in its row of a batch: its keys from column `start`, what only asks from `asking`."""
 
     start: int
     asking: int
@@ -257,51 +260,51 @@ def collate(rows: Sequence[Sequence[Example]], pad_id: int, shapes: Shapes | Non
     is padded up to one of the fixed shapes, and the masks are always tensors, so that nothing recompiles.
     """
     streams: dict[str, StreamBatch] = {}
-    places: dict[str, list[list[Place]]] = {}
+    places: dict[str, list[list[Offsets]]] = {}
     sequences = {name: [[example.streams[name] for example in row] for row in rows] for name in rows[0][0].streams}
     length = None
     if shapes is not None:  # one length for all streams: with two of them, pairs of lengths would be many more shapes
         length = shapes.length(max(filled_by(row) for members in sequences.values() for row in members))
     for name, members in sequences.items():
         streams[name], places[name] = _collate_stream(members, pad_id, shapes, length)
-    heads = {head: asked.stream for row in rows for example in row for head, asked in example.asked.items()}
-    asked = {
-        head: _collate_asked(head, stream, rows, places[stream], streams[stream].input_ids.shape[1], shapes)
+    heads = {head: targets.stream for row in rows for example in row for head, targets in example.targets.items()}
+    targets = {
+        head: _collate_targets(head, stream, rows, places[stream], streams[stream].input_ids.shape[1], shapes)
         for head, stream in heads.items()
     }
-    tokens = sum(stream.content for row in rows for example in row for stream in example.streams.values())
-    return Batch(streams, asked, tokens, rows[0][0].member)
+    tokens = sum(stream.n_keys for row in rows for example in row for stream in example.streams.values())
+    return Batch(streams, targets, tokens, rows[0][0].member)
 
 
 def _collate_stream(
     rows: list[list[Stream]], pad_id: int, shapes: Shapes | None, length: int | None
-) -> tuple[StreamBatch, list[list[Place]]]:
+) -> tuple[StreamBatch, list[list[Offsets]]]:
     """One stream as padded tensors, content first and queries behind it, and where each example lies."""
     height, content = len(rows), max(filled_by(row) for row in rows)
     if shapes is not None and length is not None:
         height, content = shapes.rows, length
-        if any(stream.queries for row in rows for stream in row):
+        if any(stream.n_query_only for row in rows for stream in row):
             raise UsageError("an objective with queries has no fixed shapes", "use training.compile=false")
-    width = content + max(sum(s.queries for s in row) for row in rows)
+    width = content + max(sum(s.n_query_only for s in row) for row in rows)
     columns = {name: np.zeros((height, width), dtype=np.int64) for name in ("positions", "segment_ids", "documents")}
-    input_ids = _empty((height, width), rows[0][0].ids, pad_id)
-    places: list[list[Place]] = []
+    input_ids = _empty((height, width), rows[0][0].values, pad_id)
+    places: list[list[Offsets]] = []
     for r, row in enumerate(rows):
         places.append([])
         start, asking = 0, content
         for number, stream in enumerate(row, 1):
-            here = np.r_[start : start + stream.content, asking : asking + stream.queries]
-            if stream.ids.dtype.kind != rows[0][0].ids.dtype.kind:
-                raise _neither(stream.ids)
-            input_ids[r, here] = stream.ids
+            here = np.r_[start : start + stream.n_keys, asking : asking + stream.n_query_only]
+            if stream.values.dtype.kind != rows[0][0].values.dtype.kind:
+                raise _neither(stream.values)
+            input_ids[r, here] = stream.values
             columns["positions"][r, here] = np.arange(len(here)) if stream.positions is None else stream.positions
             columns["documents"][r, here] = number  # 0 = padding
             if stream.segment_ids is not None:
                 columns["segment_ids"][r, here] = stream.segment_ids
-            places[-1].append(Place(start, asking))
-            start, asking = start + stream.content, asking + stream.queries
+            places[-1].append(Offsets(start, asking))
+            start, asking = start + stream.n_keys, asking + stream.n_query_only
     first = rows[0][0]
-    if first.queries and first.pair_mask is None:
+    if first.n_query_only and first.pair_mask is None:
         raise ValueError("queries need a pair_mask that says what they see")
     packed = any(len(row) > 1 for row in rows) if shapes is None else shapes.packed
     alike = not packed and all(stream.positions is None for row in rows for stream in row)
@@ -347,43 +350,43 @@ def _neither(values: np.ndarray) -> UsageError:
 
 def filled_by(row: list[Stream]) -> int:
     """Tokens of a row that can be attended to."""
-    return sum(stream.content for stream in row)
+    return sum(stream.n_keys for stream in row)
 
 
 def _pair_mask(
-    rows: list[list[Stream]], places: list[list[Place]], size: tuple[int, int, int]
+    rows: list[list[Stream]], places: list[list[Offsets]], size: tuple[int, int, int]
 ) -> Bool[Tensor, "B T K"]:
     """The examples' own masks, each in its place; between examples, and at padding, nothing is seen."""
     allowed = np.zeros(size, dtype=bool)
     for r, row in enumerate(rows):
         for stream, (start, asking) in zip(row, places[r], strict=True):
             assert stream.pair_mask is not None
-            end = start + stream.content
-            allowed[r, start:end, start:end] = stream.pair_mask[: stream.content]
-            allowed[r, asking : asking + stream.queries, start:end] = stream.pair_mask[stream.content :]
+            end = start + stream.n_keys
+            allowed[r, start:end, start:end] = stream.pair_mask[: stream.n_keys]
+            allowed[r, asking : asking + stream.n_query_only, start:end] = stream.pair_mask[stream.n_keys :]
     return torch.from_numpy(allowed)
 
 
-def _collate_asked(
+def _collate_targets(
     head: str,
     stream: str,
     rows: Sequence[Sequence[Example]],
-    places: list[list[Place]],
+    places: list[list[Offsets]],
     width: int,
     shapes: Shapes | None,
-) -> AskedBatch:
+) -> TargetsBatch:
     """Where a head is asked, as flat indices into B x T. Padded entries read row 0 and never count."""
     flat: list[np.ndarray] = []
     ends: list[np.ndarray] = []
     targets: list[np.ndarray] = []
     for r, row in enumerate(rows):
         for example, (start, asking) in zip(row, places[r], strict=True):
-            if head not in example.asked:
+            if head not in example.targets:
                 continue
-            asked, content = example.asked[head], example.streams[stream].content
+            asked, content = example.targets[head], example.streams[stream].n_keys
             columns = np.where(asked.positions < content, asked.positions + start, asked.positions - content + asking)
             flat.append(columns + r * width)
-            targets.append(asked.targets)
+            targets.append(asked.values)
             if asked.ends is not None:  # columns of an example stand side by side, also in a packed row
                 ends.append(asked.ends + start + r * width)
     count = sum(len(part) for part in flat)
@@ -391,7 +394,7 @@ def _collate_asked(
     padding = -count % room if count else room
     rows_padded = np.concatenate([*flat, np.zeros(padding, dtype=np.int64)])
     ends_padded = np.concatenate([*ends, np.ones(padding, dtype=np.int64)]) if ends else None
-    return AskedBatch(
+    return TargetsBatch(
         torch.from_numpy(rows_padded),
         _padded_targets(targets, padding),
         count,
@@ -401,10 +404,10 @@ def _collate_asked(
 
 
 def _padded_targets(targets: list[np.ndarray], padding: int) -> Int[Tensor, "N"] | Float[Tensor, "N *numbers"]:
-    """Classes, padded with NOT_ASKED, or numbers in float32, padded with NaN."""
+    """Classes, padded with IGNORE_INDEX, or numbers in float32, padded with NaN."""
     found = np.concatenate(targets)
     found = found.astype(np.float32 if found.dtype.kind == "f" else np.int64)
-    filler = np.full((padding, *found.shape[1:]), np.nan if found.dtype.kind == "f" else NOT_ASKED, found.dtype)
+    filler = np.full((padding, *found.shape[1:]), np.nan if found.dtype.kind == "f" else IGNORE_INDEX, found.dtype)
     return torch.from_numpy(np.concatenate([found, filler]))
 
 

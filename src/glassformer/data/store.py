@@ -124,7 +124,7 @@ def refuse_empty(n_tokens: int) -> None:
 @contextlib.contextmanager
 def _written(order: Order | ValueOrder, words: dict[str, KnownWords]) -> Iterator["_Writer | _ValueWriter"]:
     """A writer whose files lie aside, and are removed where it does not come to an end."""
-    with _errors_in_words(order.folder):
+    with _readable_errors(order.folder):
         order.folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(order.folder)
         aside = Path(tempfile.mkdtemp(prefix=f"{order.folder.name}.", suffix=".building", dir=order.folder.parent))
@@ -139,7 +139,7 @@ def _written(order: Order | ValueOrder, words: dict[str, KnownWords]) -> Iterato
 
 
 @contextlib.contextmanager
-def _errors_in_words(folder: Path) -> Iterator[None]:
+def _readable_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -159,7 +159,7 @@ class _Writer:
         self.lengths = [np.zeros(0, dtype=np.int64)]
         self.dtype = "uint16"
         names = ("tokens", "starts_word") if order.language is None else ("tokens", "starts_word", "starts_sentence")
-        with _errors_in_words(order.folder):
+        with _readable_errors(order.folder):
             self.streams: dict[str, BinaryIO] = {
                 name: files.enter_context((aside / f"{name}.bin").open("wb")) for name in names
             }
@@ -173,7 +173,7 @@ class _Writer:
         for block in self.blocks.rest():
             self._write(block)
         refuse_empty(self.counts["n_tokens"])
-        with _errors_in_words(self.order.folder):
+        with _readable_errors(self.order.folder):
             self.files.close()
             starts = starts_of(np.concatenate(self.lengths))
             (self.aside / "document_starts.bin").write_bytes(starts.tobytes())
@@ -189,7 +189,7 @@ class _Writer:
             _put_in_place(self.aside, self.order.folder)
 
     def _write(self, block: Block) -> None:
-        with _errors_in_words(self.order.folder):
+        with _readable_errors(self.order.folder):
             for name, stream in self.streams.items():
                 stream.write(getattr(block, name).tobytes())
         self.lengths.append(block.lengths)
@@ -205,13 +205,13 @@ class _ValueWriter:
     def __init__(self, order: ValueOrder, aside: Path, files: contextlib.ExitStack) -> None:
         self.order, self.aside, self.files = order, aside, files
         self.n_rows = 0
-        with _errors_in_words(order.folder):
+        with _readable_errors(order.folder):
             self.stream = files.enter_context((aside / "values.bin").open("wb"))
 
     def add(self, cell: Cell) -> None:
         """Raises UsageError for a cell that is no value."""
         value = np.asarray(self.order.codec.encode(cell), dtype=self.order.codec.dtype)
-        with _errors_in_words(self.order.folder):
+        with _readable_errors(self.order.folder):
             self.stream.write(value.tobytes())
         self.n_rows += 1
 
@@ -220,7 +220,7 @@ class _ValueWriter:
         codec = self.order.codec
         refuse_empty(self.n_rows)
         described = {"version": VERSION, "n_rows": self.n_rows, "dtype": codec.dtype.str, "shape": list(codec.shape)}
-        with _errors_in_words(self.order.folder):
+        with _readable_errors(self.order.folder):
             self.files.close()
             (self.aside / "column.json").write_text(json.dumps(described), encoding="utf-8")
             _put_in_place(self.aside, self.order.folder)

@@ -36,8 +36,8 @@ from glassformer.data.tokenizer_config import TokenizerConfig as TokenizerConfig
 from glassformer.data.tokenizer_json import (
     cuts_at_spaces,
     from_json,
-    in_words,
     is_one_word,
+    readable,
     space_mark,
     special_ids,
     unknown_word,
@@ -158,7 +158,7 @@ class Tokenizer:
             refuse_surrogates([text])
             raise
         except BaseException as error:
-            raise in_words(error) from None
+            raise readable(error) from None
         return self._to_encoded(encoding, text, self._allowed_in_prompts if allow_mask else self._allowed)
 
     def encode_batch(self, texts: Sequence[str]) -> list[Encoded]:
@@ -170,7 +170,7 @@ class Tokenizer:
             refuse_surrogates(texts)
             raise
         except BaseException as error:
-            raise in_words(error) from None
+            raise readable(error) from None
         return [
             self._to_encoded(encoding, text, self._allowed) for encoding, text in zip(encodings, texts, strict=True)
         ]
@@ -215,7 +215,7 @@ class Tokenizer:
         try:
             return self._base.decoder.decode(shown)
         except BaseException as error:
-            raise in_words(error) from None
+            raise readable(error) from None
 
     def frame(self) -> tuple[list[int], list[int]]:
         """The special tokens that the tokenizer.json itself sets before and behind a text. Ours set none: objectives
@@ -223,7 +223,7 @@ class Tokenizer:
         try:
             framed = self._base.encode("a", add_special_tokens=True)
         except BaseException as error:
-            raise in_words(error) from None
+            raise readable(error) from None
         added = list(zip(framed.ids, framed.special_tokens_mask, strict=True))
         before = [id for id, _ in takewhile(lambda token: token[1], added)]
         behind = [id for id, _ in takewhile(lambda token: token[1], reversed(added[len(before) :]))]

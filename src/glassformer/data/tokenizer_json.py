@@ -20,7 +20,7 @@ def from_json(description: str) -> tokenizers.Tokenizer:
     except Exception as error:  # the library raises bare Exception
         raise GlassformerError(f"this is no tokenizer.json: {_line(error)}", "give a whole tokenizer.json") from None
     except BaseException as error:
-        raise in_words(error) from None
+        raise readable(error) from None
     largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
     if largest >= MOST_TOKENS:  # a single absurd id makes it so, and the library counts up to it where it writes itself
         raise GlassformerError(
@@ -33,7 +33,7 @@ def from_json(description: str) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def in_words(error: BaseException) -> BaseException:
+def readable(error: BaseException) -> BaseException:
     """What the library raises where a vocabulary does not hold together, as our own: it raises bare Exception, or a
     panic, which is none."""
     if type(error) is Exception or type(error).__name__ == "PanicException":
@@ -96,7 +96,7 @@ def cuts_at_spaces(settings: dict[str, Any]) -> bool:
     steps, cuts = _steps(settings, "normalizer"), _steps(settings, "pre_tokenizer", "pretokenizers")
     added = [token for token in settings["added_tokens"] if not token["special"]]
     return (
-        all(step["type"] in _CHARACTER_BY_CHARACTER or _replaces_in_words(step) or _is_own(step) for step in steps)
+        all(step["type"] in _CHARACTER_BY_CHARACTER or _replaces_within_words(step) or _is_own(step) for step in steps)
         and bool(cuts)
         and (_cuts_first(cuts[0]) or _is_own(cuts[0]))
         and all(cut["type"] in _CUT_FURTHER or _is_plain_bytes(cut) for cut in cuts[1:])
@@ -122,7 +122,7 @@ def _steps(settings: dict[str, Any], kind: str, inner: str = "normalizers") -> l
     return [] if step is None else list(step.get(inner, [step]))
 
 
-def _replaces_in_words(step: dict[str, Any]) -> bool:
+def _replaces_within_words(step: dict[str, Any]) -> bool:
     """Of white space in what stands in a word's place, a cut before a space would be another one."""
     if step["type"] != "Replace":
         return False

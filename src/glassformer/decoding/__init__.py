@@ -69,7 +69,7 @@ class Prompts(NamedTuple):
     examples: list[Example]
     stream: str
     head: str
-    ends: list[frozenset[int]]
+    stop_tokens: list[frozenset[int]]
     """The text of a row is finished where one of these comes."""
     max_length: int
     """Tokens that the model can tell the places of."""
@@ -77,11 +77,11 @@ class Prompts(NamedTuple):
 
     def start(self, row: int) -> list[int]:
         """The tokens of one row that there are already."""
-        return self.examples[row].streams[self.stream].ids.tolist()
+        return self.examples[row].streams[self.stream].values.tolist()
 
     def tokens(self, row: int) -> list[int]:
         """The same without those that only frame a text."""
-        return [id for id in self.start(row) if id not in self.ends[row]]
+        return [id for id in self.start(row) if id not in self.stop_tokens[row]]
 
     def room(self, row: int) -> int:
         """Tokens that can still be generated."""
@@ -89,7 +89,7 @@ class Prompts(NamedTuple):
 
     def alike(self) -> list[list[int]]:
         """The rows in groups of similar length, shorter ones first, so that little of a group is padding."""
-        lengths = [sum(len(stream.ids) for stream in example.streams.values()) for example in self.examples]
+        lengths = [sum(len(stream.values) for stream in example.streams.values()) for example in self.examples]
         groups: list[list[int]] = []
         for row in sorted(range(len(lengths)), key=lengths.__getitem__):
             if not groups or lengths[row] > 4 + 1.25 * lengths[groups[-1][0]]:
@@ -131,7 +131,7 @@ def begin(model: Model, prompts: Prompts, max_tokens: int) -> tuple[Tensor, Any]
         real = torch.arange(ids.shape[1], device=device) < lengths[:, None]
         logits.append(model.step(ids, real, states[-1], prompts.head))
     order = torch.tensor([row for group in groups for row in group], device=device)
-    state = states[0] if len(groups) == 1 else type(states[0]).joined(states, groups, capacity)
+    state = states[0] if len(groups) == 1 else type(states[0]).concat(states, groups, capacity)
     return torch.cat(logits)[order.argsort()], state
 
 

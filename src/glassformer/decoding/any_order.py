@@ -10,7 +10,7 @@ from glassformer.data.batch import collate
 from glassformer.decoding import DecodingConfig, Generated, precise
 from glassformer.decoding.sampling import choose
 from glassformer.errors import UsageError
-from glassformer.stopping import go_on
+from glassformer.progress import report_progress
 
 
 @torch.no_grad()
@@ -36,7 +36,7 @@ def fill_in(
     special = torch.tensor(sorted(objective.tokenizer.special_ids))
     sums = [0.0] * len(texts)
     while open_ones := [n for n, prompt in enumerate(texts) if blanks_of(prompt)]:
-        go_on()
+        report_progress()
         [logits] = model(collate([[texts[n].example] for n in open_ones], objective.tokenizer.pad_id)).values()
         ordinary = precise(logits).index_fill(1, special.to(logits.device), float("-inf"))
         own = ordinary.split([blanks_of(texts[n]) for n in open_ones])
@@ -45,14 +45,14 @@ def fill_in(
             [token] = choose(scores[blank : blank + 1], config, draw).tolist()
             sums[n] += float(scores[blank].log_softmax(-1)[token])
             texts[n] = objective.filled(texts[n], blank, token)
-    ids = [prompt.example.streams[prompt.stream].ids.tolist() for prompt in texts]
+    ids = [prompt.example.streams[prompt.stream].values.tolist() for prompt in texts]
     found = [Generated(tokens, total, True) for tokens, total in zip(ids, sums, strict=True)]
     return [found[n : n + config.number] for n in range(0, len(found), config.number)]
 
 
 def blanks_of(prompt: Prompt) -> int:
     """How many places are still asked."""
-    return sum(len(asked.positions) for asked in prompt.example.asked.values())
+    return sum(len(targets.positions) for targets in prompt.example.targets.values())
 
 
 def next_blank(scores: Float[Tensor, "blanks V"], config: DecodingConfig, draw: torch.Generator) -> int:

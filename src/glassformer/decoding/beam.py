@@ -10,7 +10,7 @@ from glassformer.decoding.compiled import step_for
 from glassformer.decoding.packed import packed
 from glassformer.decoding.sampling import repeated_less
 from glassformer.model.kinds import Model
-from glassformer.stopping import go_on
+from glassformer.progress import report_progress
 
 
 class Beam(NamedTuple):
@@ -26,7 +26,7 @@ class Search:
     def __init__(self, prompt: list[int], room: int, config: DecodingConfig, ends: frozenset[int]) -> None:
         self.prompt, self.room, self.config, self.ends = prompt, room, config, ends
         self.beams = [Beam([], 0.0)]
-        self.alike = 0
+        self.shared_prefix = 0
         """At least so many tokens are the same in all unfinished texts, which have grown from one."""
         self.finished: list[tuple[float, Generated]] = []
 
@@ -49,7 +49,7 @@ class Search:
                 beams.append(Beam(ids, score))
                 parents.append(parent)
         if len(set(parents)) == 1:
-            self.alike = len(beams[0].ids) - 1
+            self.shared_prefix = len(beams[0].ids) - 1
         self.beams = beams
         if beams and len(beams[0].ids) >= self.room:
             for beam in beams:
@@ -86,19 +86,19 @@ def _beam_search(model: Model, prompts: Prompts, config: DecodingConfig) -> list
     logits, state = begin(model, prompts, config.max_tokens)
     step, read = step_for(model, prompts.head), state.length
     searches = [
-        Search(prompts.tokens(n), min(config.max_tokens, prompts.room(n)), config, prompts.ends[n])
+        Search(prompts.tokens(n), min(config.max_tokens, prompts.room(n)), config, prompts.stop_tokens[n])
         for n in range(len(prompts.examples))
     ]
     going_on = list(searches)
     while going_on:
-        go_on()
+        report_progress()
         # no more of one text's continuations can be among the best of all
         values, tokens = log_probabilities_of(logits, going_on, config).topk(min(2 * config.beam, logits.shape[1]))
         likeliest = [[*zip(*row, strict=True)] for row in zip(tokens.tolist(), values.tolist(), strict=True)]
         rows: list[int] = []
         first = 0
         still: list[Search] = []
-        alike = read + min(search.alike for search in going_on)
+        shared_prefix = read + min(search.shared_prefix for search in going_on)
         for search in going_on:
             width = len(search.beams)
             parents = search.grow(best(likeliest[first : first + width], search, config.beam))
@@ -107,7 +107,7 @@ def _beam_search(model: Model, prompts: Prompts, config: DecodingConfig) -> list
             first += width
         going_on = still
         if going_on:
-            state.keep_rows(torch.tensor(rows, device=logits.device), alike)
+            state.reorder(torch.tensor(rows, device=logits.device), shared_prefix)
             newest = torch.tensor(
                 [[beam.ids[-1]] for search in going_on for beam in search.beams], device=logits.device
             )

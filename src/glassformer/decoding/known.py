@@ -61,7 +61,7 @@ def _shape(block: Block) -> tuple[Any, ...]:
     """What a copy looks up in one block for all."""
     own, inner = block.self_attention, block.feed_forward
     known = [name for name, function in ACTIVATIONS.items() if inner.activation is function]
-    sizes = (*own.heads, own.d_head, inner.expand.out_features, inner.contract.in_features)
+    sizes = (*own.head_counts, own.d_head, inner.expand.out_features, inner.contract.in_features)
     return block.pre_norm, block.cross_attention is not None, sizes, inner.gated, *known
 
 

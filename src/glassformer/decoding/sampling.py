@@ -11,7 +11,7 @@ from glassformer.decoding import DecodingConfig, Generated, Prompts, begin, prec
 from glassformer.decoding.compiled import step_for
 from glassformer.decoding.packed import packed
 from glassformer.model.kinds import Model
-from glassformer.stopping import go_on
+from glassformer.progress import report_progress
 
 
 class Token(NamedTuple):
@@ -40,15 +40,15 @@ def _stream(
     rows = [row for row in range(len(prompts.examples)) for _ in range(config.number)]
     if config.number > 1:
         repeated = torch.tensor(rows, device=logits.device)
-        state.keep_rows(repeated)
+        state.reorder(repeated)
         logits = logits[repeated]
     if draw is None:
         draw = torch.Generator(device=logits.device).manual_seed(config.seed)
-    seen, ends = [prompts.tokens(row) for row in rows], [prompts.ends[row] for row in rows]
+    seen, ends = [prompts.tokens(row) for row in rows], [prompts.stop_tokens[row] for row in rows]
     room = [min(config.max_tokens, prompts.room(row)) for row in rows]
     alive = list(range(len(rows)))
     while alive:
-        go_on()
+        report_progress()
         logits = repeated_less(precise(logits), [seen[n] for n in alive], config.repetition_penalty)
         chosen = choose(logits, config, draw)
         known = logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0]
@@ -60,7 +60,7 @@ def _stream(
         going_on = [n for n, (row, id, _) in enumerate(newest) if id not in ends[row] and room[row] > 0]
         if len(going_on) < len(alive):
             kept = torch.tensor(going_on, dtype=torch.long, device=logits.device)
-            state.keep_rows(kept)
+            state.reorder(kept)
             chosen = chosen[kept]
         alive = [alive[n] for n in going_on]
         if alive:
@@ -79,7 +79,7 @@ def sample(
         Generated(
             [t.id for t in text],
             sum(t.log_probability for t in text),
-            finished=text[-1].id in prompts.ends[n // config.number],
+            finished=text[-1].id in prompts.stop_tokens[n // config.number],
         )
         for n, text in enumerate(texts)
     ]

@@ -12,7 +12,7 @@ from glassformer.decoding.packed import product
 from glassformer.model.decoding_state import DecodingState
 from glassformer.model.heads import Head
 from glassformer.model.kinds import Model
-from glassformer.model.layers import Block, LayerState, Surroundings
+from glassformer.model.layers import Block, LayerContext, LayerState
 from glassformer.model.positions import LearnedPositions
 from glassformer.model.stack import Stack
 
@@ -41,14 +41,14 @@ def written_out(model: Model, head: str) -> Step:
         mask = state.advance_by_one()
         positions = mask.query_positions
         x = embed(newest, positions)[:, 0]
-        around = Surroundings(
+        context = LayerContext(
             mask.prepared(),
             where.rotation(positions),
             where.bias(positions, mask.key_positions),
             memory_mask=state.across(mask),
         )
         for block, kept in zip(blocks, state.layers, strict=True):
-            x = block(x, around, kept)
+            x = block(x, context, kept)
         hidden = norm(x)
         return classify(hidden if transform is None else transform(hidden))
 
@@ -86,12 +86,12 @@ def embedding(stack: Stack) -> Callable[[Tensor, Tensor], Tensor]:
     return embed
 
 
-def _block(block: nn.Module) -> Callable[[Tensor, Surroundings, LayerState], Tensor]:
+def _block(block: nn.Module) -> Callable[[Tensor, LayerContext, LayerState], Tensor]:
     """One layer; see Block."""
     assert isinstance(block, Block)
     pre_norm = block.pre_norm
     own, own_norm = block.self_attention, _normalised(block.attention_norm)
-    heads, d_head, mechanism = own.heads, own.d_head, own.mechanism
+    heads, d_head, mechanism = own.head_counts, own.d_head, own.mechanism
     width, apart = own.widths[0], (-1, sum(heads), 1, own.d_head)
     project, join = product(own.query_key_value), product(own.output)
     cross, cross_norm = block.cross_attention, None
@@ -102,17 +102,17 @@ def _block(block: nn.Module) -> Callable[[Tensor, Surroundings, LayerState], Ten
     expand, contract = product(feed_forward.expand), product(feed_forward.contract)
     gated, bend = feed_forward.gated, feed_forward.activation
 
-    def forward(x: Float[Tensor, "B D"], around: Surroundings, state: LayerState) -> Float[Tensor, "B D"]:
+    def forward(x: Float[Tensor, "B D"], context: LayerContext, state: LayerState) -> Float[Tensor, "B D"]:
         y = project(own_norm(x) if pre_norm else x)
         q, k, v = y.view(apart).split_with_sizes(heads, 1)  # B H 1 E each
-        if around.rotation is not None:
-            q, k = around.rotation.turn(q), around.rotation.turn(k)
-        y = join(mechanism.step(q, k, v, state.own, around.mask, around.bias).reshape(-1, width))
+        if context.rotation is not None:
+            q, k = context.rotation.rotate(q), context.rotation.rotate(k)
+        y = join(mechanism.step(q, k, v, state.own, context.mask, context.bias).reshape(-1, width))
         x = x + y if pre_norm else own_norm(x + y)
         if cross_norm is not None:
-            assert state.memory is not None and around.memory_mask is not None
+            assert state.memory is not None and context.memory_mask is not None
             q = ask(cross_norm(x) if pre_norm else x).view(-1, heads[0], 1, d_head)
-            y = answer(across(q, *state.memory, around.memory_mask).reshape(-1, width))
+            y = answer(across(q, *state.memory, context.memory_mask).reshape(-1, width))
             x = x + y if pre_norm else cross_norm(x + y)
         y = expand(feed_forward_norm(x) if pre_norm else x)
         if gated:

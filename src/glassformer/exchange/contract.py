@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from glassformer.data.batch import HeadSpec
+from glassformer.data.batch import OutputSpec
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
 from glassformer.model.config import Family, ModelConfig
@@ -113,7 +113,7 @@ def _token_table(names: Mapping[str, Theirs]) -> str:
     return f"{sorted(tables)[0]}.weight"
 
 
-def our_names(config: ModelConfig, spec: HeadSpec) -> list[str]:
+def our_names(config: ModelConfig, spec: OutputSpec) -> list[str]:
     """The names of all tensors of a model with one head. It is built without memory for its weights."""
     with torch.device("meta"):
         return list(Transformer(config, spec.size, [spec]).state_dict())
@@ -142,7 +142,7 @@ class Architecture(ABC):
     classes: ClassVar[list[str]]
     """What transformers calls such a model with its head."""
     transform: ClassVar[Literal["none", "dense"]] = "none"
-    """What stands before the output layer of its head: see HeadSpec."""
+    """What stands before the output layer of its head: see OutputSpec."""
     token_defaults: ClassVar[dict[str, int | None]] = {}
     """What the keys of `tokens` are where config.json leaves them out."""
     repeats: ClassVar[dict[str, str]] = {}

@@ -37,7 +37,7 @@ def frame_of(objective: Objective) -> Frame | None:
         streams = objective.prompt("a").example.streams
     except UsageError:
         return None
-    ids = next(iter(streams.values())).ids.tolist()  # the encoder's, where there is one
+    ids = next(iter(streams.values())).values.tolist()  # the encoder's, where there is one
     special = objective.tokenizer.special_ids - {objective.tokenizer.unk_id}
     before = list(takewhile(special.__contains__, ids))
     behind = list(takewhile(special.__contains__, reversed(ids[len(before) :])))
@@ -66,12 +66,12 @@ def import_run(
     generation_settings.check(found.path, found.settings, say)
     recipe = _recipe_for(found, architecture, changes)
     objective = objective_for(recipe, Codecs(tokenizer))
-    if len(objective.heads()) != 1:
+    if len(objective.outputs()) != 1:
         raise UsageError(
-            f"a folder of the format {found.format} has one head, and what is asked for has {len(objective.heads())}",
+            f"a folder of the format {found.format} has one head, and what is asked for has {len(objective.outputs())}",
             f"ask it by one objective: objective.name={architecture.objective}",
         )
-    [head] = objective.heads()
+    [head] = objective.outputs()
     if found.head.bias and not head.bias:
         raise UsageError(
             f"{found.path} adds a bias to its logits, and a head of {head.name} has none",

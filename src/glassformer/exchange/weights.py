@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from glassformer.data.batch import HeadSpec
+from glassformer.data.batch import OutputSpec
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.data.tokenizer_config import CLS, MASK, PAD, SEP, UNK
 from glassformer.errors import GlassformerError, UsageError
@@ -168,7 +168,7 @@ class Folder(NamedTuple):
     format: str
     config: ModelConfig
     vocab_size: int
-    head: HeadSpec
+    head: OutputSpec
     weights: dict[str, Tensor]
     """By the names that Transformer.state_dict has."""
     settings: dict[str, Any]
@@ -198,7 +198,7 @@ def read(folder: str | Path, head: str | None = None) -> Folder:
     folder = Path(folder)
     name, settings, config = _read_config(folder)
     architecture = find_architecture(name)
-    spec = HeadSpec(
+    spec = OutputSpec(
         head or architecture.objective,
         settings["vocab_size"],
         tied=True,
@@ -271,8 +271,8 @@ def _head_bias(architecture: Architecture) -> Theirs | None:
 
 
 def _our_tensors(
-    folder: Path, architecture: Architecture, config: ModelConfig, spec: HeadSpec
-) -> tuple[HeadSpec, dict[str, Tensor]]:
+    folder: Path, architecture: Architecture, config: ModelConfig, spec: OutputSpec
+) -> tuple[OutputSpec, dict[str, Tensor]]:
     """All tensors under our names, and the head as it is: a bias that may be left out is none where it is zero. Raises
     GlassformerError naming a tensor that is missing, left over, or not equal to what it should repeat."""
     stored = StoredTensors.open(folder)

@@ -1,7 +1,7 @@
 """What a model is really given: the tokens of a few examples, what is asked of them, and who may see whom.
 
-preview = describe(objective, objective.units(corpus).example(0, rng))
-print(in_words(preview))            for a terminal
+preview = describe(objective, objective.dataset(corpus).example(0, rng))
+print(as_text(preview))            for a terminal
 figure([preview])                   the same as a picture
 """
 
@@ -31,7 +31,7 @@ CELL = 0.17
 def previews(recipe: Recipe, count: int, say: Callable[[str], None] = lambda text: None) -> list[dict[str, Any]]:
     """Examples from all over the training data, as the first epoch has them. How the texts are read is said."""
     parts = assemble(with_layout(recipe, say))
-    units = parts.train_units
+    units = parts.train_dataset
     chosen = np.linspace(0, len(units) - 1, min(count, len(units))).round().astype(int).tolist()
     examples = [units.example(index, generator(recipe.seed, Purpose.CORRUPTION, 0, index)) for index in chosen]
     return [describe(parts.objective.of(example), example) for example in examples]
@@ -43,7 +43,7 @@ def describe(objective: Objective, example: Example) -> dict[str, Any]:
     streams = []
     for name, stream in example.streams.items():
         allowed = batch.streams[name].mask.dense()
-        shape = (len(stream.ids), stream.content)
+        shape = (len(stream.values), stream.n_keys)
         mask = np.ones(shape, dtype=bool) if allowed is None else allowed[0, 0].expand(shape).numpy()
         streams.append(
             {
@@ -54,19 +54,19 @@ def describe(objective: Objective, example: Example) -> dict[str, Any]:
                 "mask": mask.astype(int).tolist(),
             }
         )
-    asked = [
+    targets = [
         {"head": head, "stream": one.stream, "place": int(place), "target": objective.class_name(head, int(target))}
-        for head, one in example.asked.items()
-        for place, target in zip(one.positions, one.targets, strict=True)
+        for head, one in example.targets.items()
+        for place, target in zip(one.positions, one.values, strict=True)
     ]
-    return {"streams": streams, "asked": asked}
+    return {"streams": streams, "asked": targets}
 
 
 def _positions(stream: Stream) -> list[int]:
-    return list(range(len(stream.ids))) if stream.positions is None else [int(p) for p in stream.positions]
+    return list(range(len(stream.values))) if stream.positions is None else [int(p) for p in stream.positions]
 
 
-def in_words(preview: dict[str, Any]) -> str:
+def as_text(preview: dict[str, Any]) -> str:
     """For a terminal: tokens with their places, targets at theirs, and the mask in squares."""
     lines: list[str] = []
     for stream in preview["streams"]:

@@ -11,7 +11,7 @@ from glassformer.ask.attention import Attention, Kind
 from glassformer.ask.run import Run
 from glassformer.assemble import parameters_of
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.look.measures.attention import attention_of, chosen, chosen_in_words, numbers
+from glassformer.look.measures.attention import attention_of, chosen, describe_choice, numbers
 from glassformer.look.measures.results import best, comparison_table, results_of
 from glassformer.look.measures.words import as_token
 from glassformer.look.pictures.curves import curves
@@ -50,8 +50,8 @@ def draw_report(run: Run) -> list[Path]:
 def sample_prompts(run: Run, number: int) -> list[Prompt]:
     """Validation units with their fixed corruption, short enough to be read, spread over the data."""
     questions = run.questions("validation")
-    units = questions.units
-    readable = [int(i) for i in questions.chosen if 4 <= units.lengths[i] <= LONGEST]
+    dataset = questions.dataset
+    readable = [int(i) for i in questions.chosen if 4 <= dataset.lengths[i] <= LONGEST]
     if not readable:
         readable = [int(i) for i in questions.chosen]
     chosen = readable[:: max(1, len(readable) // number)][:number]
@@ -110,7 +110,7 @@ def draw_attention(
                 "an overlay rings a blank among the words, and this model has none there", "draw --view heatmap"
             )
         word = None if true is None else as_token(run.tokenizer, true)
-        save(overlay_of(picked, word, blank, chosen_in_words(seen, layer, head)), output)
+        save(overlay_of(picked, word, blank, describe_choice(seen, layer, head)), output)
     else:
         marked = [blank.position for blank in seen.filled.blanks] if seen.filled and asks_blanks else []
         title = KINDS[kind] if len(run.recipe.model.stacks) > 1 else ""

@@ -24,6 +24,7 @@ from glassformer.data.labels import Labels
 from glassformer.data.rows import builtin_pairs
 from glassformer.data.table import Arrays, ValueColumn
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
+from glassformer.formatting import percent
 from glassformer.look.pictures.figures import COLOURS, styled
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.tables import sheet
@@ -31,7 +32,6 @@ from glassformer.look.preview import describe
 from glassformer.objectives import Objective, find_objective
 from glassformer.plugins import plugin_names
 from glassformer.randomness import Purpose, generator
-from glassformer.wording import percent
 
 FAMILIES = {
     "encoder": "both sides",
@@ -69,7 +69,7 @@ def _strategy(name: str, codecs: Codecs, run: Run | None) -> dict[str, Any]:
         "direction": kind.direction or FAMILIES[kind.family],
         "data": list(kind.columns),
         "question": kind.question,
-        "losses": sorted({head.loss for head in objective.heads()}),
+        "losses": sorted({head.loss for head in objective.outputs()}),
         "good_for": kind.good_for,
         "example": _example(objective, run),
     }
@@ -115,11 +115,13 @@ def _example(objective: Objective, run: Run | None) -> dict[str, Any] | None:
 
 def _drawn(objective: Objective) -> Example:
     """The first draw that hides something of the first text; of an objective that draws nothing, the only one."""
-    units = objective.units(_column(objective))
-    draws = (units.example(0, generator(0, Purpose.CORRUPTION, 0, n)) for n in range(DRAWS if objective.draws else 1))
+    dataset = objective.dataset(_column(objective))
+    draws = (dataset.example(0, generator(0, Purpose.CORRUPTION, 0, n)) for n in range(DRAWS if objective.draws else 1))
     first = next(draws)
     hidden = objective.tokenizer.special_ids - {objective.tokenizer.cls_id, objective.tokenizer.sep_id}
-    return next((one for one in [first, *draws] if hidden & set(next(iter(one.streams.values())).ids.tolist())), first)
+    return next(
+        (one for one in [first, *draws] if hidden & set(next(iter(one.streams.values())).values.tolist())), first
+    )
 
 
 def _column(objective: Objective) -> Corpus:
@@ -156,7 +158,7 @@ def _written(run: Run, example: Example) -> str | None:
     if run.objective.family != "encoder_decoder" or not isinstance(run.objective, GeneratesInOrder):
         return None
     tokenizer = run.tokenizer
-    ids = [int(id) for id in example.streams["encoder"].ids if id not in (tokenizer.cls_id, tokenizer.sep_id)]
+    ids = [int(id) for id in example.streams["encoder"].values if id not in (tokenizer.cls_id, tokenizer.sep_id)]
     return run.generate(tokenizer.decode(ids)).outputs[0].text
 
 

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from glassformer.data.batch import AskedBatch
+from glassformer.data.batch import TargetsBatch
 from glassformer.plugins import find_plugin
 
 
@@ -42,10 +42,10 @@ class LossFunction(ABC):
     ) -> Float[Tensor, "N"]:
         """The loss of each question by itself. Nothing here is padded. Numbers are computed in float32 at least."""
 
-    def __call__(self, outputs: Float[Tensor, "padded size"], asked: AskedBatch) -> Loss:
+    def __call__(self, outputs: Float[Tensor, "padded size"], targets: TargetsBatch) -> Loss:
         """The sum over all that is asked; padded entries count nothing."""
-        number = asked.number
-        return Loss(self.of_each(outputs[:number], asked.targets[:number]).sum(), number)
+        number = targets.n_targets
+        return Loss(self.of_each(outputs[:number], targets.values[:number]).sum(), number)
 
 
 def find_loss(name: str) -> LossFunction:

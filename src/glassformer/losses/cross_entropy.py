@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from glassformer.cross_entropy import cross_entropy, cross_entropy_of_each
-from glassformer.data.batch import NOT_ASKED, AskedBatch
+from glassformer.data.batch import IGNORE_INDEX, TargetsBatch
 from glassformer.losses import Loss, LossFunction
 
 
@@ -24,7 +24,7 @@ class CrossEntropy(LossFunction):
         """To be looked at: without smoothing, and no gradients."""
         return cross_entropy_of_each(outputs, targets)
 
-    def __call__(self, outputs: Float[Tensor, "padded size"], asked: AskedBatch) -> Loss:
+    def __call__(self, outputs: Float[Tensor, "padded size"], targets: TargetsBatch) -> Loss:
         """A few rows at a time: a vocabulary has too many classes to write all of it out. Padded rows are passed by
         inside, since to cut them off would copy the gradients of all logits."""
-        return Loss(cross_entropy(outputs, asked.targets, NOT_ASKED, self.smoothing), asked.number)
+        return Loss(cross_entropy(outputs, targets.values, IGNORE_INDEX, self.smoothing), targets.n_targets)

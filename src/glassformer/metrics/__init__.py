@@ -42,7 +42,7 @@ class Metric(ABC):
     def compute(self, statistics: Float[Tensor, "..."]) -> float:
         """The metric, from statistics in float64. NaN where it is not defined."""
 
-    def joined(self, one: Shaped[Tensor, "..."], other: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+    def concat(self, one: Shaped[Tensor, "..."], other: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
         """The statistics of both."""
         return one + other if self.adds else torch.cat([one, other])
 

@@ -31,7 +31,7 @@ class KeyValueCache:
         self.length = 0
 
     @classmethod
-    def joined(cls, parts: list["KeyValueCache"], rows: list[list[int]], capacity: int) -> "KeyValueCache":
+    def concat(cls, parts: list["KeyValueCache"], rows: list[list[int]], capacity: int) -> "KeyValueCache":
         """One cache of several, each of which has the given rows of it; zeros where one is shorter than the others."""
         whole = cls(parts[0].keys, 0)
         whole.keys = pad_and_concat([part.keys[:, :, : part.length] for part in parts], rows, 2, capacity)
@@ -49,17 +49,17 @@ class KeyValueCache:
         self.values.narrow(2, start, newest).copy_(v)
         return self.keys.narrow(2, 0, self.length), self.values.narrow(2, 0, self.length)
 
-    def keep_rows(self, rows: Int[Tensor, "rows"], common: int = 0) -> None:
+    def reorder(self, rows: Int[Tensor, "rows"], shared_prefix: int = 0) -> None:
         """Keep these rows, in this order; a row may be taken several times (beams) or not at all (finished). The first
-        `common` tokens of each are those of the row whose place it takes.
+        `shared_prefix` tokens of each are those of the row whose place it takes.
 
         Each is copied once, into blocks that were there already, and without what stands there as it should: beams do
         this at every token, and all beams of a prompt begin with the prompt."""
-        before, start = (self.keys, self.values), min(common, self.spare_common)
+        before, start = (self.keys, self.values), min(shared_prefix, self.spare_common)
         if self.spare is None or len(self.spare[0]) < len(rows):
             shape = (len(rows), *self.keys.shape[1:])
             self.spare, start = (self.keys.new_empty(shape), self.values.new_empty(shape)), 0
         self.keys, self.values = (block[: len(rows)] for block in self.spare)
         for old, new in zip(before, (self.keys, self.values), strict=True):
             torch.index_select(old[:, :, start : self.length], 0, rows, out=new[:, :, start : self.length])
-        self.spare, self.spare_common = before, common
+        self.spare, self.spare_common = before, shared_prefix

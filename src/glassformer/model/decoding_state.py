@@ -91,7 +91,7 @@ class DecodingState:
 
     @classmethod
     @torch.inference_mode()
-    def joined(cls, states: list["DecodingState"], rows: list[list[int]], capacity: int) -> "DecodingState":
+    def concat(cls, states: list["DecodingState"], rows: list[list[int]], capacity: int) -> "DecodingState":
         """One state of several, each of which has the given rows of it. They may be of different length."""
         number, first = sum(map(len, rows)), states[0]
         memories = [state.memory for state in states if state.memory is not None]
@@ -111,7 +111,7 @@ class DecodingState:
         joined.positions = (joined.real.long().cumsum(1) - 1).clamp(min=0)
         for n, layer in enumerate(joined.layers):
             layers = [state.layers[n] for state in states]
-            layer.own = type(layers[0].own).joined([part.own for part in layers], rows, capacity)
+            layer.own = type(layers[0].own).concat([part.own for part in layers], rows, capacity)
             kept = [part.memory for part in layers if part.memory is not None]
             if kept:
                 layer.memory = (
@@ -121,15 +121,15 @@ class DecodingState:
         return joined
 
     @torch.inference_mode()
-    def keep_rows(self, rows: Int[Tensor, "rows"], alike: int = 0) -> None:
+    def reorder(self, rows: Int[Tensor, "rows"], shared_prefix: int = 0) -> None:
         """Keep these rows, in this order; a row may be taken several times (beams) or not at all (finished). The first
-        `alike` tokens are the same in all rows that began with the same one: they need not be copied."""
+        `shared_prefix` tokens are the same in all rows that began with the same one: they need not be copied."""
         self.real, self.positions, self.padding = self.real[rows], self.positions[rows], None
         before, self.sources = self.sources, self.sources[rows]
         in_place = torch.equal(before, self.sources)  # beams of one source change places
         for layer in self.layers:
             if layer.own is not None:
-                layer.own.keep_rows(rows, alike if in_place else 0)
+                layer.own.reorder(rows, shared_prefix if in_place else 0)
         if self.memory is None or self.memory_mask is None or in_place:
             return
         places, real = self.memory_mask.key_positions, self.memory_mask.key_mask

@@ -1,4 +1,4 @@
-"""Output heads, built from what an objective asks (HeadSpec): from hidden states to logits."""
+"""Output heads, built from what an objective asks (OutputSpec): from hidden states to logits."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glassformer.data.batch import AskedBatch, HeadSpec
+from glassformer.data.batch import OutputSpec, TargetsBatch
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
@@ -16,7 +16,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def read(hidden: Float[Tensor, "B T D"], asked: AskedBatch, spec: HeadSpec) -> Float[Tensor, "N D"]:
+def read(hidden: Float[Tensor, "B T D"], targets: TargetsBatch, spec: OutputSpec) -> Float[Tensor, "N D"]:
     """The hidden states that a head reads, one vector for each question: that of the asked position or of an example's
     first token, or the mean over all tokens of an example or of a span.
 
@@ -25,10 +25,10 @@ def read(hidden: Float[Tensor, "B T D"], asked: AskedBatch, spec: HeadSpec) -> F
     """
     flat = hidden.flatten(0, 1)
     if spec.read in ("position", "first"):
-        return flat.index_select(0, asked.rows)
-    assert asked.ends is not None, f"{spec.name} reads a {spec.read}: what it is asked needs ends"
+        return flat.index_select(0, targets.flat_index)
+    assert targets.ends is not None, f"{spec.name} reads a {spec.read}: what it is asked needs ends"
     places = torch.arange(len(flat), device=flat.device)
-    inside = (places >= asked.rows[:, None]) & (places < asked.ends[:, None])
+    inside = (places >= targets.flat_index[:, None]) & (places < targets.ends[:, None])
     return (inside.to(flat.dtype) @ flat) / inside.sum(1, keepdim=True)
 
 
@@ -55,7 +55,7 @@ class Head(nn.Module):
 
     def __init__(
         self,
-        spec: HeadSpec,
+        spec: OutputSpec,
         d_model: int,
         d_output: int | None = None,
         activation: str = "gelu",

@@ -26,13 +26,13 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 GATED = ("swiglu", "geglu", "geglu_tanh")
 
 
-class Surroundings(NamedTuple):
+class LayerContext(NamedTuple):
     """What all layers of a stack are told about the tokens that they read: who may see whom, and from where."""
 
     mask: AttentionMask
     rotation: Rotation | None = None
     bias: Float[Tensor, "#B #H Q K"] | None = None
-    content: int | None = None
+    n_keys: int | None = None
     """The first so many tokens can be attended to; None: all."""
     memory: Float[Tensor, "B M D"] | None = None
     """What the encoder made of the source, for cross-attention."""
@@ -74,29 +74,29 @@ class MultiHeadAttention(nn.Module):
         self.d_head = config.d_head
         self.attention_dropout = config.attention_dropout
         kv_heads = config.n_kv_heads or config.n_heads
-        self.heads = [config.n_heads, kv_heads, kv_heads]
-        self.widths = [heads * config.d_head for heads in self.heads]
+        self.head_counts = [config.n_heads, kv_heads, kv_heads]
+        self.widths = [heads * config.d_head for heads in self.head_counts]
         self.query_key_value = PartialLinear(config.d_model, sum(self.widths), bias=config.bias)
         self.mechanism = mechanism_for(config, layer, causal, self.cross)
         self.output = nn.Linear(config.d_model, config.d_model, bias=config.bias)
 
     def forward(
-        self, x: Float[Tensor, "B T D"], around: Surroundings, state: LayerState | None = None, capacity: int = 0
+        self, x: Float[Tensor, "B T D"], context: LayerContext, state: LayerState | None = None, capacity: int = 0
     ) -> Float[Tensor, "B T D"]:
         """Self-attention: every token asks, every token that the mask allows answers. With `state` the tokens are the
         newest of a text that grows to `capacity`."""
-        q, k, v = self.split(self.query_key_value(x)).split(self.heads, dim=1)
-        if around.rotation is not None:
-            q, k = around.rotation.turn(q), around.rotation.turn(k)
+        q, k, v = self.split(self.query_key_value(x)).split(self.head_counts, dim=1)
+        if context.rotation is not None:
+            q, k = context.rotation.rotate(q), context.rotation.rotate(k)
         if state is not None:
             if state.own is None:
                 state.own = self.mechanism.new_state(k, capacity)
-            return self.output(self.join(self.mechanism.step(q, k, v, state.own, around.mask, around.bias)))
-        if around.content is not None:
-            k, v = k[:, :, : around.content], v[:, :, : around.content]
+            return self.output(self.join(self.mechanism.step(q, k, v, state.own, context.mask, context.bias)))
+        if context.n_keys is not None:
+            k, v = k[:, :, : context.n_keys], v[:, :, : context.n_keys]
         p = self.attention_dropout if self.training else 0.0
-        context = self.mechanism(q, k, v, around.mask, around.bias, dropout=p)  # B H T E
-        return self.output(self.join(context))
+        mixed = self.mechanism(q, k, v, context.mask, context.bias, dropout=p)  # B H T E
+        return self.output(self.join(mixed))
 
     def split(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B H T E"]:
         """Cut the features into heads."""
@@ -117,21 +117,21 @@ class CrossAttention(MultiHeadAttention):
     cross = True
 
     def forward(
-        self, x: Float[Tensor, "B T D"], around: Surroundings, state: LayerState | None = None, capacity: int = 0
+        self, x: Float[Tensor, "B T D"], context: LayerContext, state: LayerState | None = None, capacity: int = 0
     ) -> Float[Tensor, "B T D"]:
         """Every token asks the memory."""
-        assert around.memory_mask is not None
+        assert context.memory_mask is not None
         width = self.widths[0]
         q = self.split(self.query_key_value(x, 0, width))
         if state is not None and state.memory is not None:
             k, v = state.memory
         else:
-            assert around.memory is not None
-            k, v = self.split(self.query_key_value(around.memory, width)).split(self.heads[1:], dim=1)
+            assert context.memory is not None
+            k, v = self.split(self.query_key_value(context.memory, width)).split(self.head_counts[1:], dim=1)
             if state is not None:
                 k, v = state.memory = (k.contiguous(), v.contiguous())  # read at every token
         p = self.attention_dropout if self.training else 0.0
-        return self.output(self.join(self.mechanism(q, k, v, around.memory_mask, dropout=p)))
+        return self.output(self.join(self.mechanism(q, k, v, context.memory_mask, dropout=p)))
 
 
 class FeedForward(nn.Module):
@@ -180,12 +180,12 @@ class Block(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(
-        self, x: Float[Tensor, "B T D"], around: Surroundings, state: LayerState | None = None, capacity: int = 0
+        self, x: Float[Tensor, "B T D"], context: LayerContext, state: LayerState | None = None, capacity: int = 0
     ) -> Float[Tensor, "B T D"]:
         """One layer."""
-        x = self.residual(x, self.attention_norm, self.self_attention, around, state, capacity)
+        x = self.residual(x, self.attention_norm, self.self_attention, context, state, capacity)
         if self.cross_attention is not None and self.cross_attention_norm is not None:
-            x = self.residual(x, self.cross_attention_norm, self.cross_attention, around, state, capacity)
+            x = self.residual(x, self.cross_attention_norm, self.cross_attention, context, state, capacity)
         return self.residual(x, self.feed_forward_norm, self.feed_forward)
 
     def residual(self, x: Float[Tensor, "B T D"], norm: nn.Module, part: nn.Module, *more: Any) -> Tensor:

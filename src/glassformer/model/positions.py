@@ -82,7 +82,7 @@ class Rotation(NamedTuple):
     cos: Float[Tensor, "#B 1 T E"]
     sin: Float[Tensor, "#B 1 T E"]
 
-    def turn(self, x: Float[Tensor, "B H T E"]) -> Float[Tensor, "B H T E"]:
+    def rotate(self, x: Float[Tensor, "B H T E"]) -> Float[Tensor, "B H T E"]:
         """Turn each pair of features (n, n + E/2): then a score depends on how far apart query and key are."""
         first, second = x.chunk(2, dim=-1)
         turned = torch.cat((-second, first), dim=-1)

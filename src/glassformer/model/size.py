@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import psutil
 from torch import nn
 
-from glassformer.data.batch import HeadSpec, StreamSpec
+from glassformer.data.batch import OutputSpec, StreamSpec
 from glassformer.errors import UsageError
 from glassformer.model.attention import mechanism_for
 from glassformer.model.config import ModelConfig
@@ -25,7 +25,7 @@ def linear(inputs: int, outputs: int, bias: bool = True) -> int:
 
 
 def n_parameters(
-    config: ModelConfig, vocab_size: int | Mapping[str, int | StreamSpec], heads: Iterable[HeadSpec]
+    config: ModelConfig, vocab_size: int | Mapping[str, int | StreamSpec], heads: Iterable[OutputSpec]
 ) -> int:
     """The parameters that a model of this configuration has; a shared tensor counts once. Raises UsageError for a kind
     of model or an attention mechanism that there is not."""
@@ -98,7 +98,7 @@ def of_norm(config: ModelConfig, width: int | None = None) -> int:
     return (width or config.d_model) * (1 if config.norm_kind == "rms" else 2)
 
 
-def _of_head(config: ModelConfig, head: HeadSpec, width: int) -> int:
+def _of_head(config: ModelConfig, head: OutputSpec, width: int) -> int:
     tied = config.tied and head.tied
     width = width if tied else config.d_model
     found = (0 if tied else width * head.size) + head.size * head.bias
@@ -108,7 +108,7 @@ def _of_head(config: ModelConfig, head: HeadSpec, width: int) -> int:
 
 
 def refuse_too_large(
-    config: ModelConfig, vocab_size: int | Mapping[str, int | StreamSpec], heads: Iterable[HeadSpec]
+    config: ModelConfig, vocab_size: int | Mapping[str, int | StreamSpec], heads: Iterable[OutputSpec]
 ) -> None:
     """Raises UsageError for a model that this machine has no memory for, before any of it is built."""
     parameters = n_parameters(config, vocab_size, heads)

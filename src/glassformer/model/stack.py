@@ -14,7 +14,7 @@ from glassformer.model.config import ModelConfig
 from glassformer.model.decoding_state import DecodingState
 from glassformer.model.dropout import Dropout
 from glassformer.model.inputs import Input
-from glassformer.model.layers import Block, Surroundings, initialise, norm, scale_residual_writers
+from glassformer.model.layers import Block, LayerContext, initialise, norm, scale_residual_writers
 from glassformer.model.positions import POSITIONS
 
 
@@ -93,16 +93,16 @@ class Stack(nn.Module):
         """Hidden states of one stream."""
         self._refuse_parts(stream.mask)
         x = self.embeddings(stream.input_ids, self.positions(stream.positions), stream.segment_ids)
-        around = Surroundings(
+        context = LayerContext(
             stream.mask.prepared(),
             self.positions.rotation(stream.positions),
-            self.positions.bias(stream.positions, stream.positions[:, : stream.content]),
-            stream.content,
+            self.positions.bias(stream.positions, stream.positions[:, : stream.n_keys]),
+            stream.n_keys,
             memory,
             None if memory_mask is None else memory_mask.prepared(),
         )
         for block in self.blocks:
-            x = block(x, around)
+            x = block(x, context)
         return self.dropout(self.norm(x))
 
     def _refuse_parts(self, mask: AttentionMask) -> None:
@@ -123,7 +123,7 @@ class Stack(nn.Module):
         mask = state.advance(real)
         positions = mask.query_positions
         x = self.embeddings(input_ids, self.positions(positions))
-        around = Surroundings(
+        context = LayerContext(
             mask.prepared(),
             self.positions.rotation(positions),
             self.positions.bias(positions, mask.key_positions),
@@ -131,7 +131,7 @@ class Stack(nn.Module):
             memory_mask=state.across(mask),
         )
         for block, layer in zip(self.blocks, state.layers, strict=True):
-            x = block(x, around, layer, state.capacity)
+            x = block(x, context, layer, state.capacity)
         return self.dropout(self.norm(x))
 
 

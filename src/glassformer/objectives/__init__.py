@@ -20,7 +20,7 @@ from glassformer.answers import Blank as Blank
 from glassformer.answers import Candidate as Candidate
 from glassformer.answers import Prompt as Prompt
 from glassformer.config import Config
-from glassformer.data.batch import NOT_ASKED, Batch, Example, HeadSpec, Stream, StreamSpec
+from glassformer.data.batch import IGNORE_INDEX, Batch, Example, OutputSpec, Stream, StreamSpec
 from glassformer.data.codecs import Codecs
 from glassformer.data.labels import Labels
 from glassformer.data.roles import TEXT, Role
@@ -36,8 +36,8 @@ from glassformer.plugins import find_plugin, plugin_names
 from glassformer.randomness import Purpose, generator
 
 
-class Units(ABC):
-    """What one epoch runs over: documents, windows, pairs, whatever the objective needs."""
+class Dataset(ABC):
+    """What one epoch runs over. Its units are documents, windows, pairs, whatever the objective needs."""
 
     lengths: Int64[np.ndarray, "units"]
     """Tokens in each unit's longest stream, or a little more where corruption decides; for batching."""
@@ -70,15 +70,15 @@ C = TypeVar("C", bound=Config)
 class Objective(ABC, Generic[C]):
     """One pretraining objective. Subclasses live one per file in this folder and are found by the file's name.
 
-    What a subclass must write: `units`, `heads`, `prompt`, and its configuration. What it may say otherwise stands in
-    the first two parts; the third is for whoever trains, evaluates and asks, and no subclass touches it.
+    What a subclass must write: `dataset`, `outputs`, `prompt`, and its configuration. What it may say otherwise stands
+    in the first two parts; the third is for whoever trains, evaluates and asks, and no subclass touches it.
     """
 
     Config: ClassVar[type[Config]]
     family: ClassVar[Literal["encoder", "decoder", "encoder_decoder"]] = "encoder"
     """The stacks that its streams need."""
     columns: ClassVar[tuple[Role, ...]] = TEXT
-    """The roles of the columns that it takes. `units` is given the first, with the others beside it."""
+    """The roles of the columns that it takes. `dataset` is given the first, with the others beside it."""
     segments: ClassVar[int] = 0
     """How many segments its streams tell apart; a model without an embedding for each cannot see them."""
     draws: ClassVar[bool] = True
@@ -151,19 +151,19 @@ class Objective(ABC, Generic[C]):
         return self
 
     @abstractmethod
-    def units(self, corpus: Any) -> Units:
+    def dataset(self, corpus: Any) -> Dataset:
         """Cut a corpus into the units of this objective."""
 
     @abstractmethod
-    def heads(self) -> list[HeadSpec]:
+    def outputs(self) -> list[OutputSpec]:
         """The output heads that a model needs for this objective."""
 
     @cached_property
     def losses(self) -> dict[str, LossFunction]:
-        """The loss of each head, as its HeadSpec names it."""
-        return {head.name: find_loss(head.loss) for head in self.heads()}
+        """The loss of each head, as its OutputSpec names it."""
+        return {head.name: find_loss(head.loss) for head in self.outputs()}
 
-    def metrics_of(self, head: HeadSpec) -> Sequence[str]:
+    def metrics_of(self, head: OutputSpec) -> Sequence[str]:
         """What is measured of a head, beside its loss: names of files in `metrics`. Of tokens it is how often the right
         one is the first or among the first five, and where there is one loss only, the perplexity; of labels, which may
         be rare, also what counts all of them alike."""
@@ -175,7 +175,7 @@ class Objective(ABC, Generic[C]):
         if head.labels is not None:
             return ("accuracy", "macro_f1", "matthews_correlation")
         among = ("accuracy", "top5_accuracy") if head.size > 5 else ("accuracy",)
-        return (*among, "perplexity") if len(self.heads()) == 1 else among
+        return (*among, "perplexity") if len(self.outputs()) == 1 else among
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -218,13 +218,13 @@ class Objective(ABC, Generic[C]):
     def names_in(self, name: str, stream: Stream) -> list[str]:
         """What people read at each place of a stream: its tokens."""
         token = self.tokenizer_of(name).token
-        return [token(int(id)) for id in stream.ids]
+        return [token(int(id)) for id in stream.values]
 
     def as_prompt(self, example: Example) -> Prompt:
         """An example of this objective's own as a prompt, shown by the stream in which it asks."""
-        name = next(iter(example.asked.values())).stream
+        name = next(iter(example.targets.values())).stream
         stream = example.streams[name]
-        return Prompt(self.tokenizer_of(name).decode(stream.ids), example, self.names_in(name, stream), name)
+        return Prompt(self.tokenizer_of(name).decode(stream.values), example, self.names_in(name, stream), name)
 
     @property
     def asks_blanks(self) -> bool:
@@ -234,7 +234,7 @@ class Objective(ABC, Generic[C]):
     def words_of(self, example: Example) -> tuple[int, int]:
         """How many tokens of its text an example could ask about, and how many of them are unknown words, which are
         never asked."""
-        streams = {asked.stream for asked in example.asked.values()}
+        streams = {targets.stream for targets in example.targets.values()}
         return self._words_in(example, streams)
 
     def _words_in(self, example: Example, streams: Iterable[str]) -> tuple[int, int]:
@@ -242,7 +242,7 @@ class Objective(ABC, Generic[C]):
         words = unknown = 0
         for name in streams:
             tokenizer, stream = self.tokenizer_of(name), example.streams[name]
-            ids = stream.ids[: stream.content]
+            ids = stream.values[: stream.n_keys]
             hidden = np.isin(ids, list(tokenizer.special_ids - {tokenizer.unk_id, tokenizer.mask_id}))
             words += int((~hidden).sum())
             unknown += int((ids == tokenizer.unk_id).sum())
@@ -250,17 +250,17 @@ class Objective(ABC, Generic[C]):
 
     def answer(self, example: Example, logits: dict[str, Float[Tensor, "_ _"]], top: int = 5) -> list[Blank]:
         """The model's candidates at every asked position of one example, best first, with real probabilities.
-        Where a target is known (not NOT_ASKED), it is given as the truth."""
+        Where a target is known (not IGNORE_INDEX), it is given as the truth."""
         blanks: list[Blank] = []
-        for name, asked in example.asked.items():
+        for name, targets in example.targets.items():
             probabilities = logits[name].float().softmax(-1)
             best = probabilities.topk(min(top, probabilities.shape[-1]), dim=-1)
-            positions = example.streams[asked.stream].positions
-            stands = asked.positions if positions is None else positions[asked.positions]
-            for n, (position, target) in enumerate(zip(stands, asked.targets, strict=True)):
+            positions = example.streams[targets.stream].positions
+            stands = targets.positions if positions is None else positions[targets.positions]
+            for n, (position, target) in enumerate(zip(stands, targets.values, strict=True)):
                 pairs = zip(best.indices[n].tolist(), best.values[n].tolist(), strict=True)
                 candidates = [Candidate(self.class_name(name, token), p) for token, p in pairs]
-                true = None if target == NOT_ASKED else self.class_name(name, int(target))
+                true = None if target == IGNORE_INDEX else self.class_name(name, int(target))
                 blanks.append(Blank(int(position), candidates, true))
         return blanks
 
@@ -270,9 +270,9 @@ class Objective(ABC, Generic[C]):
         return labels[number] if labels is not None else self.target_tokenizer.token(number)
 
     @cached_property
-    def specs(self) -> dict[str, HeadSpec]:
+    def specs(self) -> dict[str, OutputSpec]:
         """Its heads by their names."""
-        return {head.name: head for head in self.heads()}
+        return {head.name: head for head in self.outputs()}
 
     # ------------------------------------------------------------- for all who train, evaluate, ask; of a mixture too
 
@@ -291,13 +291,13 @@ class Objective(ABC, Generic[C]):
         if len(self.members) == 1:
             return head
         name = self.names[member]
-        return name if len(self.members[member].heads()) == 1 else f"{name}.{head}"
+        return name if len(self.members[member].outputs()) == 1 else f"{name}.{head}"
 
-    def _by_name(self, found: Callable[[int, HeadSpec], float]) -> dict[str, float]:
-        specs = [(number, head) for number, member in enumerate(self.members) for head in member.heads()]
+    def _by_name(self, found: Callable[[int, OutputSpec], float]) -> dict[str, float]:
+        specs = [(number, head) for number, member in enumerate(self.members) for head in member.outputs()]
         return {self.named(number, head.name): found(number, head) for number, head in specs}
 
-    def weights(self) -> dict[str, float]:
+    def loss_weights(self) -> dict[str, float]:
         """What the mean loss of each name in `loss` is multiplied by, where several are added."""
         return self._by_name(lambda member, head: head.weight)
 
@@ -307,13 +307,14 @@ class Objective(ABC, Generic[C]):
 
     def counts(self, batch: Batch) -> dict[str, int]:
         """How many terms each of them has in a batch, known before the forward pass."""
-        return {self.named(batch.member, head): asked.number for head, asked in batch.asked.items()}
+        return {self.named(batch.member, head): targets.n_targets for head, targets in batch.targets.items()}
 
     def loss(self, logits: dict[str, Float[Tensor, "_ _"]], batch: Batch) -> dict[str, Loss]:
         """The loss of each head, summed over all that it is asked."""
         losses = self.of(batch).losses
         return {
-            self.named(batch.member, head): losses[head](outputs, batch.asked[head]) for head, outputs in logits.items()
+            self.named(batch.member, head): losses[head](outputs, batch.targets[head])
+            for head, outputs in logits.items()
         }
 
     def terms(self, logits: dict[str, Float[Tensor, "_ _"]], batch: Batch) -> dict[str, Terms]:
@@ -321,8 +322,8 @@ class Objective(ABC, Generic[C]):
         found: dict[str, Terms] = {}
         member = self.of(batch)
         for head, outputs in logits.items():
-            loss, number = member.losses[head], batch.asked[head].number
-            values, targets = outputs[:number], batch.asked[head].targets[:number]
+            loss, number = member.losses[head], batch.targets[head].n_targets
+            values, targets = outputs[:number], batch.targets[head].values[:number]
             classes, labels = loss.targets == "classes", member.specs[head].labels
             guesses = values.argmax(-1) if classes else None
             terms = Terms(values, loss.of_each(values, targets), guesses, targets, classes and labels is None)
@@ -344,37 +345,37 @@ class Objective(ABC, Generic[C]):
         return {
             self.named(number, head.name): {name: find_metric(name) for name in member.metrics_of(head)}
             for number, member in enumerate(self.members)
-            for head in member.heads()
+            for head in member.outputs()
         }
 
-    def targets(self, units: Units, seed: int, limit: int = 20_000) -> dict[str, np.ndarray]:
+    def all_targets(self, dataset: Dataset, seed: int, limit: int = 20_000) -> dict[str, np.ndarray]:
         """All that each head is asked where every token is asked in turn, in up to `limit` examples (of the last unit
         all): what the lines of those who only count are made of. A single draw of a small text would count too few."""
-        chosen = generator(seed, Purpose.COUNTS).permutation(len(units))[:limit]
-        turns = (units.in_turn(int(index), generator(seed, Purpose.COUNT, int(index))) for index in chosen)
-        targets: dict[str, list[np.ndarray]] = {head.name: [] for head in self.heads()}
+        chosen = generator(seed, Purpose.COUNTS).permutation(len(dataset))[:limit]
+        turns = (dataset.in_turn(int(index), generator(seed, Purpose.COUNT, int(index))) for index in chosen)
+        targets: dict[str, list[np.ndarray]] = {head.name: [] for head in self.outputs()}
         made = 0
         for examples in turns:
-            for name, asked in (item for example in examples for item in example.asked.items()):
-                targets[name].append(asked.targets)
+            for name, asked in (item for example in examples for item in example.targets.items()):
+                targets[name].append(asked.values)
             made += len(examples)
             if made >= limit:
                 break
         return {name: _joined(found) for name, found in targets.items()}
 
-    def target_counts(self, units: Units, seed: int, limit: int = 20_000) -> dict[str, Float[Tensor, "_"]]:
+    def target_counts(self, dataset: Dataset, seed: int, limit: int = 20_000) -> dict[str, Float[Tensor, "_"]]:
         """How often each class of each head over classes is the target in these (see `targets`)."""
-        found = self.targets(units, seed, limit)
+        found = self.all_targets(dataset, seed, limit)
         return {
             head.name: torch.from_numpy(np.bincount(found[head.name], minlength=head.size)).float()
-            for head in self.heads()
+            for head in self.outputs()
             if self.losses[head.name].targets == "classes"
         }
 
-    def asked_share(self, units: Units, seed: int, limit: int = 256) -> float:
+    def asked_share(self, dataset: Dataset, seed: int, limit: int = 256) -> float:
         """How many tokens of a stream are asked, as a share of all: of the head that asks most, in up to `limit`
         examples of each member."""
-        return max(_asked_share(part, seed, limit) for part in units.parts)
+        return max(_asked_share(part, seed, limit) for part in dataset.parts)
 
     @property
     def to_try(self) -> tuple[str, str]:
@@ -382,11 +383,11 @@ class Objective(ABC, Generic[C]):
         for answer, command in COMMANDS.items():
             for member in self.members:
                 if isinstance(member, answer):
-                    return command, self.opening + member.asks_with
+                    return command, self.prompt_prefix + member.asks_with
         return "evaluate", ""
 
     @property
-    def opening(self) -> str:
+    def prompt_prefix(self) -> str:
         """How a text must begin that a person asks with: of several tasks told apart by a prefix, the first one's."""
         if len(self.members) == 1:
             return ""
@@ -438,13 +439,13 @@ def _all_who(*answers: type) -> str:
     return " and ".join([", ".join(able[:-1]), able[-1]])
 
 
-def _asked_share(units: Units, seed: int, limit: int) -> float:
-    chosen = generator(seed, Purpose.COUNTS).permutation(len(units))[:limit]
-    examples = [units.example(int(index), generator(seed, Purpose.COUNT, int(index))) for index in chosen]
+def _asked_share(dataset: Dataset, seed: int, limit: int) -> float:
+    chosen = generator(seed, Purpose.COUNTS).permutation(len(dataset))[:limit]
+    examples = [dataset.example(int(index), generator(seed, Purpose.COUNT, int(index))) for index in chosen]
     shares = [
-        sum(len(e.asked[head].targets) for e in examples)
-        / sum(len(e.streams[e.asked[head].stream].ids) for e in examples)
-        for head in examples[0].asked
+        sum(len(e.targets[head].values) for e in examples)
+        / sum(len(e.streams[e.targets[head].stream].values) for e in examples)
+        for head in examples[0].targets
     ]
     return max(shares)
 

@@ -13,12 +13,12 @@ import numpy as np
 from jaxtyping import Int64
 
 from glassformer.answers import GeneratesInOrder, ScoresText
-from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
+from glassformer.data.batch import IGNORE_INDEX, Example, OutputSpec, Stream, Targets
 from glassformer.data.corpus import Corpus
 from glassformer.data.windows import StreamWindows, all_pieces
 from glassformer.errors import UsageError
 from glassformer.objective_configs import CausalLMConfig
-from glassformer.objectives import Objective, Prompt, Units
+from glassformer.objectives import Dataset, Objective, Prompt
 
 HEAD = "causal_lm"
 
@@ -51,20 +51,20 @@ class CausalLM(Objective[CausalLMConfig], GeneratesInOrder, ScoresText):
         other.overlap = self.config.evaluation_overlap
         return other
 
-    def units(self, corpus: Corpus) -> Units:
+    def dataset(self, corpus: Corpus) -> Dataset:
         """Documents between two [SEP], or rows of one stream of tokens."""
         return CausalRows(self, corpus) if self.config.units == "stream" else CausalDocuments(self, corpus)
 
-    def heads(self) -> list[HeadSpec]:
+    def outputs(self) -> list[OutputSpec]:
         """One head over the vocabulary, read everywhere."""
-        return [HeadSpec(HEAD, self.tokenizer.vocab_size, tied=True, bias=False)]
+        return [OutputSpec(HEAD, self.tokenizer.vocab_size, tied=True, bias=False)]
 
     def example(self, ids: Int64[np.ndarray, "T_plus_1"], known: int = 0) -> Example:
         """All tokens but the last are read, all but the first are asked, or of these all behind the first `known`."""
         targets = ids[1:]
         positions = np.flatnonzero(targets != self.tokenizer.unk_id)
         positions = positions[positions >= known]
-        asked = Asked(positions, targets[positions], "decoder")
+        asked = Targets(positions, targets[positions], "decoder")
         return Example({"decoder": Stream(ids[:-1], causal=True)}, {HEAD: asked})
 
     def prompt(self, text: str) -> Prompt:
@@ -85,27 +85,27 @@ class CausalLM(Objective[CausalLMConfig], GeneratesInOrder, ScoresText):
                 "that begins a text",
                 "shorten it, or train with a larger model.max_length",
             )
-        asked = Asked(np.array([len(ids) - 1]), np.array([NOT_ASKED]), "decoder")
+        targets = Targets(np.array([len(ids) - 1]), np.array([IGNORE_INDEX]), "decoder")
         tokens = [self.tokenizer.token(int(token)) for token in ids]
-        return Prompt(text, Example({"decoder": Stream(ids, causal=True)}, {HEAD: asked}), tokens, "decoder")
+        return Prompt(text, Example({"decoder": Stream(ids, causal=True)}, {HEAD: targets}), tokens, "decoder")
 
     def scored(self, text: str) -> list[Example]:
         """One example: every token from those before it."""
-        return [self.example(self.prompt(text).example.streams["decoder"].ids)]
+        return [self.example(self.prompt(text).example.streams["decoder"].values)]
 
-    def ends(self, prompt: Prompt) -> frozenset[int]:
+    def stop_tokens(self, prompt: Prompt) -> frozenset[int]:
         """A text ends where the separator comes."""
         return frozenset({self.tokenizer.sep_id})
 
     def text_of(self, prompt: Prompt, ids: Sequence[int]) -> str:
         """What comes behind the prompt, beginning with the space between them where there is one."""
         special = self.tokenizer.special_ids
-        before = [i for i in prompt.example.streams["decoder"].ids.tolist() if i not in special]
+        before = [i for i in prompt.example.streams["decoder"].values.tolist() if i not in special]
         whole = self.tokenizer.decode([*before, *(i for i in ids if i not in special)])
         return whole[len(self.tokenizer.decode(before)) :]
 
 
-class CausalDocuments(Units):
+class CausalDocuments(Dataset):
     """Each document between two separators; a long one becomes several windows of nearly equal length."""
 
     def __init__(self, objective: CausalLM, corpus: Corpus) -> None:
@@ -123,7 +123,7 @@ class CausalDocuments(Units):
         return self.objective.example(np.concatenate([before, text[max(0, begin - 1) : end], behind]).astype(np.int64))
 
 
-class CausalRows(Units):
+class CausalRows(Dataset):
     """Rows of one stream of all documents. Neighbouring rows share one token, the last asked being the next one read,
     and in an evaluation as many more as the objective says."""
 

@@ -11,12 +11,12 @@ import numpy as np
 from jaxtyping import Int64
 
 from glassformer.answers import PredictsLabels
-from glassformer.data.batch import NOT_ASKED, Example, HeadSpec, Stream, asked_once
+from glassformer.data.batch import IGNORE_INDEX, Example, OutputSpec, Stream, sequence_targets
 from glassformer.data.corpus import Corpus
 from glassformer.data.table import ValueColumn
 from glassformer.errors import UsageError
 from glassformer.objective_configs import ClassificationConfig
-from glassformer.objectives import Objective, Prompt, Units
+from glassformer.objectives import Dataset, Objective, Prompt
 
 HEAD = "label"
 
@@ -36,13 +36,13 @@ class Classification(Objective[ClassificationConfig], PredictsLabels):
         """Its only one."""
         return HEAD
 
-    def heads(self) -> list[HeadSpec]:
+    def outputs(self) -> list[OutputSpec]:
         """One head over the labels, which reads once for each text."""
         return [
-            HeadSpec(HEAD, len(self.label_names), transform="pooler", read=self.config.read, labels=self.label_names)
+            OutputSpec(HEAD, len(self.label_names), transform="pooler", read=self.config.read, labels=self.label_names)
         ]
 
-    def units(self, corpus: Corpus) -> Units:
+    def dataset(self, corpus: Corpus) -> Dataset:
         """One text each."""
         return LabelledTexts(self, corpus)
 
@@ -50,7 +50,7 @@ class Classification(Objective[ClassificationConfig], PredictsLabels):
         """A text, cut to what the model reads, and the number of its label."""
         framed = np.r_[self.tokenizer.cls_id, ids[: self.max_length - 2], self.tokenizer.sep_id]
         stream = Stream(framed.astype(np.int64))
-        return Example({"encoder": stream}, {HEAD: asked_once(stream, label)})
+        return Example({"encoder": stream}, {HEAD: sequence_targets(stream, label)})
 
     def prompt(self, text: str) -> Prompt:
         """A text, asked for its label. Raises UsageError for one that is empty or longer than the model reads."""
@@ -62,7 +62,7 @@ class Classification(Objective[ClassificationConfig], PredictsLabels):
                 f"the text has {len(ids)} tokens, the model reads at most {room} beside one before and one after it",
                 "shorten it, or train with a larger model.max_length",
             )
-        example = self.example(ids, NOT_ASKED)
+        example = self.example(ids, IGNORE_INDEX)
         return Prompt(text, example, self.names_in("encoder", example.streams["encoder"]))
 
     def words_of(self, example: Example) -> tuple[int, int]:
@@ -70,7 +70,7 @@ class Classification(Objective[ClassificationConfig], PredictsLabels):
         return 0, 0
 
 
-class LabelledTexts(Units):
+class LabelledTexts(Dataset):
     """One unit for each text. Raises UsageError where one is longer than the model reads, unless they may be cut."""
 
     def __init__(self, objective: Classification, corpus: Corpus) -> None:

@@ -13,12 +13,12 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from glassformer.answers import GeneratesInOrder
-from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
+from glassformer.data.batch import IGNORE_INDEX, Example, OutputSpec, Stream, Targets
 from glassformer.data.corpus import Corpus
 from glassformer.data.windows import windows_of
 from glassformer.errors import UsageError
 from glassformer.objective_configs import DenoisingConfig
-from glassformer.objectives import Objective, Prompt, Units
+from glassformer.objectives import Dataset, Objective, Prompt
 
 HEAD = "denoising"
 
@@ -43,13 +43,13 @@ class Denoising(Objective[DenoisingConfig], GeneratesInOrder):
         """Only where they change places."""
         return config.permute_sentences > 0
 
-    def units(self, corpus: Corpus) -> Units:
+    def dataset(self, corpus: Corpus) -> Dataset:
         """Documents, or rows of one stream of tokens."""
         return DamagedTexts(self, corpus)
 
-    def heads(self) -> list[HeadSpec]:
+    def outputs(self) -> list[OutputSpec]:
         """One head over the vocabulary, read everywhere in the decoder."""
-        return [HeadSpec(HEAD, self.tokenizer.vocab_size, tied=True, bias=False)]
+        return [OutputSpec(HEAD, self.tokenizer.vocab_size, tied=True, bias=False)]
 
     @property
     def room(self) -> int:
@@ -71,8 +71,8 @@ class Denoising(Objective[DenoisingConfig], GeneratesInOrder):
         """What the encoder reads, and what the decoder is asked."""
         tokenizer = self.tokenizer
         source = np.concatenate([[tokenizer.cls_id], damaged[: self.room], [tokenizer.sep_id]])
-        read, asked = self.taught(ids)
-        return Example({"encoder": Stream(source), "decoder": read}, {HEAD: asked})
+        read, targets = self.taught(ids)
+        return Example({"encoder": Stream(source), "decoder": read}, {HEAD: targets})
 
     def damage(
         self,
@@ -111,11 +111,11 @@ class Denoising(Objective[DenoisingConfig], GeneratesInOrder):
                 "shorten it, or train with a larger model.max_length",
             )
         streams = self.restoring(ids, ids[:0]).streams
-        asked = Asked(np.array([0]), np.array([NOT_ASKED]), "decoder")
-        tokens = [self.tokenizer.token(int(token)) for token in streams["encoder"].ids]
-        return Prompt(text, Example(streams, {HEAD: asked}), tokens)
+        targets = Targets(np.array([0]), np.array([IGNORE_INDEX]), "decoder")
+        tokens = [self.tokenizer.token(int(token)) for token in streams["encoder"].values]
+        return Prompt(text, Example(streams, {HEAD: targets}), tokens)
 
-    def ends(self, prompt: Prompt) -> frozenset[int]:
+    def stop_tokens(self, prompt: Prompt) -> frozenset[int]:
         """A restored text ends where [SEP] comes."""
         return frozenset({self.tokenizer.sep_id})
 
@@ -159,7 +159,7 @@ def infilled(
     return np.concatenate([*parts, ids[at:]])
 
 
-class DamagedTexts(Units):
+class DamagedTexts(Dataset):
     """One text or window for each unit, damaged anew every time."""
 
     def __init__(self, objective: Denoising, corpus: Corpus) -> None:

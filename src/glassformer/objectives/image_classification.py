@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from glassformer.answers import PredictsLabels, ReadsPictures
-from glassformer.data.batch import NOT_ASKED, Example, HeadSpec, Stream, StreamSpec, asked_once
+from glassformer.data.batch import IGNORE_INDEX, Example, OutputSpec, Stream, StreamSpec, sequence_targets
 from glassformer.data.pictures import read_picture
 from glassformer.data.table import ValueColumn
 from glassformer.errors import UsageError
 from glassformer.objective_configs import ImageClassificationConfig
-from glassformer.objectives import Objective, Prompt, Units
+from glassformer.objectives import Dataset, Objective, Prompt
 
 HEAD = "label"
 CLS = "[CLS]"
@@ -84,11 +84,11 @@ class ImageClassification(Objective[ImageClassificationConfig], PredictsLabels, 
         """Its only one."""
         return HEAD
 
-    def heads(self) -> list[HeadSpec]:
+    def outputs(self) -> list[OutputSpec]:
         """One head over the labels, which reads once for each picture."""
-        return [HeadSpec(HEAD, len(self.label_names), read=self.config.read, labels=self.label_names)]
+        return [OutputSpec(HEAD, len(self.label_names), read=self.config.read, labels=self.label_names)]
 
-    def units(self, corpus: ValueColumn) -> Units:
+    def dataset(self, corpus: ValueColumn) -> Dataset:
         """One picture each."""
         return LabelledPictures(self, corpus)
 
@@ -102,7 +102,7 @@ class ImageClassification(Objective[ImageClassificationConfig], PredictsLabels, 
     def picture_of(self, example: Example) -> UInt8[np.ndarray, "height width *colours"]:
         """Patches back in their places."""
         (rows, columns), size = self.grid, self.config.patch
-        patches = (example.streams["encoder"].ids[self.has_cls :] + 1) * 127.5
+        patches = (example.streams["encoder"].values[self.has_cls :] + 1) * 127.5
         cut = patches.round().astype(np.uint8).reshape(rows, columns, size, size, -1).swapaxes(1, 2)
         return cut.reshape(self.shape)
 
@@ -114,12 +114,12 @@ class ImageClassification(Objective[ImageClassificationConfig], PredictsLabels, 
     def example(self, picture: UInt8[np.ndarray, "height width *colours"], label: int) -> Example:
         """A picture and the number of its label."""
         stream = Stream(self.patches(picture))
-        return Example({"encoder": stream}, {HEAD: asked_once(stream, label)})
+        return Example({"encoder": stream}, {HEAD: sequence_targets(stream, label)})
 
     def prompt(self, text: str) -> Prompt:
         """A picture, named by its file (PICTURE.png) or as an item of an idx file (FILE:17). Raises UsageError for what
         is no picture of the size that the model was trained on."""
-        example = self.example(read_picture(text, self.shape), NOT_ASKED)
+        example = self.example(read_picture(text, self.shape), IGNORE_INDEX)
         return Prompt(text, example, self.names_in("encoder", example.streams["encoder"]))
 
     def names_in(self, name: str, stream: Stream) -> list[str]:
@@ -136,7 +136,7 @@ class ImageClassification(Objective[ImageClassificationConfig], PredictsLabels, 
         return 0, 0
 
 
-class LabelledPictures(Units):
+class LabelledPictures(Dataset):
     """One unit for each picture."""
 
     def __init__(self, objective: ImageClassification, pictures: ValueColumn) -> None:

@@ -12,13 +12,13 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from glassformer.answers import FillsBlanks, ScoresText
-from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
+from glassformer.data.batch import IGNORE_INDEX, Example, OutputSpec, Stream, Targets
 from glassformer.data.corpus import Corpus
 from glassformer.data.masking import Masking
 from glassformer.data.windows import DocumentWindows, StreamWindows
 from glassformer.errors import UsageError
 from glassformer.objective_configs import MaskedLMConfig
-from glassformer.objectives import Objective, Prompt, Units
+from glassformer.objectives import Dataset, Objective, Prompt
 
 HEAD = "masked_lm"
 
@@ -53,15 +53,15 @@ class MaskedLM(Objective[MaskedLMConfig], FillsBlanks, ScoresText):
         config = self.config.model_copy(update={"mask_rate": self.config.evaluation_mask_rate})
         return MaskedLM(config, self.tokenizer, self.max_length)
 
-    def units(self, corpus: Corpus) -> Units:
+    def dataset(self, corpus: Corpus) -> Dataset:
         """Documents framed by [CLS] and [SEP], or rows of one stream of tokens."""
         if self.config.units == "stream":
             return MaskedRows(self, corpus)
         return MaskedDocuments(self, corpus)
 
-    def heads(self) -> list[HeadSpec]:
+    def outputs(self) -> list[OutputSpec]:
         """One head over the vocabulary, read where something was hidden."""
-        return [HeadSpec(HEAD, self.tokenizer.vocab_size, tied=True, transform="dense")]
+        return [OutputSpec(HEAD, self.tokenizer.vocab_size, tied=True, transform="dense")]
 
     def example(
         self, ids: Int64[np.ndarray, "T"], starts_word: Bool[np.ndarray, "T"], rng: np.random.Generator
@@ -81,7 +81,7 @@ class MaskedLM(Objective[MaskedLMConfig], FillsBlanks, ScoresText):
     ) -> Example:
         """`ids` with these positions hidden, and asked."""
         corrupted = self.masking.corrupt(ids, positions, rng)
-        return Example({"encoder": Stream(corrupted)}, {HEAD: Asked(positions, ids[positions])})
+        return Example({"encoder": Stream(corrupted)}, {HEAD: Targets(positions, ids[positions])})
 
     @property
     def frame(self) -> tuple[int, int]:
@@ -101,22 +101,22 @@ class MaskedLM(Objective[MaskedLMConfig], FillsBlanks, ScoresText):
                 "shorten it, or train with a larger model.max_length",
             )
         blanks = np.flatnonzero(ids == self.tokenizer.mask_id)
-        asked = Asked(blanks, np.full(len(blanks), NOT_ASKED, dtype=np.int64))
+        targets = Targets(blanks, np.full(len(blanks), IGNORE_INDEX, dtype=np.int64))
         tokens = [self.tokenizer.token(int(token)) for token in ids]
-        return Prompt(text, Example({"encoder": Stream(ids)}, {HEAD: asked}), tokens)
+        return Prompt(text, Example({"encoder": Stream(ids)}, {HEAD: targets}), tokens)
 
     def scored(self, text: str) -> list[Example]:
         """An example for each token, in which that one is hidden (pseudo-likelihood; Salazar et al. 2020)."""
-        ids = self.prompt(text).example.streams["encoder"].ids
+        ids = self.prompt(text).example.streams["encoder"].values
         places = np.flatnonzero(self.masking.is_ordinary[ids])
         hidden = [np.where(np.arange(len(ids)) == place, self.tokenizer.mask_id, ids) for place in places]
         return [
-            Example({"encoder": Stream(read)}, {HEAD: Asked(np.array([place]), ids[[place]])})
+            Example({"encoder": Stream(read)}, {HEAD: Targets(np.array([place]), ids[[place]])})
             for read, place in zip(hidden, places, strict=True)
         ]
 
 
-class MaskedDocuments(Units):
+class MaskedDocuments(Dataset):
     """Each document by itself, framed by [CLS] and [SEP]; a long one becomes several windows of equal length."""
 
     def __init__(self, objective: MaskedLM, corpus: Corpus) -> None:
@@ -138,7 +138,7 @@ class MaskedDocuments(Units):
         return np.concatenate([[first], ids, [last]]), np.concatenate([[True], starts_word, [True]])
 
 
-class MaskedRows(Units):
+class MaskedRows(Dataset):
     """Rows of one stream of all documents: no padding, and attention across neighbours."""
 
     def __init__(self, objective: MaskedLM, corpus: Corpus) -> None:

@@ -20,11 +20,11 @@ import numpy as np
 from jaxtyping import Int64
 
 from glassformer.answers import FillsBlanks, FillsInAnyOrder, Generates
-from glassformer.data.batch import Example, HeadSpec
+from glassformer.data.batch import Example, OutputSpec
 from glassformer.data.corpus import Corpus
 from glassformer.errors import UsageError
 from glassformer.objective_configs import MixtureConfig
-from glassformer.objectives import Objective, Prompt, Units, find_objective
+from glassformer.objectives import Dataset, Objective, Prompt, find_objective
 
 
 class Mixture(Objective[MixtureConfig]):
@@ -49,7 +49,7 @@ class Mixture(Objective[MixtureConfig]):
             )
             for member in self.config.members
         ]
-        self.heads()
+        self.outputs()
 
     @property
     def row_length(self) -> int:
@@ -62,15 +62,15 @@ class Mixture(Objective[MixtureConfig]):
         other.members = [member.for_evaluation() for member in self.members]
         return other
 
-    def units(self, corpus: Corpus) -> Units:
+    def dataset(self, corpus: Corpus) -> Dataset:
         """Those of all members, one member after another."""
         own = zip(self.members, corpus.members, strict=True)
-        return MixedUnits([member.units(texts) for member, texts in own], tuple(self.proportions))
+        return MixedDataset([member.dataset(texts) for member, texts in own], tuple(self.proportions))
 
-    def heads(self) -> list[HeadSpec]:
+    def outputs(self) -> list[OutputSpec]:
         """Those of all members; of several by one name, one. Raises UsageError where they differ."""
-        found: dict[str, HeadSpec] = {}
-        heads = ((number, head) for number, member in enumerate(self.members) for head in member.heads())
+        found: dict[str, OutputSpec] = {}
+        heads = ((number, head) for number, member in enumerate(self.members) for head in member.outputs())
         for number, head in heads:
             if found.setdefault(head.name, head) != head:
                 raise UsageError(
@@ -123,12 +123,12 @@ class Mixture(Objective[MixtureConfig]):
         return self.prompt_for("read", text)
 
 
-class MixedUnits(Units):
+class MixedDataset(Dataset):
     """The units of all members, numbered through."""
 
     members: Int64[np.ndarray, "units"]
 
-    def __init__(self, parts: Sequence[Units], shares: tuple[float, ...]) -> None:
+    def __init__(self, parts: Sequence[Dataset], shares: tuple[float, ...]) -> None:
         self._parts = parts
         self.shares = shares
         self.lengths = np.concatenate([part.lengths for part in parts])
@@ -136,7 +136,7 @@ class MixedUnits(Units):
         self.starts = np.cumsum([0, *(len(part) for part in parts)])
 
     @property
-    def parts(self) -> Sequence[Units]:
+    def parts(self) -> Sequence[Dataset]:
         """Those of each member."""
         return self._parts
 

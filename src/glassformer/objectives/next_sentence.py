@@ -18,13 +18,13 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from glassformer.answers import FillsBlanks, PredictsLabels, ScoresText
-from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
+from glassformer.data.batch import IGNORE_INDEX, Example, OutputSpec, Stream, Targets
 from glassformer.data.corpus import Corpus
 from glassformer.data.masking import Masking
 from glassformer.data.windows import SentenceRuns
 from glassformer.errors import UsageError
 from glassformer.objective_configs import NextSentenceConfig
-from glassformer.objectives import Objective, Prompt, Units
+from glassformer.objectives import Dataset, Objective, Prompt
 
 WORDS, PAIR = "masked_lm", "next_sentence"
 """The two heads."""
@@ -65,15 +65,15 @@ class NextSentence(Objective[NextSentenceConfig], FillsBlanks, ScoresText, Predi
         config = self.config.model_copy(update={"mask_rate": self.config.evaluation_mask_rate})
         return NextSentence(config, self.tokenizer, self.max_length)
 
-    def units(self, corpus: Corpus) -> Units:
+    def dataset(self, corpus: Corpus) -> Dataset:
         """Runs of whole sentences, each to be parted into two texts."""
         return Pairs(self, corpus)
 
-    def heads(self) -> list[HeadSpec]:
+    def outputs(self) -> list[OutputSpec]:
         """One over the vocabulary, read where something was hidden, and one over two classes, read at [CLS]."""
         return [
-            HeadSpec(WORDS, self.tokenizer.vocab_size, tied=True, transform="dense"),
-            HeadSpec(
+            OutputSpec(WORDS, self.tokenizer.vocab_size, tied=True, transform="dense"),
+            OutputSpec(
                 PAIR,
                 2,
                 transform="pooler",
@@ -125,7 +125,7 @@ class NextSentence(Objective[NextSentenceConfig], FillsBlanks, ScoresText, Predi
     ) -> Example:
         """`ids` with these positions hidden, and asked."""
         stream = Stream(self.masking.corrupt(ids, positions, rng), segment_ids)
-        return Example({"encoder": stream}, {WORDS: Asked(positions, ids[positions]), PAIR: at_first(answer)})
+        return Example({"encoder": stream}, {WORDS: Targets(positions, ids[positions]), PAIR: at_first(answer)})
 
     def framed(self, texts: list[Int64[np.ndarray, "_"]]) -> tuple[Int64[np.ndarray, "T"], Int64[np.ndarray, "T"]]:
         """[CLS] A [SEP] or [CLS] A [SEP] B [SEP], and the segment of each token."""
@@ -157,8 +157,8 @@ class NextSentence(Objective[NextSentenceConfig], FillsBlanks, ScoresText, Predi
                 "shorten it, or train with a larger model.max_length",
             )
         blanks = np.flatnonzero(ids == self.tokenizer.mask_id)
-        words = Asked(blanks, np.full(len(blanks), NOT_ASKED, dtype=np.int64))
-        pair = at_first(NOT_ASKED if len(texts) == 2 else None)
+        words = Targets(blanks, np.full(len(blanks), IGNORE_INDEX, dtype=np.int64))
+        pair = at_first(IGNORE_INDEX if len(texts) == 2 else None)
         tokens = [self.tokenizer.token(int(token)) for token in ids]
         return Prompt(text, Example({"encoder": Stream(ids, segment_ids)}, {WORDS: words, PAIR: pair}), tokens)
 
@@ -167,21 +167,25 @@ class NextSentence(Objective[NextSentenceConfig], FillsBlanks, ScoresText, Predi
         if BETWEEN in text:
             raise UsageError("two texts have no score of their own", f"score one text, without {BETWEEN}")
         [stream] = self.prompt(text).example.streams.values()
-        places = np.flatnonzero(self.masking.is_ordinary[stream.ids])
-        hidden = [np.where(np.arange(len(stream.ids)) == place, self.tokenizer.mask_id, stream.ids) for place in places]
+        places = np.flatnonzero(self.masking.is_ordinary[stream.values])
+        hidden = [
+            np.where(np.arange(len(stream.values)) == place, self.tokenizer.mask_id, stream.values) for place in places
+        ]
         return [
-            Example({"encoder": stream._replace(ids=read)}, {WORDS: Asked(np.array([place]), stream.ids[[place]])})
+            Example(
+                {"encoder": stream._replace(values=read)}, {WORDS: Targets(np.array([place]), stream.values[[place]])}
+            )
             for read, place in zip(hidden, places, strict=True)
         ]
 
 
-def at_first(answer: int | None) -> Asked:
+def at_first(answer: int | None) -> Targets:
     """A question at [CLS]; of a single text none."""
     asked = [] if answer is None else [answer]
-    return Asked(np.zeros(len(asked), dtype=np.int64), np.array(asked, dtype=np.int64))
+    return Targets(np.zeros(len(asked), dtype=np.int64), np.array(asked, dtype=np.int64))
 
 
-class Pairs(Units):
+class Pairs(Dataset):
     """Runs of whole sentences, each parted into two texts anew every time; a run of one sentence is read alone.
 
     Raises UsageError for one document, and where fewer than two (of pairs=order: none) have two sentences.

@@ -17,13 +17,13 @@ import numpy as np
 from jaxtyping import Int64
 
 from glassformer.answers import FillsInAnyOrder, ScoresText
-from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
+from glassformer.data.batch import IGNORE_INDEX, Example, OutputSpec, Stream, Targets
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer_config import MASK
 from glassformer.data.windows import windows_of
 from glassformer.errors import UsageError
 from glassformer.objective_configs import PermutationLMConfig
-from glassformer.objectives import Objective, Prompt, Units
+from glassformer.objectives import Dataset, Objective, Prompt
 
 HEAD = "permutation_lm"
 
@@ -44,13 +44,13 @@ class PermutationLM(Objective[PermutationLMConfig], FillsInAnyOrder, ScoresText)
                 f"model.max_length={self.max_length} leaves no room between [CLS] and [SEP]", "use 8 or more"
             )
 
-    def units(self, corpus: Corpus) -> Units:
+    def dataset(self, corpus: Corpus) -> Dataset:
         """Documents framed by [CLS] and [SEP], or rows of one stream of tokens."""
         return OrderedTexts(self, corpus)
 
-    def heads(self) -> list[HeadSpec]:
+    def outputs(self) -> list[OutputSpec]:
         """One head over the vocabulary, read at the queries."""
-        return [HeadSpec(HEAD, self.tokenizer.vocab_size, tied=True)]
+        return [OutputSpec(HEAD, self.tokenizer.vocab_size, tied=True)]
 
     def example(self, ids: Int64[np.ndarray, "T"], rng: np.random.Generator) -> Example:
         """A text in a random order, the last of which is asked."""
@@ -73,11 +73,11 @@ class PermutationLM(Objective[PermutationLMConfig], FillsInAnyOrder, ScoresText)
         stream = Stream(
             np.concatenate([ids, queries]),
             positions=np.concatenate([np.arange(len(ids)), asked]),
-            queries=len(asked),
+            n_query_only=len(asked),
             pair_mask=np.concatenate([rank[:, None] >= rank[None, :], rank[asked][:, None] > rank[None, :]]),
         )
         places = np.arange(len(ids), len(ids) + len(asked))
-        return Example({"encoder": stream}, {HEAD: Asked(places, ids[asked])})
+        return Example({"encoder": stream}, {HEAD: Targets(places, ids[asked])})
 
     @property
     def frame(self) -> tuple[int, int]:
@@ -106,18 +106,18 @@ class PermutationLM(Objective[PermutationLMConfig], FillsInAnyOrder, ScoresText)
         stream = Stream(
             np.concatenate([ids[known], ids[blanks]]),
             positions=np.concatenate([known, blanks]),
-            queries=len(blanks),
+            n_query_only=len(blanks),
             pair_mask=np.ones((len(ids), len(known)), dtype=bool),
         )
-        asked = Asked(np.arange(len(known), len(ids)), np.full(len(blanks), NOT_ASKED))
-        tokens = [self.tokenizer.token(int(token)) for token in stream.ids]
-        return Prompt(text, Example({"encoder": stream}, {HEAD: asked}), tokens)
+        targets = Targets(np.arange(len(known), len(ids)), np.full(len(blanks), IGNORE_INDEX))
+        tokens = [self.tokenizer.token(int(token)) for token in stream.values]
+        return Prompt(text, Example({"encoder": stream}, {HEAD: targets}), tokens)
 
     def filled(self, prompt: Prompt, blank: int, token: int) -> Prompt:
         """The prompt with the word `token` at one of its blanks, which is no longer asked, and seen by all."""
         stream = prompt.example.streams["encoder"]
         assert stream.positions is not None
-        ids = stream.ids[np.argsort(stream.positions)]
+        ids = stream.values[np.argsort(stream.positions)]
         ids[np.flatnonzero(ids == self.tokenizer.mask_id)[blank]] = token
         return self.with_blanks(prompt.text, ids)
 
@@ -144,14 +144,14 @@ class PermutationLM(Objective[PermutationLMConfig], FillsInAnyOrder, ScoresText)
     def scored(self, text: str) -> list[Example]:
         """An example for each token, which is asked from all the others."""
         prompt = self.prompt(text).example.streams["encoder"]
-        if prompt.queries:
+        if prompt.n_query_only:
             raise UsageError(f"there is a [MASK] in {text!r}", "score a whole text; `fill` asks for its blanks")
-        ids = prompt.ids
+        ids = prompt.values
         places = np.flatnonzero(~np.isin(ids, list(self.tokenizer.special_ids)))
         return [self.asking(ids, np.array([place])) for place in places]
 
 
-class OrderedTexts(Units):
+class OrderedTexts(Dataset):
     """One text or window for each unit, in another order every time."""
 
     def __init__(self, objective: PermutationLM, corpus: Corpus) -> None:

@@ -14,14 +14,14 @@ import numpy as np
 from jaxtyping import Int64
 
 from glassformer.answers import GeneratesInOrder
-from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
+from glassformer.data.batch import IGNORE_INDEX, Example, OutputSpec, Stream, Targets
 from glassformer.data.corpus import Corpus
 from glassformer.data.roles import PAIR
 from glassformer.errors import UsageError
 from glassformer.losses import LossFunction
 from glassformer.losses.cross_entropy import CrossEntropy
 from glassformer.objective_configs import Seq2SeqConfig
-from glassformer.objectives import Objective, Prompt, Units
+from glassformer.objectives import Dataset, Objective, Prompt
 
 HEAD = "seq2seq"
 
@@ -60,13 +60,13 @@ class Seq2Seq(Objective[Seq2SeqConfig], GeneratesInOrder):
         config = self.config.model_copy(update={"label_smoothing": 0.0})
         return Seq2Seq(config, self.tokenizer, self.max_length, self.target_tokenizer)
 
-    def units(self, corpus: Corpus) -> Units:
+    def dataset(self, corpus: Corpus) -> Dataset:
         """One pair each."""
-        return PairUnits(self, corpus)
+        return PairDataset(self, corpus)
 
-    def heads(self) -> list[HeadSpec]:
+    def outputs(self) -> list[OutputSpec]:
         """One head over the target's vocabulary, read everywhere in the decoder."""
-        return [HeadSpec(HEAD, self.target_tokenizer.vocab_size, tied=True, bias=False)]
+        return [OutputSpec(HEAD, self.target_tokenizer.vocab_size, tied=True, bias=False)]
 
     def source(self, ids: Int64[np.ndarray, "S"]) -> Stream:
         """What the encoder reads: prefix, source, an end."""
@@ -75,8 +75,8 @@ class Seq2Seq(Objective[Seq2SeqConfig], GeneratesInOrder):
 
     def example(self, source: Int64[np.ndarray, "S"], target: Int64[np.ndarray, "T"]) -> Example:
         """A source and its target."""
-        read, asked = self.taught(target)
-        return Example({"encoder": self.source(source), "decoder": read}, {HEAD: asked})
+        read, targets = self.taught(target)
+        return Example({"encoder": self.source(source), "decoder": read}, {HEAD: targets})
 
     def prompt(self, text: str) -> Prompt:
         """A source, asked for the first token of its target. Raises UsageError for one that the model cannot read."""
@@ -90,11 +90,11 @@ class Seq2Seq(Objective[Seq2SeqConfig], GeneratesInOrder):
             )
         source = self.source(ids)
         begin = Stream(np.array([self.target_tokenizer.cls_id]), causal=True)
-        asked = Asked(np.array([0]), np.array([NOT_ASKED]), "decoder")
-        tokens = [self.tokenizer.token(int(token)) for token in source.ids]
-        return Prompt(text, Example({"encoder": source, "decoder": begin}, {HEAD: asked}), tokens)
+        targets = Targets(np.array([0]), np.array([IGNORE_INDEX]), "decoder")
+        tokens = [self.tokenizer.token(int(token)) for token in source.values]
+        return Prompt(text, Example({"encoder": source, "decoder": begin}, {HEAD: targets}), tokens)
 
-    def ends(self, prompt: Prompt) -> frozenset[int]:
+    def stop_tokens(self, prompt: Prompt) -> frozenset[int]:
         """A target ends where [SEP] comes."""
         return frozenset({self.target_tokenizer.sep_id})
 
@@ -104,7 +104,7 @@ class Seq2Seq(Objective[Seq2SeqConfig], GeneratesInOrder):
         return {HEAD: CrossEntropy(self.config.label_smoothing)}
 
 
-class PairUnits(Units):
+class PairDataset(Dataset):
     """One unit for each pair. Raises UsageError where one is longer than the model reads, unless they may be cut."""
 
     def __init__(self, objective: Seq2Seq, corpus: Corpus) -> None:

@@ -17,12 +17,12 @@ import numpy as np
 from jaxtyping import Int64
 
 from glassformer.answers import Generates
-from glassformer.data.batch import NOT_ASKED, Asked, Example, HeadSpec, Stream
+from glassformer.data.batch import IGNORE_INDEX, Example, OutputSpec, Stream, Targets
 from glassformer.data.corpus import Corpus
 from glassformer.data.windows import windows_of
 from glassformer.errors import UsageError
 from glassformer.objective_configs import SpanCorruptionConfig
-from glassformer.objectives import Objective, Prompt, Units
+from glassformer.objectives import Dataset, Objective, Prompt
 
 HEAD = "span_corruption"
 
@@ -58,13 +58,13 @@ class SpanCorruption(Objective[SpanCorruptionConfig], Generates):
         usual = SpanCorruptionConfig()
         return {"sentinels": max(1, numbers_of(max_length - 1, usual.corruption_rate, usual.span_length)[1])}
 
-    def units(self, corpus: Corpus) -> Units:
+    def dataset(self, corpus: Corpus) -> Dataset:
         """Documents, or rows of one stream of tokens."""
         return GappedTexts(self, corpus)
 
-    def heads(self) -> list[HeadSpec]:
+    def outputs(self) -> list[OutputSpec]:
         """One head over the vocabulary, read everywhere in the decoder."""
-        return [HeadSpec(HEAD, self.tokenizer.vocab_size, tied=True, bias=False)]
+        return [OutputSpec(HEAD, self.tokenizer.vocab_size, tied=True, bias=False)]
 
     def example(self, ids: Int64[np.ndarray, "T"], rng: np.random.Generator) -> Example:
         """A text with gaps, and what stood in them."""
@@ -100,9 +100,9 @@ class SpanCorruption(Objective[SpanCorruptionConfig], Generates):
 
     def asking(self, source: Int64[np.ndarray, "S"], target: Int64[np.ndarray, "G"]) -> Example:
         """What the encoder reads, and what the decoder is asked."""
-        read, asked = self.taught(target)
+        read, targets = self.taught(target)
         encoder = Stream(np.append(source, self.tokenizer.sep_id))
-        return Example({"encoder": encoder, "decoder": read}, {HEAD: asked})
+        return Example({"encoder": encoder, "decoder": read}, {HEAD: targets})
 
     def prompt(self, text: str) -> Prompt:
         """A text with [MASK] at its gaps, each of one or more words. Raises UsageError for one without a gap, with too
@@ -121,13 +121,13 @@ class SpanCorruption(Objective[SpanCorruptionConfig], Generates):
             raise UsageError(f"{len(gaps)} gaps, and this model knows {len(self.sentinels)}", "ask in several texts")
         ids[gaps] = self.sentinels[: len(gaps)]
         streams = self.asking(ids, ids[:0]).streams
-        asked = Asked(np.array([0]), np.array([NOT_ASKED]), "decoder")
-        tokens = [self.tokenizer.token(int(token)) for token in streams["encoder"].ids]
-        return Prompt(text, Example(streams, {HEAD: asked}), tokens)
+        targets = Targets(np.array([0]), np.array([IGNORE_INDEX]), "decoder")
+        tokens = [self.tokenizer.token(int(token)) for token in streams["encoder"].values]
+        return Prompt(text, Example(streams, {HEAD: targets}), tokens)
 
-    def ends(self, prompt: Prompt) -> frozenset[int]:
+    def stop_tokens(self, prompt: Prompt) -> frozenset[int]:
         """The gaps are all said where [SEP] comes, or the sentinel of a gap that the text has not."""
-        gaps = {*self.tokenizer.sentinel_ids} & {*prompt.example.streams["encoder"].ids.tolist()}
+        gaps = {*self.tokenizer.sentinel_ids} & {*prompt.example.streams["encoder"].values.tolist()}
         return frozenset({self.tokenizer.sep_id, *self.tokenizer.sentinel_ids} - gaps)
 
     def text_of(self, prompt: Prompt, ids: Sequence[int]) -> str:
@@ -140,7 +140,7 @@ class SpanCorruption(Objective[SpanCorruptionConfig], Generates):
             elif token not in self.tokenizer.special_ids:
                 at.append(int(token))
         whole: list[int] = []
-        for token in prompt.example.streams["encoder"].ids[:-1].tolist():
+        for token in prompt.example.streams["encoder"].values[:-1].tolist():
             whole += said.get(token, [token])
         return self.tokenizer.decode(whole)
 
@@ -185,7 +185,7 @@ def partition(total: int, parts: int, rng: np.random.Generator) -> Int64[np.ndar
     return np.diff(np.concatenate([[0], cuts, [total]]))
 
 
-class GappedTexts(Units):
+class GappedTexts(Dataset):
     """One text or window for each unit, with other gaps every time."""
 
     def __init__(self, objective: SpanCorruption, corpus: Corpus) -> None:

@@ -22,9 +22,9 @@ from glassformer.ask.attention import Chosen
 from glassformer.ask.run import Run, load
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.look.pictures.page import View, content, plain, web_file
-from glassformer.look.views import dependencies, spec_of, view_names
+from glassformer.look.views import OLD_NAMES, dependencies, spec_of, view_names
 from glassformer.look.views.mask import answers_without
-from glassformer.stopping import Stopped, stoppable
+from glassformer.progress import Stopped, stoppable
 from glassformer.studio.guard import Guard
 from glassformer.training.probes import probe_steps
 
@@ -90,7 +90,7 @@ class Attend(Asked):
 class Look(Asked):
     """One of the views."""
 
-    view: Literal[*view_names(), "ablation"] = Field(description="`ablation` is `ablate`")  # type: ignore[valid-type]
+    view: Literal[*view_names(), *OLD_NAMES] = Field(description="old names are understood too")  # type: ignore[valid-type]
     target: str | None = Field(None, max_length=TEXT)
     max_tokens: int = Field(64, ge=1, le=1024)
     beam: int = Field(1, ge=1, le=16)
@@ -330,7 +330,7 @@ def attention_of(run: Run, asked: Attend) -> dict[str, Any]:
 def view_of(run: Run, asked: Look, treebank: Path | None) -> View:
     """The view that was asked for, with what the page sets of what it takes. Raises UsageError where it needs a
     treebank and there is none."""
-    name, lines = views.BEFORE.get(asked.view, asked.view), [line for line in asked.text.splitlines() if line.strip()]
+    name, lines = OLD_NAMES.get(asked.view, asked.view), [line for line in asked.text.splitlines() if line.strip()]
     given: dict[str, Any] = {}
     for argument in spec_of(name).live:
         if argument == "file":

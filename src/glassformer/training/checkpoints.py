@@ -34,32 +34,32 @@ from glassformer.snapshot import (
 Plain = bool | int | float | str | None
 
 
-class GroupSaid(Saved):
+class SavedGroup(Saved):
     """A group of parameters of an optimiser."""
 
     params: list[str]
     options: dict[str, Plain | list[Plain]]
 
 
-class SlotsSaid(Saved):
+class SavedSlots(Saved):
     """What an optimiser keeps of one parameter: the names of the tensors, and the rest."""
 
     tensors: list[str]
     values: dict[str, Plain]
 
 
-class OptimizerSaid(Saved):
+class SavedOptimizer(Saved):
     """One optimiser, as flatten_optimizer writes it."""
 
     kind: str
-    groups: list[GroupSaid]
-    state: dict[str, SlotsSaid]
+    groups: list[SavedGroup]
+    state: dict[str, SavedSlots]
 
 
-class OptimizersSaid(Saved):
+class SavedOptimizers(Saved):
     """All of them."""
 
-    optimizers: list[OptimizerSaid]
+    optimizers: list[SavedOptimizer]
 
 
 # How an optimiser computes, not what: these belong to the one that was built for this machine.

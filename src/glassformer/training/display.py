@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from glassformer.wording import loss_within, share_within
+from glassformer.formatting import loss_within, share_within
 
 
 class TerminalDisplay:

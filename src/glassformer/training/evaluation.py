@@ -16,7 +16,7 @@ from torch import nn
 from glassformer.data.batch import Batch, BatchConfig, Example, Shapes, collate, plan
 from glassformer.errors import UsageError, nearest
 from glassformer.metrics import Terms, find_metric
-from glassformer.objectives import Objective, Units
+from glassformer.objectives import Dataset, Objective
 from glassformer.randomness import Purpose, generator
 from glassformer.training.intervals import CLUSTERS, Interval, Sums, half_width, share_interval
 from glassformer.training.processes import Processes
@@ -114,14 +114,14 @@ class Evaluation:
         return found
 
 
-def drawn(units: Units, limit: int | None) -> Int64[np.ndarray, "n"]:
+def sample_units(dataset: Dataset, limit: int | None) -> Int64[np.ndarray, "n"]:
     """The units that are asked, at most `limit`, in order: the same ones every time. Of a mixture each member's share
     of the limit, rounded, and at least one of each."""
-    order = generator(EVALUATION_SEED, Purpose.QUESTIONS).permutation(len(units))
-    if limit is None or units.members is None:
+    order = generator(EVALUATION_SEED, Purpose.QUESTIONS).permutation(len(dataset))
+    if limit is None or dataset.members is None:
         return np.sort(order[:limit])
-    own = [order[units.members[order] == member] for member in range(len(units.shares))]
-    few = [mine[: max(1, round(limit * share))] for mine, share in zip(own, units.shares, strict=True)]
+    own = [order[dataset.members[order] == member] for member in range(len(dataset.shares))]
+    few = [mine[: max(1, round(limit * share))] for mine, share in zip(own, dataset.shares, strict=True)]
     return np.sort(np.concatenate(few))
 
 
@@ -129,7 +129,7 @@ ROOM = 2048
 """Tokens of a batch of questions at least: small batches serve learning, and only cost time here."""
 
 
-def question_batch(config: BatchConfig, row_length: int) -> BatchConfig:
+def evaluation_batch_config(config: BatchConfig, row_length: int) -> BatchConfig:
     """The batches of training, or larger ones where those are small: without gradients they take no more memory."""
     return config.model_copy(update={"size": max(config.size, ROOM // row_length)})
 
@@ -144,7 +144,7 @@ class Made(NamedTuple):
     """Of each question of a head the cluster (see `intervals`)."""
 
 
-class FixedQuestions:
+class EvaluationSet:
     """Units with their fixed corruption, collated once; at most `limit` units, drawn at random once; of a mixture each
     member's share of the limit, and at least one unit of each. Another `seed` hides other things in the same units.
 
@@ -157,7 +157,7 @@ class FixedQuestions:
 
     def __init__(
         self,
-        units: Units,
+        dataset: Dataset,
         objective: Objective,
         config: BatchConfig,
         limit: int | None = None,
@@ -167,8 +167,8 @@ class FixedQuestions:
     ) -> None:
         self.objective = objective
         self.seed = seed
-        self.units = units
-        self.chosen = drawn(units, limit)
+        self.dataset = dataset
+        self.chosen = sample_units(dataset, limit)
         self.config = config
         self.shapes = shapes
         self.enough = enough
@@ -179,8 +179,10 @@ class FixedQuestions:
     def made(self) -> list[Made]:
         """All batches."""
         batches = [made for member in np.unique(self._members[self.chosen]) for made in self._batches_of(int(member))]
-        asked_members = {batch.member for batch, *_ in batches if any(asked.number for asked in batch.asked.values())}
-        if len(asked_members) < len(self.units.shares):
+        asked_members = {
+            batch.member for batch, *_ in batches if any(targets.n_targets for targets in batch.targets.values())
+        }
+        if len(asked_members) < len(self.dataset.shares):
             raise UsageError(
                 "nothing can be asked in the evaluation texts: every word of theirs is unknown",
                 "use texts of the same language and kind as the training texts",
@@ -192,7 +194,7 @@ class FixedQuestions:
         places = np.flatnonzero(self._members[self.chosen] == member)
         turns = [self.turns(int(self.chosen[place])) for place in places]
         asked = [(int(place), turn) for place, many in zip(places, turns, strict=True) for turn in range(many)]
-        lengths = self.units.lengths[[int(self.chosen[place]) for place, _ in asked]]
+        lengths = self.dataset.lengths[[int(self.chosen[place]) for place, _ in asked]]
         for rows in plan(lengths, self.config, self.objective.row_length, rng=None):
             mine = [[asked[i] for i in row] for row in rows]
             examples = [[self.examples(int(self.chosen[place]))[turn] for place, turn in row] for row in mine]
@@ -208,10 +210,10 @@ class FixedQuestions:
         found: dict[str, list[np.ndarray]] = {}
         for row, places in zip(examples, whose, strict=True):
             for example, place in zip(row, places, strict=True):
-                for head, asked in example.asked.items():
-                    stream = example.streams[asked.stream]
-                    stands = asked.positions if stream.positions is None else stream.positions[asked.positions]
-                    block = np.minimum(stands * self.blocks // max(1, stream.content), self.blocks - 1)
+                for head, targets in example.targets.items():
+                    stream = example.streams[targets.stream]
+                    stands = targets.positions if stream.positions is None else stream.positions[targets.positions]
+                    block = np.minimum(stands * self.blocks // max(1, stream.n_keys), self.blocks - 1)
                     found.setdefault(head, []).append(place * self.blocks + block)
         return {head: np.concatenate(parts) for head, parts in found.items()}
 
@@ -222,7 +224,7 @@ class FixedQuestions:
 
     @cached_property
     def _members(self) -> Int64[np.ndarray, "units"]:
-        return np.zeros(len(self.units), dtype=np.int64) if self.units.members is None else self.units.members
+        return np.zeros(len(self.dataset), dtype=np.int64) if self.dataset.members is None else self.dataset.members
 
     @cached_property
     def _rounds(self) -> dict[int, int]:
@@ -231,8 +233,8 @@ class FixedQuestions:
         for member in np.unique(self._members[self.chosen]):
             found = 0
             for index in self.chosen[self._members[self.chosen] == member]:
-                drawn = self.units.example(int(index), self._generator(int(index)))
-                found += max((len(asked.targets) for asked in drawn.asked.values()), default=0)
+                drawn = self.dataset.example(int(index), self._generator(int(index)))
+                found += max((len(targets.values) for targets in drawn.targets.values()), default=0)
                 if found >= self.enough:
                     break
             rounds[int(member)] = max(1, -(-self.enough // max(1, found)))
@@ -249,14 +251,14 @@ class FixedQuestions:
         """Unit `index` with its fixed corruption: an example, or several that ask its words in turn."""
         rounds = self._rounds[int(self._members[index])]
         if rounds == 1:
-            return [self.units.example(index, self._generator(index))]
+            return [self.dataset.example(index, self._generator(index))]
         return self._in_turn(index)[:rounds]
 
     def _in_turn(self, index: int) -> list[Example]:
         """Kept, since they are few: units whose words are asked in turn have no more than about `enough`."""
         if index not in self._several:
-            made = self.units.in_turn(index, self._generator(index))
-            self._several[index] = made or [self.units.example(index, self._generator(index))]
+            made = self.dataset.in_turn(index, self._generator(index))
+            self._several[index] = made or [self.dataset.example(index, self._generator(index))]
         return self._several[index]
 
     def example(self, index: int) -> Example:
@@ -285,7 +287,7 @@ class FixedQuestions:
         return (batch for batch, *_ in self.made)
 
 
-class OtherSources(FixedQuestions):
+class OtherSources(EvaluationSet):
     """The questions of an encoder-decoder, each beside the source of the next one: what the decoder can say without
     reading what it was given. Raises UsageError where there is no other source.
 
@@ -307,7 +309,7 @@ class OtherSources(FixedQuestions):
 @torch.no_grad()
 def evaluate(
     model: Callable[[Batch], dict[str, torch.Tensor]],
-    questions: FixedQuestions,
+    questions: EvaluationSet,
     to_device: Callable[[Batch], Batch] = lambda batch: batch,
     processes: Processes = ALONE,
 ) -> Evaluation:
@@ -341,7 +343,7 @@ def evaluate(
             [{key: torch.tensor(said).double() for key, said in one.items()} for one in told], objective
         )
         spread.add_up(processes)
-    weights, shares = objective.weights(), objective.shares()
+    weights, shares = objective.loss_weights(), objective.shares()
     loss = sum(weights[name] * shares[name] * total / max(1.0, number) for name, (total, number) in losses.items())
     count = sum(number for _, number in losses.values())
     means = {f"{name}/loss": total / max(1.0, number) for name, (total, number) in losses.items()}
@@ -367,7 +369,7 @@ def evaluate(
 class Spread:
     """How losses and right answers scatter over the texts, and what is guessed most."""
 
-    def __init__(self, questions: FixedQuestions) -> None:
+    def __init__(self, questions: EvaluationSet) -> None:
         self.objective = questions.objective
         self.clusters = len(questions.chosen) * questions.blocks
         self.losses: dict[str, Sums] = {}
@@ -415,7 +417,7 @@ class Spread:
         """None where a single question, or a loss that is not finite, tells nothing."""
         if not math.isfinite(loss):
             return None
-        weights, shares = self.objective.weights(), self.objective.shares()
+        weights, shares = self.objective.loss_weights(), self.objective.shares()
         parts = [(weights[name] * shares[name], sums) for name, sums in self.losses.items() if sums.number]
         half = half_width([(weight, sums) for weight, sums in parts if weight])
         return (max(0.0, loss - half), loss + half) if math.isfinite(half) else None
@@ -438,7 +440,7 @@ def joined(of_each: list[dict[str, torch.Tensor]], objective: Objective) -> dict
     for one in of_each:
         for key, values in one.items():
             name, _, metric = key.rpartition("/")
-            found[key] = objective.metrics[name][metric].joined(found[key], values) if key in found else values
+            found[key] = objective.metrics[name][metric].concat(found[key], values) if key in found else values
     return found
 
 

@@ -14,7 +14,7 @@ import torch
 
 from glassformer.data.batch import Row
 from glassformer.training.engine import Engine
-from glassformer.training.evaluation import FixedQuestions, evaluate
+from glassformer.training.evaluation import EvaluationSet, evaluate
 from glassformer.training.order import TrainingOrder
 
 WORTH_IT = 1.1
@@ -108,7 +108,7 @@ def _first_of_each_shape(order: TrainingOrder, steps: list[list[list[Row]]]) -> 
     return sorted(set(first.values()))
 
 
-def time_evaluation(engine: Engine, questions: FixedQuestions) -> float:
+def time_evaluation(engine: Engine, questions: EvaluationSet) -> float:
     """Seconds of one evaluation; not of the first, which collates, and compiles where there is something to compile."""
     evaluate(engine.forward, questions, engine.fabric.to_device)
     start = time.perf_counter()

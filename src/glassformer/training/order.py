@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from glassformer.data.batch import Batch, BatchConfig, Row, Shapes, collate, plan
-from glassformer.objectives import Objective, Units
+from glassformer.objectives import Dataset, Objective
 from glassformer.randomness import Purpose, generator
 
 
@@ -20,14 +20,14 @@ class TrainingOrder:
 
     def __init__(
         self,
-        units: Units,
+        dataset: Dataset,
         objective: Objective,
         config: BatchConfig,
         seed: int,
         per_step: int = 1,
         shapes: Shapes | None = None,
     ) -> None:
-        self.units = units
+        self.dataset = dataset
         self.objective = objective
         self.config = config
         self.seed = seed
@@ -37,30 +37,30 @@ class TrainingOrder:
     def epoch(self, epoch: int) -> list[list[list[Row]]]:
         """The steps of one epoch, each a list of micro-batches; the last may have fewer."""
         rng = generator(self.seed, Purpose.ORDER, epoch)
-        batches = self._one_pass(rng) if self.units.members is None else self._mixed(self.units.members, rng)
+        batches = self._one_pass(rng) if self.dataset.members is None else self._mixed(self.dataset.members, rng)
         return [batches[i : i + self.per_step] for i in range(0, len(batches), self.per_step)]
 
     def _one_pass(self, rng: np.random.Generator, among: Int64[np.ndarray, "n"] | None = None) -> list[list[Row]]:
         """The batches of one pass over all units, or over those `among` them."""
         if among is None:
-            return plan(self.units.lengths, self.config, self.objective.row_length, rng)
-        batches = plan(self.units.lengths[among], self.config, self.objective.row_length, rng)
+            return plan(self.dataset.lengths, self.config, self.objective.row_length, rng)
+        batches = plan(self.dataset.lengths[among], self.config, self.objective.row_length, rng)
         return [[[int(among[unit]) for unit in row] for row in rows] for rows in batches]
 
     def _mixed(self, members: Int64[np.ndarray, "units"], rng: np.random.Generator) -> list[list[Row]]:
         """As many batches as one pass over every member's units has, each of one member, the members in turn by their
         shares (see `batches_each`). A member with more than a pass begins another one, whose unit numbers are higher by
         the number of all units, so that its corruption is a new one."""
-        own = [np.flatnonzero(members == member) for member in range(len(self.units.shares))]
+        own = [np.flatnonzero(members == member) for member in range(len(self.dataset.shares))]
         passes = [self._one_pass(rng, among) for among in own]
         number = sum(map(len, passes))
-        turns = in_turn(batches_each(self.units.shares, number, rng.random()), number)
+        turns = in_turn(batches_each(self.dataset.shares, number, rng.random()), number)
         mixed: list[list[Row]] = []
         waiting = [deque(batches) for batches in passes]
         begun = [1] * len(own)
         for member in turns:
             if not waiting[member]:
-                offset = begun[member] * len(self.units)
+                offset = begun[member] * len(self.dataset)
                 again = self._one_pass(rng, own[member])
                 waiting[member].extend([[unit + offset for unit in row] for row in rows] for rows in again)
                 begun[member] += 1
@@ -69,7 +69,7 @@ class TrainingOrder:
 
     def length(self, row: Row) -> int:
         """Tokens of the units that share a row."""
-        return int(self.units.lengths[np.asarray(row) % len(self.units)].sum())
+        return int(self.dataset.lengths[np.asarray(row) % len(self.dataset)].sum())
 
     def steps_in_epoch(self, epoch: int = 0) -> int:
         """Optimiser steps of one pass over the units (a token budget makes epochs differ by a few)."""
@@ -87,9 +87,10 @@ class TrainingOrder:
 
     def batch(self, epoch: int, rows: list[Row]) -> Batch:
         """The tensors of one micro-batch."""
-        n = len(self.units)
+        n = len(self.dataset)
         examples = [
-            [self.units.example(u % n, generator(self.seed, Purpose.CORRUPTION, epoch, u)) for u in row] for row in rows
+            [self.dataset.example(u % n, generator(self.seed, Purpose.CORRUPTION, epoch, u)) for u in row]
+            for row in rows
         ]
         return collate(examples, self.objective.pad_id, self.shapes)
 

@@ -32,7 +32,7 @@ from glassformer.reading import Saved, Unreadable, checked, json_value, npz_arra
 from glassformer.record import record
 from glassformer.run import RunDirectory
 from glassformer.snapshot import remove_abandoned, write_bytes_durably
-from glassformer.training.observers import allowed, normalised_entropy
+from glassformer.training.callbacks import Callback, allowed, normalised_entropy
 
 TOP = 10
 """Candidates kept of each answer."""
@@ -98,7 +98,7 @@ def _prompt(objective: Objective, text: str) -> Prompt:
     if tab and objective.family == "encoder_decoder":
         return _with_target(objective, objective.prompt_for("read", source), target)._replace(text=text)
     prompt = objective.prompt_for("read", text)
-    if not any(len(asked.positions) for asked in prompt.example.asked.values()):
+    if not any(len(targets.positions) for targets in prompt.example.targets.values()):
         raise UsageError("it has no blank", "write [MASK] where a word is asked for")
     return prompt
 
@@ -112,10 +112,10 @@ def _with_target(objective: Objective, prompt: Prompt, target: str) -> Prompt:
             f"its target has {len(ids)} tokens, the decoder reads 1 to {writer.max_length - 1}",
             "shorten it, or train with a larger model.max_length",
         )
-    read, asked = writer.taught(ids.astype(np.int64))
-    [head] = prompt.example.asked
+    read, targets = writer.taught(ids.astype(np.int64))
+    [head] = prompt.example.targets
     streams = prompt.example.streams | {"decoder": read}
-    return prompt._replace(example=prompt.example._replace(streams=streams, asked={head: asked}))
+    return prompt._replace(example=prompt.example._replace(streams=streams, targets={head: targets}))
 
 
 @torch.no_grad()
@@ -154,13 +154,13 @@ def axes_of(objective: Objective, prompt: Prompt, kind: str) -> tuple[list[int],
     """In which order the rows of a kind of attention are shown, and the tokens of rows and columns. Queries that stand
     behind a text are put back to their places; a row of cross-attention is named by the token that it writes."""
     stream = prompt.example.streams[prompt.stream if kind == "self" else "decoder"]
-    rows = list(range(len(stream.ids)))
+    rows = list(range(len(stream.values)))
     if kind == "self":
         if stream.positions is not None:
             rows = np.argsort(stream.positions, kind="stable").tolist()
-        return rows, Axes([prompt.tokens[row] for row in rows], prompt.tokens[: stream.content])
+        return rows, Axes([prompt.tokens[row] for row in rows], prompt.tokens[: stream.n_keys])
     name = objective.target_tokenizer.token
-    read = [name(int(token)) for token in stream.ids]
+    read = [name(int(token)) for token in stream.values]
     if kind == "decoder":
         return rows, Axes(read, read)
     last = name(objective.target_tokenizer.sep_id) if len(read) > 1 else "(what follows)"
@@ -204,8 +204,8 @@ def _pieces(module: str, tensor: Tensor, attention: MultiHeadAttention | None) -
 # ---------------------------------------------------------------------------------------------------- the watcher
 
 
-class Probes:
-    """A watcher that writes a file at step 0, every so many steps, and at the last one. On all other steps it does
+class Probes(Callback):
+    """Writes a file at step 0, every so many steps, and at the last one. On all other steps it does
     nothing; at its own it holds a copy of the weights for as long as the update takes."""
 
     def __init__(self, run: RunDirectory, objective: Objective, texts: Sequence[str], every: int, steps: int) -> None:
@@ -221,13 +221,13 @@ class Probes:
         """Whether a step is a probe step."""
         return step % self.every == 0 or step == self.steps
 
-    def begin(self, step: int) -> None:
+    def on_begin(self, step: int) -> None:
         """Forget the probes behind this step."""
         remove_abandoned(self.run.probes)
         for later in (found for found in probe_steps(self.run) if found > step):
             probe_file(self.run, later).unlink()
 
-    def before_update(self, step: int, model: Model) -> None:
+    def on_gradients(self, step: int, model: Model) -> None:
         """Measure the gradients, and keep the weights of the step before."""
         if not self.due(step):
             return
@@ -238,7 +238,7 @@ class Probes:
         self._before = {name: p.detach().clone() for name, p in parameters.items()}
 
     @torch.no_grad()
-    def after_step(self, step: int, model: Model, last: bool) -> None:
+    def on_step(self, step: int, model: Model, last: bool) -> None:
         """Ask every probe, and write down what is seen."""
         if not (last or self.due(step)):
             return
@@ -301,7 +301,7 @@ def _said(one: Look) -> dict[str, Any]:
     return {"text": one.text, "tokens": one.tokens, "blanks": blanks, "attention": axes}
 
 
-class BlankSaid(Saved):
+class SavedBlank(Saved):
     """A place that was asked."""
 
     position: int = Field(ge=0)
@@ -309,34 +309,34 @@ class BlankSaid(Saved):
     candidates: list[list[str | float | None]]
 
 
-class AxesSaid(Saved):
+class SavedAxes(Saved):
     """The words beside a map."""
 
     queries: list[str]
     keys: list[str]
 
 
-class LookSaid(Saved):
+class SavedLook(Saved):
     """The words of a look, as `_said` has them."""
 
     text: str
     tokens: list[str]
-    blanks: list[BlankSaid]
-    attention: dict[str, AxesSaid]
+    blanks: list[SavedBlank]
+    attention: dict[str, SavedAxes]
 
 
-class ProbesSaid(Saved):
+class SavedProbes(Saved):
     """What probes.json holds."""
 
     components: list[str]
-    probes: list[LookSaid]
+    probes: list[SavedLook]
 
 
 def read_probe_step(file: Path) -> ProbeStep:
     """What write_probe_step wrote. Raises GlassformerError where the file is damaged."""
     try:
         arrays, texts = npz_arrays(file, what="file of probes", texts=frozenset({"probes.json"}))
-        said = checked(ProbesSaid, json_value(texts.get("probes.json", b""), file), file)
+        said = checked(SavedProbes, json_value(texts.get("probes.json", b""), file), file)
         looks = [_look(file, arrays, number, one) for number, one in enumerate(said.probes)]
         size = (len(said.components),)
         norms = [_array_of(file, arrays, name, np.float32, size) for name in ("gradients", "updates", "weights")]
@@ -345,7 +345,7 @@ def read_probe_step(file: Path) -> ProbeStep:
     return ProbeStep(looks, said.components, *norms)
 
 
-def _look(file: Path, arrays: Mapping[str, np.ndarray], number: int, said: LookSaid) -> Look:
+def _look(file: Path, arrays: Mapping[str, np.ndarray], number: int, said: SavedLook) -> Look:
     blanks = [Blank(one.position, [_candidate(file, pair) for pair in one.candidates], one.true) for one in said.blanks]
     attention = {}
     for kind, axes in said.attention.items():

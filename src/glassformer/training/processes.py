@@ -80,12 +80,12 @@ class Several(Processes):
         self.world = dist.get_world_size()
 
     def sum(self, values: Tensor) -> Tensor:
-        with _lost_in_words():
+        with _readable_loss_of_process():
             dist.all_reduce(values)
         return values
 
     def copied(self, values: Tensor) -> Tensor:
-        with _lost_in_words():
+        with _readable_loss_of_process():
             dist.broadcast(values, src=0)
         return values
 
@@ -96,7 +96,7 @@ class Several(Processes):
         text = json.dumps(value).encode() if self.rank == by else b""
         length = int(self.sum(torch.tensor(len(text))))  # the others add nothing
         content = torch.frombuffer(bytearray(text or length), dtype=torch.uint8)
-        with _lost_in_words():
+        with _readable_loss_of_process():
             dist.broadcast(content, src=by)
         return json.loads(content.numpy().tobytes())
 
@@ -105,7 +105,7 @@ class Several(Processes):
 
 
 @contextmanager
-def _lost_in_words() -> Iterator[None]:
+def _readable_loss_of_process() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # what gloo and NCCL raise where a connection ends
@@ -119,7 +119,7 @@ def _lost_in_words() -> Iterator[None]:
 def connected(**how: Any) -> Iterator[Processes]:
     """Join the other processes; `how` they find each other is what torch's init_process_group takes beside the backend
     (nothing: the environment's RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT)."""
-    with _lost_in_words():
+    with _readable_loss_of_process():
         dist.init_process_group("gloo", timeout=PATIENCE, **how)
     try:
         yield Several()

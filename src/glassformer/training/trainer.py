@@ -19,8 +19,9 @@ from glassformer.model.kinds import Model
 from glassformer.reading import Saved
 from glassformer.run import RunDirectory
 from glassformer.snapshot import remove_abandoned
+from glassformer.training.callbacks import Callback, EvaluationEvent
 from glassformer.training.checkpoints import (
-    OptimizersSaid,
+    SavedOptimizers,
     checkpoint_steps,
     flatten_optimizer,
     latest_checkpoint,
@@ -31,8 +32,7 @@ from glassformer.training.checkpoints import (
 )
 from glassformer.training.config import TrainingConfig
 from glassformer.training.engine import Engine, Update
-from glassformer.training.evaluation import TELLS_FROM, Evaluation, FixedQuestions, evaluate, is_better
-from glassformer.training.observers import Moment, Observer, Watcher
+from glassformer.training.evaluation import TELLS_FROM, Evaluation, EvaluationSet, evaluate, is_better
 from glassformer.training.order import TrainingOrder
 from glassformer.training.processes import Processes
 from glassformer.training.schedules import ScheduleConfig, learning_rate_factor
@@ -62,7 +62,7 @@ class State:
     metrics_length: int = 0
 
 
-class WindowSaid(Saved):
+class SavedWindow(Saved):
     """A `Window` in state.json."""
 
     losses: list[float]
@@ -74,12 +74,12 @@ Progress: Any = create_model("Progress", __base__=Saved, **KEYS)
 """A `State` in state.json."""
 
 
-class StateSaid(Saved):
+class SavedState(Saved):
     """What state.json of a checkpoint says beside its tensors."""
 
     training: Progress
-    optimizer: OptimizersSaid
-    window: WindowSaid
+    optimizer: SavedOptimizers
+    window: SavedWindow
 
 
 @runtime_checkable
@@ -110,8 +110,8 @@ GIVE_UP_AFTER = 20
 class Trainer:
     """Trains one model in one run directory. `config` has no `auto` and no empty interval left (see `resolve`).
 
-    Each evaluation asks the first `questions`, those of the validation texts, and if there are second ones, of the
-    training texts, those too.
+    Each evaluation asks all of the `evaluation_sets`: that of the validation texts, and if there is a second one, that
+    of the training texts.
     """
 
     def __init__(
@@ -119,27 +119,23 @@ class Trainer:
         engine: Engine,
         run: RunDirectory,
         order: TrainingOrder,
-        questions: Sequence[FixedQuestions],
+        evaluation_sets: Sequence[EvaluationSet],
         config: TrainingConfig,
         schedule: ScheduleConfig,
         seed: int,
-        observers: Sequence[Observer] = (),
-        watchers: Sequence[Watcher] = (),
-        listeners: Sequence[Callable[[dict[str, Any]], None]] = (),
+        callbacks: Sequence[Callback] = (),
         display: Display | None = None,
     ) -> None:
         assert config.steps and config.evaluate_every and config.checkpoint_every and config.log_every
         self.engine = engine
         self.run = run
         self.order = order
-        self.questions = questions
+        self.evaluation_sets = evaluation_sets
         self.config = config
         self.schedule = schedule
         self.seed = seed
         self.steps: int = config.steps
-        self.observers = observers
-        self.watchers = watchers
-        self.listeners = listeners
+        self.callbacks = callbacks
         self.display = display or Quiet()
         self.processes = engine.processes
         self.state = State()
@@ -158,8 +154,8 @@ class Trainer:
         self._restore()
         for weights in self.engine.model.state_dict().values():
             self.processes.copied(weights)  # which may have begun from something that only the first has read
-        for watcher in self.watchers:
-            watcher.begin(self.state.step)
+        for callback in self.callbacks:
+            callback.on_begin(self.state.step)
         self.display.start(self.state.step, self.steps)
         try:
             with deferred_interrupts() as interrupted:
@@ -206,12 +202,12 @@ class Trainer:
             self._skip(update.loss, update.gradient_norm)
 
     def _show_gradients(self, model: Model) -> None:
-        for watcher in self.watchers:
-            watcher.before_update(self.state.step + 1, model)
+        for callback in self.callbacks:
+            callback.on_gradients(self.state.step + 1, model)
 
     def _show_step(self, last: bool) -> None:
-        for watcher in self.watchers:
-            watcher.after_step(self.state.step, self.engine.model, last)
+        for callback in self.callbacks:
+            callback.on_step(self.state.step, self.engine.model, last)
 
     def _skip(self, loss: float, norm: float) -> None:
         """An update that is not finite is left out; too many of them, or `nonfinite=stop`, end the run."""
@@ -267,20 +263,20 @@ class Trainer:
         return patience is not None and self.state.without_improvement >= patience
 
     def _evaluate(self) -> None:
-        """Ask the fixed questions, let the observers look, keep the best weights."""
+        """Ask the fixed questions, let the callbacks look, keep the best weights."""
         started = time.perf_counter()
         evaluation, *learned = (
             evaluate(self.engine.forward, questions, self.engine.fabric.to_device, self.processes)
-            for questions in self.questions
+            for questions in self.evaluation_sets
         )
         record: dict[str, Any] = {"event": "evaluation", "step": self.state.step, **evaluation.record()}
         if learned:
             record["train_loss"] = learned[0].loss
         train_loss = learned[0].loss if learned else None
-        moment = Moment(self.state.step, self.engine.model, evaluation, self.history, train_loss)
+        event = EvaluationEvent(self.state.step, self.engine.model, evaluation, self.history, train_loss)
         warnings: list[str] = []
-        for observer in self.observers:
-            seen = observer(moment)
+        for callback in self.callbacks:
+            seen = callback.on_evaluation(event)
             warnings += seen.pop("warnings", [])
             record |= seen
         record |= {"warnings": warnings, "elapsed": round(self.state.elapsed, 3)}
@@ -312,8 +308,8 @@ class Trainer:
         if not self.processes.first:
             return
         self.run.append_metrics(record)
-        for listener in self.listeners:
-            listener(record)
+        for callback in self.callbacks:
+            callback.on_record(record)
 
     def _save(self) -> None:
         """Weights, optimiser, state, under a new name; never weights that are not finite. Of several processes, which
@@ -332,7 +328,7 @@ class Trainer:
 
     def _restore(self) -> None:
         """Continue from the newest whole checkpoint: weights, optimiser, state, and the metrics up to there."""
-        checkpoint = latest_checkpoint(self.run, self.display.say, state=StateSaid)
+        checkpoint = latest_checkpoint(self.run, self.display.say, state=SavedState)
         if checkpoint is None:
             self._forget_beyond(0)
             return
@@ -345,7 +341,7 @@ class Trainer:
         self._window = Window(**checkpoint.state["window"])
         self._forget_beyond(self.state.metrics_length)
         self.history = [record for record in self.run.metrics() if record.get("event") == "evaluation"]
-        if self.history and self.history[-1].get("count") != self.questions[0].count:
+        if self.history and self.history[-1].get("count") != self.evaluation_sets[0].count:
             # A run of an older version asked fewer: its losses are of other questions than those that follow.
             self.state.best_loss, self.state.without_improvement = None, 0
             self.display.say("this version asks other questions: what is best is found anew from here")

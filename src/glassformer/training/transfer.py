@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from glassformer.data.batch import HeadSpec
+from glassformer.data.batch import OutputSpec
 from glassformer.data.codecs import Codecs
 from glassformer.errors import UsageError, nearest
 
@@ -123,7 +123,7 @@ def same_rows(there: Sequence[str | None], here: Sequence[str | None]) -> tuple[
     return columns[:, 0], columns[:, 1]
 
 
-def named_rows(names: Iterable[str], heads: Iterable[HeadSpec], there: Codecs, here: Codecs) -> Rows:
+def named_rows(names: Iterable[str], heads: Iterable[OutputSpec], there: Codecs, here: Codecs) -> Rows:
     """The tables of a model that have a row for each token or label, where these are others than there: the embeddings
     of each stack, and what heads end with. `names` are those of all its tensors."""
     vocabularies, labels = {}, None

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+from glassformer.formatting import percent
 from glassformer.training.evaluation import Evaluation
-from glassformer.wording import percent
 
 RISE = 0.1
 """Nats by which a loss must have risen before it is said to rise."""

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Shapes, Stream, collate
+from glassformer.data.batch import Batch, Example, OutputSpec, Shapes, Stream, Targets, collate
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig
 from glassformer.model.kinds import hidden_matrices
 from glassformer.model.kinds.lstm import LSTM, LSTMState
 
 VOCAB, LENGTH = 23, 17
-HEADS = [HeadSpec("tokens", VOCAB, tied=True)]
+HEADS = [OutputSpec("tokens", VOCAB, tied=True)]
 FAMILIES = ("encoder", "decoder")
 
 
@@ -31,7 +31,7 @@ def model_of(family: str, **changes) -> LSTM:
 def example(ids: np.ndarray, family: str) -> Example:
     """A text of which every token is asked."""
     return Example(
-        {family: Stream(ids, causal=family == "decoder")}, {"tokens": Asked(np.arange(len(ids)), ids, family)}
+        {family: Stream(ids, causal=family == "decoder")}, {"tokens": Targets(np.arange(len(ids)), ids, family)}
     )
 
 
@@ -129,7 +129,7 @@ def test_step_by_step_is_the_forward_pass(pieces: tuple[int, ...]) -> None:
     logits = model.step(ragged, real, state, "tokens")
     torch.testing.assert_close(logits, expected[range(3), [5, 1, 3]], atol=1e-12, rtol=1e-12)
     order = torch.tensor([2, 0, 0])
-    state.keep_rows(order)
+    state.reorder(order)
     logits = model.step(ids[order, [4, 6, 6]][:, None], torch.ones(3, 1, dtype=torch.bool), state, "tokens")
     torch.testing.assert_close(logits, expected[order, [4, 6, 6]], atol=1e-12, rtol=1e-12)
 
@@ -143,7 +143,7 @@ def test_states_that_are_joined_go_on_as_each() -> None:
     for rows, length in (([2, 0], 3), ([1], 5)):
         states.append(model.new_state(batch_of("decoder", [whole[0]]), 9))
         model.step(ids[rows, :length], torch.ones(len(rows), length, dtype=torch.bool), states[-1], "tokens")
-    state = LSTMState.joined(states, [[2, 0], [1]], 9)
+    state = LSTMState.concat(states, [[2, 0], [1]], 9)
     logits = model.step(ids[range(3), [3, 5, 3]][:, None], torch.ones(3, 1, dtype=torch.bool), state, "tokens")
     torch.testing.assert_close(logits, expected[range(3), [3, 5, 3]], atol=1e-12, rtol=1e-12)
 
@@ -172,11 +172,11 @@ def test_what_it_has_not_is_refused() -> None:
         model_of("encoder", d_model=7)
     model_of("decoder", d_model=7)
     ids = texts(5)[0]
-    seeing = collate([[Example({"encoder": Stream(ids, causal=True)}, {"tokens": Asked(np.arange(5), ids)})]], 0)
+    seeing = collate([[Example({"encoder": Stream(ids, causal=True)}, {"tokens": Targets(np.arange(5), ids)})]], 0)
     with pytest.raises(UsageError, match=r"would see the tokens that it is asked\nuse model.family=decoder"):
         model_of("encoder")(seeing)
     pairs = Stream(ids, pair_mask=np.ones((5, 5), dtype=bool))
-    asked = collate([[Example({"encoder": pairs}, {"tokens": Asked(np.arange(5), ids)})]], 0)
+    asked = collate([[Example({"encoder": pairs}, {"tokens": Targets(np.arange(5), ids)})]], 0)
     with pytest.raises(UsageError, match="an LSTM reads every token"):
         model_of("decoder")(asked)
     assert "both ways" in (model_of("encoder").why_not("decoding") or "")

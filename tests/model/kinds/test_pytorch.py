@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Shapes, Stream, collate
+from glassformer.data.batch import Batch, Example, OutputSpec, Shapes, Stream, Targets, collate
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig
 from glassformer.model.kinds.pytorch import TorchTransformer, from_glassformer
@@ -14,7 +14,7 @@ from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.size import count_parameters
 
 VOCAB, LENGTH = 23, 17
-HEADS = [HeadSpec("tokens", VOCAB, tied=True, transform="dense")]
+HEADS = [OutputSpec("tokens", VOCAB, tied=True, transform="dense")]
 EACH = list(itertools.product(["pre", "post"], ["relu", "gelu"], ["learned", "sinusoidal"]))
 
 
@@ -27,7 +27,7 @@ def batch_of(*lengths: int, together: bool = False, shapes: Shapes | None = None
     rng, examples = np.random.default_rng(2), []
     for length in lengths:
         ids, asked = rng.integers(1, VOCAB, length), np.arange(0, length, 2)
-        examples.append(Example({"encoder": Stream(ids)}, {"tokens": Asked(asked, ids[asked])}))
+        examples.append(Example({"encoder": Stream(ids)}, {"tokens": Targets(asked, ids[asked])}))
     return collate([examples] if together else [[e] for e in examples], 0, shapes)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from glassformer.data.batch import Asked, Batch, Example, HeadSpec, Shapes, Stream, collate
+from glassformer.data.batch import Batch, Example, OutputSpec, Shapes, Stream, Targets, collate
 from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig, check_sizes
@@ -15,11 +15,11 @@ from glassformer.model.kinds.transformer import Transformer
 from glassformer.model.size import count_parameters
 
 VOCAB, HEADS, D, F, LENGTH, LAYERS = 23, 3, 21, 13, 17, 2
-TOKEN_HEAD = HeadSpec("tokens", VOCAB, tied=True, transform="dense")
+TOKEN_HEAD = OutputSpec("tokens", VOCAB, tied=True, transform="dense")
 KINDS = [(norm, positions) for norm in ("pre", "post") for positions in ("learned", "sinusoidal")]
 
 
-def make(heads: list[HeadSpec] | None = None, dropout: float = 0.0, **changes) -> Transformer:
+def make(heads: list[OutputSpec] | None = None, dropout: float = 0.0, **changes) -> Transformer:
     """Random weights, in double and in evaluation mode."""
     sizes = {"n_layers": LAYERS, "d_model": D, "n_heads": HEADS, "d_ff": F, "max_length": LENGTH}
     config = ModelConfig(**(sizes | {"dropout": dropout, "attention_dropout": dropout} | changes))
@@ -32,7 +32,7 @@ def documents(*lengths: int) -> list[Example]:
     rng, made = np.random.default_rng(2), []
     for length in lengths:
         ids, asked = rng.integers(1, VOCAB, length), np.arange(0, length, 2)
-        made.append(Example({"encoder": Stream(ids)}, {"tokens": Asked(asked, ids[asked])}))
+        made.append(Example({"encoder": Stream(ids)}, {"tokens": Targets(asked, ids[asked])}))
     return made
 
 
@@ -62,8 +62,8 @@ def test_logits_at_asked_positions_equal_the_full_computation(norm, positions):
     model, batch = make(norm=norm, positions=positions), padded(3, 11, 7)
     everywhere = model.heads["tokens"](hidden(model, batch).flatten(0, 1))
     logits = model(batch)["tokens"]
-    assert logits.shape == (len(batch.asked["tokens"].rows), VOCAB) == (2 + 6 + 4, VOCAB)
-    torch.testing.assert_close(logits, everywhere[batch.asked["tokens"].rows], atol=1e-12, rtol=0)
+    assert logits.shape == (len(batch.targets["tokens"].flat_index), VOCAB) == (2 + 6 + 4, VOCAB)
+    torch.testing.assert_close(logits, everywhere[batch.targets["tokens"].flat_index], atol=1e-12, rtol=0)
     seen = []
     model.heads["tokens"].output.register_forward_hook(lambda module, args, output: seen.append(output.shape[0]))
     model(batch)
@@ -82,7 +82,7 @@ def test_tied_weights_are_the_same_tensor_and_untied_are_not():
 
 def test_a_head_is_tied_only_where_it_says_so():
     """Also where it has as many classes as there are tokens."""
-    model = make([HeadSpec("tokens", VOCAB)])
+    model = make([OutputSpec("tokens", VOCAB)])
     assert model(padded(3, 5))["tokens"].shape == (5, VOCAB)
     assert model.heads["tokens"].output.weight is not model.encoder.embeddings.token.weight
 
@@ -90,9 +90,9 @@ def test_a_head_is_tied_only_where_it_says_so():
 def test_several_heads_each_read_their_own_places():
     """Two heads asked at different places of the same batch."""
     ids = np.arange(1, 8)
-    asked = {"a": Asked(np.array([1, 4]), np.array([1, 1])), "b": Asked(np.array([6]), np.array([2]))}
+    asked = {"a": Targets(np.array([1, 4]), np.array([1, 1])), "b": Targets(np.array([6]), np.array([2]))}
     batch = collate([[Example({"encoder": Stream(ids)}, asked)]], 0)
-    model = make([HeadSpec("a", VOCAB, tied=True, transform="dense"), HeadSpec("b", 5, transform="pooler")])
+    model = make([OutputSpec("a", VOCAB, tied=True, transform="dense"), OutputSpec("b", 5, transform="pooler")])
     states = hidden(model, batch)[0]
     logits = model(batch)
     torch.testing.assert_close(logits["a"], model.heads["a"](states[[1, 4]]))
@@ -130,7 +130,7 @@ def test_the_first_logits_are_nearly_uniform():
     """Fresh weights know nothing: the loss begins near ln V, in both norms."""
     for norm, positions in KINDS:
         model, batch = make(norm=norm, positions=positions), padded(3, 11, 7)
-        loss = torch.nn.functional.cross_entropy(model(batch)["tokens"], batch.asked["tokens"].targets)
+        loss = torch.nn.functional.cross_entropy(model(batch)["tokens"], batch.targets["tokens"].values)
         assert abs(loss.item() - np.log(VOCAB)) < 0.3
 
 
@@ -256,7 +256,7 @@ def test_no_gradient_from_one_document_to_another(norm):
 def test_places_matter_and_restart():
     """Without places a Transformer sees a bag of words: swapping two tokens must change the others."""
     model, [example] = make(), documents(7)
-    swapped = example._replace(streams={"encoder": Stream(example.streams["encoder"].ids[[1, 0, 2, 3, 4, 5, 6]])})
+    swapped = example._replace(streams={"encoder": Stream(example.streams["encoder"].values[[1, 0, 2, 3, 4, 5, 6]])})
     one, other = (hidden(model, collate([[e]], 0))[0, 2:] for e in (example, swapped))
     assert not torch.allclose(one, other, atol=1e-3)
 

@@ -41,16 +41,16 @@ def numbers(
     return found | {"layer": layer, "head": head, "weights": weights, "blanks": answers}
 
 
-def mean_in_words(seen: Attention) -> str:
+def describe_mean(seen: Attention) -> str:
     """Which layers and heads an average is over."""
     layers, heads = seen.weights.shape[:2]
     return f"mean of {layers} layer{'s' * (layers > 1)} × {heads} head{'s' * (heads > 1)}"
 
 
-def chosen_in_words(seen: Attention, layer: int | None, head: int | Literal["all", "mean"]) -> str:
+def describe_choice(seen: Attention, layer: int | None, head: int | Literal["all", "mean"]) -> str:
     """The same for one layer, or one head, of those that there are."""
     if layer is None and not isinstance(head, int):
-        return mean_in_words(seen)
+        return describe_mean(seen)
     layers, heads = seen.weights.shape[:2]
     which = f"layer {layer}" if layer is not None else f"mean of {layers} layers"
     return which + (f", head {head}" if isinstance(head, int) else f", mean of {heads} heads")

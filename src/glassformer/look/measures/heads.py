@@ -370,20 +370,20 @@ def _read(run: Run, prompt: Prompt) -> Prompt:
     stack = run.recipe.model.stacks[0]
     if stack == prompt.stream or stack not in prompt.example.streams:
         return prompt
-    ids, name = prompt.example.streams[stack].ids, run.objective.tokenizer_of(stack).token
+    ids, name = prompt.example.streams[stack].values, run.objective.tokenizer_of(stack).token
     return prompt._replace(tokens=[name(int(id)) for id in ids], stream=stack)
 
 
 def seen_in(run: Run, prompt: Prompt) -> Seen:
     """The self-attention on a prompt, with who may see whom and where each token stands."""
     stream = prompt.example.streams[prompt.stream]
-    stands = np.arange(len(stream.ids)) if stream.positions is None else stream.positions
+    stands = np.arange(len(stream.values)) if stream.positions is None else stream.positions
     order = np.argsort(stands, kind="stable")  # as `attention_of` lays the rows
-    rows = evenly(len(order), stream.content)
+    rows = evenly(len(order), stream.n_keys)
     found = run.attention_of(prompt, Chosen(rows=rows))
     queries = found.tokens if rows is None else [found.tokens[row] for row in rows]
     order = order if rows is None else order[rows]
-    positions = (stands[order], stands[: stream.content])
+    positions = (stands[order], stands[: stream.n_keys])
     return Seen(found.weights, queries, found.keys or found.tokens, visible_pairs(stream)[order], positions, rows)
 
 
@@ -396,6 +396,6 @@ def evenly(queries: int, keys: int) -> list[int] | None:
 
 def visible_pairs(stream: Stream) -> Bool[np.ndarray, "query key"]:
     """Which token of a stream may see which."""
-    stands = np.arange(len(stream.ids)) if stream.positions is None else stream.positions
-    pairs = np.ones((len(stands), stream.content), dtype=bool) if stream.pair_mask is None else stream.pair_mask
-    return pairs & (stands[:, None] >= stands[: stream.content]) if stream.causal else pairs
+    stands = np.arange(len(stream.values)) if stream.positions is None else stream.positions
+    pairs = np.ones((len(stands), stream.n_keys), dtype=bool) if stream.pair_mask is None else stream.pair_mask
+    return pairs & (stands[:, None] >= stands[: stream.n_keys]) if stream.causal else pairs

@@ -42,14 +42,16 @@ def reading(run: Run, text: str) -> Reading:
     prompt = run.objective.prompt(text)
     stream = prompt.example.streams[prompt.stream]
     encoded = run.tokenizer.encode(text, allow_mask=True)
-    starts = [n for n in range(len(stream.ids)) if np.array_equal(stream.ids[n : n + len(encoded.ids)], encoded.ids)]
-    if not len(encoded.ids) or not starts or stream.content < len(stream.ids):
+    starts = [
+        n for n in range(len(stream.values)) if np.array_equal(stream.values[n : n + len(encoded.ids)], encoded.ids)
+    ]
+    if not len(encoded.ids) or not starts or stream.n_keys < len(stream.values):
         raise UsageError(
             f"{text!r} is not read as it stands, word for word", "give a plain text without blanks or a prefix"
         )
-    before, after = starts[-1], len(stream.ids) - starts[-1] - len(encoded.ids)
+    before, after = starts[-1], len(stream.values) - starts[-1] - len(encoded.ids)
     spans = [(0, 0)] * before + encoded.offsets + [(0, 0)] * after
-    return Reading(text, prompt, spans, stream.ids == run.tokenizer.unk_id)
+    return Reading(text, prompt, spans, stream.values == run.tokenizer.unk_id)
 
 
 def find(text: str, word: str, nth: int | None = None) -> Span:

@@ -18,7 +18,8 @@ from matplotlib.patches import FancyBboxPatch
 
 from glassformer.ask.attention import Attention
 from glassformer.errors import UsageError
-from glassformer.look.measures.attention import mean_in_words
+from glassformer.formatting import percent
+from glassformer.look.measures.attention import describe_mean
 from glassformer.look.pictures.figures import (
     COLOURS,
     GLASS,
@@ -30,7 +31,6 @@ from glassformer.look.pictures.figures import (
     text_width,
     visible,
 )
-from glassformer.wording import percent
 
 MARGIN = 0.3
 SHOWN = 5  # candidates
@@ -320,4 +320,4 @@ def overlay_of(seen: Attention, true: str | None = None, blank: int = 0, whose: 
     attention = np.asarray(seen.weights.mean((0, 1))[asked.position])
     candidates = [(c.token, c.probability) for c in asked.candidates]
     true = true if true is not None else asked.true
-    return overlay(seen.tokens, asked.position, attention, candidates, true, whose=whose or mean_in_words(seen))
+    return overlay(seen.tokens, asked.position, attention, candidates, true, whose=whose or describe_mean(seen))

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
+from glassformer.formatting import percent
 from glassformer.look.pictures.figures import COLOURS, GLASS, fitted, ink_on, new_figure, styled, text_width, visible
-from glassformer.wording import percent
 
 MARGIN = 0.3
 LINE = 0.34  # inches from row to row

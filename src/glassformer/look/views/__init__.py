@@ -21,6 +21,16 @@ from glassformer.plugins import check_plugin, plugin_names
 if TYPE_CHECKING:
     from glassformer.ask.run import Run
 
+OLD_NAMES = {
+    "ablation": "ablate",
+    "heads_of": "heads",
+    "honest": "attribution",
+    "layers": "lens",
+    "learning": "film",
+    "mattered": "attribution",
+    "syntax": "dependencies",
+}
+"""What views were called before: the old names are still understood."""
 NEEDED = ...
 """Stands for the default of what must be given."""
 

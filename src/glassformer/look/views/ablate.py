@@ -16,13 +16,13 @@ from torch import nn
 from glassformer.ablation import Part, chosen_parts, without
 from glassformer.ask.run import Run
 from glassformer.data.batch import Batch
+from glassformer.formatting import NATS
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.tables import Bar, bars
 from glassformer.look.views import Option, ViewSpec
 from glassformer.objectives import Objective
-from glassformer.stopping import go_on
-from glassformer.training.evaluation import EVALUATION_SEED, FixedQuestions
-from glassformer.wording import NATS
+from glassformer.progress import report_progress
+from glassformer.training.evaluation import EVALUATION_SEED, EvaluationSet
 
 VIEW = ViewSpec(
     """Say how much worse a model is without each part.
@@ -107,9 +107,9 @@ def ablate(
     Raises UsageError where nothing can be asked.
     """
     objective = run.objective.for_evaluation()
-    units_of = objective.units(run.corpus("validation"))
+    dataset_of = objective.dataset(run.corpus("validation"))
     config = run.recipe.batch.model_copy(update={"layout": "grouped"})  # a row holds one unit
-    asked = [FixedQuestions(units_of, objective, config, units, seed=EVALUATION_SEED + draw) for draw in range(seeds)]
+    asked = [EvaluationSet(dataset_of, objective, config, units, seed=EVALUATION_SEED + draw) for draw in range(seeds)]
     whole = sums_of(run.model, asked)
     number = len(asked[0].chosen)
     draws = np.random.default_rng(EVALUATION_SEED).multinomial(number, np.full(number, 1 / number), RESAMPLES)
@@ -117,7 +117,7 @@ def ablate(
     metrics = metrics_of(objective, whole, draws)
     found = []
     for done, part in enumerate(parts):
-        go_on(done, len(parts))
+        report_progress(done, len(parts))
         with without(run.model, part):
             changed = metrics_of(objective, sums_of(run.model, asked), draws)
         found.append(Worth(part, {name: _change(changed[name] - metrics[name]) for name in metrics}))
@@ -130,7 +130,7 @@ def _change(differences: Float[np.ndarray, "draws"]) -> Change:
 
 
 @torch.no_grad()
-def sums_of(model: nn.Module, asked: Sequence[FixedQuestions]) -> Sums:
+def sums_of(model: nn.Module, asked: Sequence[EvaluationSet]) -> Sums:
     """The loss and accuracy of each unit: the objective scores each row of a batch by itself. Of several draws their
     sum."""
     number = len(asked[0].chosen)
@@ -139,7 +139,7 @@ def sums_of(model: nn.Module, asked: Sequence[FixedQuestions]) -> Sums:
     for questions in asked:
         objective = questions.objective
         for made in questions.made:
-            go_on()
+            report_progress()
             parts = rows_of(made.batch, model(made.batch))
             for [unit], (row, logits) in zip(made.rows, parts, strict=True):
                 for name, found in objective.sums(logits, row).items():
@@ -153,15 +153,15 @@ def rows_of(batch: Batch, logits: dict[str, torch.Tensor]) -> list[tuple[Batch, 
     found = []
     for row in range(len(next(iter(batch.streams.values())).input_ids)):
         asked, own = {}, {}
-        for head, all_asked in batch.asked.items():
+        for head, all_asked in batch.targets.items():
             width = batch.streams[all_asked.stream].input_ids.shape[1]
-            here = torch.nonzero(all_asked.rows[: all_asked.number] // width == row)[:, 0]
+            here = torch.nonzero(all_asked.flat_index[: all_asked.n_targets] // width == row)[:, 0]
             if len(here):
                 asked[head] = all_asked._replace(
-                    rows=all_asked.rows[here], targets=all_asked.targets[here], number=len(here)
+                    flat_index=all_asked.flat_index[here], values=all_asked.values[here], n_targets=len(here)
                 )
                 own[head] = logits[head][here]
-        found.append((batch._replace(asked=asked), own))
+        found.append((batch._replace(targets=asked), own))
     return found
 
 
@@ -169,7 +169,7 @@ def metrics_of(
     objective: Objective, sums: Sums, draws: Float[np.ndarray, "draws units"]
 ) -> dict[str, Float[np.ndarray, "draws"]]:
     """For each draw (how often each unit is in it) the loss as `evaluate` has it, and the accuracy over all heads."""
-    weights, shares = objective.weights(), objective.shares()
+    weights, shares = objective.loss_weights(), objective.shares()
     means = {name: draws @ total / np.maximum(draws @ sums.counts[name], 1) for name, total in sums.totals.items()}
     loss = sum(weights[name] * shares[name] * means[f"{name}/loss"] for name in weights if f"{name}/loss" in means)
     right = [name for name in means if name.endswith("/accuracy")]
@@ -178,7 +178,7 @@ def metrics_of(
     return {"loss": np.asarray(loss), "accuracy": accuracy}
 
 
-def in_words(found: Ablation) -> list[dict[str, Any]]:
+def summary_rows(found: Ablation) -> list[dict[str, Any]]:
     """A line for the whole model and one for each part, the worst loss first: changes with their intervals."""
 
     def said(low: float, high: float, change: float) -> str:
@@ -211,11 +211,11 @@ def view_of(run: Run, found: Ablation) -> View:
     ]
     whole = ", ".join(f"{metric} {value:.4f}" for metric, value in found.whole.items())
     subtitle = f"{run.path.name}: {whole} whole; intervals: 95% of {RESAMPLES} resamplings of {found.units} units"
-    data = {"subtitle": subtitle, "metrics": list(found.whole), "in_words": in_words(found), **record}
+    data = {"subtitle": subtitle, "metrics": list(found.whole), "summary_rows": summary_rows(found), **record}
     return View("ablation", "What each part is worth", data, {}, lambda: picture(found), record, rows)
 
 
 def make(run: Run, parts: str = "all", units: int | None = None, seeds: int = 1) -> View:
     """The run's own metric without each part."""
     view = view_of(run, ablate(run, chosen_parts(run.model, parts), units, seeds))
-    return view._replace(table=view.data["in_words"], said=[f"loss in nats per asked token: {NATS}"])
+    return view._replace(table=view.data["summary_rows"], said=[f"loss in nats per asked token: {NATS}"])

@@ -26,7 +26,7 @@ from glassformer.look.measures.words import Span, attention_between, reading
 from glassformer.look.pictures.figures import COLOURS, new_figure, styled, visible
 from glassformer.look.pictures.page import View
 from glassformer.look.views import Argument, Option, ViewSpec
-from glassformer.stopping import go_on
+from glassformer.progress import report_progress
 
 VIEW = ViewSpec(
     """Which head follows which syntactic relation of a treebank.
@@ -262,7 +262,7 @@ def dependencies(run: Run, sentences: Iterable[Sentence]) -> Dependencies:
     number = unread = unknown = 0
     refusal = None
     for sentence in sentences:
-        go_on()
+        report_progress()
         number += 1
         try:
             text = reading(run, sentence.text)

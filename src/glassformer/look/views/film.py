@@ -13,6 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentForma
 
 from glassformer.ask.run import Run
 from glassformer.errors import UsageError
+from glassformer.formatting import percent
 from glassformer.look.measures.film import (
     Film,
     FilmedProbe,
@@ -29,7 +30,6 @@ from glassformer.look.pictures.figures import COLOURS, fitted, new_figure, style
 from glassformer.look.pictures.heatmaps import Sheet, draw_sheet
 from glassformer.look.pictures.page import View
 from glassformer.look.views import Option, ViewSpec
-from glassformer.wording import percent
 
 VIEW = ViewSpec(
     """How a run learned, from its first step to its last.
@@ -100,7 +100,7 @@ def film_figure(film: Film, probe: int = 0, kind: str = "self", blank: int = 0) 
     _draw_components(figure, film)
     title = fitted(_title(one), 12.0, WIDTH - 1.0)
     _write(figure, LEFT, 0.4, title, fontsize=12)
-    _write(figure, LEFT, 0.66, f"{_position_in_words(one, blank)} · {len(film.steps)} probe steps", muted=True)
+    _write(figure, LEFT, 0.66, f"{_describe_position(one, blank)} · {len(film.steps)} probe steps", muted=True)
     return figure
 
 
@@ -322,7 +322,7 @@ def _draw_components(figure: Figure, film: Film) -> None:
                 axes.set_title(title, fontsize=8.5, color=COLOURS["ink"], loc="left", pad=4)
             else:
                 _write(
-                    figure, LEFT + column * (width + gap), 9.38, _parts_in_words(parts, film), muted=True, fontsize=7.5
+                    figure, LEFT + column * (width + gap), 9.38, _describe_parts(parts, film), muted=True, fontsize=7.5
                 )
         if first is not None:
             first.set_ylabel(f"{name} (norm)", fontsize=8.5)
@@ -355,7 +355,7 @@ def _part_of(component: str) -> str:
     return name if name in known else known[0]
 
 
-def _parts_in_words(parts: tuple[str, ...], film: Film) -> str:
+def _describe_parts(parts: tuple[str, ...], film: Film) -> str:
     """Which line is which part, of those that the model has."""
     marks, there = ("—", "- -", "···"), set(map(_part_of, film.components))
     named = zip(marks, parts, strict=False)
@@ -377,7 +377,7 @@ def _scale(axes: Axes, norms: np.ndarray) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _position_in_words(probe: FilmedProbe, blank: int) -> str:
+def _describe_position(probe: FilmedProbe, blank: int) -> str:
     asked = probe.answers[-1][blank]
     of = f" of {len(probe.answers[-1])}" if len(probe.answers[-1]) > 1 else ""
     true = "" if asked.true is None else f", where {visible(asked.true, 20)} is right"

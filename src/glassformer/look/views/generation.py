@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from glassformer.ask.run import Run
 from glassformer.data.batch import collate
 from glassformer.errors import UsageError
+from glassformer.look.measures.downsample import weights_for_page
 from glassformer.look.measures.questions import whole
-from glassformer.look.measures.tiles import weights_for_page
 from glassformer.look.pictures.heatmaps import heatmap
 from glassformer.look.pictures.page import View
 from glassformer.look.views import Argument, Option, ViewSpec
@@ -47,7 +47,7 @@ def make(run: Run, text: str, target: str | None = None, **settings: Any) -> Vie
     written = run.written(text, target, **settings)
     objective = run.objective.of(written.prompt.example)
     example, targets = whole(run, written)
-    [(head, asked)] = example.asked.items()
+    [(head, asked)] = example.targets.items()
     places, why = attention_places(run.model), run.model.why_not("attention_weights")
     with record(run.model, *places) as tape:
         logits = run.model(collate([[example]], run.objective.pad_id))[head]
@@ -72,7 +72,7 @@ def make(run: Run, text: str, target: str | None = None, **settings: Any) -> Vie
         "subtitle": f"{run.path.name}: {run.recipe.description or run.path}",
         "text": text,
         "source": written.prompt.tokens if "encoder" in example.streams else None,
-        "read": [name(int(id)) for id in example.streams["decoder"].ids],
+        "read": [name(int(id)) for id in example.streams["decoder"].values],
         "steps": steps,
         "finished": written.end is not None,
         "layers": [f"Layer {n}" for n in range(len(own))],

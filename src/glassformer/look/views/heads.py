@@ -94,7 +94,7 @@ def view_of_arrays(
     return view_of(text, facts([text]), by)
 
 
-def in_words(found: HeadFacts, layer: int, head: int) -> tuple[str, str]:
+def as_text(found: HeadFacts, layer: int, head: int) -> tuple[str, str]:
     """A head's pattern and score, and what a uniform head scores."""
     name, score, uniform = found.best[layer][head], found.score[layer, head], found.baseline[layer, head]
     if math.isnan(score):
@@ -136,7 +136,7 @@ def head_maps(text: Seen, found: HeadFacts, order: Int[np.ndarray, "flat"], by: 
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_title(f"{layer}.{head}", loc="left", fontsize=7.5, pad=2, color=COLOURS["muted"])
-        for line, said in enumerate(in_words(found, layer, head)):
+        for line, said in enumerate(as_text(found, layer, head)):
             colour = COLOURS["ink" if line == 0 else "muted"]
             axes.annotate(
                 fitted(said, 7.5 - line, side + 0.1),

@@ -11,13 +11,13 @@ from glassformer.ask.run import Run
 from glassformer.data.batch import collate
 from glassformer.errors import UsageError
 from glassformer.look.measures.attention import attention_of
-from glassformer.look.measures.tiles import weights_for_page
+from glassformer.look.measures.downsample import weights_for_page
 from glassformer.look.pictures.overlay import overlay_of
 from glassformer.look.pictures.page import View
 from glassformer.look.views import Argument, Option, ViewSpec, numbers_in
 from glassformer.objectives import Blank, Prompt
+from glassformer.progress import report_progress
 from glassformer.record import attention_places, record
-from glassformer.stopping import go_on
 
 VIEW = ViewSpec(
     """Blanks: candidates, all heads, and the answer without each.
@@ -95,9 +95,11 @@ def answers(run: Run, prompt: Prompt, heads: int) -> tuple[list[dict[str, Any]],
     at_a_time = max(1, TOKENS_AT_A_TIME // len(prompt.tokens))
     found = []
     for start in range(0, len(parts), at_a_time):
-        go_on(start, len(parts))
+        report_progress(start, len(parts))
         for logits in _logits(run, prompt, parts[start : start + at_a_time]):
-            first = [p for head in example.asked for p in logits[head].float().softmax(-1).gather(-1, best[head])[:, 0]]
+            first = [
+                p for head in example.targets for p in logits[head].float().softmax(-1).gather(-1, best[head])[:, 0]
+            ]
             said = objective.answer(example, logits, SHOWN)
             found.append([{"first": float(p), **_record(blank)} for p, blank in zip(first, said, strict=True)])
     by_layer = [found[n : n + heads] for n in range(0, len(found), heads)]
@@ -124,8 +126,8 @@ def _logits(run: Run, prompt: Prompt, parts: Sequence[Part | None]) -> list[dict
     with without(run.model, parts):
         logits = run.model(batch)
     by_part = {}
-    for head, asked in prompt.example.asked.items():  # a head that is asked nothing still gives a row
-        places = len(asked.positions)
+    for head, targets in prompt.example.targets.items():  # a head that is asked nothing still gives a row
+        places = len(targets.positions)
         by_part[head] = logits[head][: len(parts) * places].view(len(parts), places, logits[head].shape[-1])
     return [{head: each[n] for head, each in by_part.items()} for n in range(len(parts))]
 

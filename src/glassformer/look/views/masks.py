@@ -28,7 +28,7 @@ def make(run: Run, texts: list[str]) -> View:
     if len(run.recipe.model.stacks) > 1:
         examples = [whole(run, run.written(text, text))[0] for text in texts]
     batches = [("padded to one length", collate([[example] for example in examples], run.objective.pad_id), True)]
-    if len(texts) > 1 and all(stream.queries == 0 for e in examples for stream in e.streams.values()):
+    if len(texts) > 1 and all(stream.n_query_only == 0 for e in examples for stream in e.streams.values()):
         batches.append(("packed into one row", collate([examples], run.objective.pad_id), False))
     panels = []
     for how, batch, each in batches:
@@ -54,7 +54,7 @@ def masks_of(run: Run, batch: Batch) -> list[tuple[str, np.ndarray, list[list[st
         rows, many, content = (
             len(tokens[queries]),
             len(tokens[queries][0]),
-            batch.streams[keys].content or len(tokens[keys][0]),
+            batch.streams[keys].n_keys or len(tokens[keys][0]),
         )
         allowed = mask.dense()
         whole = torch.ones(rows, many, content) if allowed is None else allowed[:, 0].expand(rows, many, content)

@@ -80,7 +80,7 @@ def make(run: Run, text: str) -> View:
         "flops": total,
     }
     view = View("shapes", f"Shapes: {text}", data, {}, lambda: picture(f"Shapes: {text}", data), rows=rows)
-    return view._replace(table=in_words(view), said=[UNITS])
+    return view._replace(table=summary_rows(view), said=[UNITS])
 
 
 def counted_pass(model: nn.Module, batch: Batch) -> tuple[Tape, dict[str, int], int]:
@@ -94,7 +94,7 @@ def counted_pass(model: nn.Module, batch: Batch) -> tuple[Tape, dict[str, int], 
     return tape, flops, int(counter.get_total_flops())
 
 
-def in_words(view: View) -> list[dict[str, Any]]:
+def summary_rows(view: View) -> list[dict[str, Any]]:
     """A line for each part and one for the whole model, in as many columns as a narrow terminal takes."""
     lines = [(row["place"], row["output"], row["parameters"], row["flops"]) for row in view.data["rows"]]
     lines.append(("(whole model)", "", view.data["parameters"], view.data["flops"]))

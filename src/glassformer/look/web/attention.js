@@ -297,7 +297,7 @@ class AttentionView {
 
 /** Why there are no maps, and what there is. */
 const noWeights = (why, layers) => el("p", { className: "warning" }, `This model has no attention weights to be shown: ${why}. Its answers are here`,
-  layers.length > 0 ? "; what it would answer after each layer is in `look layers`, what each part is worth in `ablate`." : ".");
+  layers.length > 0 ? "; what it would answer after each layer is in `look lens`, what each part is worth in `ablate`." : ".");
 
 /** The same parts of a model that has no weights to be shown, which says why: the words, and what is known of each head. */
 class Unseen {

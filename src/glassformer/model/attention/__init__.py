@@ -99,7 +99,7 @@ class Mechanism(nn.Module, ABC, Generic[C]):
 
     def new_state(self, k: Float[Tensor, "B G K E"], capacity: int) -> Any:
         """What the mechanism keeps while a text grows token by token, with room for so many; `k` says rows, heads,
-        type and device. It has the methods `keep_rows` and `joined` of KeyValueCache in model/cache.py."""
+        type and device. It has the methods `reorder` and `concat` of KeyValueCache in model/cache.py."""
         raise NotImplementedError(f"{type(self).__name__} keeps no state")
 
     def step(

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from glassformer.data.batch import Batch, HeadSpec, StreamSpec
+from glassformer.data.batch import Batch, OutputSpec, StreamSpec
 from glassformer.data.masks import across
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig
@@ -30,7 +30,7 @@ Capability = Literal[
 WITHOUT: dict[Capability, tuple[str, str]] = {
     "attention_weights": (
         "this model has no attention weights",
-        "its answers are on the pages (.html) of `look mask` and `look generation`, and in `look layers`; what each "
+        "its answers are on the pages (.html) of `look mask` and `look generation`, and in `look lens`; what each "
         "part is worth is in `ablate`",
     ),
     "block_steps": (
@@ -83,7 +83,7 @@ class Model(nn.Module, ABC):
     """Keys of a recipe's section `model` that say nothing to this kind."""
 
     def __init__(
-        self, config: ModelConfig, vocab_size: int | Mapping[str, int | StreamSpec], heads: Iterable[HeadSpec]
+        self, config: ModelConfig, vocab_size: int | Mapping[str, int | StreamSpec], heads: Iterable[OutputSpec]
     ) -> None:
         super().__init__()
         self.check(config)
@@ -160,7 +160,7 @@ class Model(nn.Module, ABC):
         """The stacks, the encoder first."""
         return [self.get_submodule(name) for name in self.config.stacks]
 
-    def _is_tied(self, spec: HeadSpec) -> bool:
+    def _is_tied(self, spec: OutputSpec) -> bool:
         return self.config.tied and spec.tied
 
     def tie(self) -> None:
@@ -176,8 +176,8 @@ class Model(nn.Module, ABC):
         """Outputs of each head for the questions of the batch, in the batch's order."""
         hidden = self.hidden(batch)
         return {
-            name: self.heads[name](read(hidden[asked.stream], asked, self.specs[name]))
-            for name, asked in batch.asked.items()
+            name: self.heads[name](read(hidden[targets.stream], targets, self.specs[name]))
+            for name, targets in batch.targets.items()
         }
 
     def hidden(self, batch: Batch) -> dict[str, Float[Tensor, "B T D"]]:
@@ -194,8 +194,8 @@ class Model(nn.Module, ABC):
 
     def new_state(self, batch: Batch, capacity: int) -> Any:
         """The state of generation before the first token, for the rows of a batch, with room for `capacity` tokens in
-        each. An encoder reads its stream here, once. What it is has `length` and the methods `keep_rows`
-        and `joined` of DecodingState. Asked only of models that have "decoding"."""
+        each. An encoder reads its stream here, once. What it is has `length` and the methods `reorder`
+        and `concat` of DecodingState. Asked only of models that have "decoding"."""
         raise NotImplementedError(self.why_not("decoding"))
 
     def step(

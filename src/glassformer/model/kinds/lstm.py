@@ -148,7 +148,7 @@ class LSTMState:
         """Tokens that were read, those of the longest row."""
 
     @classmethod
-    def joined(cls, states: list["LSTMState"], rows: list[list[int]], capacity: int) -> "LSTMState":
+    def concat(cls, states: list["LSTMState"], rows: list[list[int]], capacity: int) -> "LSTMState":
         """One state of several, each of which has the given rows of it."""
         layers = []
         for parts in zip(*(state.layers for state in states), strict=True):
@@ -160,7 +160,7 @@ class LSTMState:
             layers.append(Carried((hidden.transpose(0, 1).contiguous(), cell.transpose(0, 1).contiguous())))
         return cls(layers, max(state.length for state in states))
 
-    def keep_rows(self, rows: Int[Tensor, "rows"], alike: int = 0) -> None:
+    def reorder(self, rows: Int[Tensor, "rows"], shared_prefix: int = 0) -> None:
         """Keep these rows, in this order; a row may be taken several times (beams) or not at all (finished)."""
         for layer in self.layers:
             if layer.state is not None:

@@ -6,7 +6,7 @@
   const [runMenu, besideMenu, text, words, viewMenu, more, columns, link] =
     ["run", "beside", "text", "words", "views", "more", "columns", "link"].map(byId);
   const differences = byId("differences");
-  const NAMES = { mask: "Blanks", generation: "Generation", heads: "Heads", honest: "What mattered", layers: "Layer by layer",
+  const NAMES = { mask: "Blanks", generation: "Generation", heads: "Heads", attribution: "What mattered", lens: "Layer by layer",
     steps: "Step by step", masks: "Masks", shapes: "Shapes", positions: "Positions", schedule: "Learning rate", film: "Film", pronoun: "Reference",
     word: "One word in two texts", ablation: "Without each part", dependencies: "Syntax" };
   const WITHOUT_TEXT = ["positions", "schedule", "film", "ablation", "dependencies"];

@@ -20,7 +20,7 @@ VIEW = ViewSpec(
     """What the model would answer if it stopped after each layer.
 
     \b
-    glassformer look layers runs/mlm-demo "Mars is called the [MASK] planet" --output layers.png
+    glassformer look lens runs/mlm-demo "Mars is called the [MASK] planet" --output lens.png
     """,
     takes=(
         Argument("text", str, "a text with [MASK], or one to go on with"),
@@ -41,7 +41,7 @@ class Layerwise(NamedTuple):
     layers: list[list[Blank]]
 
     def record(self) -> dict[str, Any]:
-        """The shape of `look layers --json`."""
+        """The shape of `look lens --json`."""
         said = [
             {
                 "position": of_layers[0].position,
@@ -61,7 +61,7 @@ def layerwise(run: Run, text: str, top: int = 5) -> Layerwise:
     model, objective = run.model, run.objective.of(prompt.example)
     batch = collate([[prompt.example]], run.objective.pad_id)
     stacks = run.recipe.model.stacks
-    name = stacks[0] if len(stacks) == 1 else next(iter(batch.asked.values())).stream
+    name = stacks[0] if len(stacks) == 1 else next(iter(batch.targets.values())).stream
     model.need("residual_stream")
     places, norm = model.parts[name].blocks, model.parts[name].norm
     with record(model, *places) as tape:
@@ -70,12 +70,15 @@ def layerwise(run: Run, text: str, top: int = 5) -> Layerwise:
     for place in places:
         last = tape[place] if norm is None else model.get_submodule(norm)(tape[place])
         hidden = last.flatten(0, 1)
-        logits = {name: model.heads[name](hidden.index_select(0, asked.rows)) for name, asked in batch.asked.items()}
+        logits = {
+            name: model.heads[name](hidden.index_select(0, targets.flat_index))
+            for name, targets in batch.targets.items()
+        }
         found.append(objective.answer(prompt.example, logits, top))
     places_asked = [
-        objective.tokenizer_of(asked.stream).token(int(prompt.example.streams[asked.stream].ids[position]))
-        for asked in prompt.example.asked.values()
-        for position in asked.positions
+        objective.tokenizer_of(targets.stream).token(int(prompt.example.streams[targets.stream].values[position]))
+        for targets in prompt.example.targets.values()
+        for position in targets.positions
     ]
     return Layerwise(text, prompt.tokens, places_asked, found)
 
@@ -89,7 +92,7 @@ def view_of(run: Run, found: Layerwise) -> View:
         for c in blank.candidates
     ]
     data = {"subtitle": run.path.name, **found.record()}
-    return View("layers", f"Layer by layer: {found.text}", data, {}, lambda: picture(found), found.record(), rows)
+    return View("lens", f"Layer by layer: {found.text}", data, {}, lambda: picture(found), found.record(), rows)
 
 
 def picture(found: Layerwise) -> Figure:

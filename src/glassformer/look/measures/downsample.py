@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 
 from glassformer.errors import UsageError
+from glassformer.progress import report_progress
 from glassformer.record import RecordedAttention
-from glassformer.stopping import go_on
 
 WHOLE_UP_TO = 512
 """Tokens up to which every weight is kept."""
@@ -47,7 +47,7 @@ def weights_for_page(
         return {name: torch.stack([one.weights(rows=chosen)[0] for one in recorded]).float().numpy()}
     parts, number = [], len(recorded) * heads
     for done, (one, head) in enumerate(itertools.product(recorded, range(heads))):
-        go_on(done, number)
+        report_progress(done, number)
         parts.append(tiled(one, head, queries))
     tiles, link_keys, link_weights = (
         np.stack(each).reshape(len(recorded), heads, *each[0].shape) for each in zip(*parts, strict=True)
@@ -71,7 +71,7 @@ def tiled(
     tiles = np.zeros((n_rows, n_columns), dtype=np.float32)
     strongest, values = [], []
     for start in range(0, len(queries), ROWS_AT_A_TIME):
-        go_on()
+        report_progress()
         rows = queries[start : start + ROWS_AT_A_TIME]
         weights = recorded.weights(heads=[head], rows=rows)[0, 0].float()
         best = weights.topk(min(LINKS, keys), dim=-1)

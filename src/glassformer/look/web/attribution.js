@@ -1,6 +1,6 @@
-// The honest page: ways of reading attention side by side, the measured effect of hiding each token, and warnings.
+// The attribution page: ways of reading attention side by side, the measured effect of hiding each token, and warnings.
 
-VIEWS.honest = (page, main) => {
+VIEWS.attribution = (page, main) => {
   const { tokens, position, candidate, nats, relevance, correlations, warnings, methods, effect, colours } = page;
   const readout = el("p", { className: "readout", "aria-live": "polite" }, "Point at a token to compare.");
   const nodes = tokens.map((token, n) => el("button", { type: "button", className: n === position ? "token blank" : "token" }, written(token)));

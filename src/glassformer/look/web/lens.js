@@ -1,6 +1,6 @@
 // The page of layers: what the model would say if it stopped after each.
 
-VIEWS.layers = (page, main) => {
+VIEWS.lens = (page, main) => {
   const { tokens, asked, colours } = page;
   const tables = asked.map(({ position, token, layers }) => {
     const answer = layers[layers.length - 1][0].token;

@@ -1,8 +1,8 @@
-"""What is watched at each evaluation, handed in to the trainer: samples, entropy of attention, a verdict in words."""
+"""What watches a training, handed in to the trainer: samples, entropy of attention, a verdict in words."""
 
 import math
 from collections import Counter
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,18 +10,20 @@ from torch import Tensor, nn
 
 from glassformer.data.batch import Batch, collate, to_device
 from glassformer.data.tokenizer import Tokenizer
+from glassformer.errors import UsageError
+from glassformer.formatting import percent
 from glassformer.model.kinds import Model
 from glassformer.objectives import Blank, Objective
 from glassformer.record import RecordedAttention, record
 from glassformer.run import RunDirectory
 from glassformer.snapshot import write_text_durably
-from glassformer.training.evaluation import Evaluation, FixedQuestions
+from glassformer.training.checkpoints import checkpoint_steps
+from glassformer.training.evaluation import Evaluation, EvaluationSet
 from glassformer.training.verdicts import verdict
-from glassformer.wording import percent
 
 
-class Moment(NamedTuple):
-    """What an observer sees: the eager model, and how it has done so far."""
+class EvaluationEvent(NamedTuple):
+    """What callbacks see of an evaluation: the eager model, and how it has done so far."""
 
     step: int
     model: Model
@@ -32,30 +34,30 @@ class Moment(NamedTuple):
     """The loss of the training texts that are asked likewise, where there are such."""
 
 
-@runtime_checkable
-class Observer(Protocol):
-    """Called at each evaluation; what it returns is merged into the evaluation's record. A `warnings` list and a
-    `verdict` are shown to the person."""
+class Callback:
+    """What watches a training. The trainer calls each of these methods of each callback; what one does not care for it
+    leaves as it is here."""
 
-    def __call__(self, moment: Moment) -> dict[str, Any]: ...
-
-
-@runtime_checkable
-class Watcher(Protocol):
-    """Told of every step, not only of evaluations, and free to let most of them pass."""
-
-    def begin(self, step: int) -> None:
+    def on_begin(self, step: int) -> None:
         """Training begins, or goes on, behind this step: what was seen later is to be forgotten."""
 
-    def before_update(self, step: int, model: Model) -> None:
+    def on_gradients(self, step: int, model: Model) -> None:
         """The gradients of this step are in the model, not yet clipped; the weights are those of the step before."""
 
-    def after_step(self, step: int, model: Model, last: bool) -> None:
+    def on_step(self, step: int, model: Model, last: bool) -> None:
         """The step is taken, and not yet saved; the first call is for step 0, before any training."""
+
+    def on_evaluation(self, event: EvaluationEvent) -> dict[str, Any]:
+        """What it returns is merged into the evaluation's record. A list `warnings` and a text `verdict` are shown to
+        the person."""
+        return {}
+
+    def on_record(self, record: dict[str, Any]) -> None:
+        """A line was added to metrics.jsonl."""
 
 
 @torch.no_grad()
-def answer_examples(model: nn.Module, objective: Objective, questions: FixedQuestions, indices: list[int]) -> list:
+def answer_examples(model: nn.Module, objective: Objective, questions: EvaluationSet, indices: list[int]) -> list:
     """The model's answers to some examples with fixed corruption: [(example, [Blank, ...]), ...]."""
     device = next(model.parameters()).device
     training = model.training
@@ -69,26 +71,26 @@ def answer_examples(model: nn.Module, objective: Objective, questions: FixedQues
     return answers
 
 
-class Samples:
+class Samples(Callback):
     """Writes `true vs predicted` for the same few texts at every evaluation, so that one can watch the phases: random,
     collapse onto a frequent word, plausible, right."""
 
-    def __init__(self, run: RunDirectory, objective: Objective, questions: FixedQuestions, number: int) -> None:
+    def __init__(self, run: RunDirectory, objective: Objective, questions: EvaluationSet, number: int) -> None:
         self.run = run
         self.objective = objective
         self.questions = questions
         spread = max(1, len(questions.chosen) // max(1, number))
         self.indices = [int(i) for i in questions.chosen[spread // 2 :: spread][:number]]
 
-    def __call__(self, moment: Moment) -> dict[str, Any]:
-        answers = answer_examples(moment.model, self.objective, self.questions, self.indices)
-        lines = [f"step {moment.step}, validation loss {moment.evaluation.loss:.3f}", ""]
+    def on_evaluation(self, event: EvaluationEvent) -> dict[str, Any]:
+        answers = answer_examples(event.model, self.objective, self.questions, self.indices)
+        lines = [f"step {event.step}, validation loss {event.evaluation.loss:.3f}", ""]
         guesses: list[dict[str, Any]] = []
         for example, blanks in answers:
             objective = self.objective.of(example)
             shown = objective.as_prompt(example)
             if objective.asks_blanks:
-                ids, tokenizer = example.streams[shown.stream].ids, objective.tokenizer_of(shown.stream)
+                ids, tokenizer = example.streams[shown.stream].values, objective.tokenizer_of(shown.stream)
                 lines.append(marked(ids, tokenizer, blanks))
             else:
                 lines.append(shown.text)
@@ -100,9 +102,9 @@ class Samples:
                     f"  true {blank.true!s:<16} predicted {best.token:<16} {percent(best.probability):>6}  {mark}"
                 )
             lines.append("")
-        write_text_durably(self.run.samples / f"step-{moment.step:07d}.txt", "\n".join(lines))
+        write_text_durably(self.run.samples / f"step-{event.step:07d}.txt", "\n".join(lines))
         # Before its first step a model may well say one word to everything.
-        return {"samples": guesses, "warnings": one_word_warning(guesses) if moment.step else []}
+        return {"samples": guesses, "warnings": one_word_warning(guesses) if event.step else []}
 
 
 def marked(ids: Any, tokenizer: Tokenizer, blanks: list[Blank]) -> str:
@@ -115,7 +117,7 @@ def marked(ids: Any, tokenizer: Tokenizer, blanks: list[Blank]) -> str:
     return " ".join(part.strip() for part in [*parts, tokenizer.decode(ids[end:])] if part.strip())
 
 
-class AttentionEntropy:
+class AttentionEntropy(Callback):
     """The mean entropy of attention per layer and head, as a share of the most there can be: 1 looks everywhere alike,
     0 at one token. Warns where a whole layer has collapsed, which goes with stuck training (Zhai et al. 2023)."""
 
@@ -124,8 +126,8 @@ class AttentionEntropy:
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
 
-    def __call__(self, moment: Moment) -> dict[str, Any]:
-        model, training = moment.model, moment.model.training
+    def on_evaluation(self, event: EvaluationEvent) -> dict[str, Any]:
+        model, training = event.model, event.model.training
         if model.why_not("attention_weights") is not None:
             return {}
         model.eval()
@@ -173,7 +175,7 @@ def collapse_warnings(entropy: dict[str, list[float]], threshold: float) -> list
     ]
 
 
-class Verdict:
+class Verdict(Callback):
     """Says in plain words where the loss stands, beside the lines that need no learning: ln V (all words alike) and
     unigram (how often each word occurs). Where there are no such lines it says nothing."""
 
@@ -181,13 +183,13 @@ class Verdict:
         self.references = references
         self.classes = classes
 
-    def __call__(self, moment: Moment) -> dict[str, Any]:
+    def on_evaluation(self, event: EvaluationEvent) -> dict[str, Any]:
         if "uniform" not in self.references:
             return {"references": self.references} if self.references else {}
-        course = [(record["loss"], record.get("train_loss")) for record in moment.history]
-        course.append((moment.evaluation.loss, moment.train_loss))
+        course = [(record["loss"], record.get("train_loss")) for record in event.history]
+        course.append((event.evaluation.loss, event.train_loss))
         validation, training = ([math.nan if x is None else x for x in losses] for losses in zip(*course, strict=True))
-        newest = moment.evaluation if moment.step else None
+        newest = event.evaluation if event.step else None
         found = verdict(validation, self.references, training, newest, self.classes)
         return {"references": self.references, "verdict": found}
 
@@ -204,3 +206,25 @@ def one_word_warning(samples: list[dict[str, Any]]) -> list[str]:
     return [
         f"{times} of {len(samples)} sampled guesses are {word!r}: most models begin so; one that stays so has collapsed"
     ]
+
+
+class TensorBoard(Callback):
+    """Writes every number of every record for TensorBoard, under its event's name."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise UsageError("TensorBoard is not installed", "pip install 'glassformer[tensorboard]'") from None
+        self.run = run
+        self._open = SummaryWriter
+        self._writer: Any = None  # opened by the first record, so that a start that fails leaves no file
+
+    def on_record(self, record: dict[str, Any]) -> None:
+        if self._writer is None:
+            seen = max(checkpoint_steps(self.run), default=-1)  # what was written after it, a resume writes again
+            self._writer = self._open(str(self.run.path / "tensorboard"), purge_step=seen + 1)
+        for key, value in record.items():
+            if isinstance(value, int | float) and key != "step":
+                self._writer.add_scalar(f"{record['event']}/{key}", value, record["step"])
+        self._writer.flush()

@@ -1,9 +1,9 @@
 """Long work that somebody waits for: between two steps it says how far it is, and asks whether it is still wanted.
 
     with stoppable(check):      # in whoever waits: check(done, of) may show it, and raises Stopped to end the work
-        model_work()            # calls go_on() now and then
+        model_work()            # calls report_progress() now and then
 
-Without `stoppable` around it `go_on` does nothing.
+Without `stoppable` around it `report_progress` does nothing.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ class Stopped(Exception):
 
 @contextmanager
 def stoppable(check: Check) -> Iterator[None]:
-    """While open, `go_on` in this thread calls `check`, which may raise."""
+    """While open, `report_progress` in this thread calls `check`, which may raise."""
     token = _check.set(check)
     try:
         yield
@@ -29,7 +29,7 @@ def stoppable(check: Check) -> Iterator[None]:
         _check.reset(token)
 
 
-def go_on(done: int = 0, of: int = 0) -> None:
+def report_progress(done: int = 0, of: int = 0) -> None:
     """Called between two steps of long work. `done` of `of` steps are behind, where the work knows that."""
     check = _check.get()
     if check is not None:

@@ -8,7 +8,7 @@ import torch
 
 from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError
-from glassformer.look.measures import tiles
+from glassformer.look.measures import downsample
 from glassformer.model.attention import Shape
 from glassformer.model.attention.full import FullAttention
 from glassformer.model.attention_config import MechanismConfig
@@ -28,7 +28,7 @@ def recorded(queries: int, keys: int, seed: int = 0) -> RecordedAttention:
 def test_tiles_and_links_are_those_of_the_whole(queries: int, keys: int) -> None:
     layers = [recorded(queries, keys, seed) for seed in range(2)]
     whole = torch.stack([layer.weights()[0] for layer in layers]).numpy()
-    found = tiles.weights_for_page("w", layers, exact=[0, queries - 1])
+    found = downsample.weights_for_page("w", layers, exact=[0, queries - 1])
     n_rows, n_columns = min(256, queries), min(256, keys)
     assert found["w_tiles"].shape == (2, 2, n_rows, n_columns)
     expected = np.zeros_like(found["w_tiles"])
@@ -40,14 +40,14 @@ def test_tiles_and_links_are_those_of_the_whole(queries: int, keys: int) -> None
     assert found["w_link_keys"].dtype == np.uint8
     places = found["w_link_keys"][..., 0].astype(int) * 256 + found["w_link_keys"][..., 1]
     np.testing.assert_allclose(np.take_along_axis(whole, places, -1), found["w_link_weights"], atol=1e-6)
-    np.testing.assert_allclose(found["w_link_weights"], -np.sort(-whole, axis=-1)[..., : tiles.LINKS], atol=1e-6)
+    np.testing.assert_allclose(found["w_link_weights"], -np.sort(-whole, axis=-1)[..., : downsample.LINKS], atol=1e-6)
     np.testing.assert_allclose(found["w_rows"], whole[:, :, [0, queries - 1]], atol=1e-6)
 
 
 def test_a_short_text_is_whole() -> None:
     one = recorded(30, 20)
-    assert list(tiles.weights_for_page("w", [one])) == ["w"]
-    chosen = tiles.weights_for_page("w", [one], rows=[3, 5])["w"]
+    assert list(downsample.weights_for_page("w", [one])) == ["w"]
+    chosen = downsample.weights_for_page("w", [one], rows=[3, 5])["w"]
     np.testing.assert_allclose(chosen[0], one.weights()[0][:, [3, 5]], atol=1e-7)
 
 
@@ -59,11 +59,11 @@ def test_no_more_than_a_few_rows_of_one_head_at_a_time(monkeypatch: pytest.Monke
         return weights(self, heads, rows)
 
     monkeypatch.setattr(RecordedAttention, "weights", watched)
-    tiles.weights_for_page("w", [one])
-    assert all(len(heads) == 1 and rows <= tiles.ROWS_AT_A_TIME for heads, rows in asked)
+    downsample.weights_for_page("w", [one])
+    assert all(len(heads) == 1 and rows <= downsample.ROWS_AT_A_TIME for heads, rows in asked)
     assert sum(rows for _, rows in asked) == 2 * 1000
 
 
 def test_a_row_that_is_not_there() -> None:
     with pytest.raises(UsageError, match="no row 600"):
-        tiles.weights_for_page("w", [recorded(600, 600)], exact=[600])
+        downsample.weights_for_page("w", [recorded(600, 600)], exact=[600])

@@ -22,6 +22,7 @@ from glassformer.ask.loaded import BATCH
 from glassformer.ask.run import Run
 from glassformer.data.batch import Example, collate
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.formatting import NATS, percent
 from glassformer.look.measures.questions import asked_by
 from glassformer.look.pictures.figures import visible
 from glassformer.look.pictures.page import View
@@ -31,9 +32,8 @@ from glassformer.model.attention import Mechanism
 from glassformer.model.layers import MultiHeadAttention
 from glassformer.model.softmax import repeat_kv
 from glassformer.objectives import Candidate, Objective, Prompt
+from glassformer.progress import report_progress
 from glassformer.record import attention_places, hooked
-from glassformer.stopping import go_on
-from glassformer.wording import NATS, percent
 
 VIEW = ViewSpec(
     """What attention says, against what hiding each token does.
@@ -42,7 +42,7 @@ VIEW = ViewSpec(
     and a warning for each way that this proves wrong.
 
     \b
-    glassformer look honest runs/mlm-demo "Mars is called the [MASK] planet" --output honest.png
+    glassformer look attribution runs/mlm-demo "Mars is called the [MASK] planet" --output attribution.png
     """,
     takes=(
         Argument("text", str, "a text with [MASK], or one to go on with"),
@@ -164,8 +164,8 @@ class Places(NamedTuple):
         """Those of an example."""
         first, number = {}, 0
         for name, stream in example.streams.items():
-            first[name], number = number, number + len(stream.ids)
-        return cls(first, {name: stream.content for name, stream in example.streams.items()}, number)
+            first[name], number = number, number + len(stream.values)
+        return cls(first, {name: stream.n_keys for name, stream in example.streams.items()}, number)
 
     def hidden(self, place: int) -> tuple[str, int] | None:
         """Stream and number of a token that can be hidden; None for a query, to which nobody attends."""
@@ -181,7 +181,7 @@ def log_probabilities(
     from everybody (None: nothing). Tokens keep their places; nobody attends to the hidden one, not even itself."""
     places, found = Places.of(example), []
     for start in range(0, len(hidden), BATCH):
-        go_on(start, len(hidden))
+        report_progress(start, len(hidden))
         rows = hidden[start : start + BATCH]
         batch = collate([[example]] * len(rows), pad_id)
         seen = {name: torch.ones(len(rows), number, dtype=torch.bool) for name, number in places.content.items()}
@@ -199,7 +199,7 @@ def log_probabilities(
     return torch.cat(found)
 
 
-class Honest(NamedTuple):
+class Attribution(NamedTuple):
     """What mattered for one answer, by each method, and how far that is true."""
 
     text: str
@@ -218,7 +218,7 @@ class Honest(NamedTuple):
     warnings: list[str]
 
 
-def views(run: Run, text: str, blank: int = 0) -> Honest:
+def views(run: Run, text: str, blank: int = 0) -> Attribution:
     """What mattered for the model's first candidate at a blank of a text (counted from 0), for the token after it, or,
     of an encoder-decoder, for the first token of its answer.
 
@@ -230,8 +230,8 @@ def views(run: Run, text: str, blank: int = 0) -> Honest:
     prompt = asked_by(run, text)
     objective = run.objective.of(prompt.example)
     example, position = one_place(prompt, blank)
-    places, [(head, asked)] = Places.of(example), example.asked.items()
-    asked_at = places.first[asked.stream] + position
+    places, [(head, targets)] = Places.of(example), example.targets.items()
+    asked_at = places.first[targets.stream] + position
     shown = shown_places(example, places, asked_at)
     if len(shown) > LONGEST:
         raise UsageError(
@@ -256,7 +256,7 @@ def views(run: Run, text: str, blank: int = 0) -> Honest:
     correlations = {name: spearman(relevance[name][others], size) for name in METHODS}
     candidate = Candidate(objective.class_name(head, best), float(said[0, best].exp()))
     tokens = all_tokens(objective, prompt)
-    found = Honest(text, [tokens[n] for n in shown], position, candidate, nats, relevance, correlations, [])
+    found = Attribution(text, [tokens[n] for n in shown], position, candidate, nats, relevance, correlations, [])
     return found._replace(warnings=warnings_of(found))
 
 
@@ -264,7 +264,7 @@ def shown_places(example: Example, places: Places, asked_at: int) -> list[int]:
     """Every token that can be hidden, and the place that is asked where that is a query, in the order of the text."""
     shown: list[int] = []
     for name, stream in example.streams.items():
-        own = [n for n in range(len(stream.ids)) if n < stream.content or places.first[name] + n == asked_at]
+        own = [n for n in range(len(stream.values)) if n < stream.n_keys or places.first[name] + n == asked_at]
         stands = stream.positions
         if stands is not None:
             own = [own[n] for n in np.argsort(stands[own], kind="stable")]
@@ -277,19 +277,19 @@ def all_tokens(objective: Objective, prompt: Prompt) -> list[str]:
     found: list[str] = []
     for name, stream in prompt.example.streams.items():
         own = objective.tokenizer_of(name).token
-        found += prompt.tokens if name == prompt.stream else [own(int(id)) for id in stream.ids]
+        found += prompt.tokens if name == prompt.stream else [own(int(id)) for id in stream.values]
     return found
 
 
 def one_place(prompt: Prompt, blank: int) -> tuple[Example, int]:
     """The example with one of its asked places, counted from 0, and that place. Raises UsageError with their number."""
-    places = [(head, n) for head, asked in prompt.example.asked.items() for n in range(len(asked.positions))]
+    places = [(head, n) for head, targets in prompt.example.targets.items() for n in range(len(targets.positions))]
     if not 0 <= blank < len(places):
         raise UsageError(f"there is no blank {blank + 1}", f"the text has {len(places)}, counted from 1")
     head, n = places[blank]
-    asked = prompt.example.asked[head]
-    alone = asked._replace(positions=asked.positions[[n]], targets=asked.targets[[n]])
-    return prompt.example._replace(asked={head: alone}), int(asked.positions[n])
+    targets = prompt.example.targets[head]
+    alone = targets._replace(positions=targets.positions[[n]], values=targets.values[[n]])
+    return prompt.example._replace(targets={head: alone}), int(targets.positions[n])
 
 
 def _through_weights(
@@ -327,7 +327,7 @@ def among_all(places: Places, name: str, layer: Float[np.ndarray, "H Q K"]) -> F
     return whole
 
 
-def warnings_of(found: Honest) -> list[str]:
+def warnings_of(found: Attribution) -> list[str]:
     """A sentence for each method that should not be believed here."""
     others = np.delete(np.arange(len(found.tokens)), found.position)
     if not len(others) or np.abs(found.nats[others]).max() < MATTERS:
@@ -357,7 +357,7 @@ def _nats(fall: float) -> str:
     return f"{round(-fall, 2) + 0.0:+.2f} nats"
 
 
-def in_words(found: Honest) -> list[dict[str, Any]]:
+def summary_rows(found: Attribution) -> list[dict[str, Any]]:
     """A line for each token, shares in hundredths, and one with the correlations: for a person."""
     lines = [
         {"token": token, **{METHODS[name]: f"{100 * found.relevance[name][n]:.0f}" for name in METHODS}}
@@ -368,7 +368,7 @@ def in_words(found: Honest) -> list[dict[str, Any]]:
     return [*lines, {"token": "(correlation)", **agreement, "hiding it": ""}]
 
 
-def rows(found: Honest) -> list[dict[str, Any]]:
+def rows(found: Attribution) -> list[dict[str, Any]]:
     """A line for each token: its share by each method, and by how many nats hiding it changes the answer."""
     return [
         {"place": n, "token": token, **{name: float(found.relevance[name][n]) for name in METHODS}}
@@ -383,7 +383,7 @@ KEY = (
 )
 
 
-def picture(found: Honest) -> Figure:
+def picture(found: Attribution) -> Figure:
     """The methods side by side over the tokens, the measured effect below them, and what to beware of."""
     drawn = [
         Row(how, found.relevance[name], "-" if found.correlations[name] is None else f"{found.correlations[name]:.2f}")
@@ -403,11 +403,11 @@ def picture(found: Honest) -> Figure:
     )
 
 
-def view_of(run: Run, found: Honest) -> View:
+def view_of(run: Run, found: Attribution) -> View:
     """The same as a view."""
     data = {"subtitle": run.path.name, "methods": METHODS, "effect": EFFECT, **found._asdict()}
     return View(
-        "honest", f"What mattered: {found.text}", data, {}, lambda: picture(found), found._asdict(), rows(found)
+        "attribution", f"What mattered: {found.text}", data, {}, lambda: picture(found), found._asdict(), rows(found)
     )
 
 
@@ -417,4 +417,4 @@ def make(run: Run, text: str, blank: int = 0) -> View:
     view = view_of(run, found)
     candidate, position = view.data["candidate"], view.data["position"]
     asked = f"{candidate.token} {percent(candidate.probability)}, asked at {position}"
-    return view._replace(table=in_words(found), said=[asked, *view.data["warnings"], NATS])
+    return view._replace(table=summary_rows(found), said=[asked, *view.data["warnings"], NATS])

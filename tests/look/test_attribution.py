@@ -13,11 +13,11 @@ from glassformer.ask.run import Run, load
 from glassformer.data.batch import collate
 from glassformer.errors import UsageError
 from glassformer.look.measures.questions import asked_by
-from glassformer.look.views import honest
-from glassformer.look.views.honest import (
+from glassformer.look.views import attribution
+from glassformer.look.views.attribution import (
     EFFECT,
     METHODS,
-    Honest,
+    Attribution,
     Places,
     explicit,
     log_probabilities,
@@ -81,19 +81,19 @@ def test_rollout_is_the_sum_over_all_ways(weights) -> None:
                     below[source] = below.get(source, 0.0) + share * step
             ways = below
         expected[to] = [ways[source] for source in range(T)]
-    found = honest.rollout(weights)
+    found = attribution.rollout(weights)
     np.testing.assert_allclose(found, expected, atol=1e-12)
     np.testing.assert_allclose(found.sum(-1), 1)
     hidden = weights * 1.0
     hidden[..., 2, :] = 0  # a query that sees nothing keeps itself
-    np.testing.assert_allclose(honest.rollout(hidden)[2], np.eye(T)[2])
+    np.testing.assert_allclose(attribution.rollout(hidden)[2], np.eye(T)[2])
 
 
 def test_value_norms_are_lengths_of_vectors() -> None:
     """||weight × W_head value||, for each head, query and key by itself."""
     rng = np.random.default_rng(2)
     weights, values, output = rng.random((H, 3, T)), rng.normal(size=(H, T, E)), rng.normal(size=(D, H * E))
-    found = honest.value_norms(weights, values, output)
+    found = attribution.value_norms(weights, values, output)
     for h in range(H):
         for q in range(3):
             for k in range(T):
@@ -115,25 +115,25 @@ def test_gradient_relevance_adds_up_along_the_layers(weights) -> None:
             [relevance[i][j] + sum(raised[i][m] * relevance[m][j] for m in range(T)) for j in range(T)]
             for i in range(T)
         ]
-    found = honest.gradient_relevance(weights, gradients)
+    found = attribution.gradient_relevance(weights, gradients)
     np.testing.assert_allclose(found, np.array(relevance) - np.eye(T), atol=1e-12)
-    assert not honest.gradient_relevance(weights, -np.abs(gradients)).any()
+    assert not attribution.gradient_relevance(weights, -np.abs(gradients)).any()
 
 
 def test_rank_correlation() -> None:
     """By hand; ties share their mean rank; only the order matters; a constant has none."""
     one = np.array([3.0, 1.0, 2.0, 2.0])
-    assert honest.spearman(one, one) == pytest.approx(1)
-    assert honest.spearman(one, -np.exp(one)) == pytest.approx(-1)
-    assert honest.spearman(np.array([1.0, 2, 3, 4, 5]), np.array([5.0, 6, 7, 8, 7])) == pytest.approx(
+    assert attribution.spearman(one, one) == pytest.approx(1)
+    assert attribution.spearman(one, -np.exp(one)) == pytest.approx(-1)
+    assert attribution.spearman(np.array([1.0, 2, 3, 4, 5]), np.array([5.0, 6, 7, 8, 7])) == pytest.approx(
         0.8207826816681233
     )
-    assert honest.spearman(one, np.ones(4)) is None
+    assert attribution.spearman(one, np.ones(4)) is None
 
 
 def test_normalised_keeps_signs_and_zeros() -> None:
-    np.testing.assert_allclose(honest.normalised(np.array([3.0, -1.0])), [0.75, -0.25])
-    assert not honest.normalised(np.zeros(3)).any()
+    np.testing.assert_allclose(attribution.normalised(np.array([3.0, -1.0])), [0.75, -0.25])
+    assert not attribution.normalised(np.zeros(3)).any()
 
 
 # ------------------------------------------------------------------------------------------------------ of a model
@@ -190,9 +190,9 @@ def test_a_hidden_token_has_no_say(which: str, request: pytest.FixtureRequest) -
     of its own place, nor is it seen."""
     run = request.getfixturevalue(which)
     example, position = one_place(asked_by(run, ASKED[which]), 0)
-    [asked] = example.asked.values()
+    [targets] = example.targets.values()
     places, pad = Places.of(example), run.tokenizer.pad_id
-    asked_at = places.first[asked.stream] + position
+    asked_at = places.first[targets.stream] + position
     hidden = log_probabilities(run.model, example, [None, *range(places.number)], pad)
     plain = run.model(collate([[example]], pad))
     torch.testing.assert_close(hidden[0], next(iter(plain.values()))[0].log_softmax(-1).detach())
@@ -204,9 +204,9 @@ def test_a_hidden_token_has_no_say(which: str, request: pytest.FixtureRequest) -
             continue
         name, number = where
         stream, size = example.streams[name], run.objective.tokenizer_of(name).vocab_size
-        ids = stream.ids.copy()
+        ids = stream.values.copy()
         ids[number] = (ids[number] + 11) % size
-        other = example._replace(streams=example.streams | {name: stream._replace(ids=ids)})
+        other = example._replace(streams=example.streams | {name: stream._replace(values=ids)})
         after = log_probabilities(run.model, other, [None, place], pad)
         if which == "permuting" and stream.positions[number] == stream.positions[position]:
             torch.testing.assert_close(after[0], hidden[0], atol=1e-5, rtol=1e-5)
@@ -222,7 +222,7 @@ def test_a_hidden_token_has_no_say(which: str, request: pytest.FixtureRequest) -
 def test_many_tokens_are_hidden_in_several_batches(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     example, _ = one_place(asked_by(run, TEXT), 0)
     whole = log_probabilities(run.model, example, [None, 1, 2, 3, 4], run.tokenizer.pad_id)
-    monkeypatch.setattr(honest, "BATCH", 2)
+    monkeypatch.setattr(attribution, "BATCH", 2)
     torch.testing.assert_close(log_probabilities(run.model, example, [None, 1, 2, 3, 4], run.tokenizer.pad_id), whole)
 
 
@@ -234,7 +234,7 @@ def test_the_views_are_of_the_answer_at_the_blank(run: Run) -> None:
     text = "The [MASK] is called the [MASK]"
     filled, seen = run.fill(text), run.attention(text)
     for blank, place in enumerate((2, 6)):
-        found = honest.views(run, text, blank)
+        found = attribution.views(run, text, blank)
         assert (found.position, found.tokens) == (place, seen.tokens)
         expected = filled.blanks[blank].candidates[0]
         assert found.candidate.token == expected.token
@@ -243,11 +243,11 @@ def test_the_views_are_of_the_answer_at_the_blank(run: Run) -> None:
         for values in found.relevance.values():
             assert values.shape == (len(found.tokens),) and np.abs(values).sum() == pytest.approx(1)
         np.testing.assert_allclose(found.relevance["attention"], seen.weights[-1].mean(0)[place], atol=1e-6)
-        np.testing.assert_allclose(found.relevance["rollout"], honest.rollout(seen.weights)[place], atol=1e-6)
+        np.testing.assert_allclose(found.relevance["rollout"], attribution.rollout(seen.weights)[place], atol=1e-6)
         np.testing.assert_allclose(found.relevance[EFFECT], found.nats / np.abs(found.nats).sum())
         others = [n for n in range(len(found.tokens)) if n != place]
         for name in METHODS:
-            assert found.correlations[name] == honest.spearman(
+            assert found.correlations[name] == attribution.spearman(
                 found.relevance[name][others], np.abs(found.nats)[others]
             )
 
@@ -257,7 +257,7 @@ def test_other_families_are_asked_too(which: str, request: pytest.FixtureRequest
     """A permutation model at its blank, which stands in its place; an encoder-decoder for the first token of its
     answer, with the source before what the decoder reads. Attention is the last layer's row."""
     run = request.getfixturevalue(which)
-    found, seen = honest.views(run, ASKED[which]), run.attention(ASKED[which])
+    found, seen = attribution.views(run, ASKED[which]), run.attention(ASKED[which])
     if which == "permuting":
         assert found.tokens == seen.tokens and found.tokens[found.position] == "[MASK]"
         expected = np.zeros(len(found.tokens))
@@ -279,8 +279,8 @@ def test_rollout_through_two_stacks(answering: Run) -> None:
     """By hand: what reaches the decoder's token past its own attention comes through cross-attention from what reaches
     the source tokens, a half of each layer passing by."""
     text = ASKED["answering"]
-    found = honest.views(answering, text)
-    source = honest.rollout(answering.attention(text).weights)
+    found = attribution.views(answering, text)
+    source = attribution.rollout(answering.attention(text).weights)
     cross = answering.attention(text, kind="cross", target="").weights.mean(1)[:, 0]
     arrived = np.zeros(len(source))
     for layer in cross:  # one token: its self-attention is all on itself
@@ -289,7 +289,7 @@ def test_rollout_through_two_stacks(answering: Run) -> None:
 
 
 def test_of_a_causal_model_the_next_token_is_asked(generator: Run) -> None:
-    found = honest.views(generator, "Mars is called the")
+    found = attribution.views(generator, "Mars is called the")
     assert found.position == len(found.tokens) - 1
     example, _ = one_place(asked_by(generator, "Mars is called the"), 0)
     [logits] = generator.model(collate([[example]], generator.tokenizer.pad_id)).values()
@@ -299,15 +299,19 @@ def test_of_a_causal_model_the_next_token_is_asked(generator: Run) -> None:
 
 
 def test_a_change_of_nothing_has_no_minus() -> None:
-    assert (honest._nats(0.001), honest._nats(-0.001), honest._nats(0.5)) == ("+0.00 nats", "+0.00 nats", "-0.50 nats")
+    assert (attribution._nats(0.001), attribution._nats(-0.001), attribution._nats(0.5)) == (
+        "+0.00 nats",
+        "+0.00 nats",
+        "-0.50 nats",
+    )
 
 
 def case(attention: list[float], nats: list[float], correlation: float | None = 0.9) -> list[str]:
     relevance = dict.fromkeys(METHODS, np.array(attention)) | {EFFECT: np.array(nats)}
     tokens = ["a", "b", "[MASK]", "c"]
     correlations = dict.fromkeys(METHODS, correlation)
-    one = Honest("", tokens, 2, Candidate("x", 0.5), np.array(nats), relevance, correlations, [])
-    said = honest.warnings_of(one)
+    one = Attribution("", tokens, 2, Candidate("x", 0.5), np.array(nats), relevance, correlations, [])
+    said = attribution.warnings_of(one)
     assert len(said) in (0, 1, len(METHODS))
     return said[:1]
 
@@ -325,14 +329,14 @@ def test_warnings_name_what_is_wrong() -> None:
 
 def test_what_cannot_be_viewed(run: Run) -> None:
     with pytest.raises(UsageError, match="no blank in"):
-        honest.views(run, "Mars is red")
+        attribution.views(run, "Mars is red")
     with pytest.raises(UsageError, match="no blank 2\nthe text has 1"):
-        honest.views(run, TEXT, 1)
+        attribution.views(run, TEXT, 1)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UsageError, match="would be hidden once: at most 3"):
-        patch.setattr(honest, "LONGEST", 3)
-        honest.views(run, TEXT)
+        patch.setattr(attribution, "LONGEST", 3)
+        attribution.views(run, TEXT)
     with pytest.raises(UsageError, match="is empty"):
-        honest.views(run, " ")
+        attribution.views(run, " ")
 
 
 def test_a_mechanism_that_does_not_do_what_it_says(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,13 +344,13 @@ def test_a_mechanism_that_does_not_do_what_it_says(run: Run, monkeypatch: pytest
     true = FullAttention.weights
     monkeypatch.setattr(FullAttention, "weights", lambda self, *given: true(self, *given).flip(-1))
     with pytest.raises(Exception, match="does not do what its weights say"):
-        honest.views(run, TEXT)
+        attribution.views(run, TEXT)
 
 
 def test_the_table_holds_the_numbers_with_their_signs(tmp_path):
     run = load(run_folder())
-    found = honest.views(run, TEXT)
-    file = honest.view_of(run, found).save(tmp_path / "honest.csv")
+    found = attribution.views(run, TEXT)
+    file = attribution.view_of(run, found).save(tmp_path / "attribution.csv")
     with file.open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
     assert [row["token"] for row in rows] == found.tokens
