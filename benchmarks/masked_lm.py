@@ -220,8 +220,8 @@ def peer_evaluation(model: Any, questions: Any) -> dict[str, float]:
             logits = model(
                 input_ids=stream.input_ids, attention_mask=None if mask is None else mask.long()
             ).logits.flatten(0, 1)[targets.flat_index]
-            total += float(F.cross_entropy(logits.float(), targets.targets, reduction="sum"))
-            right += int((logits.argmax(-1) == targets.targets).sum())
+            total += float(F.cross_entropy(logits.float(), targets.values, reduction="sum"))
+            right += int((logits.argmax(-1) == targets.values).sum())
             count += targets.n_targets
     model.train(training)
     return {"loss": total / count, "accuracy": right / count}

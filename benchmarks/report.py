@@ -91,14 +91,14 @@ def peer_settings(settled: dict[str, Any]) -> str:
     """How the peer was set up, as it says itself."""
     number = "bfloat16" if settled["bf16"] else "float32"
     compiled = "compiled" if settled["compile"] else "not compiled"
-    return f"{number}, {compiled}, dropout {resolved['dropout']}, {resolved['parameters']:,} parameters"
+    return f"{number}, {compiled}, dropout {settled['dropout']}, {settled['parameters']:,} parameters"
 
 
 def our_settings(settled: dict[str, Any]) -> str:
     """How glassformer was set up, as it says itself."""
     compiled = "compiled" if settled["compile"] else "not compiled"
     precision, dropout = settled["precision"], settled["dropout"]
-    return f"{precision}, {compiled}, dropout {dropout}, {resolved['parameters']:,} parameters"
+    return f"{precision}, {compiled}, dropout {dropout}, {settled['parameters']:,} parameters"
 
 
 def rates_of(record: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ from glassformer import launch, views
 from glassformer.ask.run import load
 from glassformer.cli import terminal
 from glassformer.cli.terminal import readable
+from glassformer.look.measures import downsample
 from glassformer.progress import report_progress, stoppable
 from glassformer.recipe import to_yaml
 
@@ -551,7 +552,7 @@ def test_long_work_says_how_far_it_is(live: bool, monkeypatch: pytest.MonkeyPatc
 def test_views_that_take_long_know_how_far_they_are(view: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the large maps, then of what is switched off or hidden: from nothing on, ever further, never all of it."""
     told: list[tuple[int, int]] = []
-    monkeypatch.setattr(tiles, "WHOLE_UP_TO", 0)
+    monkeypatch.setattr(downsample, "WHOLE_UP_TO", 0)
     run = glassformer.load(run_folder())
     with stoppable(lambda done, of: told.append((done, of)) if of else None):
         views.ablate(run, "heads") if view == "ablate" else getattr(views, view)(run, TEXT)

@@ -95,7 +95,7 @@ def test_it_does_not_learn_shuffled_targets(tmp_path: Path, monkeypatch: pytest.
 
     def shuffled(self, logits, batch):
         [(name, targets)] = batch.targets.items()
-        order = torch.randperm(len(targets.targets))
+        order = torch.randperm(len(targets.values))
         return loss(self, logits, batch._replace(targets={name: targets._replace(values=targets.values[order])}))
 
     from glassformer.objectives.seq2seq import Seq2Seq

@@ -233,7 +233,7 @@ def _rows_of_members(recipe: Recipe, part: Split, reading: "Reading") -> Iterato
 def _numbered_rows(recipe: Recipe, parts: Sequence[Split], reading: "Reading") -> Iterator[tuple[int, DataRow]]:
     """The rows of several parts, each with the place of its part among them. Parts of the same data are read in one
     pass. Raises UsageError where the data change meanwhile."""
-    places = {part: place_of(recipe, part) for part in parts}
+    places = {part: files_of_split(recipe, part) for part in parts}
     for number, part in enumerate(parts):
         if not places[part].is_cut:
             yield from ((number, row) for row in _own_rows(recipe, places[part], reading))
@@ -245,12 +245,12 @@ def _numbered_rows(recipe: Recipe, parts: Sequence[Split], reading: "Reading") -
                 yield numbers[is_held_out], row
 
 
-def _own_rows(recipe: Recipe, place: "DataPlace", reading: "Reading") -> Iterator[DataRow]:
+def _own_rows(recipe: Recipe, place: "SplitFiles", reading: "Reading") -> Iterator[DataRow]:
     """All rows of a place, one by one."""
     return read_rows(place.source, objective_class(recipe).columns, place.targets, reading.layout(recipe))
 
 
-class DataPlace(NamedTuple):
+class SplitFiles(NamedTuple):
     """Where one part of the data comes from, and whether that is cut into training and validation."""
 
     source: str | tuple[str, ...]
@@ -258,16 +258,16 @@ class DataPlace(NamedTuple):
     is_cut: bool
 
 
-def place_of(recipe: Recipe, part: Split) -> DataPlace:
+def files_of_split(recipe: Recipe, part: Split) -> SplitFiles:
     """Where a part comes from. Raises UsageError without test data."""
     data = recipe.data
     if part == "test":
         if data.test is None:
             raise UsageError("this recipe names no test data", "use --split validation, or give data.test=FILE")
-        return DataPlace(data.test, data.test_targets, is_cut=False)
+        return SplitFiles(data.test, data.test_targets, is_cut=False)
     if part == "validation" and data.validation is not None:
-        return DataPlace(data.validation, data.validation_targets, is_cut=False)
-    return DataPlace(data.train, data.train_targets, is_cut=data.validation is None)
+        return SplitFiles(data.validation, data.validation_targets, is_cut=False)
+    return SplitFiles(data.train, data.train_targets, is_cut=data.validation is None)
 
 
 class Reading:
@@ -286,7 +286,7 @@ class Reading:
             self._layouts[name] = layout_for(*name)
         return self._layouts[name]
 
-    def content(self, recipe: Recipe, place: DataPlace) -> str:
+    def content(self, recipe: Recipe, place: SplitFiles) -> str:
         """A name for the rows of a place."""
         roles, how = objective_class(recipe).columns, self.layout(recipe).settings()
         name = json.dumps([place.source, place.targets, roles])
@@ -296,7 +296,7 @@ class Reading:
 
     def cut_rows(self, recipe: Recipe) -> Iterator[tuple[bool, DataRow]]:
         """The rows of data that are cut into training and validation, each with whether it is held out."""
-        place, apart = place_of(recipe, "train"), self._held_out(recipe)
+        place, apart = files_of_split(recipe, "train"), self._held_out(recipe)
         rows = _own_rows(recipe, place, self)
         if len(apart) == 1:
             [row] = rows
@@ -310,9 +310,13 @@ class Reading:
 
     def _held_out(self, recipe: Recipe) -> Bool[np.ndarray, "n"]:
         """Of each row, whether it is held out. Of a single text this says nothing: its end is."""
-        name = json.dumps([self.content(recipe, place_of(recipe, "train")), recipe.seed, recipe.data.validation_share])
+        name = json.dumps(
+            [self.content(recipe, files_of_split(recipe, "train")), recipe.seed, recipe.data.validation_share]
+        )
         if name not in self._apart:
-            keys = array("Q", (key_of(row.cells[0]) for row in _own_rows(recipe, place_of(recipe, "train"), self)))
+            keys = array(
+                "Q", (key_of(row.cells[0]) for row in _own_rows(recipe, files_of_split(recipe, "train"), self))
+            )
             if len(keys) == 1 and objective_class(recipe).columns == TEXT:
                 return np.zeros(1, dtype=bool)
             self._apart[name] = held_out(np.array(keys, dtype=np.uint64), recipe.data.validation_share, recipe.seed)
@@ -369,7 +373,7 @@ def labels_for(recipe: Recipe, say: Callable[[str], None], reading: Reading) -> 
     Raises UsageError."""
     if recipe.data.labels is not None:
         return Labels.given(recipe.data.labels)
-    place = place_of(recipe, "train")
+    place = files_of_split(recipe, "train")
     column = objective_class(recipe).columns.index("label")
 
     def cells() -> Iterator[Cell]:
@@ -382,7 +386,7 @@ def labels_for(recipe: Recipe, say: Callable[[str], None], reading: Reading) -> 
 
 def _shape_of(recipe: Recipe, reading: Reading) -> tuple[int, ...]:
     """That of the first picture."""
-    first = next(iter(_own_rows(recipe, place_of(recipe, "train"), reading)))
+    first = next(iter(_own_rows(recipe, files_of_split(recipe, "train"), reading)))
     return tuple(first.cells[objective_class(recipe).columns.index("array")].shape)
 
 
@@ -405,7 +409,7 @@ def columns_for(
     if len(own) > 1:
         of_each = [columns_for(member, codecs, parts, say, known) for member in own]
         return [_mixed(of_one_part) for of_one_part in zip(*of_each, strict=True)]
-    if len(parts) > 1 and not all(place_of(recipe, part).is_cut for part in parts):
+    if len(parts) > 1 and not all(files_of_split(recipe, part).is_cut for part in parts):
         return [columns_for(recipe, codecs, (part,), say, known)[0] for part in parts]
     kind = objective_class(recipe)
     roles = kind.columns
@@ -455,6 +459,6 @@ def _key(recipe: Recipe, part: Split, reading: Reading) -> str:
     own = members(recipe)
     if len(own) > 1:
         return hashlib.sha256(json.dumps([_key(member, part, reading) for member in own]).encode()).hexdigest()
-    place = place_of(recipe, part)
+    place = files_of_split(recipe, part)
     split_by = [SPLIT, part, recipe.data.validation_share, recipe.seed] if place.is_cut else None
     return hashlib.sha256(json.dumps([reading.content(recipe, place), split_by]).encode()).hexdigest()

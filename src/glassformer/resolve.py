@@ -84,7 +84,7 @@ def explain(resolved: Recipe, measured: dict[str, Any]) -> list[str]:
     if "compile" in measured:
         found = measured["compile"]
         times = found if isinstance(found, str) else ", ".join(f"{k} {1000 * s:,.0f} ms" for k, s in found.items())
-        lines.append(f"training.compile={str(settled.training.compile).lower()} (a step {times})")
+        lines.append(f"training.compile={str(resolved.training.compile).lower()} (a step {times})")
     if "minutes_in_steps" in measured:
         found = measured["minutes_in_steps"]
         lines.append(

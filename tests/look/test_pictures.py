@@ -14,9 +14,8 @@ from test_pages import candidates, generation_of, random_weights, steps_of
 from glassformer.look.measures import heads
 from glassformer.look.pictures import panels
 from glassformer.look.pictures.figures import rendered
-from glassformer.look.views import attribution, dependencies, generation, pronoun, steps
+from glassformer.look.views import attribution, dependencies, generation, lens, pronoun, steps
 from glassformer.look.views import heads as head_maps
-from glassformer.look.views import layers as lens
 from glassformer.look.views import word as apart
 from glassformer.objectives import Blank, Candidate
 

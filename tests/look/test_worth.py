@@ -117,7 +117,7 @@ def test_losses_of_several_heads_are_added_by_their_weights() -> None:
     """And accuracies are over all questions; a unit that is drawn twice counts twice."""
 
     class Two(MaskedLM):
-        def weights(self) -> dict[str, float]:
+        def loss_weights(self) -> dict[str, float]:
             return {"words": 1.0, "pairs": 0.5}
 
         def shares(self) -> dict[str, float]:

@@ -402,7 +402,7 @@ def test_it_does_not_learn_shuffled_targets(tmp_path: Path, monkeypatch: pytest.
         if not torch.is_grad_enabled():
             return loss(self, logits, batch)
         targets = {
-            name: one._replace(targets=one.targets[torch.randperm(len(one.targets))])
+            name: one._replace(values=one.values[torch.randperm(len(one.values))])
             for name, one in batch.targets.items()
         }
         return loss(self, logits, batch._replace(targets=targets))

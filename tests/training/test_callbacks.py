@@ -86,7 +86,7 @@ def scale_queries(model: Transformer, layer: int, factor: float) -> None:
 def test_a_fresh_model_gives_no_warning() -> None:
     """Its attention is spread: per layer and head a share between a half and one."""
     model = model_of(OBJECTIVE)
-    seen = AttentionEntropy(ragged_batch())(event(model))
+    seen = AttentionEntropy(ragged_batch()).on_evaluation(event(model))
     assert list(seen["attention_entropy"]) == [f"encoder.blocks.{n}.self_attention" for n in range(2)]
     assert all(len(heads) == 3 for heads in seen["attention_entropy"].values())
     assert all(0.5 < share <= 1.0 for heads in seen["attention_entropy"].values() for share in heads)
@@ -97,7 +97,7 @@ def test_even_attention_over_padded_rows_has_entropy_1() -> None:
     """On a real ragged batch: padding dilutes nothing."""
     model = model_of(OBJECTIVE)
     scale_queries(model, 0, 0.0)
-    seen = AttentionEntropy(ragged_batch())(event(model))
+    seen = AttentionEntropy(ragged_batch()).on_evaluation(event(model))
     assert seen["attention_entropy"]["encoder.blocks.0.self_attention"] == pytest.approx([1.0] * 3, abs=1e-4)
 
 
@@ -111,7 +111,7 @@ def test_neither_padding_keys_nor_padding_queries_count() -> None:
 
     def entropies(chosen: list[Example]) -> torch.Tensor:
         batch = collate([[example] for example in chosen], OBJECTIVE.tokenizer.pad_id)
-        seen = AttentionEntropy(batch)(event(model))["attention_entropy"]
+        seen = AttentionEntropy(batch).on_evaluation(event(model))["attention_entropy"]
         return torch.tensor(list(seen.values()), dtype=torch.float64)  # layers x heads
 
     alone = torch.stack([entropies([example]) for example in examples])  # texts x layers x heads
@@ -125,7 +125,7 @@ def test_collapsed_attention_is_named(layer: int, sharpness: float) -> None:
     """The layer whose scores have exploded is warned about, and only that one, also where weights underflow."""
     model = model_of(OBJECTIVE)
     scale_queries(model, layer, sharpness)
-    [warning] = AttentionEntropy(ragged_batch())(event(model))["warnings"]
+    [warning] = AttentionEntropy(ragged_batch()).on_evaluation(event(model))["warnings"]
     assert f"encoder.blocks.{layer}.self_attention has collapsed" in warning
 
 
@@ -135,7 +135,7 @@ def test_one_sharp_head_is_no_collapse() -> None:
     model = model_of(OBJECTIVE)
     weight = model.get_parameter("encoder.blocks.0.self_attention.query_key_value.weight")
     weight[:4] *= 1e5  # the queries of the first of three heads
-    seen = AttentionEntropy(ragged_batch())(event(model))
+    seen = AttentionEntropy(ragged_batch()).on_evaluation(event(model))
     assert seen["attention_entropy"]["encoder.blocks.0.self_attention"][0] < 0.02
     assert seen["warnings"] == []
 
@@ -145,7 +145,7 @@ def test_looking_changes_nothing(training: bool) -> None:
     """Mode and hooks are as before, dropout is off while looking."""
     model = model_of(OBJECTIVE, dropout=0.5, attention_dropout=0.5).train(training)
     observer = AttentionEntropy(ragged_batch())
-    assert observer(event(model)) == observer(event(model))
+    assert observer.on_evaluation(event(model)) == observer.on_evaluation(event(model))
     assert {module.training for module in model.modules()} == {training}
     assert not any(module._forward_hooks for module in model.modules())
 
@@ -153,7 +153,7 @@ def test_looking_changes_nothing(training: bool) -> None:
 def test_a_model_without_recordable_attention_is_left_alone() -> None:
     """PyTorch's own layers have no places to record: no entropy, no warning, no error."""
     model = model_of(objective_of(sentences()), kind="pytorch")
-    assert AttentionEntropy(ragged_batch())(EvaluationEvent(1, model, Evaluation(1.0, {}, 1), [])) == {}
+    assert AttentionEntropy(ragged_batch()).on_evaluation(EvaluationEvent(1, model, Evaluation(1.0, {}, 1), [])) == {}
 
 
 # --------------------------------------------------------------------------------------------- collapse on a word
@@ -193,10 +193,10 @@ LINES = {"uniform": 7.6, "unigram": 6.0}
 
 def test_verdict_reads_the_history() -> None:
     """The observer hands its own history on, and gives the lines beside it."""
-    seen = Verdict(LINES)(event(model_of(OBJECTIVE), 4.5, [7.6, 5.0, 4.0, 4.1]))
+    seen = Verdict(LINES).on_evaluation(event(model_of(OBJECTIVE), 4.5, [7.6, 5.0, 4.0, 4.1]))
     assert seen["verdict"].startswith("overfitting")
     assert seen["references"] == LINES
-    fresh = Verdict(LINES)(event(model_of(OBJECTIVE), 4.5, []))
+    fresh = Verdict(LINES).on_evaluation(event(model_of(OBJECTIVE), 4.5, []))
     assert fresh["verdict"].startswith("uses the context")
 
 
@@ -205,9 +205,9 @@ def test_verdict_reads_the_training_losses() -> None:
     metrics.jsonl, for what was not finite, is none."""
     history = [{"loss": 7.6, "train_loss": 7.6}, {"loss": 5.0, "train_loss": 5.0}, {"loss": 6.0, "train_loss": None}]
     now = EvaluationEvent(9, model_of(OBJECTIVE), Evaluation(6.5, {}, 500), history)
-    assert Verdict(LINES)(now._replace(train_loss=2.0))["verdict"].startswith("overfitting")
+    assert Verdict(LINES).on_evaluation(now._replace(train_loss=2.0))["verdict"].startswith("overfitting")
     history[2]["train_loss"] = 9.0
-    assert Verdict(LINES)(now._replace(train_loss=9.0))["verdict"].startswith("diverging")
+    assert Verdict(LINES).on_evaluation(now._replace(train_loss=9.0))["verdict"].startswith("diverging")
 
 
 # ---------------------------------------------------------------------------------------------------- samples
@@ -218,7 +218,7 @@ def test_samples_show_true_and_predicted(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run")
     samples = Samples(run, OBJECTIVE, QUESTIONS, 5)
     model = model_of(OBJECTIVE, dropout=0.5)
-    seen = samples(event(model))
+    seen = samples.on_evaluation(event(model))
     text = (run.samples / "step-0000005.txt").read_text(encoding="utf-8")
     assert text.startswith("step 5, validation loss 3.000\n")
     targets = sum(len(QUESTIONS.example(i).targets["masked_lm"].positions) for i in samples.indices)
@@ -231,7 +231,7 @@ def test_samples_show_true_and_predicted(tmp_path: Path) -> None:
         mark = "right" if guess["true"] == guess["predicted"] else "wrong"
         assert f"  true {guess['true']:<16} predicted {guess['predicted']:<16} "[:45] in text
         assert mark in text
-    assert samples(event(model)) == seen
+    assert samples.on_evaluation(event(model)) == seen
     assert model.training
 
 
@@ -252,14 +252,14 @@ def test_samples_warn_of_the_collapse(tmp_path: Path) -> None:
     samples = Samples(RunDirectory.create(tmp_path / "run"), OBJECTIVE, QUESTIONS, 12)
     model = model_of(OBJECTIVE, seed=5)  # one of those whose chance guesses differ much
     model.get_parameter("encoder.embeddings.token.weight").mul_(30)  # its inputs now tell texts apart
-    seen = samples(event(model))
+    seen = samples.on_evaluation(event(model))
     assert len({guess["predicted"] for guess in seen["samples"]}) > 3
     assert seen["warnings"] == []
     word = OBJECTIVE.tokenizer.id("moon")
     model.get_parameter("heads.masked_lm.output.bias")[word] = 1000.0
-    [warning] = samples(event(model))["warnings"]
+    [warning] = samples.on_evaluation(event(model))["warnings"]
     assert "'moon'" in warning
-    assert samples(event(model)._replace(step=0))["warnings"] == []
+    assert samples.on_evaluation(event(model)._replace(step=0))["warnings"] == []
 
 
 @pytest.mark.parametrize("number", [1, 2, 31, 1000])

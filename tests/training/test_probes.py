@@ -199,8 +199,8 @@ def test_gradients_and_updates_are_those_of_the_step(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"device": "cpu", "precision": "32-true", "compiled": False, "clip": 0.01}
     engine = Engine(model_of(OBJECTIVE), OBJECTIVE, OptimizerConfig(), **settings)
     before = copy.deepcopy(engine.model)
-    update = engine.update(some_batches(), 1.0, (1, 1), lambda model: probes.before_update(1, model))
-    probes.after_step(1, engine.model, last=True)
+    update = engine.update(some_batches(), 1.0, (1, 1), lambda model: probes.on_gradients(1, model))
+    probes.on_step(1, engine.model, last=True)
     seen = read_probe_step(probe_file(run, 1))
     assert update.gradient_norm > 0.01
     assert np.linalg.norm(seen.gradients) == pytest.approx(update.gradient_norm, rel=1e-5)
@@ -219,8 +219,8 @@ def test_what_is_not_asked_has_no_gradient(tmp_path: Path) -> None:
     probes = Probes(run, OBJECTIVE, [BLANK], every=1, steps=1)
     model = model_of(OBJECTIVE)
     model.encoder.embeddings.token.weight.grad = torch.ones_like(model.encoder.embeddings.token.weight)
-    probes.before_update(1, model)
-    probes.after_step(1, model, last=False)
+    probes.on_gradients(1, model)
+    probes.on_step(1, model, last=False)
     seen = read_probe_step(probe_file(run, 1))
     assert seen.gradients[0] == pytest.approx(math.sqrt(model.encoder.embeddings.token.weight.numel()))
     assert (seen.gradients[1:] == 0).all() and (seen.updates == 0).all()
@@ -306,10 +306,10 @@ def test_on_other_steps_nothing_is_done(tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.setattr(model, name, untouchable)
     probes = Probes(RunDirectory.create(tmp_path / "run"), OBJECTIVE, [BLANK], every=5, steps=12)
     for step in (1, 4, 6, 11):
-        probes.before_update(step, model)
-        probes.after_step(step, model, last=False)
+        probes.on_gradients(step, model)
+        probes.on_step(step, model, last=False)
     with pytest.raises(LookupError):
-        probes.before_update(5, model)
+        probes.on_gradients(5, model)
 
 
 # ------------------------------------------------------------------------------------------------------ the files
@@ -320,10 +320,10 @@ def test_what_was_seen_later_is_forgotten(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run")
     probes = Probes(run, OBJECTIVE, [BLANK], every=4, steps=12)
     for step in (0, 4, 8, 12):
-        probes.after_step(step, model_of(OBJECTIVE), last=False)
+        probes.on_step(step, model_of(OBJECTIVE), last=False)
     abandoned = run.probes / ".tmp-step-0000016.npz-1"
     abandoned.write_bytes(b"half")
-    probes.begin(8)
+    probes.on_begin(8)
     assert probe_steps(run) == [0, 4, 8]
     assert not abandoned.exists()
 

@@ -34,7 +34,7 @@ from glassformer.look.pictures.curves import best
 from glassformer.objectives import Loss, Objective
 from glassformer.run import RunDirectory
 from glassformer.snapshot import read_snapshot
-from glassformer.training import observers, trainer
+from glassformer.training import callbacks, trainer
 from glassformer.training.checkpoints import checkpoint_steps
 from glassformer.training.evaluation import EvaluationSet
 from glassformer.training.trainer import deferred_interrupts
@@ -272,7 +272,7 @@ def test_a_run_of_other_questions_finds_its_best_anew(
     train(recipe(text), tmp_path / "same")
     with monkeypatch.context() as patch:
         patch.setattr(evaluation, "TELLS_FROM", 10)
-        patch.setattr(launch, "said_of", lambda questions: "")
+        patch.setattr(launch, "describe_evaluation_set", lambda questions: "")
         few = EvaluationSet.__init__
         patch.setattr(EvaluationSet, "__init__", lambda self, *args, **more: few(self, *args, **more | {"enough": 1}))
         train(recipe(text), tmp_path / "other")
@@ -393,7 +393,7 @@ def test_weights_that_are_not_finite_never_reach_a_checkpoint(text: Path, tmp_pa
         (snapshot_module, "_write_manifest", 5),
         (snapshot_module.os, "link", 3),
         (RunDirectory, "append_metrics", 5),
-        (observers, "write_text_durably", 3),
+        (callbacks, "write_text_durably", 3),
     ],
     ids=["weights", "manifest", "last", "metrics", "samples"],
 )

@@ -246,8 +246,8 @@ def _cut(
         yield batch
 
 
-class Place(NamedTuple):
-    """Where an example lies in its row of a batch: its content from column `start`, its queries from `asking`."""
+class Offsets(NamedTuple):
+    """Where an example lies in its row of a batch: its keys from column `start`, what only asks from `asking`."""
 
     start: int
     asking: int
@@ -260,7 +260,7 @@ def collate(rows: Sequence[Sequence[Example]], pad_id: int, shapes: Shapes | Non
     is padded up to one of the fixed shapes, and the masks are always tensors, so that nothing recompiles.
     """
     streams: dict[str, StreamBatch] = {}
-    places: dict[str, list[list[Place]]] = {}
+    places: dict[str, list[list[Offsets]]] = {}
     sequences = {name: [[example.streams[name] for example in row] for row in rows] for name in rows[0][0].streams}
     length = None
     if shapes is not None:  # one length for all streams: with two of them, pairs of lengths would be many more shapes
@@ -278,7 +278,7 @@ def collate(rows: Sequence[Sequence[Example]], pad_id: int, shapes: Shapes | Non
 
 def _collate_stream(
     rows: list[list[Stream]], pad_id: int, shapes: Shapes | None, length: int | None
-) -> tuple[StreamBatch, list[list[Place]]]:
+) -> tuple[StreamBatch, list[list[Offsets]]]:
     """One stream as padded tensors, content first and queries behind it, and where each example lies."""
     height, content = len(rows), max(filled_by(row) for row in rows)
     if shapes is not None and length is not None:
@@ -288,7 +288,7 @@ def _collate_stream(
     width = content + max(sum(s.n_query_only for s in row) for row in rows)
     columns = {name: np.zeros((height, width), dtype=np.int64) for name in ("positions", "segment_ids", "documents")}
     input_ids = _empty((height, width), rows[0][0].values, pad_id)
-    places: list[list[Place]] = []
+    places: list[list[Offsets]] = []
     for r, row in enumerate(rows):
         places.append([])
         start, asking = 0, content
@@ -301,7 +301,7 @@ def _collate_stream(
             columns["documents"][r, here] = number  # 0 = padding
             if stream.segment_ids is not None:
                 columns["segment_ids"][r, here] = stream.segment_ids
-            places[-1].append(Place(start, asking))
+            places[-1].append(Offsets(start, asking))
             start, asking = start + stream.n_keys, asking + stream.n_query_only
     first = rows[0][0]
     if first.n_query_only and first.pair_mask is None:
@@ -354,7 +354,7 @@ def filled_by(row: list[Stream]) -> int:
 
 
 def _pair_mask(
-    rows: list[list[Stream]], places: list[list[Place]], size: tuple[int, int, int]
+    rows: list[list[Stream]], places: list[list[Offsets]], size: tuple[int, int, int]
 ) -> Bool[Tensor, "B T K"]:
     """The examples' own masks, each in its place; between examples, and at padding, nothing is seen."""
     allowed = np.zeros(size, dtype=bool)
@@ -371,7 +371,7 @@ def _collate_targets(
     head: str,
     stream: str,
     rows: Sequence[Sequence[Example]],
-    places: list[list[Place]],
+    places: list[list[Offsets]],
     width: int,
     shapes: Shapes | None,
 ) -> TargetsBatch:

@@ -37,7 +37,7 @@ from glassformer.randomness import Purpose, generator
 
 
 class Dataset(ABC):
-    """What one epoch runs over: documents, windows, pairs, whatever the objective needs."""
+    """What one epoch runs over. Its units are documents, windows, pairs, whatever the objective needs."""
 
     lengths: Int64[np.ndarray, "units"]
     """Tokens in each unit's longest stream, or a little more where corruption decides; for batching."""
@@ -70,8 +70,8 @@ C = TypeVar("C", bound=Config)
 class Objective(ABC, Generic[C]):
     """One pretraining objective. Subclasses live one per file in this folder and are found by the file's name.
 
-    What a subclass must write: `dataset`, `heads`, `prompt`, and its configuration. What it may say otherwise stands in
-    the first two parts; the third is for whoever trains, evaluates and asks, and no subclass touches it.
+    What a subclass must write: `dataset`, `outputs`, `prompt`, and its configuration. What it may say otherwise stands
+    in the first two parts; the third is for whoever trains, evaluates and asks, and no subclass touches it.
     """
 
     Config: ClassVar[type[Config]]

@@ -72,7 +72,7 @@ class Engine:
             how = {"plugins": LogitsAsTheyAre("bf16-mixed", device)}
         self.fabric = Fabric(accelerator=device, devices=1, **how)
         self.objective = objective
-        self.weights = objective.loss_weights()
+        self.loss_weights = objective.loss_weights()
         self.clip = clip
         self.processes = Processes()
         self.model = model
@@ -103,7 +103,7 @@ class Engine:
         they are clipped and applied.
         """
         counts, times, number_of_batches, tokens = self._counted(batches)
-        weights = {name: self.weights[name] * times[name] / number_of_batches for name in self.weights}
+        weights = {name: self.loss_weights[name] * times[name] / number_of_batches for name in self.loss_weights}
         total = torch.zeros((), device=self.fabric.device)
         for place, batch in enumerate(batches):
             batch = self.fabric.to_device(batch)
@@ -121,7 +121,7 @@ class Engine:
 
     def _counted(self, batches: Sequence[Batch]) -> tuple[dict[str, int], dict[str, int], int, int]:
         """Over all processes: how much each head is asked, in how many micro-batches; micro-batches and tokens."""
-        heads = list(self.weights)
+        heads = list(self.loss_weights)
         numbers = torch.zeros(2, len(heads) + 1, dtype=torch.int64)
         for batch in batches:
             for name, asked in self.objective.counts(batch).items():
