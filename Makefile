@@ -13,8 +13,9 @@ export GLASSFORMER_DATA
 demo: $(VENV)/.installed
 	$(BIN)/glassformer demo
 
+# Hundreds of processes read our modules: bytecode is kept, also where the environment says otherwise.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 lint: $(VENV)/.installed-development
 	$(BIN)/ruff check .

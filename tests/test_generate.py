@@ -1,7 +1,11 @@
 """From recipe to generated text: the two families that generate, trained through the one trainer, from Python and from
 the command line."""
 
+import atexit
+import functools
 import json
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,27 +126,51 @@ def test_a_causal_model_learns_its_texts_by_heart(tmp_path: Path, layout: str) -
         assert output.finished and output.text == f" {rest}"
 
 
-def trained_on_texts(folder: Path, objective: dict, **sections: dict) -> Run:
+LEARNT: dict[str, dict[str, dict]] = {
+    "causal_lm": {},
+    "denoising": {"objective": {"mask_rate": 0.2}},
+    "span_corruption": {
+        "objective": {"corruption_rate": 0.4, "span_length": 2},
+        "tokenizer": {"sentinels": 6},
+        "batch": {"layout": "packed"},
+    },
+    "permutation_lm": {"objective": {"asked_share": 0.4}},
+}
+"""Objectives that learn single texts by heart, and what they change."""
+
+
+def trained_on_texts(folder: Path, name: str, **batch: str) -> Run:
     """Twelve sentences of five words, each of which follows from any other of its sentence."""
-    folder.mkdir(exist_ok=True)
     text = tiny_recipe.text_file(folder, tiny_recipe.dozen())
-    settings = {
-        "data": {"validation": str(text)},
-        "batch": {"size": 4},
-        "model": {"d_model": 24, "dropout": 0.0, "positions": "sinusoidal"},
-        "optimizer": {"learning_rate": 0.01},
-        "training": {"steps": 400, "evaluate_every": 200, "checkpoint_every": 200},
-    }
-    for name, section in sections.items():
-        settings[name] = settings.get(name, {}) | section
-    return tiny_recipe.train(tiny_recipe.recipe(text, objective=objective, **settings), folder / "run")
+    changes = LEARNT[name]
+    wanted = tiny_recipe.recipe(
+        text,
+        objective={"name": name} | changes.get("objective", {}),
+        data={"validation": str(text)},
+        tokenizer=changes.get("tokenizer", {}),
+        batch={"size": 4} | changes.get("batch", {}) | batch,
+        model={"d_model": 24, "dropout": 0.0, "positions": "sinusoidal"},
+        optimizer={"learning_rate": 0.01},
+        training={"steps": 400, "evaluate_every": 200, "checkpoint_every": 200},
+    )
+    return tiny_recipe.train(wanted, folder / "run")
+
+
+@functools.lru_cache
+def learnt(name: str) -> Path:
+    """The run of `trained_on_texts`, made once for all tests that only ask it. Not to be changed."""
+    folder = Path(tempfile.mkdtemp(prefix="glassformer-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLASSFORMER_CACHE", str(folder / "cache"))
+        return trained_on_texts(folder, name).path
 
 
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("layout", ["grouped", "packed"])
 def test_a_denoiser_restores_what_it_has_learned(tmp_path: Path, layout: str) -> None:
     """Each sentence, with two words hidden; the stream says the same."""
-    run = trained_on_texts(tmp_path, {"name": "denoising", "mask_rate": 0.2}, batch={"layout": layout})
+    run = trained_on_texts(tmp_path, "denoising", layout=layout) if layout == "packed" else load(learnt("denoising"))
     prompts = [f"a{n} [MASK] c{n} d{n} [MASK]" for n in range(12)]
     assert [answer.outputs[0].text for answer in run.generate(prompts)] == tiny_recipe.dozen()
     assert "".join(run.stream(prompts[5])) == tiny_recipe.dozen()[5]
@@ -150,10 +178,9 @@ def test_a_denoiser_restores_what_it_has_learned(tmp_path: Path, layout: str) ->
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_span_model_says_what_stood_in_the_gaps(tmp_path: Path) -> None:
+def test_a_span_model_says_what_stood_in_the_gaps() -> None:
     """One gap of several words in each sentence; the answer is the whole text, also streamed."""
-    objective = {"name": "span_corruption", "corruption_rate": 0.4, "span_length": 2}
-    run = trained_on_texts(tmp_path, objective, tokenizer={"sentinels": 6}, batch={"layout": "packed"})
+    run = load(learnt("span_corruption"))
     prompts = [f"a{n} [MASK] d{n} e{n}" for n in range(12)]
     assert [answer.outputs[0].text for answer in run.generate(prompts)] == tiny_recipe.dozen()
     assert "".join(run.stream(prompts[5])) == tiny_recipe.dozen()[5]
@@ -164,7 +191,8 @@ def test_a_span_model_says_what_stood_in_the_gaps(tmp_path: Path) -> None:
 @pytest.mark.parametrize("layout", ["grouped", "packed"])
 def test_a_permutation_model_fills_its_blanks(tmp_path: Path, layout: str) -> None:
     """Each word from the others; its answers stand where the blanks do, in `fill` and in the attention's rows."""
-    run = trained_on_texts(tmp_path, {"name": "permutation_lm", "asked_share": 0.4}, batch={"layout": layout})
+    packed = layout == "packed"
+    run = trained_on_texts(tmp_path, "permutation_lm", layout=layout) if packed else load(learnt("permutation_lm"))
     for n, sentence in enumerate(tiny_recipe.dozen()):
         words = sentence.split()
         for place in range(5):
@@ -182,22 +210,12 @@ def test_a_permutation_model_fills_its_blanks(tmp_path: Path, layout: str) -> No
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize(
-    "objective",
-    [
-        {"name": "causal_lm"},
-        {"name": "denoising", "mask_rate": 0.2},
-        {"name": "span_corruption", "corruption_rate": 0.4, "span_length": 2},
-        {"name": "permutation_lm", "asked_share": 0.4},
-    ],
-    ids=lambda objective: objective["name"],
-)
-def test_shuffled_targets_are_not_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: dict) -> None:
+@pytest.mark.parametrize("name", LEARNT)
+def test_shuffled_targets_are_not_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """The trainings above, with the targets of each batch drawn anew: what they have learned is their texts. The same
     training with its own targets ends far below."""
-    sections = {"tokenizer": {"sentinels": 6}} if objective["name"] == "span_corruption" else {}
-    learned = trained_on_texts(tmp_path / "own", objective, **sections).metrics()[-1]["loss"]
-    kind = find_objective(objective["name"])
+    learned = load(learnt(name)).metrics()[-1]["loss"]
+    kind = find_objective(name)
     plain = kind.loss
 
     def shuffled(self: Objective, logits: Any, batch: Batch) -> Any:
@@ -208,7 +226,7 @@ def test_shuffled_targets_are_not_learned(tmp_path: Path, monkeypatch: pytest.Mo
         return plain(self, logits, batch._replace(targets={name: targets._replace(values=targets.values[order])}))
 
     monkeypatch.setattr(kind, "loss", shuffled)
-    not_learned = trained_on_texts(tmp_path / "shuffled", objective, **sections).metrics()[-1]["loss"]
+    not_learned = trained_on_texts(tmp_path, name).metrics()[-1]["loss"]
     assert not_learned > learned + 1.0, (learned, not_learned)
 
 

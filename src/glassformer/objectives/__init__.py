@@ -85,6 +85,12 @@ class Objective(ABC, Generic[C]):
     """Whether examples are drawn: another generator makes other examples of the same unit."""
     pair_masks: ClassVar[bool] = False
     """Whether its streams say for each pair of tokens who sees whom; not every kind of model can be told so."""
+    direction: ClassVar[str] = ""
+    """Where a token may look, in words; empty: where its family lets it (`look/strategies.py`)."""
+    question: ClassVar[str] = ""
+    """What a model is asked while it learns, in words."""
+    good_for: ClassVar[str] = ""
+    """What such a model is used for."""
     asks_with: ClassVar[str] = "a text with a [MASK]"
     """What a person asks with, in words that could be asked themselves."""
 
