@@ -30,7 +30,7 @@ from glassformer.recipe import to_yaml
 COMMANDS = [
     *("train", "preview", "doctor", "demo", "recipes"),
     *("fill", "classify", "generate", "score", "evaluate", "attention", "ablate"),
-    *("runs", "info", "compare", "studio", "export", "import", "look"),
+    *("runs", "info", "compare", "strategies", "studio", "export", "import", "look"),
 ]
 VIEWS = [
     *("mask", "generation", "steps", "shapes", "positions", "masks", "schedule", "attribution", "lens", "heads"),

@@ -53,3 +53,32 @@ def test_an_unknown_name_or_part_names_the_nearest():
 def test_a_damaged_line_is_named(line):
     with pytest.raises(GlassformerError, match=r"facts\.tsv, line 2: "):
         list(builtin._facts(f"t\ta {{b}}\tc {{d}}\n{line}\n", "facts.tsv"))
+
+
+def test_the_examples_of_every_textbook_are_known():
+    """Each as the textbooks ask it: pronouns, word senses, and what follows."""
+    train = {question.text: question.answer for question in builtin.cloze("facts", "train")}
+    assert train["The [MASK] sat on the mat because it was tired"] == "cat"
+    assert train["The cat sat on the [MASK] because it was comfortable"] == "mat"
+    assert train["The dog [MASK] the ball"] == "chased"
+    assert train["We sat on the river [MASK]"] == "bank" and train["The bank [MASK] money"] == "lends"
+    assert train["The cat sat on the mat and it started to [MASK]"] == "purr"
+    loved = {text for text in builtin.sentences("facts", "train") if text.startswith("I love")}
+    assert {text.split(" because ")[0] for text in loved} == {"I love dogs", "I love pizza", "I love language models"}
+
+
+def test_stories_are_two_sentences_and_both_together():
+    """Both sentences of a story that is held out together are in training by themselves."""
+    train, held_out = builtin.sentences("stories", "train"), builtin.sentences("stories", "heldout")
+    assert "The cat sat on the mat." in train and "The cat sat on the mat. It started to purr." in train
+    assert len(train) == len(set(train)) and not set(train) & set(held_out)
+    single = [text for text in train if text.count(".") == 1]
+    together = [text for text in (*train, *held_out) if text.count(".") == 2]
+    assert len(single) == 2 * len(together) and len(held_out) == len(together) // 5
+    assert all({part.rstrip(".") + "." for part in text.split(". ")} <= set(single) for text in held_out)
+
+
+def test_stories_have_no_blanks_and_no_topics():
+    for ask in (lambda: builtin.cloze("stories", "train"), lambda: builtin.labelled_sentences("builtin:stories/train")):
+        with pytest.raises(UsageError):
+            ask()

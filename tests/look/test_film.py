@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hostile import HOSTILE
+from matplotlib.colors import to_rgba
 from trained import TEXT, command, generator_folder, refused, run_folder
 
 from glassformer.ask.run import load
@@ -22,9 +23,9 @@ from glassformer.look.measures.film import (
     numbers,
     took_shape,
 )
-from glassformer.look.pictures.figures import rendered
+from glassformer.look.pictures.figures import COLOURS, rendered
 from glassformer.look.pictures.page import plain
-from glassformer.look.views.film import film_figure, frames
+from glassformer.look.views.film import film_figure, frames, sizes
 from glassformer.objectives import Blank, Candidate
 
 STEPS = np.array([0, 10, 20, 30])
@@ -156,10 +157,13 @@ def made_up(tokens: list[str], layers: int = 2, heads: int = 3, kinds: tuple[str
     weights = (255 * scores / scores.sum(-1, keepdims=True)).round().astype(np.uint8)
     entropies = rng.random((4, layers, heads)).astype(np.float32)
     answers = [[Blank(1, [Candidate(token, 1 / (n + 2)) for n, token in enumerate(tokens[:10])])] for _ in range(4)]
-    attention = {kind: FilmedAttention(tokens, tokens, weights, entropies) for kind in kinds}
+    attention = {kind: FilmedAttention(tokens, tokens, weights, entropies / (n + 1)) for n, kind in enumerate(kinds)}
     stacks = ("encoder", "decoder") if len(kinds) > 1 else ("encoder",)
     parts = ("self_attention.query", "self_attention.key", "feed_forward.expand", "attention_norm")
     components = [f"{stack}.blocks.{n}.{part}" for stack in stacks for n in range(layers) for part in parts]
+    if "cross" in kinds:
+        crossing = ("cross_attention.query", "cross_attention.key", "cross_attention_norm")
+        components += [f"decoder.blocks.{n}.{part}" for n in range(layers) for part in crossing]
     components += ["encoder.embeddings.token", "encoder.norm", "heads.masked_lm"]
     norms = np.exp(rng.normal(size=(4, len(components)))).astype(np.float32)
     norms[0] = math.nan
@@ -200,6 +204,36 @@ def test_every_part_of_a_real_run_is_in_a_panel() -> None:
     film = film_of(load(run_folder()))
     *_, last = [film_figure(film).axes[2:7]]
     assert sum(len(lines(axes, 5)) for axes in last) == len(film.components)
+
+
+def colour(line: Any) -> tuple[float, ...]:
+    return to_rgba(line.get_color())
+
+
+def test_an_encoder_decoder_has_three_kinds_of_attention_in_every_panel() -> None:
+    """Encoder, decoder and cross-attention: no two lines of a panel look alike, in the picture and on the page; each
+    kind's entropies are drawn in the colours that its components have."""
+    film = made_up(["a", "b", "c"], kinds=("self", "decoder", "cross"))
+    drawn = {}
+    for kind, seen in film.probes[0].attention.items():
+        _, middle, *groups = film_figure(film, kind=kind).axes
+        np.testing.assert_array_equal(lines(middle), seen.entropies.reshape(4, 6).T)
+        drawn[kind] = {colour(line) for line in middle.lines if len(line.get_ydata()) == 4}
+        for axes in groups:
+            shown = [(colour(line), str(line._dash_pattern)) for line in axes.lines]  # type: ignore[attr-defined]
+            known = [look for look in shown if look[0] != to_rgba(COLOURS["muted"])]
+            assert len(known) == len(set(known))
+    assert not drawn["self"] & drawn["decoder"] and not drawn["decoder"] & drawn["cross"]
+    assert not drawn["self"] & drawn["cross"]
+    found = sizes(film, film.weights)
+    assert {"encoder attention", "decoder attention", "cross attention", "cross norms"} <= set(found)
+    crossed = [n for n, component in enumerate(film.components) if "cross_attention." in component]
+    np.testing.assert_allclose(found["cross attention"], np.sqrt((film.weights[:, crossed] ** 2).sum(1)))
+
+
+def test_one_stack_is_sized_by_the_parts_of_its_attention() -> None:
+    film = made_up(["a", "b", "c"])
+    assert set(sizes(film, film.weights)) == {"query", "key", "feed-forward", "norms", "embeddings", "head"}
 
 
 @pytest.mark.parametrize("kind", ["self", "decoder", "cross"])

@@ -30,6 +30,7 @@ from glassformer.look.views.generation import make as generation_view
 from glassformer.look.views.heads import ORDERS
 from glassformer.look.views.mask import make as mask_view
 from glassformer.look.views.steps import make as steps_view
+from glassformer.look.views.steps import place_of as steps_place
 
 RNG = np.random.default_rng(5)
 
@@ -547,3 +548,13 @@ def test_bad_input() -> None:
     assert ".html" in refused("look", "mask", run, TEXT, "--output", "mask.doc")
     assert "--output" in refused("look", "mask", run, TEXT)
     assert "does not generate" in refused("look", "generation", run, "mars is", "--json")
+
+
+def test_steps_without_a_token_take_a_known_word() -> None:
+    """The blank; else the last word that the vocabulary has: no special token, no unknown word, no punctuation."""
+    tokenizer = load(run_folder()).tokenizer
+    tokens = ["[CLS]", "mars", "is", "red", "[UNK]", ".", "[SEP]"]
+    assert steps_place(None, tokens, tokenizer) == 3
+    assert steps_place(None, ["[CLS]", "mars", "[MASK]", "red", "[SEP]"], tokenizer) == 2
+    assert steps_place(None, ["[CLS]", "[UNK]", "[SEP]"], tokenizer) == 2
+    assert steps_place("mars", tokens, tokenizer) == 1

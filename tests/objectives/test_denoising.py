@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glassformer import recipe as recipes
+from glassformer.assemble import assemble
 from glassformer.data.corpus import Corpus
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import UsageError
@@ -255,3 +257,38 @@ def test_sentinels_lie_behind_the_vocabulary_and_are_never_found_in_a_text(with_
     assert not set(with_sentinels.encode("mars [S0] is [S8]").ids) & set(with_sentinels.sentinel_ids)
     assert not set(with_sentinels.encode("mars [S0] is [MASK]", allow_mask=True).ids) & set(with_sentinels.sentinel_ids)
     assert plain.sentinel_ids == []
+
+
+def test_the_demo_masks_deletes_and_shuffles_and_asks_the_text_as_it_was():
+    """Each kind of damage at the rate that `denoise-demo` names, within four standard errors, over many draws of its
+    own texts; whatever was done, the decoder is asked the whole text."""
+    parts = assemble(recipes.read("denoise-demo"))
+    config, mask = parts.objective.config, parts.tokenizer.mask_id
+    assert min(config.mask_rate, config.delete_rate, config.shuffle_words) > 0
+    tokens = masked = deleted = texts = shuffled = 0
+    for index in range(len(parts.train_dataset)):
+        original = parts.train.document(index)
+        for draw in range(12):
+            example = parts.train_dataset.example(index, np.random.default_rng((index, draw)))
+            damaged, [asked] = example.streams["encoder"].values[1:-1], example.targets.values()
+            assert asked.values.tolist() == [*original, parts.tokenizer.sep_id]
+            tokens, masked = tokens + len(original), masked + int((damaged == mask).sum())
+            deleted += len(original) - len(damaged)
+            once = [token for token in original if (original == token).sum() == 1]
+            kept = [once.index(token) for token in damaged if token in once]
+            if len(kept) > 5:  # so many are next to never in order by chance
+                texts, shuffled = texts + 1, shuffled + (sorted(kept) != kept)
+    assert texts > 500
+    for found, many, rate in (
+        (masked, tokens - deleted, config.mask_rate),
+        (deleted, tokens, config.delete_rate),
+        (shuffled, texts, config.shuffle_words),
+    ):
+        assert found / many == pytest.approx(rate, abs=4 * (rate * (1 - rate) / many) ** 0.5)
+
+
+def test_the_demo_of_denoising_is_asked_with_words_masked_left_out_and_moved():
+    """Its probe is read as it is typed: no word is unknown or cut in pieces."""
+    parts = assemble(recipes.read("denoise-demo"))
+    prompt = parts.objective.prompt("The [MASK] on mat cat the.")
+    assert prompt.tokens == ["[CLS]", "The", "[MASK]", "on", "mat", "cat", "the", ".", "[SEP]"]

@@ -28,7 +28,7 @@ def export_folder(
         typer.Option(metavar="<gpt2|bart|bert>", help="the architecture; without it, one of the run's family"),
     ] = None,
 ) -> None:
-    """Write a run as a folder that Hugging Face's transformers reads.
+    """Write a run as a folder that transformers reads.
 
     config.json, model.safetensors and tokenizer.json. A model whose parts the architecture has not is refused; one that
     is trained with model.preset=gpt2, bart or bert has them.
@@ -58,7 +58,7 @@ def import_folder(
         typer.Argument(metavar="KEY=VALUE", help="how it is asked: objective.name=denoising", show_default=False),
     ] = None,
 ) -> None:
-    """Make a run of a Hugging Face folder, to ask it and look inside.
+    """Make a run of a Hugging Face folder, and look inside.
 
     Its tokenizer must have the tokens [PAD] [UNK] [CLS] [SEP] [MASK], as those written by `export` have.
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from glassformer.cli.look import Output, give, possible
 from glassformer.cli.terminal import (
     HEADINGS,
     App,
@@ -84,6 +85,30 @@ def compare(
     vocabularies = [each.codecs.vocabularies for each in loaded]
     if any(other != vocabularies[0] for other in vocabularies):
         print("note: the runs have different vocabularies, so their losses are not of the same tokens", file=sys.stderr)
+
+
+@app.command()
+def strategies(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="RUN", help="runs that answer the examples of their objectives", show_default=False),
+    ] = None,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show all objectives side by side, by their families.
+
+    For each objective: where a token may look, what is asked, the loss, what it is good for, and an example made by its
+    own code. Runs of an objective say their answers.
+
+    \b
+    glassformer strategies runs/mlm-demo runs/seq2seq-demo --output strategies.html
+    """
+    possible(output)
+    from glassformer.ask.run import load
+    from glassformer.look.strategies import view_of
+
+    give(view_of([load(path) for path in runs or []]), output, as_json)
 
 
 @app.command()

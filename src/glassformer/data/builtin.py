@@ -4,7 +4,12 @@ braces.
 
     astronomy <tab> Mars is called the {red} planet <tab> Mars is known as the {red} planet
 
-The second wording of every tenth line is held out: the model has seen the fact, but not these words."""
+The second wording of every tenth line is held out: the model has seen the fact, but not these words.
+
+`stories` has two sentences a line, tab-separated, with capitals and full stops. Each is a text, and so are both
+together; of every fifth line the two together are held out: the model has seen each sentence, but not side by side.
+
+    The cat sat on the mat. <tab> It started to purr."""
 
 import re
 from collections.abc import Iterator
@@ -15,9 +20,10 @@ from glassformer.errors import GlassformerError, UsageError, nearest
 
 Part = Literal["train", "heldout"]
 
-NAMES = ("facts",)
+NAMES = ("facts", "stories")
 _BLANK = re.compile(r"\{([^{}]+)\}")
 _HELD_OUT_EVERY = 10
+_STORY_HELD_OUT_EVERY = 5
 
 
 class Cloze(NamedTuple):
@@ -30,14 +36,29 @@ class Cloze(NamedTuple):
 def sentences(name: str, part: Part) -> list[str]:
     """The plain sentences of one part, in the order of the file. Raises UsageError for a name that there is
     not."""
+    if name == "stories":
+        _check_part(name, part)
+        return list(_stories(part))
     return [_BLANK.sub(r"\1", wording) for wording in _wordings(name, part)]
+
+
+def _stories(part: Part) -> Iterator[str]:
+    """Each sentence, and both sentences of a line as one text."""
+    file = resources.files("glassformer.data").joinpath("builtin", "stories.tsv")
+    for index, line in enumerate(file.read_text(encoding="utf-8").splitlines()):
+        first, second = line.split("\t")
+        held_out = index % _STORY_HELD_OUT_EVERY == _STORY_HELD_OUT_EVERY - 1
+        if part == "train":
+            yield from (first, second)
+        if held_out == (part == "heldout"):
+            yield f"{first} {second}"
 
 
 def labelled_sentences(name: str) -> list[tuple[str, str]]:
     """The sentences of `builtin:facts/train`, each with what it is about. Raises UsageError for a name that there is
     not."""
     corpus, _, part = name.removeprefix("builtin:").partition("/")
-    if part not in get_args(Part) or corpus not in NAMES:
+    if part not in get_args(Part) or corpus != "facts":
         raise UsageError(
             f"{name} names no built-in labelled texts", "write builtin:facts/train or builtin:facts/heldout"
         )
@@ -45,7 +66,8 @@ def labelled_sentences(name: str) -> list[tuple[str, str]]:
 
 
 def cloze(name: str, part: Part) -> list[Cloze]:
-    """The same sentences, each with its blank taken out. Raises UsageError for a name that there is not."""
+    """The facts, each with its blank taken out. Raises UsageError for a name that there is not, and for `stories`, in
+    which no word is the one to ask for."""
     return [_to_cloze(wording) for wording in _wordings(name, part)]
 
 
@@ -63,14 +85,20 @@ def _labelled(name: str, part: Part) -> Iterator[tuple[str, str]]:
     """Topic and wording of each sentence of one part."""
     if name not in NAMES:
         raise UsageError(f"there is no built-in corpus {name!r}", nearest(name, NAMES))
-    if part not in get_args(Part):
-        raise UsageError(f"the built-in corpus {name!r} has no part {part!r}", nearest(part, get_args(Part)))
+    if name != "facts":
+        raise UsageError(f"the built-in corpus {name!r} has no topics and no blanks", "take 'facts'")
+    _check_part(name, part)
     file = resources.files("glassformer.data").joinpath("builtin", f"{name}.tsv")
     for index, (topic, *wordings) in enumerate(_facts(file.read_text(encoding="utf-8"), f"{name}.tsv")):
         for position, wording in enumerate(wordings):
             held_out = position == 1 and index % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
             if held_out == (part == "heldout"):
                 yield topic, wording
+
+
+def _check_part(name: str, part: Part) -> None:
+    if part not in get_args(Part):
+        raise UsageError(f"the built-in corpus {name!r} has no part {part!r}", nearest(part, get_args(Part)))
 
 
 def _facts(text: str, file: str) -> Iterator[list[str]]:

@@ -83,6 +83,12 @@ class Objective(ABC, Generic[C]):
     """How many segments its streams tell apart; a model without an embedding for each cannot see them."""
     draws: ClassVar[bool] = True
     """Whether examples are drawn: another generator makes other examples of the same unit."""
+    direction: ClassVar[str] = ""
+    """Where a token may look, in words; empty: where its family lets it (`look/strategies.py`)."""
+    question: ClassVar[str] = ""
+    """What a model is asked while it learns, in words."""
+    good_for: ClassVar[str] = ""
+    """What such a model is used for."""
     asks_with: ClassVar[str] = "a text with a [MASK]"
     """What a person asks with, in words that could be asked themselves."""
 

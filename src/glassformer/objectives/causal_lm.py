@@ -27,6 +27,8 @@ class CausalLM(Objective[CausalLMConfig], GeneratesInOrder, ScoresText):
     """Ask for the next token everywhere; see the module's example. Unknown words are never asked."""
 
     Config = CausalLMConfig
+    question = "at every place the next word"
+    good_for = "writing: going on with a text, dialogue, code"
     family = "decoder"
     draws = False
     asks_with = "a text"

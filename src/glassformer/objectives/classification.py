@@ -25,6 +25,8 @@ class Classification(Objective[ClassificationConfig], PredictsLabels):
     """Ask for the label of a text; see the module's example."""
 
     Config = ClassificationConfig
+    question = "which label the whole text has"
+    good_for = "topics, moods, spam; most often after pre-training"
     columns = ("text", "label")
     draws = False
     asks_with = "a text"

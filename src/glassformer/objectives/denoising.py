@@ -27,6 +27,8 @@ class Denoising(Objective[DenoisingConfig], GeneratesInOrder):
     """Restore a damaged text; see the module's example. Unknown words are never asked."""
 
     Config = DenoisingConfig
+    question = "the whole text as it was before it was damaged"
+    good_for = "writing from a text: corrections, summaries"
     family = "encoder_decoder"
 
     def check(self) -> None:

@@ -27,6 +27,9 @@ class ImageClassification(Objective[ImageClassificationConfig], PredictsLabels, 
     """Ask for the label of a picture; see the module's example."""
 
     Config = ImageClassificationConfig
+    direction = "both sides, all patches"
+    question = "which label the whole picture has"
+    good_for = "pictures, read as a row of patches"
     columns = ("array", "label")
     draws = False
     asks_with = "PICTURE.png"

@@ -27,6 +27,8 @@ class MaskedLM(Objective[MaskedLMConfig], FillsBlanks, ScoresText):
     """Hide tokens and ask for them; see the module's example."""
 
     Config = MaskedLMConfig
+    question = "which words stand at the blanks, from both sides"
+    good_for = "understanding: search, classification, tagging; a body for fine-tuning"
 
     def check(self) -> None:
         """A row has room, and is no longer than the model reads."""

@@ -31,6 +31,9 @@ class Mixture(Objective[MixtureConfig]):
     """Several objectives on one model; see the module's example."""
 
     Config = MixtureConfig
+    direction = "as its members"
+    question = "what its members ask, batch by batch"
+    good_for = "one model for several tasks"
 
     def check(self) -> None:
         """Makes the members. Raises UsageError where two have one name, or heads that do not fit together."""

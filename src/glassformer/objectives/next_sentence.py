@@ -45,6 +45,8 @@ class NextSentence(Objective[NextSentenceConfig], FillsBlanks, ScoresText, Predi
     """Hide tokens and ask for them, and ask whether a second text follows; see the module's example."""
 
     Config = NextSentenceConfig
+    question = "which words stand at the blanks, and whether the second text follows the first"
+    good_for = "tasks over two texts, such as entailment or answers to questions; what it adds to masked words is small"
     segments = 2
 
     def check(self) -> None:

@@ -33,6 +33,9 @@ class PermutationLM(Objective[PermutationLMConfig], FillsInAnyOrder, ScoresText)
     asked."""
 
     Config = PermutationLMConfig
+    direction = "both sides, in a random order"
+    question = "some words, each from all that come before it in a random order"
+    good_for = "understanding, with answers that depend on each other and no [MASK] among the words that it reads"
 
     def check(self) -> None:
         """A row has room."""

@@ -30,6 +30,8 @@ class Seq2Seq(Objective[Seq2SeqConfig], GeneratesInOrder):
     """Ask for the target of a source; see the module's example. Unknown words are never asked."""
 
     Config = Seq2SeqConfig
+    question = "the target that belongs to the source, word by word"
+    good_for = "translation, summaries, answers: wherever there are pairs"
     family = "encoder_decoder"
     columns = PAIR
     draws = False

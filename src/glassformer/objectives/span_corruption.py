@@ -31,6 +31,8 @@ class SpanCorruption(Objective[SpanCorruptionConfig], Generates):
     """Say what stood in the gaps; see the module's example. Unknown words are never asked."""
 
     Config = SpanCorruptionConfig
+    question = "only the words that stood in the gaps"
+    good_for = "many text-to-text tasks by one model; its short targets make training cheap"
     family = "encoder_decoder"
 
     def check(self) -> None:

@@ -67,6 +67,12 @@ COLUMNS = (
     ("norms", ("norm",)),
 )
 """What is drawn together, and the parts in it: the first solid, the second dashed, the third dotted."""
+KINDS = {
+    "self": "encoder: self-attention",
+    "decoder": "decoder: self-attention",
+    "cross": "cross-attention: from the decoder to the source",
+}
+"""The kinds of attention of an encoder-decoder, as they are said."""
 DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
 PART_NAMES = {"table": "positions", "token": "tokens", "query": "queries", "key": "keys", "value": "values"}
 PART_NAMES |= {"output": "outputs"}
@@ -89,6 +95,8 @@ def film_figure(film: Film, probe: int = 0, kind: str = "self", blank: int = 0) 
     _draw_candidates(_axes(figure, (LEFT, 0.95, WIDTH - LEFT - RIGHT, 2.1), film.steps), film, one, blank)
     middle = _axes(figure, (LEFT, 3.6, WIDTH - LEFT - RIGHT, 2.0), film.steps)
     _draw_entropies(middle, film, seen.entropies, took_shape(seen.weights, film.steps), _stack_of(kind, film))
+    if len(one.attention) > 1:
+        middle.set_title(KINDS[kind], fontsize=8.5, loc="left", pad=4)
     _draw_components(figure, film)
     title = fitted(_title(one), 12.0, WIDTH - 1.0)
     _write(figure, LEFT, 0.4, title, fontsize=12)
@@ -104,7 +112,7 @@ def frames(film: Film, probe: int, layer: int, head: int, kind: str = "self", nu
     maps = head_of(seen, layer, head)
     picked = np.unique(np.linspace(0, len(maps) - 1, min(number, len(maps))).round().astype(int))
     step = took_shape(seen.weights, film.steps)[layer, head]
-    what = f"{'' if kind == 'self' else f'{kind} attention, '}layer {layer}, head {head}" + (
+    what = f"{f'{KINDS[kind]}, ' if len(one.attention) > 1 else ''}layer {layer}, head {head}" + (
         "" if math.isnan(step) else f" · half of its change made by step {step:,.0f}"
     )
     names = [f"step {film.steps[n]:,}" for n in picked]
@@ -153,6 +161,7 @@ def view_of(
             for each, one in zip(film.probes, seen, strict=True)
         ],
         "probe": probe,
+        "kind": KINDS[kind] if len(film.probes[probe].attention) > 1 else "",
         "layers": [f"Layer {n}" for n in range(layers)],
         "norms": {name: sizes(film, getattr(film, name)) for name in ("gradients", "updates", "weights")},
     }
@@ -163,8 +172,9 @@ def view_of(
 
 
 def sizes(film: Film, norms: np.ndarray) -> dict[str, list[float]]:
-    """Norms over the steps, the components of one kind taken together: the root of the sum of their squares."""
-    kinds = [kind_of(component) for component in film.components]
+    """Norms over the steps, the components of one kind taken together: the root of the sum of their squares. With two
+    stacks a kind is a group of one of them, and cross-attention is one by itself."""
+    kinds = list(map(_kind_of_two if len(_stacks(film)) > 1 else kind_of, film.components))
     return {
         kind: np.sqrt((norms[:, [other == kind for other in kinds]] ** 2).sum(1)).tolist()
         for kind in dict.fromkeys(kinds)
@@ -175,6 +185,12 @@ def kind_of(component: str) -> str:
     """What a component is, wherever it stands: embeddings, query, key, value, output, feed-forward, norms, or head."""
     group = group_of(component)
     return component.rsplit(".", 1)[-1] if group == "attention" else group
+
+
+def _kind_of_two(component: str) -> str:
+    """`decoder.blocks.0.self_attention.query` -> decoder attention."""
+    group, layer = group_of(component), _layer_of(component)
+    return group if group == "head" else f"{component.split('.')[0] if layer is None else layer[0]} {group}"
 
 
 def _axes(figure: Figure, box: tuple[float, float, float, float], steps: np.ndarray) -> Axes:
@@ -255,26 +271,34 @@ def _explain_colours(axes: Axes, colours: dict[tuple[str, int], Any]) -> None:
 
 
 def layer_colours(film: Film) -> dict[tuple[str, int], Any]:
-    """A colour for each layer of each stack, dark to light; the encoder's first."""
+    """A colour for each layer of each stack, dark to light: the encoder's first, then the decoder's. What reads the
+    source in the decoder's layers, `cross`, has colours of its own behind them."""
     layers = sorted({found for found in map(_layer_of, film.components) if found is not None})
     for probe in film.probes:  # layers that share their weights are one component, and several in the maps
         for kind, seen in probe.attention.items():
             layers = sorted({*layers, *((_stack_of(kind, film), n) for n in range(seen.weights.shape[1]))})
-    layers.sort(key=lambda found: (found[0] != "encoder", found[1]))
+    layers.sort(key=lambda found: (("encoder", "decoder", "cross").index(found[0]), found[1]))
     shades = np.linspace(0.08, 0.8, len(layers)) if len(layers) > 1 else [0.2]
     return dict(zip(layers, mpl.colormaps["plasma"](shades), strict=True))
 
 
 def _stack_of(kind: str, film: Film) -> str:
-    """The stack that a kind of attention is in."""
-    stacks = {component.split(".")[0] for component in film.components} & {"encoder", "decoder"}
-    return "decoder" if kind != "self" or stacks == {"decoder"} else "encoder"
+    """Whose colours a kind of attention has."""
+    if kind == "cross":
+        return "cross"
+    return "decoder" if kind == "decoder" or _stacks(film) == {"decoder"} else "encoder"
+
+
+def _stacks(film: Film) -> set[str]:
+    return {component.split(".")[0] for component in film.components} & {"encoder", "decoder"}
 
 
 def _layer_of(component: str) -> tuple[str, int] | None:
-    """`encoder.blocks.3.feed_forward.expand` -> encoder, 3."""
+    """`encoder.blocks.3.feed_forward.expand` -> encoder, 3; `decoder.blocks.3.cross_attention.query` -> cross, 3."""
     stack, *path = component.split(".")
-    return (stack, int(path[1])) if path[0] == "blocks" else None
+    if path[0] != "blocks":
+        return None
+    return "cross" if path[2].startswith("cross_attention") else stack, int(path[1])
 
 
 def _draw_components(figure: Figure, film: Film) -> None:

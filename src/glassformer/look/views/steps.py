@@ -30,7 +30,7 @@ VIEW = ViewSpec(
         Argument("text", str, "a text, with or without [MASK]"),
         Option("layer", int, 0, "which layer, counted from 0"),
         Option("head", int, 0, "which head of it, counted from 0"),
-        Option("token", str | None, None, "which token, or its number; without it the blank, or the last one"),
+        Option("token", str | None, None, "which token, or its number; without it the blank, or the last known word"),
     ),
     needs=("attention_weights", "block_steps"),
     live=("text", "layer", "head", "token"),
@@ -44,7 +44,7 @@ SHOWN = 8
 @torch.no_grad()
 def make(run: Run, text: str, layer: int = 0, head: int = 0, token: str | None = None) -> View:
     """What layer `layer` does to one token of a text, with the numbers of head `head`; `token` None: the first blank,
-    or the last token.
+    or the last word that the model knows.
 
     Raises UsageError for a layer or head that does not exist, for a token that the text has not, and for a model of
     PyTorch's own blocks.
@@ -82,10 +82,14 @@ def make(run: Run, text: str, layer: int = 0, head: int = 0, token: str | None =
 
 def place_of(token: str | None, tokens: list[str], tokenizer: Tokenizer) -> int:
     """Where a token stands: as the tokenizer writes it, or as a person does, or its number; None: the first blank, else
-    the last token. Raises UsageError where it does not stand."""
+    the last token that is part of a word and known, else the last one. Raises UsageError where it does not stand."""
     if token is None:
-        mask = tokenizer.token(tokenizer.mask_id)
-        return tokens.index(mask) if mask in tokens else len(tokens) - 1
+        mask, special = (
+            tokenizer.token(tokenizer.mask_id),
+            {tokenizer.token(id) for id in tokenizer.special_ids},
+        )
+        words = [n for n, each in enumerate(tokens) if each not in special and any(letter.isalnum() for letter in each)]
+        return tokens.index(mask) if mask in tokens else (words or [len(tokens) - 1])[-1]
     for same in (token, as_token(tokenizer, token)):
         if same in tokens:
             return tokens.index(same)

@@ -1,7 +1,7 @@
 // The film of a training: a text at every snapshot, its answers, its maps, and how each part of the model learned.
 
 VIEWS.film = (page, main) => {
-  const { steps, probes, layers, colours, norms } = page;
+  const { steps, probes, layers, colours, norms, kind } = page;
   const state = { frame: steps.length - 1, probe: page.probe };
   const body = el("div");
   const slider = el("input", { type: "range", min: 0, max: steps.length - 1, value: state.frame, "aria-label": "step" });
@@ -59,7 +59,7 @@ VIEWS.film = (page, main) => {
       el("div", { className: "columns" },
         el("div", {}, el("h2", {}, "What the model says"), said),
         el("div", {}, el("h2", {}, "The answers of the end, over the steps"), chart.element)),
-      el("h2", {}, "Attention"), grid,
+      el("h2", {}, kind || "Attention"), grid,
       el("p", { className: "note" }, "Below each map: when it took its shape, the step from which on it was at most half as far from its last state as at the start."),
       el("h2", {}, "Entropy of each head (layer.head)"), sharp.element);
     go(state.frame);
