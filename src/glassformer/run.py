@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from filelock import FileLock, Timeout
 from pydantic import Field, model_validator
 
 from glassformer.data.codecs import Codecs
@@ -186,6 +185,8 @@ class RunDirectory:
         """Keep every other process from training this run. Raises UsageError where one does already. The lock ends with
         the process, however that ends; its file stays, since two processes could otherwise hold two files of one name.
         """
+        from filelock import FileLock, Timeout  # slow to import, and only a training locks
+
         lock = FileLock(self.lock_file)
         try:
             lock.acquire(timeout=0)
