@@ -234,6 +234,7 @@ CASES = {
     "wikitext2-causal": Case("clm-wikitext2-word", wikitext_as_one, of_words),
     "wikitext2-causal-large": Case("clm-wikitext2-word-large", wikitext_as_one, of_words),
     "multi30k": Case("seq2seq-multi30k", multi30k, of_translation, MULTI30K),
+    "first-paper": Case("seq2seq-first-paper", multi30k, of_translation, MULTI30K),
     "wikitext2-permutation": Case("plm-wikitext2", wikitext, of_pretraining, WIKIPEDIA),
     "wikitext2-denoising": Case("denoise-wikitext2", wikitext, of_pretraining, WIKIPEDIA),
     "wikitext2-spans": Case("span-wikitext2", wikitext, of_pretraining, WIKIPEDIA),
