@@ -22,6 +22,7 @@ from glassformer.training.measure import (
     WORTH_IT,
     Timing,
     choose_precision,
+    choose_threads,
     default_device,
     default_precision,
     steps_for,
@@ -31,6 +32,8 @@ from glassformer.training.measure import (
 
 LOG_LINES = 200
 """How often a run is logged at most when its recipe does not say."""
+MEASURED_FROM_STEPS = 300
+"""Fewer steps than these are trained by all threads, without measuring whether one would be faster."""
 AFTERWARDS = 7.0
 """Seconds of a time budget that are kept for what comes behind the last step: weights, pictures, the process's end."""
 STARTING = 10.0
@@ -51,6 +54,9 @@ def resolve(parts: Parts, say: Callable[[str], None], began: float | None = None
     own = max(1, torch.get_num_threads() // training.devices)
     number = own if training.threads == "auto" else training.threads
     resolved = _with(recipe, device=device, threads=number)
+    if training.threads == "auto" and device == "cpu" and training.devices == 1:
+        number = _measured_threads(parts, resolved, measured)
+        resolved = _with(resolved, threads=number)
     with threads(number):
         precision: str = training.precision
         if precision == "auto":
@@ -78,6 +84,10 @@ def resolve(parts: Parts, say: Callable[[str], None], began: float | None = None
 def explain(resolved: Recipe, measured: dict[str, Any]) -> list[str]:
     """What was measured, and what was chosen by it, for people."""
     lines = []
+    if measured.get("seconds_per_step_by_threads"):
+        found = measured["seconds_per_step_by_threads"]
+        times = ", ".join(f"{1000 * seconds:,.0f} ms by {number}" for number, seconds in found.items())
+        lines.append(f"training.threads={resolved.training.threads} (a step in {times})")
     if "seconds_per_step" in measured:
         times = ", ".join(f"{name} {1000 * seconds:,.0f} ms" for name, seconds in measured["seconds_per_step"].items())
         lines.append(f"training.precision={resolved.training.precision} (a step in {times})")
@@ -118,6 +128,17 @@ def refuse_too_many(processes: int, device: str) -> None:
 
 def _with(recipe: Recipe, **training: Any) -> Recipe:
     return recipe.model_copy(update={"training": recipe.training.model_copy(update=training)})
+
+
+def _measured_threads(parts: Parts, resolved: Recipe, measured: dict[str, Any]) -> int:
+    """All threads without a question where so few steps are trained that measuring would not pay."""
+    number, known = int(resolved.training.threads), _known_steps(parts, resolved)
+    if known is not None and known < MEASURED_FROM_STEPS:
+        return number
+    plain = _with(resolved, precision="32-true", compile=False)
+    chosen, seconds = choose_threads(lambda: engine_for(plain, parts.objective), training_order(plain, parts), number)
+    measured["seconds_per_step_by_threads"] = {key: round(value, 5) for key, value in seconds.items()}
+    return chosen
 
 
 def _measured_precision(parts: Parts, resolved: Recipe, measured: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from glassformer.training.measure import (
     EVALUATIONS,
     Timing,
     choose_precision,
+    choose_threads,
     default_precision,
     fitted,
     padded_tokens,
@@ -116,6 +117,31 @@ def test_the_faster_precision_is_chosen(
     monkeypatch.setattr(measure, "bfloat16_is_slow", lambda device: False)
     monkeypatch.setattr(measure, "time_steps", lambda engine, order, **_: Timing(seconds[engine], 0.0, 3))
     assert choose_precision(fake(lambda precision: precision), order_of()) == (choice, seconds)
+
+
+@pytest.mark.parametrize(
+    ("one", "four", "choice"), [(0.010, 0.004, 4), (0.010, 0.011, 1), (0.4, 0.2, 4), (0.2, 0.3, 1)]
+)
+def test_the_faster_number_of_threads_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, one: float, four: float, choice: int
+) -> None:
+    """By its steps; by its products where steps are long. A moment of other work in one of two timings decides nothing;
+    the number that torch had is put back."""
+    times, took, before = {1: one, 4: four}, [], torch.get_num_threads()
+
+    def timed(engine: Any, order: Any, **_: Any) -> Timing:
+        took.append(torch.get_num_threads())
+        return Timing(times[took[-1]] * (5 if len(took) == 1 and four < 0.1 else 1), 0.0, 3)
+
+    monkeypatch.setattr(measure, "time_steps", timed)
+    monkeypatch.setattr(measure, "products_per_second", lambda device: 1 / times[torch.get_num_threads()])
+    found, seconds = choose_threads(engine_of, order_of(), 4)
+    assert found == choice and torch.get_num_threads() == before
+    assert seconds == ({"4": four, "1": one} if four < 0.1 else {})
+
+
+def test_one_thread_is_not_measured() -> None:
+    assert choose_threads(fake(lambda: pytest.fail("built")), order_of(), 1) == (1, {})
 
 
 def fake(build: Callable[[str], Any]) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from glassformer.data.batch import Row
-from glassformer.training.engine import Engine
+from glassformer.training.engine import Engine, threads
 from glassformer.training.evaluation import EvaluationSet, evaluate
 from glassformer.training.order import TrainingOrder
 
@@ -29,6 +29,8 @@ LEAST_EVALUATIONS = 3
 HOPELESS = 10.0
 """A precision whose first step takes so many times as long is not tried further: without the instructions for it,
 bfloat16 is tens of times slower."""
+LONG_STEP = 0.1
+"""Steps longer than this many seconds are not timed to choose the number of threads."""
 TINY_STEP = 0.02
 """Steps shorter than this many seconds are not arithmetic but overhead: another precision cannot pay."""
 
@@ -147,6 +149,34 @@ def bfloat16_is_slow(device: str = "cpu") -> bool:
     """Whether a product takes longer in bfloat16 than in float32: then a training step, which would take tens of times
     as long, need not be tried."""
     return products_per_second(device, torch.bfloat16) < products_per_second(device)
+
+
+def choose_threads(build: Callable[[], Engine], order: TrainingOrder, number: int) -> tuple[int, dict[str, float]]:
+    """`number` threads or one, whichever trains faster here and now, and the seconds of a step by threads.
+
+    Two hyperthreads of one core share its arithmetic, and threads wait for each other where other work holds a core:
+    then one may be faster. Each is timed twice, in turns, and its better time counts. Long steps are no more than
+    their matrix products, which are timed instead: the answer is here in about a second in any case.
+    """
+    if number == 1:
+        return 1, {}
+    engine, seconds = build(), {number: math.inf, 1: math.inf}
+    for each in (number, 1, number, 1):
+        with threads(each):
+            found = time_steps(engine, order, seconds=0.2, most=20, hopeless=5 * LONG_STEP).seconds
+        if found > LONG_STEP:
+            return _faster_products(number)
+        seconds[each] = min(seconds[each], found)
+    return min(seconds, key=lambda each: seconds[each]), {str(each): found for each, found in seconds.items()}
+
+
+def _faster_products(number: int) -> tuple[int, dict[str, float]]:
+    """The same by the rate of matrix products alone; no seconds of a step are known then."""
+    rates = dict.fromkeys((number, 1), 0.0)
+    for each in (number, 1, number, 1):
+        with threads(each):
+            rates[each] = max(rates[each], products_per_second("cpu"))
+    return max(rates, key=lambda each: rates[each]), {}
 
 
 def choose_precision(build: Callable[[str], Engine], order: TrainingOrder) -> tuple[str, dict[str, Any]]:
