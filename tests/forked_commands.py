@@ -2,22 +2,23 @@
 
     python forked_commands.py < COMMANDS
 
-Each command has a process of its own: a fork of this one, which has loaded everything and computed nothing, so that
-nobody waits for PyTorch again (2 seconds for an answer, 6 for a training). Ends with 1 at the first that fails.
+Each command has a process of its own: a fork of this one, which has loaded PyTorch and what else is slow, nothing of
+ours: what a command forgets to import is missing here as in a new process. Ends with 1 at the first that fails.
 """
 
 import shlex
 import sys
 
-from killed_training import in_a_fork
-
-from glassformer import launch  # noqa: F401  (loaded for the forks)
-from glassformer.cli import run_command
-from glassformer.look import report  # noqa: F401
+import lightning_fabric  # noqa: F401  (loaded for the forks, as the next two)
+import matplotlib.figure  # noqa: F401
+import torch  # noqa: F401
+from forks import in_a_fork
 
 
 def carry_out(words: list[str]) -> None:
     """In a fork: as if the shell had called the command with these words."""
+    from glassformer.cli import run_command
+
     sys.argv = words
     code = run_command()
     sys.stdout.flush()

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from forks import in_a_fork
+
 from glassformer import launch
 from glassformer.recipe import read
 from glassformer.training import checkpoints, trainer
@@ -65,22 +67,6 @@ class Events:
                 self.saving -= 1
 
         return save
-
-
-def in_a_fork(work: Callable[[], object]) -> int:
-    """Runs `work` in a process of its own; its exit code, negative for a signal."""
-    assert len(os.listdir("/proc/self/task")) == 1 if os.path.isdir("/proc/self/task") else True
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        except BaseException as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def train(folder: Path, fatal: int | None) -> None:

@@ -92,8 +92,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_the_commands_of_the_readme_run_in_order(folder: Path) -> None:
-    """The first from the shell, as they are all meant; the others in forks of a process that has loaded PyTorch. (That
-    commands work in processes that have loaded nothing else, test_cli_light.py and test_light_asking.py ask.)"""
+    """The first from the shell, as they are all meant; the others in forks of a process that has loaded PyTorch and
+    nothing of ours."""
     commands = [line for block in blocks(ROOT / "README.md", "bash") for line in block.splitlines() if line]
     commands = [command for command in commands if not command.startswith("make")]
     assert len(commands) > 10
