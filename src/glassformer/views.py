@@ -46,6 +46,7 @@ def view_function(name: str) -> Callable[..., View]:
 
     @wraps(make)
     def view(run: Run, *given: Any, **named: Any) -> View:
+        run = run if spec.as_it_is else run.recordable()
         bound = signature(make).bind(run, *given, **named)
         spec.check(run, bound.arguments)
         return make(run, *given, **named)

@@ -80,6 +80,7 @@ ASKED: dict[str, Callable[[Run, Path], View]] = {
     "schedule": lambda run, folder: gf.views.schedule(run),
     "shapes": lambda run, folder: gf.views.shapes(run, WHOLE),
     "steps": lambda run, folder: gf.views.steps(run, WHOLE),
+    "torch": lambda run, folder: gf.views.torch(run, WHOLE),
     "word": lambda run, folder: gf.views.word(run, "red", WHOLE, "the red star"),
 }
 

@@ -18,8 +18,10 @@ from glassformer.errors import UsageError
 from glassformer.look.measures.film import film_of
 from glassformer.look.report import draw_report
 from glassformer.model.attention.full import FullAttention
+from glassformer.model.kinds.lstm import LSTM
 
 WHY = "it mixes without comparing"
+NO_WEIGHTS = LSTM.lacks["attention_weights"]
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +46,9 @@ def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def hidden(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of PyTorch's own blocks."""
+    """A run of a model that has no attention at all."""
     folder = tmp_path_factory.mktemp("hidden")
-    model = {"kind": "pytorch", "attention_dropout": 0.1}
+    model = {"kind": "lstm"}
     recipe = tiny_recipe.recipe(tiny_recipe.text_file(folder), model=model, training={"steps": 1, "evaluate_every": 1})
     return tiny_recipe.train(recipe, folder / "run").path
 
@@ -91,13 +93,13 @@ def test_the_generation_page_shows_tokens_without_maps(folder, unseen, chromium,
         view.save(tmp_path / "generation.png")
 
 
-def test_pytorchs_own_blocks_have_a_page_of_answers(hidden, chromium, tmp_path):
+def test_an_lstm_has_a_page_of_answers(hidden, chromium, tmp_path):
     view = views.mask(load(hidden), "sun [MASK]")
     shown = opened(chromium, view.save(tmp_path / "mask.html"))
     [said] = shown.texts("main > .warning")
-    assert said.endswith("PyTorch's own blocks hide them. Its answers are here.")
+    assert said.endswith(f"{NO_WEIGHTS}. Its answers are here.")
     assert (
-        view.data["subtitle"].startswith("run: pytorch;")
+        view.data["subtitle"].startswith("run: lstm;")
         and views.mask(load(hidden), "sun [MASK]", [99]).data["exact"] == []
     )
     assert shown.page.locator(".bars").count() == 1 and shown.page.locator(".switch").count() == 0
@@ -126,9 +128,9 @@ def test_what_needs_weights_refuses_with_the_reason_and_names_what_there_is(word
 
 
 @pytest.mark.parametrize("words", [("look", "heads"), ("look", "attribution"), ("look", "steps"), ("attention",)])
-def test_of_pytorchs_own_blocks_too(words, hidden, tmp_path):
+def test_of_an_lstm_too(words, hidden, tmp_path):
     said = refused(*words, hidden, "sun [MASK]", "--output", tmp_path / "picture.png")
-    assert "no attention weights: PyTorch's own blocks hide them" in said.splitlines()[0]
+    assert f"no attention weights: {NO_WEIGHTS}" in said.splitlines()[0]
     assert "look mask" in said and "ablate" in said
 
 

@@ -177,9 +177,12 @@ def test_what_cannot_be_told_is_not_told(asked: Evaluation, expected: str) -> No
         (5.6, Guess("the", 0.85, 0.3), "collapsed"),
         (6.1, Guess("the", 0.6, 0.06), "knows"),
         (6.1, Guess("the", 0.98, 0.9), "knows"),
-        (4.0, Guess("the", 0.9, 0.4), "uses"),
+        (4.0, Guess("the", 0.9, 0.4), "nearly"),
+        (2.0, Guess("the", 0.9, 0.4), "nearly"),
+        (4.0, Guess("the", 0.6, 0.4), "uses"),
+        (4.0, Guess("the", 0.9, 0.6), "uses"),
     ],
-    ids=["one word", "nearly one word", "often", "it is right", "the loss is good"],
+    ids=["one word", "nearly one word", "often", "it is right", "good loss", "best loss", "good, often", "good, right"],
 )
 def test_a_collapse_onto_one_word(loss: float, guess: Guess, expected: str) -> None:
     """One guess for nearly everything, mostly wrong, and a loss no better than counting."""

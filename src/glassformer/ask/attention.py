@@ -107,6 +107,7 @@ def weights_of(
     run: Loaded, prompt: Prompt, stack: str, which: str, only: Chosen, order: Sequence[int] | None = None
 ) -> tuple[Float[np.ndarray, "layers heads query key"], dict[str, torch.Tensor]]:
     """The weights of one stack's layers on a prompt, its rows in an order, and the logits."""
+    run = run.recordable()
     run.model.need("attention_weights")
     parts = run.model.parts[stack]
     places = list(parts.cross_attention if which == "cross" else parts.self_attention)

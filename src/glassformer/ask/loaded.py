@@ -92,6 +92,16 @@ class Loaded:
         load_into(model, tensors)
         return model.eval()
 
+    def recordable(self: L) -> L:
+        """The same run with a model of the same weights that can be looked into everywhere; itself, where its own
+        can."""
+        model = self.model.recordable()
+        if model is self.model:
+            return self
+        other = copy.copy(self)
+        other.model = model
+        return other
+
     def metrics(self) -> list[dict[str, Any]]:
         """Every record that training wrote."""
         return self.directory.metrics()

@@ -51,7 +51,8 @@ def verdict(
     are none: they tell a model that learns by heart from one that goes apart. `evaluation` is the newest one, with its
     interval and its guesses.
 
-    What is wrong is said before how good the loss is: broken, diverging, too few questions, overfitting, collapsed.
+    What is wrong is said before how good the loss is: broken, diverging, too few questions, overfitting, collapsed, one
+    guess for everything.
     """
     newest = losses[-1]
     if not math.isfinite(newest):
@@ -65,6 +66,7 @@ def verdict(
         or _collapsed(newest, references, evaluation)
         or _worse_than_random(newest, training[-1], references)
         or _too_small(newest, references, evaluation, classes, by_number=False)
+        or _one_word(newest, references, evaluation, classes)
         or level(newest, references, classes)
     )
 
@@ -161,6 +163,21 @@ def _collapsed(newest: float, references: dict[str, float], asked: Evaluation | 
     return (
         f"collapsed on a frequent word: {percent(share)} of all guesses are {token!r}, which is right in "
         f"{percent(right)}; most models begin so, and more steps or a lower learning rate lead out of it"
+    )
+
+
+def _one_word(newest: float, references: dict[str, float], asked: Evaluation | None, classes: Classes) -> str:
+    """The loss is below counting, and yet nearly all guesses are one token that is mostly wrong: the probabilities move
+    with the context, and the best guess does not. Nothing is praised."""
+    if asked is None or asked.guess is None or newest > min(references.values()) - 0.02:
+        return ""
+    token, share, right = asked.guess
+    if share < ONE_WORD or right > 0.5:
+        return ""
+    return (
+        f"nearly one guess for everything: {percent(share)} of all guesses are {token!r}, which is right in "
+        f"{percent(right)}; the loss alone is better than counting {classes} ({newest:.2f} beside "
+        f"{min(references.values()):.2f})"
     )
 
 

@@ -54,6 +54,11 @@ def reading(run: Run, text: str) -> Reading:
     return Reading(text, prompt, spans, stream.values == run.tokenizer.unk_id)
 
 
+def said_unknown(unknown: Sequence[str]) -> str:
+    """What pictures and pages say where a vocabulary lacks words of a text; nothing where it lacks none."""
+    return f"not in the vocabulary, read as [UNK]: {', '.join(dict.fromkeys(unknown))}" if unknown else ""
+
+
 def find(text: str, word: str, nth: int | None = None) -> Span:
     """Where a word stands in a text, upper and lower case alike; `nth` counts from 1 where it stands there more than
     once. Raises UsageError for a word that is not there, and where it is not said which."""

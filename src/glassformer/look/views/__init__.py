@@ -91,6 +91,8 @@ class ViewSpec(NamedTuple):
     """Capabilities that a model must have (`glassformer.model.kinds.Capability`)."""
     live: tuple[str, ...] = ()
     """Which of what it takes the studio's page sets."""
+    as_it_is: bool = False
+    """Whether it shows the model's own modules, and not those of an equal model that can be recorded."""
     says_unknown: bool = False
     """Whether the command line says which words of the text the vocabulary lacks."""
     on_top: bool = False

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from glassformer.ask.run import Run
 from glassformer.errors import UsageError
-from glassformer.look.measures.words import Reading, Span, attention_between, find, find_all, reading
+from glassformer.look.measures.words import Reading, Span, attention_between, find, find_all, reading, said_unknown
 from glassformer.look.pictures.figures import COLOURS, GLASS, fitted, ink_on, new_figure, styled, text_width, visible
 from glassformer.look.pictures.page import View
 from glassformer.look.views import Argument, Option, ViewSpec
@@ -54,6 +54,8 @@ class Pronoun(NamedTuple):
     uniform_to: Float[np.ndarray, "candidates"]
     """What a head would give that looks at all tokens alike."""
     uniform_back: Float[np.ndarray, "candidates"]
+    unknown: Sequence[str] = ()
+    """Words of the text that the vocabulary lacks: to the model they are all the same."""
 
 
 def pronoun(run: Run, text: str, word: str, candidates: Sequence[str] = (), nth: int | None = None) -> Pronoun:
@@ -89,6 +91,7 @@ def pronoun(run: Run, text: str, word: str, candidates: Sequence[str] = (), nth:
         back=weights[:, :, 1:, 0],
         uniform_to=even[0, 1:],
         uniform_back=even[1:, 0],
+        unknown=run.unknown_words(text),
     )
 
 
@@ -123,7 +126,7 @@ def rows(found: Pronoun) -> list[dict[str, Any]]:
 
 def view_of(run: Run, found: Pronoun) -> View:
     """The same as a view."""
-    data = {"subtitle": run.path.name, **found._asdict()}
+    data = {"subtitle": run.path.name, **found._asdict(), "warning": said_unknown(found.unknown)}
     return View("pronoun", found.text, data, {}, lambda: figure(found), found._asdict(), rows(found))
 
 
@@ -137,7 +140,7 @@ def figure(found: Pronoun) -> Figure:
     deep = max(text_width(name, 8.5) for name in columns) + 0.25
     word = f"“{visible(found.word, 14)}”"
     looks, looked = f"{word} looks at", f"{word} is looked at by"
-    left, top, wide, high = 1.25, 0.95, cell * many, tall * (len(names) + 2)
+    left, top, wide, high = 1.25, 1.15 if found.unknown else 0.95, cell * many, tall * (len(names) + 2)
     gap = max(0.3, text_width(looks, 9.0) + 0.2 - wide)
     right = max(wide, text_width(looked, 9.0))
     width, height = max(left + wide + gap + right + 0.3, 4.6), top + high + deep + 0.15
@@ -166,6 +169,9 @@ def figure(found: Pronoun) -> Figure:
             colour = ink_on(0.0 if np.isnan(weight) else weight / most)
             axes.text(column, row, said, ha="center", va="center", fontsize=min(7.0, tall * 45), color=colour)
     page.text(0.2 / width, 1 - 0.55 / height, "attention in hundredths", fontsize=8, color=COLOURS["muted"])
+    if found.unknown:
+        how: dict[str, Any] = {"fontsize": 8, "color": COLOURS["wrong"], "parse_math": False}
+        page.text(0.2 / width, 1 - 0.75 / height, fitted(said_unknown(found.unknown), 8.0, width - 0.4), **how)
     return page
 
 

@@ -24,6 +24,7 @@ VIEW = ViewSpec(
     "Every part of a model: output shape, parameters, FLOPs.",
     takes=(Argument("text", str, "a text that the model reads"),),
     live=("text",),
+    as_it_is=True,
 )
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from glassformer.ask.run import Run
 from glassformer.data.batch import collate
 from glassformer.errors import UsageError
-from glassformer.look.measures.words import Reading, find, reading
+from glassformer.look.measures.words import Reading, find, reading, said_unknown
 from glassformer.look.pictures.figures import COLOURS, fitted, new_figure, styled, visible
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.panels import lines
@@ -53,6 +53,8 @@ class Apart(NamedTuple):
     baseline: Float[np.ndarray, "places"]
     """The mean cosine of two different words, one of each text: how alike any two vectors are there (Ethayarajh 2019,
     section 3.3)."""
+    unknown: Sequence[str] = ()
+    """Words of the texts that the vocabulary lacks: to the model they are all the same."""
 
 
 def apart(run: Run, word: str, text_a: str, text_b: str, nth: Sequence[int | None] = (None, None)) -> Apart:
@@ -81,6 +83,7 @@ def apart(run: Run, word: str, text_a: str, text_b: str, nth: Sequence[int | Non
         places=names,
         cosine=np.array([float(u @ v) for u, v in zip(*map(_unit, vectors), strict=True)]),
         baseline=(_unit(a).transpose(1, 0, 2) @ _unit(b).transpose(1, 2, 0))[:, different].mean(1),
+        unknown=[word for text in (text_a, text_b) for word in run.unknown_words(text)],
     )
 
 
@@ -134,7 +137,11 @@ def view_of(run: Run, found: Apart) -> View:
     note = "-1 is the embedding, n what has been added up behind block n; a cosine of 1 is the same direction"
     behind = [n - 1 for n in range(len(found.places))]
     panel = lines("Cosine of the two vectors", behind, series, note, "behind block")
-    data = {"subtitle": f"{found.texts[0]}  |  {found.texts[1]}  ({run.path.name})", "panels": [panel]}
+    data = {
+        "subtitle": f"{found.texts[0]}  |  {found.texts[1]}  ({run.path.name})",
+        "panels": [panel],
+        "warning": said_unknown(found.unknown),
+    }
     return View("panels", f"{found.word} in two texts", data, {}, lambda: figure(found), found._asdict(), rows(found))
 
 
@@ -142,9 +149,11 @@ def view_of(run: Run, found: Apart) -> View:
 def figure(found: Apart) -> Figure:
     """The two lines, from the embedding upwards through the blocks."""
     many = len(found.places)
-    width, height = max(4.6, 0.55 * many + 2.2), 3.3
+    width, height = max(4.6, 0.55 * many + 2.2), 3.5 if found.unknown else 3.3
     page = new_figure(width, height)
-    axes = page.add_axes((0.75 / width, 0.55 / height, (width - 2.1) / width, (height - 1.35) / height))
+    axes = page.add_axes(
+        (0.75 / width, 0.55 / height, (width - 2.1) / width, (height - (1.55 if found.unknown else 1.35)) / height)
+    )
     word, steps = f"“{visible(found.word, 16)}”", np.arange(many)
     for values, colour, name, style in (
         (found.cosine, "validation", f"{word} in both", "-"),
@@ -165,6 +174,9 @@ def figure(found: Apart) -> Figure:
         page.text(
             0.2 / width, 1 - (0.35 + 0.24 * line) / height, f"{'ab'[line]}  {shown}", fontsize=9.5, parse_math=False
         )
+    if found.unknown:
+        how: dict[str, Any] = {"fontsize": 8, "color": COLOURS["wrong"], "parse_math": False}
+        page.text(0.2 / width, 1 - 0.83 / height, fitted(said_unknown(found.unknown), 8.0, width - 0.4), **how)
     return page
 
 

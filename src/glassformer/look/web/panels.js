@@ -27,6 +27,7 @@ VIEWS.panels = (page, main) => {
     }
     return el("section", { className: "panel" }, el("h2", {}, panel.title), el("p", { className: "facts left" }, said), chart, readout);
   });
-  fill(main, el("h1", {}, page.title), el("p", { className: "note" }, page.subtitle), drawn,
+  fill(main, el("h1", {}, page.title), el("p", { className: "note" }, page.subtitle),
+    page.warning && el("p", { className: "warning" }, page.warning), drawn,
     el("p", { className: "note" }, page.panels.some((panel) => panel.kind !== "lines") && "Blue is above zero, orange below. ", "Point at a chart to read it."));
 };

@@ -1,7 +1,7 @@
 // The page of a word and what it may refer to: how each head attends between them.
 
 VIEWS.pronoun = (page, main) => {
-  const { word, candidates, to, back, uniform_to, uniform_back } = page;
+  const { word, candidates, to, back, uniform_to, uniform_back, warning } = page;
   const readout = el("p", { className: "readout", "aria-live": "polite" }, "Point at a square to read it.");
   const mean = (values) => values.flat().reduce((a, b) => a + b, 0) / values.flat().length;
   function table(heading, weights, uniform) {
@@ -18,6 +18,7 @@ VIEWS.pronoun = (page, main) => {
   fill(main,
     el("h1", {}, page.title),
     el("p", { className: "note" }, page.subtitle),
+    warning && el("p", { className: "warning" }, warning),
     readout,
     table(`${word} looks at`, to, uniform_to),
     table(`${word} is looked at by`, back, uniform_back),

@@ -87,7 +87,7 @@ class Model(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self.check(config)
-        self.config = config
+        self.config, self.vocab_size = config, vocab_size
         one = isinstance(vocab_size, int)  # a vocabulary for all stacks
         sizes = dict.fromkeys(config.stacks, vocab_size) if isinstance(vocab_size, int) else vocab_size
         width = config.d_embedding or config.d_model
@@ -152,6 +152,11 @@ class Model(nn.Module, ABC):
         why = self.why_not(what)
         if why is not None:
             raise refusal(what, why)
+
+    def recordable(self) -> "Model":
+        """A model with the same weights, which computes the same, and whose parts can be recorded; itself, where its
+        own can."""
+        return self
 
     # ------------------------------------------------------------------------------------------ the one call
 

@@ -1,6 +1,7 @@
 """PyTorch's own nn.TransformerEncoder and nn.TransformerDecoder in the place of our blocks: same call, same trainer,
 same weights."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +13,7 @@ from glassformer.data.masks import AttentionMask
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig, check_sizes
 from glassformer.model.inputs import Input
-from glassformer.model.kinds import Capability, Model, StackParts
+from glassformer.model.kinds import Capability, Model, StackParts, find_kind
 from glassformer.model.size import parameters_of_stack
 from glassformer.model.stack import Stack, initialise_stacks
 
@@ -133,6 +134,14 @@ class TorchTransformer(Model):
         """Whole layers: what is inside them calls no modules that could be recorded."""
         return {name: _parts(self.config, name) for name in self.config.stacks}
 
+    def recordable(self) -> Model:
+        """Our own Transformer with these weights: its attention is computed where PyTorch's blocks hide theirs."""
+        with torch.random.fork_rng(devices=[]):  # weights are drawn and replaced; nobody else's draws change
+            ours = find_kind("transformer")(self.config, self.vocab_size, self.specs.values())
+        some = next(self.parameters())
+        ours.load_state_dict(to_glassformer(self.state_dict(), ours.state_dict()))
+        return ours.to(some.device, some.dtype).train(self.training)
+
     def why_not(self, what: Capability) -> str | None:
         """Also positions, where it has none."""
         if what == "positions" and self.config.positions == "none":
@@ -164,19 +173,31 @@ def _refuse_other_parts(config: ModelConfig) -> None:
             )
 
 
-def from_glassformer(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a Transformer under the names that TorchTransformer has for them."""
+def torch_names(names: Iterable[str]) -> dict[str, str]:
+    """The names of a Transformer's weights, all of them, and those that TorchTransformer has for them."""
+    names = list(names)
     renamed = {}
-    crossing = {name.split(".cross_attention")[0] for name in state if ".cross_attention." in name}
-    for name, tensor in state.items():
+    crossing = {name.split(".cross_attention")[0] for name in names if ".cross_attention." in name}
+    for name in names:
+        theirs = name
         block, part = _block_and_part(name)
         if block is not None and part is not None:
-            theirs = "norm3" if part == "feed_forward_norm" and block in crossing else NAMES[part]
-            name = name.replace(f".{part}", f".{theirs}").replace(".blocks.", ".stack.layers.")
+            torchs = "norm3" if part == "feed_forward_norm" and block in crossing else NAMES[part]
+            theirs = name.replace(f".{part}", f".{torchs}").replace(".blocks.", ".stack.layers.")
         elif name.startswith(("encoder.norm.", "decoder.norm.")):
-            name = name.replace(".norm.", ".stack.norm.")
-        renamed[name] = tensor
+            theirs = name.replace(".norm.", ".stack.norm.")
+        renamed[name] = theirs
     return renamed
+
+
+def from_glassformer(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a Transformer under the names that TorchTransformer has for them."""
+    return {theirs: state[ours] for ours, theirs in torch_names(state).items()}
+
+
+def to_glassformer(state: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
+    """The weights of a TorchTransformer under `names`, those that a Transformer has for them."""
+    return {ours: state[theirs] for ours, theirs in torch_names(names).items()}
 
 
 def _block_and_part(name: str) -> tuple[str | None, str | None]:
