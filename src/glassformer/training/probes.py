@@ -246,7 +246,8 @@ class Probes(Callback):
         weights = component_norms(model, parameters)
         none = dict.fromkeys(weights, math.nan)
         updates = component_norms(model, {name: parameters[name] - old for name, old in before.items()})
-        looks = [look(model, self.objective, prompt) for prompt in self.prompts]
+        seen = model.recordable()
+        looks = [look(seen, self.objective, prompt) for prompt in self.prompts]
         norms = [_array(found, weights) for found in (self._gradients or none, updates or none, weights)]
         self._gradients, self._before = {}, {}
         write_probe_step(probe_file(self.run, step), ProbeStep(looks, list(weights), *norms))

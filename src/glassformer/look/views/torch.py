@@ -26,7 +26,7 @@ from glassformer.model.kinds.transformer import Transformer
 from glassformer.record import hooked, record
 
 VIEW = ViewSpec(
-    """PyTorch's own blocks beside ours: every tensor, the largest difference.
+    """PyTorch's own blocks beside ours, tensor by tensor.
 
     Both are given the weights of the run, and read the text in float64. A run of either kind, of one stack.
 

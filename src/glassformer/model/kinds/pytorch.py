@@ -139,8 +139,9 @@ class TorchTransformer(Model):
         with torch.random.fork_rng(devices=[]):  # weights are drawn and replaced; nobody else's draws change
             ours = find_kind("transformer")(self.config, self.vocab_size, self.specs.values())
         some = next(self.parameters())
+        ours = ours.to(some.device, some.dtype)  # before the weights are copied, so that none is rounded
         ours.load_state_dict(to_glassformer(self.state_dict(), ours.state_dict()))
-        return ours.to(some.device, some.dtype).train(self.training)
+        return ours.train(self.training)
 
     def why_not(self, what: Capability) -> str | None:
         """Also positions, where it has none."""
