@@ -33,7 +33,19 @@ COMMANDS = [
     *("runs", "info", "compare", "strategies", "studio", "export", "import", "look"),
 ]
 VIEWS = [
-    *("mask", "generation", "steps", "shapes", "positions", "masks", "schedule", "attribution", "lens", "heads"),
+    *(
+        "mask",
+        "generation",
+        "steps",
+        "shapes",
+        "positions",
+        "masks",
+        "schedule",
+        "attribution",
+        "lens",
+        "torch",
+        "heads",
+    ),
     *("dependencies", "pronoun", "word", "film"),
 ]
 DOCUMENT = Path(__file__).parent.parent / "docs" / "json.md"

@@ -411,9 +411,18 @@ def test_a_bad_probe_is_named_before_training(objective: str, text: str, why: st
     assert not (tmp_path / "run").exists()
 
 
-def test_of_blocks_that_record_nothing_there_are_answers_and_norms(tmp_path: Path) -> None:
+def test_of_a_model_without_attention_there_are_answers_and_norms(tmp_path: Path) -> None:
+    run = load(train(wanted(tmp_path, "masked_lm", BLANK, model={"kind": "lstm"}), tmp_path / "run").path)
+    seen = read_probe_step(probe_file(run.directory, probe_steps(run.directory)[-1]))
+    assert seen.looks[0].attention == {} and seen.looks[0].blanks[0].candidates
+    assert any(".lstm" in name or ".blocks.0." in name for name in seen.components) and (seen.updates > 0).any()
+
+
+def test_of_pytorchs_blocks_the_attention_is_there_too(tmp_path: Path) -> None:
+    """It is computed from their weights; gradients and updates are those of the modules that are trained."""
     torch_blocks = {"kind": "pytorch", "dropout": 0.0}
     run = load(train(wanted(tmp_path, "masked_lm", BLANK, model=torch_blocks), tmp_path / "run").path)
     seen = read_probe_step(probe_file(run.directory, probe_steps(run.directory)[-1]))
-    assert seen.looks[0].attention == {} and seen.looks[0].blanks[0].candidates
+    weights = run.attention(BLANK).weights
+    np.testing.assert_allclose(seen.looks[0].attention["self"].weights / 255, weights, atol=0.01)
     assert any(".stack.layers.0." in name for name in seen.components) and (seen.updates > 0).any()
