@@ -46,7 +46,7 @@ VIEWS = [
         "torch",
         "heads",
     ),
-    *("dependencies", "pronoun", "word", "film"),
+    *("heads", "dependencies", "pronoun", "word", "film"),
 ]
 DOCUMENT = Path(__file__).parent.parent / "docs" / "json.md"
 
