@@ -4,7 +4,7 @@
 
 DIR holds WikiText-2 as train.txt and valid.txt. The first --bytes of the one and a quarter as many of the other are
 read word by word. The same small model is trained without dropout, with it on what each part adds, on the attention
-weights, and on both, masked and causal, for as many passes as it takes to overfit. Nothing stops a run, so that its
+weights, and on both, masked or causal, for as many passes as it takes to overfit. Nothing stops a run, so that its
 whole curve is seen; what early stopping would have kept is its best evaluation. Runs checkpoint: started again, the
 script goes on where it stopped. Results: docs/results/lessons.json, lessons.md and lessons.png.
 """

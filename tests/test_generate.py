@@ -300,6 +300,20 @@ def test_the_command_says_what_python_says() -> None:
     assert json.dumps(answer) == json.dumps(run.generate("Mars is", beam=3, number=2, max_tokens=5).record())
 
 
+def test_what_is_written_can_go_to_a_file(tmp_path: Path) -> None:
+    """As text, or as the lines that --json prints; the name of the file is all that is said."""
+    asked = ("generate", generator_folder(), "Mars is", "The moon", "--max-tokens", "5")
+    for name, words in (("a.txt", ()), ("a.jsonl", ("--json",))):
+        assert command(*asked, "--output", tmp_path / name).out == f"{tmp_path / name}\n"
+        written = (tmp_path / name).read_text(encoding="utf-8").splitlines()
+        printed = command(*asked, *words).out.splitlines()
+        assert len(written) == 2
+        assert written == printed or [*map(json.loads, written)] == [*map(json.loads, printed)]
+    for words, mend in ((("a.png",), "FILE.txt or FILE.jsonl"), (("b.txt", "--json"), "leave out --stream and --json")):
+        assert mend in refused(*asked, "--output", tmp_path / words[0], *words[1:])
+        assert not (tmp_path / words[0]).exists()
+
+
 # ----------------------------------------------------------------------------------------------------------- errors
 
 

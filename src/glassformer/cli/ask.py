@@ -1,5 +1,6 @@
 """Ask a trained run: fill blanks, go on with texts, score, evaluate, draw attention."""
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,6 +21,7 @@ from glassformer.cli.terminal import (
     show,
     texts_from,
 )
+from glassformer.durable import write_text_durably
 from glassformer.errors import UsageError
 from glassformer.formatting import NATS, percent
 from glassformer.look.views import spec_of, view_names
@@ -136,6 +138,9 @@ def generate(
     ] = "surest",
     file: Annotated[Path | None, typer.Option(help="a file with one text in each line")] = None,
     stream: Annotated[bool | None, typer.Option(help="show a text as it grows; on a terminal that is so")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="FILE.txt for the texts alone, .jsonl for what --json prints")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print a line of JSON for each text")] = False,
 ) -> None:
     """Go on with texts, or answer them.
@@ -145,34 +150,48 @@ def generate(
     \b
     glassformer generate runs/seq2seq-demo "AI improves healthcare"
     glassformer generate runs/my "Once upon a time" --sample --temperature 0.8 --top-p 0.95
+    glassformer generate runs/my --file beginnings.txt --output written.jsonl
     """
     if stream and as_json:
         raise UsageError("--stream shows a text as it grows, --json when it is finished", "give one of them")
+    if output is not None and (stream or as_json):
+        raise UsageError("--output writes the texts, and nothing is printed", "leave out --stream and --json")
+    if output is not None and output.suffix not in (".txt", ".jsonl"):
+        raise UsageError(f"{output} would be neither text nor JSON", "name it FILE.txt or FILE.jsonl")
     from glassformer.ask.run import load
 
     settings: dict[str, Any] = {"beam": beam, "length_penalty": length_penalty, "sample": sample}
     settings |= {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     settings |= {"repetition_penalty": repetition_penalty, "max_tokens": max_tokens, "number": num, "seed": seed}
     settings |= {"order": order}
-    as_it_grows = stream if stream is not None else (sys.stdout.isatty() and beam == 1 and num == 1 and not as_json)
+    finished = as_json or output is not None
+    as_it_grows = stream if stream is not None else (sys.stdout.isatty() and beam == 1 and num == 1 and not finished)
     trained = load(run)
     asking = not texts and file is None and sys.stdin.isatty()
+    lines: list[str] = []
     for text in texts_from(texts, file, "a text to go on with, or a source, or an empty line to end"):
         try:
-            if as_it_grows:
+            if output is not None:
+                found = trained.generate(text, **settings)
+                written = [json.dumps(found.record(), ensure_ascii=False)]
+                lines += written if output.suffix == ".jsonl" else [one.text for one in found.outputs]
+            elif as_it_grows:
                 for piece in trained.stream(text, **settings):
                     print(printable(piece), end="", flush=True)
                 print()
             elif as_json:
                 show(trained.generate(text, **settings).record())
             else:
-                for output in trained.generate(text, **settings).outputs:
-                    print(printable(output.text))
+                for one in trained.generate(text, **settings).outputs:
+                    print(printable(one.text))
             say_unknown(trained, text)
         except UsageError as error:
             if not asking:
                 raise
             complain(error)
+    if output is not None:
+        write_text_durably(output, "".join(f"{line}\n" for line in lines))
+        print(printable(str(output)))
 
 
 @app.command()
