@@ -176,11 +176,11 @@ def test_whatever_fails_before_the_first_step_leaves_the_name_free(
     """TensorBoard that is not installed, texts in which nothing can be asked, a full disk: no folder is left."""
     run = tmp_path / "runs" / "mine"
 
-    def missing(directory: Any) -> Any:
+    def missing(run: Any) -> Any:
         raise UsageError("TensorBoard is not installed")
 
     with monkeypatch.context() as patch, pytest.raises(UsageError, match="TensorBoard"):
-        patch.setattr(launch, "_tensorboard", missing)
+        patch.setattr(launch, "TensorBoard", missing)
         train(recipe(text, training={"tensorboard": True}), run)
     assert not run.exists()
     unknown = text_file(tmp_path, ["nobody knows this"], "unknown.txt")

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import glassformer
 from glassformer.cli import app
+from glassformer.data import builtin
 
 ASSETS = Path(__file__).parent / "assets" / "old_runs"
 STEP_4 = {"mlm": 5.033105850219727, "clm": 5.020697116851807, "seq2seq": 5.580073833465576}
@@ -45,7 +46,10 @@ def test_an_encoder_decoder_answers_as_it_did() -> None:
 
 
 @pytest.mark.parametrize("name", STEP_4)
-def test_it_goes_on_as_it_would_have(name: str, tmp_path: Path) -> None:
+def test_it_goes_on_as_it_would_have(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the facts of then: the topic `everyday` came later, behind all others."""
+    facts = builtin._facts
+    monkeypatch.setattr(builtin, "_facts", lambda *given: (fact for fact in facts(*given) if fact[0] != "everyday"))
     run = tmp_path / name
     shutil.copytree(ASSETS / name, run)
     result = CliRunner().invoke(app, ["train", "--resume", "--run", str(run), "training.steps=5"])
@@ -53,3 +57,10 @@ def test_it_goes_on_as_it_would_have(name: str, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     [fourth] = [line for line in lines if line["event"] == "train" and line["step"] == 4]
     assert fourth["loss"] == pytest.approx(STEP_4[name], rel=1e-6)
+
+
+def test_on_other_facts_it_does_not_go_on(tmp_path: Path) -> None:
+    """The facts of now are more than it began with: said in a line, with what to do."""
+    shutil.copytree(ASSETS / "mlm", tmp_path / "mlm")
+    result = CliRunner().invoke(app, ["train", "--resume", "--run", str(tmp_path / "mlm"), "training.steps=5"])
+    assert "the data has changed since the run was begun\nput it back, or start a new run" in str(result.exception)

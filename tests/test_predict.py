@@ -251,12 +251,10 @@ def test_attention_is_softmax_of_queries_and_keys(run: Run) -> None:
 
 def test_a_model_without_visible_attention_is_refused_by_name(tmp_path: Path) -> None:
     text = tiny_recipe.text_file(tmp_path)
-    recipe = tiny_recipe.recipe(
-        text, model={"kind": "pytorch", "attention_dropout": 0.1}, training={"steps": 1, "evaluate_every": 1}
-    )
+    recipe = tiny_recipe.recipe(text, model={"kind": "lstm"}, training={"steps": 1, "evaluate_every": 1})
     run = tiny_recipe.train(recipe, tmp_path / "run")
     assert run.fill("sun [MASK]").blanks
-    with pytest.raises(UsageError, match=r"no attention weights: PyTorch's own.*\n.*look mask"):
+    with pytest.raises(UsageError, match=r"no attention weights: an LSTM.*\n.*look mask"):
         run.attention("sun moon")
 
 

@@ -435,7 +435,7 @@ def test_the_token_that_ended_a_text_is_the_last_step(monkeypatch: pytest.Monkey
     """Whichever it was: here one that the model says in the middle of what it would have written."""
     run, settings = load(generator_folder()), {"max_tokens": 8, "sample": True, "temperature": 3.0}
     ends: set[int] = set()
-    monkeypatch.setattr(type(run.objective), "ends", lambda objective, prompt: frozenset(ends))
+    monkeypatch.setattr(type(run.objective), "stop_tokens", lambda objective, prompt: frozenset(ends))
     free = run.written("Mars is", **settings).ids
     end = next(id for n, id in enumerate(free) if n > 1 and id not in free[:n])
     ends.add(end)
