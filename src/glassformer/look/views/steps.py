@@ -46,8 +46,8 @@ def make(run: Run, text: str, layer: int = 0, head: int = 0, token: str | None =
     """What layer `layer` does to one token of a text, with the numbers of head `head`; `token` None: the first blank,
     or the last word that the model knows.
 
-    Raises UsageError for a layer or head that does not exist, for a token that the text has not, and for a model of
-    PyTorch's own blocks.
+    Raises UsageError for a layer or head that does not exist, for a token that the text has not, and for a model
+    without attention or whose blocks show no steps.
     """
     run.model.need("attention_weights")
     run.model.need("block_steps")

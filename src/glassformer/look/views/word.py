@@ -63,7 +63,7 @@ def apart(run: Run, word: str, text_a: str, text_b: str, nth: Sequence[int | Non
     where the word stands there more than once.
 
     Raises UsageError for a word that is not in a text or that the model does not know, for a text that it cannot read
-    as it stands, for two texts without different words, and for a model of PyTorch's blocks.
+    as it stands, for two texts without different words, and for a model without a residual stream.
     """
     spans = [find(text, word, n) for text, n in zip((text_a, text_b), nth, strict=True)]
     read = [reading(run, text) for text in (text_a, text_b)]
@@ -89,8 +89,8 @@ def apart(run: Run, word: str, text_a: str, text_b: str, nth: Sequence[int | Non
 
 @torch.no_grad()
 def residuals(run: Run, texts: Sequence[Reading]) -> tuple[list[str], list[Float[np.ndarray, "places tokens d_model"]]]:
-    """The residual stream of each text: in the embeddings, and behind each block. Raises UsageError for a model of
-    PyTorch's blocks, which cannot be recorded."""
+    """The residual stream of each text: in the embeddings, and behind each block. Raises UsageError for a model
+    that shows no residual stream."""
     run.model.need("residual_stream")
     stacks, stream = run.recipe.model.stacks, texts[0].prompt.stream
     stack = stream if stream in stacks else stacks[0]
