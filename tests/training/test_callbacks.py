@@ -144,8 +144,8 @@ def test_one_sharp_head_is_no_collapse() -> None:
 def test_looking_changes_nothing(training: bool) -> None:
     """Mode and hooks are as before, dropout is off while looking."""
     model = model_of(OBJECTIVE, dropout=0.5, attention_dropout=0.5).train(training)
-    observer = AttentionEntropy(ragged_batch())
-    assert observer.on_evaluation(event(model)) == observer.on_evaluation(event(model))
+    callback = AttentionEntropy(ragged_batch())
+    assert callback.on_evaluation(event(model)) == callback.on_evaluation(event(model))
     assert {module.training for module in model.modules()} == {training}
     assert not any(module._forward_hooks for module in model.modules())
 
@@ -192,7 +192,7 @@ LINES = {"uniform": 7.6, "unigram": 6.0}
 
 
 def test_verdict_reads_the_history() -> None:
-    """The observer hands its own history on, and gives the lines beside it."""
+    """The callback hands its own history on, and gives the lines beside it."""
     seen = Verdict(LINES).on_evaluation(event(model_of(OBJECTIVE), 4.5, [7.6, 5.0, 4.0, 4.1]))
     assert seen["verdict"].startswith("overfitting")
     assert seen["references"] == LINES

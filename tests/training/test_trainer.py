@@ -419,7 +419,7 @@ def test_a_full_disk_loses_nothing(
 
 
 def test_samples_on_a_full_disk_are_a_clear_error(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not a traceback from within an observer."""
+    """Not a traceback from within a callback."""
     train(recipe(text), tmp_path / "whole")
     real = Path.open
 

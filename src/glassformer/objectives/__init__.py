@@ -47,7 +47,7 @@ class Dataset(ABC):
     """How much of the batches each objective has."""
 
     @property
-    def parts(self) -> "Sequence[Units]":
+    def parts(self) -> "Sequence[Dataset]":
         """Of a mixture: the units of each of its objectives."""
         return (self,)
 

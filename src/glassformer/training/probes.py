@@ -201,7 +201,7 @@ def _pieces(module: str, tensor: Tensor, attention: MultiHeadAttention | None) -
         yield module.replace("query_key_value", part), piece
 
 
-# ---------------------------------------------------------------------------------------------------- the watcher
+# --------------------------------------------------------------------------------------------------- the callback
 
 
 class Probes(Callback):

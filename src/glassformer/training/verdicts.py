@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from glassformer.formatting import percent
-from glassformer.training.evaluation import Evaluation
+from glassformer.training.evaluation import Evaluation, Guess
 
 RISE = 0.1
 """Nats by which a loss must have risen before it is said to rise."""
@@ -153,13 +153,18 @@ def _risen(newest: float, best: float, references: dict[str, float], unseen: boo
     return f"overfitting: {since}" + ("" if unseen else ", while the training loss has not")
 
 
+def _one_wrong_guess(asked: Evaluation | None) -> Guess | None:
+    """The token that nearly all guesses are, where it is mostly wrong."""
+    guess = None if asked is None else asked.guess
+    return guess if guess is not None and guess.share >= ONE_WORD and guess.right <= 0.5 else None
+
+
 def _collapsed(newest: float, references: dict[str, float], asked: Evaluation | None) -> str:
     """Nearly all guesses are one token that is mostly wrong, and the loss is no better than counting."""
-    if asked is None or asked.guess is None or newest < 0.9 * min(references.values()):
+    guess = _one_wrong_guess(asked)
+    if guess is None or newest < 0.9 * min(references.values()):
         return ""
-    token, share, right = asked.guess
-    if share < ONE_WORD or right > 0.5:
-        return ""
+    token, share, right = guess
     return (
         f"collapsed on a frequent word: {percent(share)} of all guesses are {token!r}, which is right in "
         f"{percent(right)}; most models begin so, and more steps or a lower learning rate lead out of it"
@@ -169,11 +174,10 @@ def _collapsed(newest: float, references: dict[str, float], asked: Evaluation | 
 def _one_word(newest: float, references: dict[str, float], asked: Evaluation | None, classes: Classes) -> str:
     """The loss is below counting, and yet nearly all guesses are one token that is mostly wrong: the probabilities move
     with the context, and the best guess does not. Nothing is praised."""
-    if asked is None or asked.guess is None or newest > min(references.values()) - 0.02:
+    guess = _one_wrong_guess(asked)
+    if guess is None or newest > min(references.values()) - 0.02:
         return ""
-    token, share, right = asked.guess
-    if share < ONE_WORD or right > 0.5:
-        return ""
+    token, share, right = guess
     return (
         f"nearly one guess for everything: {percent(share)} of all guesses are {token!r}, which is right in "
         f"{percent(right)}; the loss alone is better than counting {classes} ({newest:.2f} beside "
