@@ -464,7 +464,7 @@ def vocabularies(record: dict[str, Any]) -> str:
         what = (f"{one['size']:,}", {"bpe": "subwords", "word": "words"}[one["kind"]], "yes" if one["tied"] else "no")
         rows.append((*what, one["length"], one["seed"], f"{one['bits_per_byte']:.3f}", f"{apart:+.3f} (±{half:.3f})"))
     how = paragraph(
-        f"""`python benchmarks/vocabularies.py --data DIR`: {record["seconds"]:g} seconds of training each, on one
+        f"""`python benchmarks/vocabularies.py --data DIR`: {record["seconds"]:g} seconds of the processor for each, one
         thread; bits per byte of the same validation text, and beside the first row with half of the 95% interval.
         How bits per byte count the words that a model does not know: [the page](vocabularies.md)."""
     )

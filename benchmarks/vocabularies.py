@@ -4,9 +4,9 @@
 
 DIR holds WikiText-2 as train.txt and valid.txt. Around one setting in the middle (5,000 byte pairs, tied, 64 tokens)
 one thing at a time is changed: the vocabulary (words or subwords, 2,000 to 10,000), tied or untied,
-`model.max_length`. A causal model of 2 layers of 128 is trained on one thread for so many seconds of steps; how many
-steps that is, is measured first, and every step has 1,024 tokens. `<unk>` is read as the text that it is. Results:
-docs/results/vocabularies.json, vocabularies.md and vocabularies.png.
+`model.max_length`. A causal model of 2 layers of 128 is trained on one thread for so many seconds of the processor's
+time; how many steps that is, is measured first, and every step has 1,024 tokens. `<unk>` is read as the text that it
+is. Results: docs/results/vocabularies.json, vocabularies.md and vocabularies.png.
 
 All are judged on the same bytes. Subwords ask for every one of them. A model of words is never asked for a word that it
 does not know, and its bits per byte stand between two numbers: the lower one gives these words away; the upper one is a
@@ -18,7 +18,9 @@ import argparse
 import json
 import math
 import re
+import shutil
 import textwrap
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -93,6 +95,24 @@ SAME = [
 ]
 
 
+class Clock(TerminalDisplay):
+    """Notes the processor's time behind every step: other work on the machine does not count in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def step(self, record: dict[str, Any]) -> None:
+        """One more step."""
+        super().step(record)
+        self.seconds.append(time.process_time())
+
+    def of_a_step(self) -> float:
+        """Mean over the second half of a run."""
+        half = self.seconds[len(self.seconds) // 2 :]
+        return (half[-1] - half[0]) / (len(half) - 1)
+
+
 def train(variant: Variant, options: argparse.Namespace) -> Run:
     """A run of `--seconds`, or the rest of it."""
     path = options.runs / variant.name
@@ -101,19 +121,24 @@ def train(variant: Variant, options: argparse.Namespace) -> Run:
     begun = (path / "recipe.yaml").exists()
     if begun and max(checkpoint_steps(RunDirectory(path)), default=0) == gf.load(path).recipe.training.steps:
         return gf.load(path)
+    if begun:
+        return gf.train("clm-wikitext2", [], run=path, resume=True)
     steps = round(options.seconds / seconds_per_step(changes, options.runs / f"timed-{variant.name}"))
     length = [f"training.{key}={steps}" for key in ("steps", "evaluate_every", "checkpoint_every")]
-    few = ["training.evaluate_units=50"]
-    return gf.train("clm-wikitext2", [*changes, *length, *few], run=path, resume=begun, display=TerminalDisplay())
+    clock = Clock()
+    run = gf.train("clm-wikitext2", [*changes, *length, "training.evaluate_units=50"], run=path, display=clock)
+    print(f"{variant.name}: {steps} steps, {clock.of_a_step() * steps:.1f} seconds of the processor", flush=True)
+    return run
 
 
 def seconds_per_step(changes: list[str], path: Path) -> float:
-    """Of the second half of a short run."""
-    if not (path / "recipe.yaml").exists():
-        short = [f"training.steps={TIMED_STEPS}", "training.log_every=1", "training.evaluate_units=5"]
-        gf.train("clm-wikitext2", [*changes, *short, f"training.evaluate_every={TIMED_STEPS}"], run=path)
-    elapsed = [record["elapsed"] for record in RunDirectory(path).metrics() if record["event"] == "train"]
-    return float(elapsed[-1] - elapsed[TIMED_STEPS // 2 - 1]) / (TIMED_STEPS - TIMED_STEPS // 2)
+    """Of a short run, which is thrown away."""
+    shutil.rmtree(path, ignore_errors=True)
+    short = [f"training.{key}={TIMED_STEPS}" for key in ("steps", "evaluate_every")]
+    clock = Clock()
+    gf.train("clm-wikitext2", [*changes, *short, "training.evaluate_units=5"], run=path, display=clock)
+    shutil.rmtree(path)
+    return clock.of_a_step()
 
 
 # ------------------------------------------------------------------------------------------------ bits of each article
@@ -217,7 +242,6 @@ def row(variant: Variant, run: Run, bits: Bits, middle: Bits) -> dict[str, Any]:
         **variant._asdict(),
         "parameters": count_parameters(run.model),
         "steps": last["step"],
-        "seconds": last["elapsed"],
         "tokens_seen": last["tokens_seen"],
         "bytes_per_token": corpus.n_bytes / corpus.n_tokens,
         "unknown_share": corpus.n_unknown / corpus.n_tokens,
@@ -236,13 +260,13 @@ def named(one: dict[str, Any]) -> str:
 def table(record: dict[str, Any]) -> str:
     """The rows as a page."""
     how = f"""`benchmarks/vocabularies.py`: WikiText-2 from left to right, 2 layers of 128, {record["seconds"]:g}
-        seconds of steps of 1,024 tokens on one thread; validation, {record["bytes"]:,} bytes in {record["articles"]}
-        articles, half a row or more before every asked token. Beside the first row: the difference and half of its 95%
-        interval, by articles; how much another seed changes is not in it, and stands in rows of its own. Subwords ask
-        for every byte. Words outside a vocabulary are never asked; bits per byte therefore stand twice for words: with
-        these for nothing, which is less than is possible, and as a whole code, which says of each word whether it is
-        known, and spells the others by a 5-gram of bytes that has counted the unknown words of the whole training
-        text."""
+        seconds of the processor's time in steps of 1,024 tokens, one thread; validation, {record["bytes"]:,} bytes
+        in {record["articles"]} articles, half a row or more before every asked token. Beside the first row: the
+        difference and half of its 95% interval, by articles; how much another seed changes is not in it, and stands
+        in rows of its own. Subwords ask for every byte. Words outside a vocabulary are never asked; bits per byte
+        therefore stand twice for words: with these for nothing, which is less than is possible, and as a whole code,
+        which says of each word whether it is known, and spells the others by a 5-gram of bytes that has counted the
+        unknown words of the whole training text."""
     heading = ["model", "seed", "parameters", "steps", "bytes in a token", "unknown"]
     heading += ["bits per byte", "unknown words for nothing", "beside the first row"]
     text = textwrap.fill(" ".join(how.split()), 120, break_on_hyphens=False)
