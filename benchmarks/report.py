@@ -342,9 +342,10 @@ def next_sentence(record: dict[str, Any]) -> list[str]:
         return []
     run = record["wikitext2-pairs"]
     low, high = run["next_sentence_accuracy_interval"]
+    told = "" if low > 0.5 else f"After {run['steps']:,} steps that is not told from guessing."
     words = f"""`wikitext2-pairs` has two questions; its validation loss, and its lines, are their sum. Whether a
         second text follows is right in {run["next_sentence_accuracy"]:.1%} (95%: {low:.1%} to {high:.1%}) of
-        {run["pairs_asked"]:,} pairs, of which half follow."""
+        {run["pairs_asked"]:,} pairs, of which about half follow. {told}"""
     return [paragraph(words)]
 
 
