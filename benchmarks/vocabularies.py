@@ -127,8 +127,13 @@ def train(variant: Variant, options: argparse.Namespace) -> Run:
     length = [f"training.{key}={steps}" for key in ("steps", "evaluate_every", "checkpoint_every")]
     clock = Clock()
     run = gf.train("clm-wikitext2", [*changes, *length, "training.evaluate_units=50"], run=path, display=clock)
-    print(f"{variant.name}: {steps} steps, {clock.of_a_step() * steps:.1f} seconds of the processor", flush=True)
+    seconds_file(path).write_text(f"{clock.of_a_step() * steps:.1f}\n")
     return run
+
+
+def seconds_file(path: Path) -> Path:
+    """Where the seconds of the processor stand that a run took."""
+    return path.with_suffix(".seconds")
 
 
 def seconds_per_step(changes: list[str], path: Path) -> float:
@@ -242,6 +247,7 @@ def row(variant: Variant, run: Run, bits: Bits, middle: Bits) -> dict[str, Any]:
         **variant._asdict(),
         "parameters": count_parameters(run.model),
         "steps": last["step"],
+        "seconds": float(seconds_file(run.path).read_text()) if seconds_file(run.path).exists() else None,
         "tokens_seen": last["tokens_seen"],
         "bytes_per_token": corpus.n_bytes / corpus.n_tokens,
         "unknown_share": corpus.n_unknown / corpus.n_tokens,
@@ -259,15 +265,17 @@ def named(one: dict[str, Any]) -> str:
 
 def table(record: dict[str, Any]) -> str:
     """The rows as a page."""
-    how = f"""`benchmarks/vocabularies.py`: WikiText-2 from left to right, 2 layers of 128, {record["seconds"]:g}
-        seconds of the processor's time in steps of 1,024 tokens, one thread; validation, {record["bytes"]:,} bytes
-        in {record["articles"]} articles, half a row or more before every asked token. Beside the first row: the
-        difference and half of its 95% interval, by articles; how much another seed changes is not in it, and stands
-        in rows of its own. Subwords ask for every byte. Words outside a vocabulary are never asked; bits per byte
-        therefore stand twice for words: with these for nothing, which is less than is possible, and as a whole code,
-        which says of each word whether it is known, and spells the others by a 5-gram of bytes that has counted the
-        unknown words of the whole training text."""
-    heading = ["model", "seed", "parameters", "steps", "bytes in a token", "unknown"]
+    how = f"""`benchmarks/vocabularies.py`: WikiText-2 from left to right, 2 layers of 128, about
+        {record["seconds"]:g} seconds of the processor's time in steps of 1,024 tokens, one thread; validation,
+        {record["bytes"]:,} bytes in {record["articles"]} articles, half a row or more before every asked token.
+        Beside the first row: the difference and half of its 95% interval, by articles; how much another seed changes
+        is not in it, and stands in rows of its own. Steps are not equal: a processor that has other work is slower,
+        and a difference of two rows is one of their settings only where their steps do not explain it. Subwords ask
+        for every byte. Words outside a vocabulary are never asked; bits per byte therefore stand twice for words:
+        with these for nothing, which is less than is possible, and as a whole code, which says of each word whether
+        it is known, and spells the others by a 5-gram of bytes that has counted the unknown words of the whole
+        training text."""
+    heading = ["model", "seed", "parameters", "steps", "seconds", "bytes in a token", "unknown"]
     heading += ["bits per byte", "unknown words for nothing", "beside the first row"]
     text = textwrap.fill(" ".join(how.split()), 120, break_on_hyphens=False)
     lines = ["# Vocabularies, tied outputs and contexts at equal minutes", "", text]
@@ -275,7 +283,8 @@ def table(record: dict[str, Any]) -> str:
     for one in record["rows"]:
         apart, half = one["beside_the_middle"]
         cells = [named(one), str(one["seed"]), f"{one['parameters'] / 1e6:.2f}M", f"{one['steps']:,}"]
-        cells += [f"{one['bytes_per_token']:.2f}", f"{one['unknown_share']:.1%}", f"{one['bits_per_byte']:.3f}"]
+        cells += ["" if one["seconds"] is None else f"{one['seconds']:.0f}", f"{one['bytes_per_token']:.2f}"]
+        cells += [f"{one['unknown_share']:.1%}", f"{one['bits_per_byte']:.3f}"]
         cells += [f"{one['bits_per_byte_of_known']:.3f}" if one["unknown_share"] else ""]
         cells += ["" if one is record["rows"][0] else f"{apart:+.3f} (±{half:.3f})"]
         lines.append(f"| {' | '.join(cells)} |")
@@ -298,6 +307,9 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
         values = [one["bits_per_byte"] for one in chosen]
         halves = [one["beside_the_middle"][1] for one in chosen]
         axes.errorbar(places, values, halves, fmt="o-", color=colour, capsize=3, markersize=4, label=label)
+        for place, value, one in zip(places, values, chosen, strict=True):
+            near = {"xytext": (5, 5), "textcoords": "offset points", "fontsize": 7}
+            axes.annotate(f"{one['steps']} steps", (place, value), **near)
 
     def varied(**changed: Any) -> list[dict[str, Any]]:
         """First seed, and all as in the middle but what is named (None: any)."""
@@ -311,7 +323,7 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
     panels[0].plot([one["size"] for one in chosen], lower, "C1--", label="words, unknown for nothing")
     chosen = sorted(varied(tied=None), key=lambda one: not one["tied"])
     points(panels[1], [0, 1], chosen, "", "C0")
-    panels[1].set(xticks=[0, 1], xticklabels=["tied", "untied"], xlim=(-0.5, 1.5))
+    panels[1].set(xticks=[0, 1], xticklabels=["tied", "untied"], xlim=(-0.4, 2))
     chosen = sorted(varied(length=None), key=lambda one: one["length"])
     points(panels[2], [one["length"] for one in chosen], chosen, "", "C0")
     panels[2].set(xscale="log", xticks=[32, 64, 128], xticklabels=["32", "64", "128"], xlabel="model.max_length")
@@ -321,6 +333,8 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
         axes.axhspan(min(seeds), max(seeds), color="0.85", zorder=0, label=f"{len(seeds)} seeds of the middle")
         axes.spines[["top", "right"]].set_visible(False)
     panels[2].sharey(panels[1])
+    panels[2].margins(x=0.3)
+    panels[0].margins(x=0.14)
     panels[0].legend(frameon=False, fontsize=8)
     save(figure, file)
 
