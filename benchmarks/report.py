@@ -459,18 +459,28 @@ def lessons(record: dict[str, Any]) -> str:
 
 def vocabularies(record: dict[str, Any]) -> str:
     """What each change is worth in bits per byte."""
-    rows = []
-    for one in record["rows"]:
-        apart, half = one["beside_the_middle"]
-        what = (f"{one['size']:,}", {"bpe": "subwords", "word": "words"}[one["kind"]], "yes" if one["tied"] else "no")
-        rows.append((*what, one["length"], one["seed"], f"{one['bits_per_byte']:.3f}", f"{apart:+.3f} (±{half:.3f})"))
+    rows = [row_of(one) for one in record["rows"]]
     how = paragraph(
         f"""`python benchmarks/vocabularies.py --data DIR`: {record["seconds"]:g} seconds of the processor for each, one
         thread; bits per byte of the same validation text, and beside the first row with half of the 95% interval.
         How bits per byte count the words that a model does not know: [the page](vocabularies.md)."""
     )
     heading = ("vocabulary", "of", "tied", "max_length", "seed", "bits per byte", "beside the first row")
-    return "\n\n".join(["## Lessons: vocabularies, tied outputs, contexts", how, table(heading, rows)])
+    parts = ["## Lessons: vocabularies, tied outputs, contexts", how, table(heading, rows)]
+    file = RESULTS / "vocabularies_steps.json"
+    if file.exists():
+        equal = json.loads(file.read_text(encoding="utf-8"))
+        parts.append(f"With [{equal['steps']} steps for each](vocabularies_steps.md), whatever time they take:")
+        parts.append(table(heading[2:], [row_of(one)[2:] for one in equal["rows"]]))
+    return "\n\n".join(parts)
+
+
+def row_of(one: dict[str, Any]) -> tuple[str, ...]:
+    """A model of `vocabularies`."""
+    apart, half = one["beside_the_middle"]
+    what = (f"{one['size']:,}", {"bpe": "subwords", "word": "words"}[one["kind"]], "yes" if one["tied"] else "no")
+    difference = f"{apart:+.3f} (±{half:.3f})" if half else ""
+    return (*what, str(one["length"]), str(one["seed"]), f"{one['bits_per_byte']:.3f}", difference)
 
 
 def labels(record: dict[str, Any]) -> str:

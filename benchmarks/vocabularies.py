@@ -1,12 +1,14 @@
 """What a vocabulary, a tied output layer and a longer context are worth: one small model, equal minutes, bits per byte.
 
     python benchmarks/vocabularies.py --data DIR [--runs runs/vocabularies] [--seconds 60]
+    python benchmarks/vocabularies.py --data DIR --runs runs/equal-steps --steps 319
 
 DIR holds WikiText-2 as train.txt and valid.txt. Around one setting in the middle (5,000 byte pairs, tied, 64 tokens)
 one thing at a time is changed: the vocabulary (words or subwords, 2,000 to 10,000), tied or untied,
 `model.max_length`. A causal model of 2 layers of 128 is trained on one thread for so many seconds of the processor's
 time; how many steps that is, is measured first, and every step has 1,024 tokens. `<unk>` is read as the text that it
-is. Results: docs/results/vocabularies.json, vocabularies.md and vocabularies.png.
+is. Results: docs/results/vocabularies.json, vocabularies.md and vocabularies.png. With --steps all variants of the
+middle's vocabulary have equal steps instead, and the results are vocabularies_steps.json and vocabularies_steps.md.
 
 All are judged on the same bytes. Subwords ask for every one of them. A model of words is never asked for a word that it
 does not know, and its bits per byte stand between two numbers: the lower one gives these words away; the upper one is a
@@ -123,7 +125,8 @@ def train(variant: Variant, options: argparse.Namespace) -> Run:
         return gf.load(path)
     if begun:
         return gf.train("clm-wikitext2", [], run=path, resume=True)
-    steps = round(options.seconds / seconds_per_step(changes, options.runs / f"timed-{variant.name}"))
+    timed = options.runs / f"timed-{variant.name}"
+    steps = options.steps or round(options.seconds / seconds_per_step(changes, timed))
     length = [f"training.{key}={steps}" for key in ("steps", "evaluate_every", "checkpoint_every")]
     clock = Clock()
     run = gf.train("clm-wikitext2", [*changes, *length, "training.evaluate_units=50"], run=path, display=clock)
@@ -265,20 +268,24 @@ def named(one: dict[str, Any]) -> str:
 
 def table(record: dict[str, Any]) -> str:
     """The rows as a page."""
-    how = f"""`benchmarks/vocabularies.py`: WikiText-2 from left to right, 2 layers of 128, about
-        {record["seconds"]:g} seconds of the processor's time in steps of 1,024 tokens, one thread; validation,
-        {record["bytes"]:,} bytes in {record["articles"]} articles, half a row or more before every asked token.
-        Beside the first row: the difference and half of its 95% interval, by articles; how much another seed changes
-        is not in it, and stands in rows of its own. Steps are not equal: a processor that has other work is slower,
-        and a difference of two rows is one of their settings only where their steps do not explain it. Subwords ask
-        for every byte. Words outside a vocabulary are never asked; bits per byte therefore stand twice for words:
-        with these for nothing, which is less than is possible, and as a whole code, which says of each word whether
-        it is known, and spells the others by a 5-gram of bytes that has counted the unknown words of the whole
-        training text."""
+    unequal = """Steps are not equal: a processor that has other work is slower, and a difference of two rows is one of
+        their settings only where their steps do not explain it."""
+    equal = f"about {record['seconds']:g} seconds of the processor's time in steps"
+    if record.get("steps"):
+        equal, unequal = f"{record['steps']:,} steps", ""
+    how = f"""`benchmarks/vocabularies.py`: WikiText-2 from left to right, 2 layers of 128, {equal} of 1,024 tokens,
+        one thread; validation, {record["bytes"]:,} bytes in {record["articles"]} articles, half a row or more before
+        every asked token. Beside the first row: the difference and half of its 95% interval, by articles; how much
+        another seed changes is not in it, and stands in rows of its own. {unequal} Subwords ask for every byte.
+        Words outside a vocabulary are never asked; bits per byte therefore stand twice for words: with these for
+        nothing, which is less than is possible, and as a whole code, which says of each word whether it is known,
+        and spells the others by a 5-gram of bytes that has counted the unknown words of the whole training text."""
     heading = ["model", "seed", "parameters", "steps", "seconds", "bytes in a token", "unknown"]
     heading += ["bits per byte", "unknown words for nothing", "beside the first row"]
     text = textwrap.fill(" ".join(how.split()), 120, break_on_hyphens=False)
-    lines = ["# Vocabularies, tied outputs and contexts at equal minutes", "", text]
+    vocabularies, what = ("", "steps") if record.get("steps") else ("Vocabularies, ", "minutes")
+    title = f"{vocabularies}tied outputs and contexts at equal {what}".capitalize()
+    lines = [f"# {title}", "", text]
     lines += ["", *(f"| {' | '.join(cells)} |" for cells in (heading, ["---"] * len(heading)))]
     for one in record["rows"]:
         apart, half = one["beside_the_middle"]
@@ -288,7 +295,8 @@ def table(record: dict[str, Any]) -> str:
         cells += [f"{one['bits_per_byte_of_known']:.3f}" if one["unknown_share"] else ""]
         cells += ["" if one is record["rows"][0] else f"{apart:+.3f} (±{half:.3f})"]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", "![Bits per byte by vocabulary, tied or not, and length](vocabularies.png)", ""])
+    picture = ["", "![Bits per byte by vocabulary, tied or not, and length](vocabularies.png)"]
+    return "\n".join([*lines, *([] if record.get("steps") else picture), ""])
 
 
 def draw(rows: list[dict[str, Any]], file: Path) -> None:
@@ -350,6 +358,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder with train.txt and valid.txt")
     parser.add_argument("--runs", type=Path, default=Path("runs/vocabularies"))
     parser.add_argument("--seconds", type=float, default=60, help="of training steps, for each model")
+    parser.add_argument("--steps", type=int, help="of the middle's vocabulary only, and so many steps for each")
     parser.add_argument("--bytes", type=int, default=300_000, help="of validation text; whole articles")
     options = parser.parse_args()
     options.runs.mkdir(parents=True, exist_ok=True)
@@ -357,21 +366,25 @@ def main() -> None:
     (options.runs / "valid.txt").write_text("\n".join(articles(options.data / "valid.txt", options.bytes)) + "\n")
     texts = lines_of(options.runs / "valid.txt"), lines_of(options.runs / "train.txt")
     found = {}
-    for variant in VARIANTS:
+    same_vocabulary = [one for one in VARIANTS if (one.kind, one.size, one.seed) == MIDDLE[:2] + MIDDLE[-1:]]
+    for variant in same_vocabulary if options.steps else VARIANTS:
         run = train(variant, options)
         found[variant] = run, bits_of(run, *texts)
     middle = found[MIDDLE][1]
     record = {
         "benchmark": "vocabularies",
         "machine": describe_environment(),
-        "seconds": options.seconds,
+        "seconds": None if options.steps else options.seconds,
+        "steps": options.steps,
         "bytes": int(middle.n_bytes.sum()),
         "articles": len(middle.n_bytes),
         "rows": [row(variant, run, bits, middle) for variant, (run, bits) in found.items()],
     }
-    write_text_durably(RESULTS / "vocabularies.json", json.dumps(record, indent=1) + "\n")
-    write_text_durably(RESULTS / "vocabularies.md", table(record))
-    draw(record["rows"], RESULTS / "vocabularies.png")
+    name = "vocabularies_steps" if options.steps else "vocabularies"
+    write_text_durably(RESULTS / f"{name}.json", json.dumps(record, indent=1) + "\n")
+    write_text_durably(RESULTS / f"{name}.md", table(record))
+    if not options.steps:
+        draw(record["rows"], RESULTS / "vocabularies.png")
     print(table(record))
 
 
