@@ -22,7 +22,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -104,16 +104,23 @@ def read_values(folder: Path) -> np.ndarray:
 
 
 def read_row_starts(folder: Path) -> Int64[np.ndarray, "rows_plus_1"]:
-    """Where the values of each row begin in a ragged column. Raises OSError or ValueError if it is none."""
-    file = folder / "row_starts.bin"
-    return _map(file, np.dtype(np.int64), file.stat().st_size // 8)
+    """Where the values of each row begin in a ragged column. Raises OSError, ValueError, KeyError or TypeError if it is
+    none."""
+    described = json.loads((folder / "column.json").read_text(encoding="utf-8"))
+    starts = _map(folder / "row_starts.bin", np.dtype(np.int64), int(described["n_row_starts"]))
+    if int(starts[-1]) != described["n_rows"]:
+        raise ValueError(f"the rows end at {starts[-1]}, and there are {described['n_rows']} values")
+    return starts
 
 
 def is_store(folder: Path) -> bool:
     """Whether a whole store lies there."""
-    read = read_values if (folder / "column.json").exists() else read_store
+    readers: tuple[Callable[[Path], Any], ...] = (read_store,)
+    if (folder / "column.json").exists():
+        readers = (read_values, read_row_starts) if (folder / "row_starts.bin").exists() else (read_values,)
     try:
-        read(folder)
+        for read in readers:
+            read(folder)
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return True
@@ -230,6 +237,8 @@ class _ValueWriter:
         refuse_empty(len(self.row_starts) - 1)
         number = self.row_starts[-1]
         described = {"version": VERSION, "n_rows": number, "dtype": codec.dtype.str, "shape": list(codec.shape)}
+        if self.order.ragged:
+            described["n_row_starts"] = len(self.row_starts)
         with _readable_errors(self.order.folder):
             self.files.close()
             if self.order.ragged:
