@@ -29,7 +29,7 @@ from glassformer.recipe import to_yaml
 
 COMMANDS = [
     *("train", "preview", "doctor", "demo", "recipes"),
-    *("fill", "classify", "generate", "score", "evaluate", "attention", "ablate"),
+    *("fill", "classify", "tag", "generate", "score", "evaluate", "attention", "ablate"),
     *("runs", "info", "compare", "strategies", "studio", "export", "import", "look"),
 ]
 VIEWS = [
