@@ -19,6 +19,11 @@ class Annotated(NamedTuple):
     text: str
     spans: tuple[Span, ...]
 
+    @property
+    def words(self) -> list[str]:
+        """What stands at its places."""
+        return [self.text[span.start : span.end] for span in self.spans]
+
     @classmethod
     def of_words(cls, words: Sequence[str], tags: Sequence[str] = ()) -> "Annotated":
         """Words with a space between, each perhaps with its tag."""
