@@ -25,8 +25,8 @@ RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 VARIANTS = {"word-dropout-0.1": 0.1, "word-dropout-none": 0.0}
 HEADING = """# true vs predicted
 
-Asked are the words between > and <, in their order. Most of them are hidden, some were exchanged for another word, and some
-are left as they were: BERT's 80, 10 and 10 percent."""
+Asked are the words between > and <, in their order. Most of them are hidden, some were exchanged for another word, and
+some are left as they were: BERT's 80, 10 and 10 percent."""
 LOOKED_AT = 400
 """Validation texts among which right and wrong guesses are looked for."""
 KNOWN_ENOUGH = 0.2

@@ -85,7 +85,7 @@ def marked(texts: Any) -> list[str]:
     return [text for text in texts if MARK.search(text)]
 
 
-RUNS = [("masked_lm", kind) for kind in KINDS] + [("causal_lm", "bpe"), ("causal_lm", "byte"), ("seq2seq", "unigram")]
+RUNS = [("masked_lm", "wordpiece"), ("masked_lm", "unigram"), ("causal_lm", "bpe"), ("seq2seq", "unigram")]
 
 
 @pytest.mark.parametrize(("objective", "kind"), RUNS)

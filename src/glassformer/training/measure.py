@@ -192,7 +192,7 @@ def choose_threads(build: Callable[[], Engine], order: TrainingOrder, number: in
 
 def _faster_products(number: int) -> Threads:
     """The same by the rate of matrix products alone, in about half a second. The middle one of all counts, not the
-    best: where other work takes a core now and then, a step waits for it too. All threads, unless one is clearly faster.
+    best: where other work takes a core now and then, a step waits for it too. One must be clearly faster.
     """
     rates: dict[int, list[float]] = {number: [], 1: []}
     for each in (number, 1) * 4:
