@@ -171,6 +171,13 @@ def describe_evaluation(found: dict[str, Any]) -> dict[str, str]:
     if "most_frequent_guess" in found:
         guess = found["most_frequent_guess"]
         said["guessed most"] = f"{guess['token']}: {percent(guess['share'])}, right in {percent(guess['right'])}"
+    if "designated_blanks" in found:
+        blanks = found["designated_blanks"]
+        said["questions"] += ", words drawn at random by the recipe's masking, whatever they are"
+        said["designated blanks"] = (
+            f"loss {blanks['loss']:.4f}, {percent(blanks['accuracy'])} right: the word that the texts mark in each "
+            f"sentence, {blanks['count']:,} in all"
+        )
     if "loss_with_other_sources" in found:
         said["loss_with_other_sources"] = readable(found["loss_with_other_sources"])
     return said

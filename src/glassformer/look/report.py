@@ -14,7 +14,7 @@ from glassformer.errors import GlassformerError, UsageError
 from glassformer.look.measures.attention import attention_of, chosen, describe_choice, numbers
 from glassformer.look.measures.results import best, comparison_table, results_of
 from glassformer.look.measures.words import as_token
-from glassformer.look.pictures.curves import curves
+from glassformer.look.pictures.curves import Axis, curves
 from glassformer.look.pictures.figures import FORMATS, save
 from glassformer.look.pictures.heatmaps import heatmap
 from glassformer.look.pictures.overlay import overlay_of
@@ -132,9 +132,9 @@ def write_numbers(found: dict[str, Any], picked: Attention, output: Path) -> Non
         raise GlassformerError(f"cannot write {output}: {error.strerror or error}", "choose another --output") from None
 
 
-def compare_runs(runs: list[Run], output: Path | None) -> list[dict[str, Any]]:
-    """The curves of several runs side by side (where there is an `output`), and their table. Raises UsageError for runs
-    of one name."""
+def compare_runs(runs: list[Run], output: Path | None, axis: Axis = "steps") -> list[dict[str, Any]]:
+    """The curves of several runs side by side along one axis (where there is an `output`), and their table. Raises
+    UsageError for runs of one name."""
     names = [run.path.name for run in runs]
     if len(set(names)) < len(names):
         names = [str(run.path) for run in runs]
@@ -142,7 +142,7 @@ def compare_runs(runs: list[Run], output: Path | None) -> list[dict[str, Any]]:
         raise UsageError("a run is given twice")
     records = {name: run.metrics() for name, run in zip(names, runs, strict=True)}
     if output is not None:
-        save(curves(records), output)
+        save(curves(records, axis=axis), output)
     return comparison_table(records)
 
 
