@@ -52,12 +52,17 @@ def info(run: RunPath, as_json: AsJson = False) -> None:
     if as_json:
         show(description)
         return
+    samples = description.pop("samples")
     for key, value in description.items():
         if not isinstance(value, dict):
             print(f"{key:<14} {readable(value)}")
             continue
         for number, (name, entry) in enumerate(value.items()):
             print(f"{'' if number else key:<14} {HEADINGS.get(name, name):<14} {readable(entry, name)}")
+    for sample in samples:
+        print()
+        for key in ("prompt", "written", "stood"):
+            print(f"{key:<14} {readable(sample[key])}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The pictures that every finished run gets: its curves, and guesses with the attention behind them."""
+"""What every finished run gets: its curves, guesses with the attention behind them, and texts that it has written."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ import numpy as np
 from glassformer.answers import ReadsPictures
 from glassformer.ask.attention import Attention, Kind
 from glassformer.ask.run import Run
+from glassformer.ask.samples import stored_samples, write_samples
 from glassformer.assemble import parameters_of
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.look.measures.attention import attention_of, chosen, describe_choice, numbers
@@ -28,7 +29,9 @@ LONGEST = 48
 
 
 def draw_report(run: Run) -> list[Path]:
-    """Curves, and for a few validation texts the heatmaps and the overlay, into the run's `plots`."""
+    """Curves, and for a few validation texts the heatmaps and the overlay, into the run's `plots`; of a model that
+    generates as many texts as `training.samples` says, into its `samples`."""
+    write_samples(run, run.recipe.training.samples)
     plots = run.directory.plots
     pictures = [save(curves({run.path.name: run.metrics()}), plots / "curves.png")]
     if run.model.why_not("attention_weights") is not None:
@@ -162,5 +165,6 @@ def describe_run(run: Run) -> dict[str, Any]:
         "results": {key: value for key, value in results.items() if key != "run"},
         "verdict": (best(records) or {}).get("verdict", "-"),
         "machine": {key: environment.get(key) for key in ("platform", "cpu", "cores", "memory_gb")},
+        "samples": stored_samples(run.directory),
         "checkpoints": [f"step-{step}" for step in checkpoint_steps(run.directory)],
     }
