@@ -15,7 +15,7 @@ import tiny_recipe
 import typer.main
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from trained import TEXT, TREE, generator_folder, run_folder
+from trained import TEXT, TREE, classifier_folder, generator_folder, run_folder
 
 import glassformer as gf
 from glassformer.ask.run import Run
@@ -66,6 +66,7 @@ DOCUMENTS = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examp
 WHOLE = "Mars is called the red planet"
 ASKED: dict[str, Callable[[Run, Path], View]] = {
     "ablate": lambda run, folder: gf.views.ablate(run, "positions", units=2),
+    "confusion": lambda run, folder: gf.views.confusion(gf.load(classifier_folder()), "train"),
     "dependencies": lambda run, folder: gf.views.dependencies(run, folder / "tree.conllu", least=1),
     "film": lambda run, folder: gf.views.film(run),
     "generation": lambda run, folder: gf.views.generation(gf.load(generator_folder()), "Mars is", max_tokens=2),

@@ -1,7 +1,8 @@
 """A trained model's answers to labelled rows, judged: scores with intervals beside the lines that it must beat.
 
-What is judged depends on what a model says: JUDGES has a function for each kind of answer. The model is listened to
-while it is evaluated, so that nothing is computed twice.
+What is judged depends on what a model says: JUDGES has a Judge for each kind of answer (`glassformer.answers`). The
+model is listened to while it is evaluated, so that nothing is computed twice. Another kind of task adds an entry: which
+head is listened to, and a function that makes a Judgement of what was heard, with the scores of `glassformer.judging`.
 """
 
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 
 from glassformer.answers import PredictsLabels
 from glassformer.ask.loaded import Loaded
@@ -43,11 +44,20 @@ class Listening:
         self._true.append(targets.values[: targets.n_targets].numpy())
         return logits
 
-    def in_order(self) -> tuple[Float[np.ndarray, "rows classes"], Int64[np.ndarray, "rows"]]:
-        """Outputs and truths in the order of the data: batches hold rows of one length."""
-        places = [place for made in self.asked.made for row in made.rows for place in row]
-        order = np.argsort(places, kind="stable")
-        return np.concatenate(self._said)[order], np.concatenate(self._true)[order]
+    def heard(self) -> "Heard":
+        """All that was asked, in the order of the data: batches hold rows of like lengths."""
+        rows = np.concatenate([made.clusters[self.head] for made in self.asked.made]) // self.asked.blocks
+        order = np.argsort(rows, kind="stable")
+        return Heard(np.concatenate(self._said)[order], np.concatenate(self._true)[order], rows[order])
+
+
+class Heard(NamedTuple):
+    """What a head said to each question, and what was right."""
+
+    outputs: Float[np.ndarray, "questions size"]
+    truths: Shaped[np.ndarray, "questions *numbers"]
+    rows: Int64[np.ndarray, "questions"]
+    """Of which row of the data each question is; of a label there is one for each row."""
 
 
 class Rows(NamedTuple):
@@ -78,17 +88,19 @@ def rows_of(run: Loaded, split: Split) -> Rows:
 def fit_temperature(run: Loaded, asked: EvaluationSet) -> float | None:
     """The temperature under which the labels of these rows are likeliest; None for a model that predicts no labels, and
     where the rows cannot tell (see `calibration.fit_temperature`)."""
-    head = head_of(run.objective)
+    head = label_head_of(run.objective)
     if head is None:
         return None
     said = Listening(run, asked, head)
     for batch in asked:
         said(batch)
-    return calibration.fit_temperature(*said.in_order())
+    outputs, truths, _ = said.heard()
+    return calibration.fit_temperature(outputs, truths)
 
 
-def head_of(objective: Objective) -> str | None:
-    """The head that predicts the label of a row; None where the data have none for it."""
+def label_head_of(objective: Objective) -> str | None:
+    """The head that predicts the label of a row; None where the data have no labels for it, as those of two sentences
+    that follow one another."""
     labelled = len(objective.members) == 1 and "label" in objective.columns
     return objective.label_head if labelled and isinstance(objective, PredictsLabels) else None
 
@@ -96,7 +108,7 @@ def head_of(objective: Objective) -> str | None:
 def judge_labels(run: Loaded, split: Split, said: Listening, baselines: bool) -> Judgement:
     """Accuracy, macro F1 and Matthews correlation; of each class precision and recall, and what it was taken for; how
     far the probabilities can be trusted; beside the majority class and a bag of words."""
-    outputs, truths = said.in_order()
+    outputs, truths, _ = said.heard()
     names, rows = run.objective.specs[said.head].labels or (), rows_of(run, split)
     if not np.array_equal(rows.labels, truths):
         raise GlassformerError("the data have changed while they were read", "start again when they stay as they are")
@@ -152,12 +164,32 @@ def _lines_to_beat(run: Loaded, asked: Rows, number: int) -> tuple[dict[str, lis
     return {name: classes.scores(asked.labels, said, number) for name, said in guesses.items()}, notes
 
 
-JUDGES: dict[type, Callable[[Loaded, Split, Listening, bool], Judgement]] = {PredictsLabels: judge_labels}
-"""By what a model says: how it is judged."""
+class Judge(NamedTuple):
+    """How one kind of answer is judged."""
+
+    head: Callable[[Objective], str | None]
+    """The head that is listened to; None for an objective whose answers are judged by their loss alone."""
+    judge: Callable[[Loaded, Split, Listening, bool], Judgement]
+    """Makes a judgement of what was heard about one part of the data, with or without the lines to beat."""
 
 
-def judge_of(objective: Objective) -> Callable[[Loaded, Split, Listening, bool], Judgement] | None:
-    """None for a model whose answers are judged by their loss alone."""
-    if head_of(objective) is None:
-        return None
-    return next((judge for answer, judge in JUDGES.items() if isinstance(objective, answer)), None)
+JUDGES: dict[type, Judge] = {PredictsLabels: Judge(label_head_of, judge_labels)}
+"""By what a model says."""
+
+
+def listening(run: Loaded, asked: EvaluationSet) -> Listening | None:
+    """The run, listened to by the head that is judged; None for a model that is judged by its loss alone."""
+    head = head_of(run.objective)
+    return None if head is None else Listening(run, asked, head)
+
+
+def head_of(objective: Objective) -> str | None:
+    """The head that is judged, of a model whose answers are."""
+    judge = judge_of(objective)
+    return None if judge is None else judge.head(objective)
+
+
+def judge_of(objective: Objective) -> Judge | None:
+    """The first that can judge it."""
+    able = (judge for answer, judge in JUDGES.items() if isinstance(objective, answer))
+    return next((judge for judge in able if judge.head(objective) is not None), None)
