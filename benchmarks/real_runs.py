@@ -28,6 +28,7 @@ from glassformer.ask.run import Run
 from glassformer.baselines.ngram import NGram, rows_of
 from glassformer.data.batch import Example
 from glassformer.data.windows import StreamWindows
+from glassformer.formatting import without_marks
 from glassformer.look.report import compare_runs
 from glassformer.model.size import count_parameters
 from glassformer.run import RunDirectory, describe_environment
@@ -330,6 +331,7 @@ def main() -> None:
             **numbers,
         }
         write_text_durably(FILE, json.dumps(stored() | {name: record}, indent=1) + "\n")
+        page = without_marks(page)
         write_text_durably(
             RESULTS / f"{name}-samples.md",
             f"# {name}\n\n{case.source}\n\n{page}\n" if case.source else f"# {name}\n\n{page}\n",
