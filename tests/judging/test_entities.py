@@ -5,8 +5,9 @@ import pytest
 from seqeval import metrics
 from seqeval.scheme import IOB2
 
+from glassformer.data.tag_schemes import Entity
 from glassformer.judging import bootstrap
-from glassformer.judging.entities import Entity, by_type, entities_in, scores
+from glassformer.judging.entities import by_type, names_in, scores
 
 TAGS = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG"]
 
@@ -61,9 +62,9 @@ def test_a_draw_is_scored_as_its_sentences_are(reading: str) -> None:
 def test_the_two_readings_by_hand() -> None:
     true, guess = [["B-PER", "I-PER", "O"]], [["I-PER", "I-PER", "O"]]
     assert [scores(true, guess, reading)[0].value for reading in HOW] == [0.0, 1.0]
-    assert entities_in(["B-PER", "I-ORG"], "strict") == {Entity("PER", 0, 1)}
-    assert entities_in(["B-PER", "I-ORG"], "lenient") == {Entity("PER", 0, 1), Entity("ORG", 1, 2)}
-    assert entities_in(["B-PER", "B-PER", "I-PER"]) == {Entity("PER", 0, 1), Entity("PER", 1, 3)}, "two, not one"
+    assert names_in(["B-PER", "I-ORG"], "strict") == {Entity(0, 1, "PER")}
+    assert names_in(["B-PER", "I-ORG"], "lenient") == {Entity(0, 1, "PER"), Entity(1, 2, "ORG")}
+    assert names_in(["B-PER", "B-PER", "I-PER"]) == {Entity(0, 1, "PER"), Entity(1, 3, "PER")}, "two, not one"
 
 
 def test_a_right_span_of_a_wrong_type_is_wrong() -> None:

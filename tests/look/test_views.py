@@ -110,7 +110,7 @@ def test_every_view_is_a_function_that_gives_a_view(name: str, tmp_path: Path) -
 
 def test_every_command_has_a_function_of_its_name_and_every_function_is_asked_above() -> None:
     assert commands_of_views() == set(gf.views.__all__) - {"of_arrays"}
-    assert set(ASKED) == set(gf.views.__all__)
+    assert set(ASKED) == set(gf.views.__all__), "say in ASKED how this test calls each view"
 
 
 @pytest.mark.parametrize("name", view_names())
@@ -162,7 +162,7 @@ def test_what_a_model_has_not_is_refused_before_the_text_is_read(monkeypatch: py
 def test_the_page_of_views_lists_every_command() -> None:
     page = PAGE.read_text(encoding="utf-8")
     for name in view_names():
-        assert f"`{name}`" in page or f"`look {name}`" in page, name
+        assert f"`{name}`" in page or f"`look {name}`" in page, f"say in docs/look/README.md what `look {name}` shows"
 
 
 def test_what_the_documents_name_is_a_view() -> None:

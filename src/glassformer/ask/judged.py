@@ -5,22 +5,26 @@ model is listened to while it is evaluated, so that nothing is computed twice. A
 head is listened to, and a function that makes a Judgement of what was heard, with the scores of `glassformer.judging`.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, Shaped
 
-from glassformer.answers import PredictsLabels
+from glassformer.answers import PredictsLabels, TagsWords
+from glassformer.ask import tag
 from glassformer.ask.loaded import Loaded
+from glassformer.ask.tag import TaggedText
 from glassformer.assemble import Split, rows_for
 from glassformer.baselines.bag_of_words import fit_bag_of_words
+from glassformer.baselines.frequent_tag import FrequentTag
 from glassformer.baselines.majority import majority
 from glassformer.data.batch import Batch
+from glassformer.data.spans import Annotated
 from glassformer.data.table import Cell
 from glassformer.errors import GlassformerError
-from glassformer.judging import Score, calibration, classes
+from glassformer.judging import Score, calibration, classes, entities, means
 from glassformer.judging.judgement import Judgement
 from glassformer.objectives import Objective
 from glassformer.training.evaluation import EvaluationSet
@@ -164,6 +168,98 @@ def _lines_to_beat(run: Loaded, asked: Rows, number: int) -> tuple[dict[str, lis
     return {name: classes.scores(asked.labels, said, number) for name, said in guesses.items()}, notes
 
 
+# --------------------------------------------------------------------------------------------- a tag for each word
+
+
+def tagged_rows_of(run: Loaded, split: Split) -> list[Annotated]:
+    """One part of the run's tagged data."""
+    place = run.objective.columns.index("tags")
+    return [row.cells[place] for row in rows_for(run.recipe, split)]
+
+
+def tag_head_of(objective: Objective) -> str | None:
+    """The head that predicts the tags of words."""
+    return objective.tag_head if len(objective.members) == 1 and isinstance(objective, TagsWords) else None
+
+
+def judge_tags(run: Loaded, split: Split, said: Listening, baselines: bool) -> Judgement:
+    """Of names the F1 of whole ones (strict, and as conlleval reads them), by kind too; of all tags how many words are
+    right, of those that training has and of those that it has not; beside the most frequent tag of each word."""
+    assert isinstance(run.objective, TagsWords)
+    rows = tagged_rows_of(run, split)
+    sentences = [row.words for row in rows]
+    truths = [[span.label for span in row.spans] for row in rows]
+    tagged = tag.tag(run, sentences)
+    names = run.objective.label_names
+    usual = "O" if "O" in names else names[0]
+    guesses = [[word.tag or usual for word in text.words] for text in tagged]
+    learned, lines, notes = _learned_tags(run)
+    known = set() if learned is None else set(learned.tags)
+    if baselines and learned is not None:
+        said_by_word = [learned.guess(words) for words in sentences]
+        lines = {"most_frequent_tag": _tag_scores(run.objective.names_entities, sentences, truths, said_by_word, known)}
+    more = {"types": entities.by_type(truths, guesses)} if run.objective.names_entities else {}
+    found = [
+        _worst_word(number, text, right) for number, (text, right) in enumerate(zip(tagged, truths, strict=True), 1)
+    ]
+    wrong = [place for place, row in enumerate(found) if row["tags"] != row["true_tags"]]
+    return Judgement(
+        scores=_tag_scores(run.objective.names_entities, sentences, truths, guesses, known),
+        lines=lines,
+        rows=found,
+        hardest=sorted(wrong, key=lambda place: -found[place]["probability"]),
+        more=more,
+        notes=notes,
+    )
+
+
+def _learned_tags(run: Loaded) -> tuple[FrequentTag | None, dict[str, list[Score]], list[str]]:
+    """What counting learns from the run's own training rows; and why not, where that is so."""
+    try:
+        rows = tagged_rows_of(run, "train")
+        return FrequentTag((row.words, [span.label for span in row.spans]) for row in rows), {}, []
+    except GlassformerError as error:
+        return None, {}, [f"no lines to beat: the training data cannot be read from here ({error.what})"]
+
+
+def _tag_scores(
+    of_names: bool,
+    sentences: Sequence[Sequence[str]],
+    truths: Sequence[Sequence[str]],
+    guesses: Sequence[Sequence[str]],
+    known: set[str],
+) -> list[Score]:
+    """The scores of one answer for each word; `known` are the words of the training data."""
+    found: list[Score] = []
+    if of_names:
+        found = [*entities.scores(truths, guesses, "strict"), entities.scores(truths, guesses, "lenient")[0]]
+    right = [np.array(one) == np.array(other) for one, other in zip(truths, guesses, strict=True)]
+    found.append(means.share("accuracy", right))
+    if known and not of_names:
+        there = [np.array([word in known for word in words]) for words in sentences]
+        found.append(means.share("accuracy_of_known_words", right, there))
+        found.append(means.share("accuracy_of_unknown_words", right, [~of_one for of_one in there]))
+    return found
+
+
+def _worst_word(number: int, text: TaggedText, truths: Sequence[str]) -> dict[str, Any]:
+    """A sentence as --rows writes it, with the word that it is most wrongly sure of, or least sure of."""
+    pairs = list(zip(text.words, truths, strict=True))
+    wrong = [(word, true) for word, true in pairs if word.tag != true]
+    sure = sorted(wrong or pairs, key=lambda pair: pair[0].probability or 0.0)
+    word, true = sure[-1] if wrong else sure[0]
+    return {
+        "row": number,
+        "text": text.text,
+        "word": word.word,
+        "truth": true,
+        "prediction": word.tag,
+        "probability": word.probability or 0.0,
+        "tags": [one.tag for one, _ in pairs],
+        "true_tags": list(truths),
+    }
+
+
 class Judge(NamedTuple):
     """How one kind of answer is judged."""
 
@@ -173,7 +269,10 @@ class Judge(NamedTuple):
     """Makes a judgement of what was heard about one part of the data, with or without the lines to beat."""
 
 
-JUDGES: dict[type, Judge] = {PredictsLabels: Judge(label_head_of, judge_labels)}
+JUDGES: dict[type, Judge] = {
+    PredictsLabels: Judge(label_head_of, judge_labels),
+    TagsWords: Judge(tag_head_of, judge_tags),
+}
 """By what a model says."""
 
 

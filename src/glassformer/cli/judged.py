@@ -24,6 +24,9 @@ def say_judged(name: str, found: dict[str, Any]) -> None:
         print(printable(said(name, _named(line["baseline"]), score, above)))
     for note in found["notes"]:
         print(printable(note))
+    if found.get("types"):
+        print()
+        table([{key: _share_of(key, value) for key, value in line.items()} for line in found["types"]])
     if "classes" in found:
         print()
         say_classes(found["classes"], found["confusion"])
@@ -32,7 +35,8 @@ def say_judged(name: str, found: dict[str, Any]) -> None:
         print("\nwrong, and surest of it:")
     for row in found["hardest"]:
         text = row["text"] if len(row["text"]) <= SHOWN else row["text"][:SHOWN] + " ..."
-        said_instead = f"{row['prediction']} {percent(row['probability'])}, is {row['truth']}"
+        word = f"{row['word']} " if "word" in row else ""
+        said_instead = f"{word}{row['prediction']} {percent(row['probability'])}, is {row['truth']}"
         print(printable(f"  row {row['row']}: {said_instead}: {' '.join(text.split())}"))
 
 
@@ -57,16 +61,18 @@ def said_of_pair(found: dict[str, Any]) -> str:
 
 def say_classes(classes: list[dict[str, Any]], confusion: list[list[int]]) -> None:
     """Each class, and where there are few, what it was taken for."""
-    shares = ("precision", "recall", "f1")
     few = len(classes) <= MOST_CLASSES
     rows = []
     for line, counts in zip(classes, confusion, strict=True):
-        row = {
-            key: None if value is None else percent(value) if key in shares else value for key, value in line.items()
-        }
+        row = {key: _share_of(key, value) for key, value in line.items()}
         taken = {f"as {other['class']}": count for other, count in zip(classes, counts, strict=True)}
         rows.append({**row, **(taken if few else {})})
     table(rows)
+
+
+def _share_of(key: str, value: Any) -> Any:
+    """Precision, recall and F1 in percent."""
+    return percent(value) if value is not None and key in ("precision", "recall", "f1") else value
 
 
 def say_calibration(found: dict[str, Any]) -> None:

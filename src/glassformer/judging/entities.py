@@ -12,37 +12,21 @@ seqeval has them, there with a warning).
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
+from glassformer.data.tag_schemes import Entity, entities_in
 from glassformer.judging import Score, of_sums
 
 Reading = Literal["strict", "lenient"]
 Tags = Sequence[Sequence[str]]
 
 
-class Entity(NamedTuple):
-    """A span of words with a type."""
-
-    type: str
-    begin: int
-    end: int
-    """Behind its last word."""
-
-
-def entities_in(tags: Sequence[str], reading: Reading = "strict") -> set[Entity]:
+def names_in(tags: Sequence[str], reading: Reading = "strict") -> set[Entity]:
     """The entities of one sentence."""
-    if reading == "strict":
-        from seqeval.scheme import IOB2
-        from seqeval.scheme import Entities as Found
-
-        [found] = Found([list(tags)], IOB2).entities
-        return {Entity(one.tag, one.start, one.end) for one in found}
-    from seqeval.metrics.sequence_labeling import get_entities
-
-    return {Entity(kind, begin, last + 1) for kind, begin, last in get_entities(list(tags))}
+    return set(entities_in(tags, strict=reading == "strict"))
 
 
 def scores(truths: Tags, guesses: Tags, reading: Reading = "strict") -> list[Score]:
@@ -50,7 +34,7 @@ def scores(truths: Tags, guesses: Tags, reading: Reading = "strict") -> list[Sco
     ValueError where a sentence has other numbers of tags."""
     from seqeval import metrics  # slow to import
 
-    true, guessed = ([entities_in(tags, reading) for tags in side] for side in (truths, guesses))
+    true, guessed = ([names_in(tags, reading) for tags in side] for side in (truths, guesses))
     rows = [(len(t & g), len(g), len(t)) for t, g in zip(true, guessed, strict=True)]
     counts = np.array(rows, dtype=np.float64).reshape(-1, 3)
     library = {"f1": metrics.f1_score, "precision": metrics.precision_score, "recall": metrics.recall_score}
@@ -87,11 +71,11 @@ def recall(sums: Float[np.ndarray, "draws 3"]) -> Float[np.ndarray, "draws"]:
 def by_type(truths: Tags, guesses: Tags, reading: Reading = "strict") -> list[dict[str, Any]]:
     """A line for each type, by name: how many entities are true and guessed, precision, recall and F1 (None where there
     is nothing to divide by)."""
-    sentences = [tuple(entities_in(tags, reading) for tags in both) for both in zip(truths, guesses, strict=True)]
-    types = sorted({entity.type for both in sentences for side in both for entity in side})
+    sentences = [tuple(names_in(tags, reading) for tags in both) for both in zip(truths, guesses, strict=True)]
+    types = sorted({entity.kind for both in sentences for side in both for entity in side})
     lines = []
     for kind in types:
-        of_kind = [[{entity for entity in side if entity.type == kind} for side in both] for both in sentences]
+        of_kind = [[{entity for entity in side if entity.kind == kind} for side in both] for both in sentences]
         found, true, guessed = (sum(map(len, side)) for side in zip(*((t & g, t, g) for t, g in of_kind), strict=True))
         lines.append(
             {
