@@ -80,6 +80,10 @@ def assemble(recipe: Recipe, say: Callable[[str], None] = lambda text: None, cod
     codecs = codecs or codecs_for(recipe, say, reading)
     objective = objective_for(recipe, codecs)
     train, validation = columns_for(recipe, codecs, ("train", "validation"), say, reading)
+    settled = objective.settled(train)
+    if settled != recipe.objective:
+        recipe = recipe.model_copy(update={"objective": settled})
+        objective = objective_for(recipe, codecs)
     parts = Parts(recipe, codecs, objective, train, validation)
     units = len(parts.train_dataset)
     if units < recipe.batch.size and recipe.batch.tokens is None and recipe.batch.layout != "packed":

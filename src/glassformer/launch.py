@@ -192,9 +192,14 @@ def _begin(directory: RunDirectory, wanted: Recipe, asked: dict[str, Any], displ
 
 
 def _changed_by_the_texts(wanted: Recipe, resolved: Recipe) -> dict[str, Any]:
-    """What the recipe said of its texts where `assemble` chose something for it, such as `auto`."""
-    before, after = wanted.data.model_dump(mode="json"), resolved.data.model_dump(mode="json")
-    return {f"data.{key}": value for key, value in before.items() if value != after[key]}
+    """What the recipe said of its data and objective where `assemble` chose something for it, such as `auto`."""
+    before, after = wanted.model_dump(mode="json"), resolved.model_dump(mode="json")
+    return {
+        f"{section}.{key}": value
+        for section in ("data", "objective")
+        for key, value in before[section].items()
+        if value != after[section][key]
+    }
 
 
 def describe_frozen(model: Model) -> list[str]:

@@ -75,7 +75,7 @@ def train(
     if best is not None:
         which = "best validation" if best.get("tells", True) else "validation"
         decided = finished.recipe.training.best
-        by = "" if decided == "loss" else f", by {decided} {best.get(decided, math.nan):.4f}"
+        by = "" if decided in ("loss", "auto") else f", by {decided} {best.get(decided, math.nan):.4f}"
         print(f"{which} loss {best['loss']:.4f} at step {best['step']}{by}, in {path}")
         if "verdict" in best:
             print(printable(best["verdict"]))

@@ -156,6 +156,10 @@ class Objective(ABC, Generic[C]):
     def dataset(self, corpus: Any) -> Dataset:
         """Cut a corpus into the units of this objective."""
 
+    def settled(self, data: Any) -> C:
+        """The configuration with everything in it that the training data decide. What it was before is recorded."""
+        return self.config
+
     @abstractmethod
     def outputs(self) -> list[OutputSpec]:
         """The output heads that a model needs for this objective."""
@@ -178,6 +182,17 @@ class Objective(ABC, Generic[C]):
             return ("accuracy", "macro_f1", "matthews_correlation")
         among = ("accuracy", "top5_accuracy") if head.size > 5 else ("accuracy",)
         return (*among, "perplexity") if len(self.outputs()) == 1 else among
+
+    @property
+    def best_by(self) -> str:
+        """What decides which weights are better where a recipe leaves it open: of one head over labels or numbers its
+        own metric, else the loss."""
+        heads = self.outputs()
+        if len(heads) > 1 or len(self.members) > 1:
+            return "loss"
+        if heads[0].labels is not None:
+            return "accuracy"
+        return "spearman_correlation" if "spearman_correlation" in self.metrics_of(heads[0]) else "loss"
 
     @property
     def label_names(self) -> tuple[str, ...]:

@@ -45,11 +45,17 @@ class Mixture(Objective[MixtureConfig]):
         self.proportions = [weight / sum(weights) for weight in weights]
         self.members = [
             find_objective(str(member.objective.model_dump()["name"]))(
-                member.objective, self.tokenizer, self.max_length, self.target_tokenizer
+                member.objective, self.tokenizer, self.max_length, self.target_tokenizer, self.labels, self.arrays
             )
             for member in self.config.members
         ]
         self.outputs()
+
+    def settled(self, data: Corpus) -> MixtureConfig:
+        """Each member by its own data."""
+        own = zip(self.config.members, self.members, data.members, strict=True)
+        settled = [member.model_copy(update={"objective": made.settled(texts)}) for member, made, texts in own]
+        return self.config.model_copy(update={"members": tuple(settled)})
 
     @property
     def row_length(self) -> int:

@@ -57,9 +57,9 @@ class TrainingConfig(Config):
     )
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; none: never clipped")
     best: str = Field(
-        "loss",
+        "auto",
         description="what decides on the validation texts which weights are better: loss, or a metric of the objective "
-        "(a file in metrics), such as accuracy; of a mixture NAME/accuracy",
+        "(a file in metrics), such as accuracy; of a mixture NAME/accuracy. auto: of labels their metric, else loss",
     )
     patience: int | None = Field(
         None,
@@ -83,8 +83,8 @@ class TrainingConfig(Config):
     )
     weights: Literal["best", "last"] = Field(
         "best",
-        description="the weights the run answers with: those of the lowest validation loss (or other training.best), "
-        "or the newest; where an evaluation asks too little to tell (under 100 questions), always the newest",
+        description="the weights the run answers with: those of the best evaluation (see training.best), or the "
+        "newest; where an evaluation asks too little to tell (under 100 questions), always the newest",
     )
     samples: int = Field(6, ge=0, description="fixed validation texts whose guesses are logged at each evaluation")
     probes: tuple[str, ...] = Field(
