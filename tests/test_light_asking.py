@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from trained import run_folder
+from trained import classifier_folder, run_folder
 
 from glassformer.ask.run import load
 from glassformer.ask.undrawn import Undrawn
@@ -28,6 +28,7 @@ NEVER = (
         "rich",
         "filelock",
     ),
+    *("sklearn", "scipy", "seqeval", "joblib"),
     *("torch._dynamo", "torch._inductor", "torch.distributed.fsdp", "sympy"),
     *(f"glassformer.training.{name}" for name in ("trainer", "engine", "order", "callbacks", "probes", "measure")),
     *("glassformer.resolve", "glassformer.launch", "glassformer.look.pictures"),
@@ -71,6 +72,11 @@ def loaded_by(*words: str | Path) -> list[str]:
 )
 def test_a_question_loads_nothing_of_training(words: tuple[str | Path, ...]) -> None:
     assert loaded_by(*words) == []
+
+
+def test_a_label_loads_nothing_of_training_nor_what_judges() -> None:
+    assert loaded_by("classify", classifier_folder(), "the heart pumps blood") == []
+    assert {"sklearn", "scipy"} <= set(loaded_by("evaluate", classifier_folder()))
 
 
 def test_the_list_is_of_things_that_are_loaded_where_they_are_needed(tmp_path: Path) -> None:

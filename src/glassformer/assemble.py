@@ -227,6 +227,12 @@ def documents_for(recipe: Recipe, part: Split) -> Iterator[str]:
     return (row.cells[0] for _, row in _rows_of_members(recipe, part, Reading()))
 
 
+def rows_for(recipe: Recipe, part: Split) -> Iterator[DataRow]:
+    """The rows of one part of the data as they were read, in the order of its stored columns. Of one objective. Raises
+    what reading them raises."""
+    return (row for _, row in _numbered_rows(recipe, [part], Reading()))
+
+
 def _rows_of_members(recipe: Recipe, part: Split, reading: "Reading") -> Iterator[tuple[tuple[Role, ...], DataRow]]:
     """Each with the roles of its cells. Of a mixture those of all members; data of several members come once."""
     different = {_key(member, part, reading): member for member in members(recipe)}

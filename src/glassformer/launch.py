@@ -11,6 +11,7 @@ import torch
 
 from glassformer import recipe as recipes
 from glassformer.agreement import agreed, as_json, asked_tree, begun_with, recorded_and_written
+from glassformer.ask.evaluation import calibrate
 from glassformer.ask.run import Run, load
 from glassformer.assemble import Parts, assemble, describe_unknown_words
 from glassformer.baselines.unigram import Constant, Unigram
@@ -132,6 +133,7 @@ def _fit(directory: RunDirectory, trainer: Trainer, started: Processes | None = 
             with workers("glassformer.worker", directory.path, trainer.config.devices) as processes:
                 trainer.fit(processes)
     finished = load(directory.path)
+    calibrate(finished)
     draw_report(finished)
     return finished
 

@@ -27,6 +27,8 @@ class Purpose(IntEnum):
     """The dropout of one forward pass: (step, micro_batch, rank)."""
     TOKENIZER = 12
     """Which texts a tokenizer is trained on, where there are many."""
+    RESAMPLING = 13
+    """Which rows are drawn again, to see how sure a score is."""
 
 
 def seeds(seed: int, purpose: Purpose, place: Sequence[int] = ()) -> np.random.SeedSequence:

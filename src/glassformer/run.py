@@ -6,6 +6,7 @@ runs/mlm-demo/
                       of classes; arrays.json, the shape of pictures (see data/codecs.py)
   environment.json    python, libraries, processor: what the numbers were measured on
   metrics.jsonl       one JSON object per line, in the order in which they happened
+  calibration.json    of a model that predicts labels: what makes its probabilities what they say
   checkpoints/step-N/ snapshots (snapshot.py) to resume from: model and optimizer
   best/  last/        snapshots of the weights alone
   plots/  samples/
@@ -71,6 +72,15 @@ class Environment(Saved):
     versions: dict[str, str | None] | None = None
 
 
+class Calibration(Saved):
+    """What calibration.json says: by what the outputs over labels are divided, fitted for the weights of one step on so
+    many validation rows."""
+
+    temperature: float = Field(ge=0.01, le=100, allow_inf_nan=False)
+    step: int = Field(ge=0)
+    rows: int = Field(ge=0)
+
+
 # ---------------------------------------------------------------------------------------------- the directory
 
 
@@ -122,6 +132,10 @@ class RunDirectory:
     @property
     def environment_file(self) -> Path:
         return self.path / "environment.json"
+
+    @property
+    def calibration_file(self) -> Path:
+        return self.path / "calibration.json"
 
     @property
     def checkpoints(self) -> Path:
@@ -277,6 +291,20 @@ class RunDirectory:
         except Unreadable as error:
             raise GlassformerError(error.what, "remove or repair it") from None
         return found
+
+    def save_calibration(self, calibration: Calibration) -> None:
+        """Writes calibration.json."""
+        write_text_durably(self.calibration_file, calibration.model_dump_json() + "\n")
+
+    def calibration(self) -> Calibration | None:
+        """What save_calibration wrote; None where it was not called. Raises GlassformerError if damaged."""
+        try:
+            found = json_object(self.calibration_file, what="calibration.json")
+            return checked(Calibration, found, self.calibration_file)
+        except NoSuchFile:
+            return None
+        except Unreadable as error:
+            raise GlassformerError(error.what, "put it back as it was, or remove it") from None
 
 
 def find_runs(folder: Path) -> list[RunDirectory]:

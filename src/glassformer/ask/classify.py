@@ -40,7 +40,7 @@ def classify(run: Loaded, texts: Sequence[str]) -> list[Classified]:
         member = run.objective.of(prompts[0].example)
         assert isinstance(member, PredictsLabels)
         head = member.label_head
-        probabilities = run.model(run.collate(prompts))[head].float().softmax(-1)
+        probabilities = (run.model(run.collate(prompts))[head].float() / run.temperature).softmax(-1)
         for prompt, row in zip(prompts, probabilities, strict=True):
             best = row.argsort(descending=True, stable=True).tolist()
             labels = [Candidate(member.class_name(head, number), float(row[number])) for number in best]

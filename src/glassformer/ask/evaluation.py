@@ -1,31 +1,80 @@
 """A trained model on its data: loss, accuracy, and what counting comes to on the same questions."""
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
+import torch
+
 from glassformer.answers import FillsBlanks, ScoresText
+from glassformer.ask.judged import Listening, fit_temperature, head_of, judge_of
 from glassformer.ask.loaded import Loaded
 from glassformer.assemble import Split, column_for
 from glassformer.baselines.counting import counting_losses
 from glassformer.data.corpus import Corpus
 from glassformer.data.table import Column
+from glassformer.durable import write_text_durably
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.judging.judgement import Judgement
 from glassformer.randomness import Purpose, generator
 from glassformer.recipe import reads_data
+from glassformer.run import Calibration
 from glassformer.training import evaluation
 from glassformer.training.evaluation import Evaluation, EvaluationSet, OtherSources, evaluation_batch_config
 
 
-def evaluate(run: Loaded, split: Split = "validation", other_sources: bool = False) -> dict[str, Any]:
+def evaluate(
+    run: Loaded,
+    split: Split = "validation",
+    other_sources: bool = False,
+    baselines: bool = True,
+    rows: Path | None = None,
+) -> dict[str, Any]:
     """See `Run.evaluate`."""
+    judge, head = judge_of(run.objective), head_of(run.objective)
+    if rows is not None and judge is None:
+        raise UsageError("this model does not predict the labels of rows", "leave out rows (--rows)")
     if other_sources and run.recipe.model.family != "encoder_decoder":
         raise UsageError("this model reads no source: it has one stack", "leave out other_sources (--other-sources)")
     asked = questions_of(run, split)
-    result = evaluation.evaluate(run.model, asked)
+    said = None if head is None else Listening(run, asked, head)
+    result = evaluation.evaluate(said or run.model, asked)
     found = {"split": split, **result.record(), **bits_per_byte(result, asked, corpus_of(run, split))}
     if other_sources:
         other = OtherSources(asked.dataset, asked.objective, asked.config)
         found["loss_with_other_sources"] = evaluation.evaluate(run.model, other).loss
+    if judge is not None and said is not None:
+        judgement = judge(run, split, said, baselines)
+        found |= judgement.record()
+        if rows is not None:
+            lines = (json.dumps(dict(row), ensure_ascii=False) for row in judgement.rows)
+            write_text_durably(rows, "".join(f"{line}\n" for line in lines))
+    return found
+
+
+def judged(run: Loaded, split: Split = "validation", baselines: bool = True) -> Judgement:
+    """See `Run.judged`."""
+    judge, head = judge_of(run.objective), head_of(run.objective)
+    if judge is None or head is None:
+        raise UsageError("this model does not predict the labels of rows", "evaluate its loss: run.evaluate()")
+    said = Listening(run, questions_of(run, split), head)
+    with torch.no_grad():
+        for batch in said.asked:
+            said(batch)
+    return judge(run, split, said, baselines)
+
+
+def calibrate(run: Loaded) -> float | None:
+    """Fit the temperature of a run that predicts labels, on its validation rows, and keep it in its folder for these
+    weights. None, and nothing kept, where there is nothing to fit or too few rows to fit it on."""
+    if head_of(run.objective) is None:
+        return None
+    asked = questions_of(run, "validation")
+    found = fit_temperature(run, asked)
+    if found is not None and run.step is not None:
+        run.directory.save_calibration(Calibration(temperature=found, step=run.step, rows=len(asked.chosen)))
+        vars(run).pop("temperature", None)
     return found
 
 

@@ -37,6 +37,8 @@ class Loaded:
         self.directory = directory
         self.path = directory.path
         self.which = which
+        self.step: int | None = None
+        """Of the weights, once they are loaded."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
@@ -85,12 +87,21 @@ class Loaded:
     def model(self) -> Model:
         """The model with the weights of `which`, or those that `training.weights` names; evaluating, on the CPU."""
         newest = "last" if self.recipe.training.weights == "last" else None
-        tensors, _ = load_weights(self.directory, self.which or newest)
+        tensors, state = load_weights(self.directory, self.which or newest)
         refuse_larger(self.recipe, self.objective, tensors, self.directory.recipe_file)
         with Undrawn():
             model = model_for(self.recipe, self.objective)
         load_into(model, tensors)
+        self.step = _step_of(state)
         return model.eval()
+
+    @cached_property
+    def temperature(self) -> float:
+        """What the outputs over labels are divided by, so that probabilities are what they say: as fitted for these
+        very weights at the end of training, else 1. Raises GlassformerError for a damaged file."""
+        assert self.model
+        found = self.directory.calibration()
+        return found.temperature if found is not None and found.step == self.step else 1.0
 
     def recordable(self: L) -> L:
         """The same run with a model of the same weights that can be looked into everywhere; itself, where its own
@@ -120,3 +131,10 @@ class Loaded:
     def collate(self, prompts: Sequence[Prompt]) -> Batch:
         """One row for each prompt."""
         return collate([[prompt.example] for prompt in prompts], self.objective.pad_id)
+
+
+def _step_of(state: dict[str, Any]) -> int | None:
+    """At which step weights were saved (beside an optimiser that is said one level deeper); None where nothing says."""
+    own = state.get("training", state)
+    step = own.get("step") if isinstance(own, dict) else None
+    return step if isinstance(step, int) else None

@@ -15,6 +15,7 @@ from glassformer.ask.score import Scored
 from glassformer.assemble import Split
 from glassformer.data.builtin import Cloze
 from glassformer.data.table import Column
+from glassformer.judging.judgement import Judgement
 from glassformer.objectives import Prompt
 from glassformer.run import RunDirectory
 from glassformer.training.evaluation import EvaluationSet
@@ -84,13 +85,31 @@ class Run(Loaded):
         """
         return score.score(self, text)
 
-    def evaluate(self, split: Split = "validation", other_sources: bool = False) -> dict[str, Any]:
+    def evaluate(
+        self,
+        split: Split = "validation",
+        other_sources: bool = False,
+        baselines: bool = True,
+        rows: str | Path | None = None,
+    ) -> dict[str, Any]:
         """Loss, perplexity, accuracy and top-5 accuracy on the fixed questions of one part of the run's data.
+
+        Of a model that predicts the label of each row also what `judged` has, without the rows; `rows` names a file
+        that gets those, one JSON object on each line.
 
         With `other_sources` also the loss of an encoder-decoder that is given the source of another question: as low as
         the loss itself where the decoder does not read its source. Raises UsageError for models without a source.
         """
-        return evaluation.evaluate(self, split, other_sources)
+        return evaluation.evaluate(self, split, other_sources, baselines, None if rows is None else Path(rows))
+
+    def judged(self, split: Split = "validation", baselines: bool = True) -> Judgement:
+        """Of a model that predicts the label of each row: its scores with what intervals need, every row with its
+        prediction and probability, and with `baselines` the scores of the majority class and a bag of words, learned
+        from the run's own training data.
+
+        Raises UsageError for a model that predicts no label of a row.
+        """
+        return evaluation.judged(self, split, baselines)
 
     def reference_losses(self, split: Split = "validation", limit: int | None = None) -> dict[str, float]:
         """What counting comes to on the very questions of `evaluate`: uniform, unigram, bigram, trigram and five_gram

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from glassformer.cli.judged import say_judged
 from glassformer.cli.look import command_of
 from glassformer.cli.terminal import (
     HEADINGS,
@@ -246,6 +247,12 @@ def evaluate(
     other_sources: Annotated[
         bool, typer.Option("--other-sources", help="encoder-decoders: also the loss with the source of another text")
     ] = False,
+    baselines: Annotated[
+        bool, typer.Option("--baselines/--no-baselines", help="labels: also what must be beaten, learned anew")
+    ] = True,
+    rows: Annotated[
+        Path | None, typer.Option(help="labels: FILE.jsonl for every row with its prediction and probability")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Loss, perplexity, accuracy and top-5 accuracy on fixed masks.
@@ -253,17 +260,27 @@ def evaluate(
     With the intervals that hold 95%. The same questions at every call. All of the part is asked, also where
     training.evaluate_units asked fewer, and of a small part every word in turn; unknown words never are, and their
     share is said. A decoder that does not read its source is as good with another's.
+
+    Of a model that predicts labels: accuracy, macro F1 and Matthews correlation beside those of the majority class and
+    of a bag of words, each class, the expected calibration error, and the rows it was wrong about and surest of.
+
+    \b
+    glassformer evaluate runs/classification-demo --rows answers.jsonl
     """
     from glassformer.ask.run import load
 
     trained = load(run)
-    result = (trained.with_data(changes) if changes else trained).evaluate(split, other_sources)
+    result = (trained.with_data(changes) if changes else trained).evaluate(split, other_sources, baselines, rows)
     if as_json:
         show(result)
         return
     for key, value in describe_evaluation(result).items():
         print(f"{HEADINGS.get(key, key.replace('_', ' ')):<24} {printable(value)}")
     print(f"{'unit of the loss':<24} nats; {NATS}")
+    if "scores" in result:
+        say_judged(trained.path.name, result)
+    if rows is not None:
+        print(printable(str(rows)))
 
 
 @app.command()

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from glassformer.cli.judged import said_of_pair
 from glassformer.cli.look import Output, give, possible
 from glassformer.cli.terminal import (
     HEADINGS,
@@ -67,21 +68,27 @@ def compare(
 ) -> None:
     """Draw the curves of runs side by side, and print a table.
 
-    The gap is the validation loss minus the loss on training texts at the end: what has only been learned by heart.
+    The gap is the validation loss minus the loss on training texts at the end: what has only been learned by heart. Of
+    runs that predict labels it is said whether one is better: by the test rows where all have some, else by those of
+    validation, drawn again a thousand times.
     """
+    from glassformer.ask.compared import compare_labels
     from glassformer.ask.run import load
     from glassformer.look.report import compare_runs
 
     loaded = [load(path) for path in runs]
     rows = compare_runs(loaded, output)
+    differences, notes = compare_labels(loaded, [row["run"] for row in rows])
     if as_json:
-        show({"runs": rows, "picture": None if output is None else str(output)})
+        show({"runs": rows, "picture": None if output is None else str(output), "differences": differences})
     else:
         results(rows)
-        for line in undecided(rows):
+        for line in [*undecided(rows), *map(said_of_pair, differences)]:
             print(printable(line))
         if output is not None:
             print(printable(str(output)))
+    for note in notes:
+        print(printable(f"note: {note}"), file=sys.stderr)
     vocabularies = [each.codecs.vocabularies for each in loaded]
     if any(other != vocabularies[0] for other in vocabularies):
         print("note: the runs have different vocabularies, so their losses are not of the same tokens", file=sys.stderr)
