@@ -51,6 +51,7 @@ def train(
     resume: bool = False,
     display: Display | None = None,
     began: float | None = None,
+    pictures: bool = True,
 ) -> Run:
     """Train and return the finished run.
 
@@ -60,20 +61,28 @@ def train(
     differs is refused by name, except a larger `training.steps` and another `training.devices`, which are recorded; a
     run that is not there yet is begun, where its recipe is named. `display` is what a person watches; `Quiet()` shows
     nothing. `began` is when the clock of `training.minutes` began to run (as time.time() has it); without it that is
-    now. Where torchrun has started several processes, each calls this, and they train together.
+    now. Without `pictures` none are drawn at the end. Where torchrun has started several processes, each calls this,
+    and they train together.
 
     Raises UsageError (wrong recipe, unusable text, existing run), Interrupted (Ctrl-C, SIGTERM; all is saved) and
     GlassformerError (training cannot go on).
     """
     display, began = display or TerminalDisplay(), began or time.time()
     if started_together()[1] == 1:
-        return _train(recipe, changes, run, resume, display, began)
+        return drawn(_train(recipe, changes, run, resume, display, began), pictures)
     with connected() as processes:
         if processes.first:
-            return _train(recipe, changes, run, resume, display, began, processes)
+            return drawn(_train(recipe, changes, run, resume, display, began, processes), pictures)
         path = Path(processes.told(None))
         train_along(path, lambda: nullcontext(processes))
         return load(path)
+
+
+def drawn(finished: Run, pictures: bool) -> Run:
+    """The run, with its pictures where they are wanted."""
+    if pictures:
+        draw_report(finished)
+    return finished
 
 
 def _train(
@@ -121,7 +130,7 @@ def _for_those_started(wanted: Recipe, number: int) -> Recipe:
 
 
 def _fit(directory: RunDirectory, trainer: Trainer, started: Processes | None = None) -> Run:
-    """Train to the end and draw what came of it; with the processes that were `started` beside this one, or with as
+    """Train to the end; with the processes that were `started` beside this one, or with as
     many as the recipe wants, which are started here."""
     with threads(trainer.config.threads if isinstance(trainer.config.threads, int) else None):
         if started is not None:
@@ -134,7 +143,6 @@ def _fit(directory: RunDirectory, trainer: Trainer, started: Processes | None = 
                 trainer.fit(processes)
     finished = load(directory.path)
     calibrate(finished)
-    draw_report(finished)
     return finished
 
 

@@ -217,7 +217,7 @@ class Objective(ABC, Generic[C]):
         """A person's text as an example that asks the model: for its blanks, for the token after it, or for its class.
         Raises UsageError where it cannot be asked."""
 
-    def prompt_for(self, what: Literal["fill", "generate", "read"], text: str) -> Prompt:
+    def prompt_for(self, what: Literal["fill", "generate", "label", "read"], text: str) -> Prompt:
         """A person's text as a prompt for what is wanted of it: `prompt`, but a mixture asks the member that can do it.
         Raises UsageError where it cannot be asked."""
         return self.prompt(text)
