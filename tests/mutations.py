@@ -35,6 +35,7 @@ SECONDS = 10
 """No answer may take longer."""
 PAIRS = "pairs.tsv"
 LABELS = "labelled.csv"
+TAGGED = "tagged.conll"
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "masked_lm": {"training": {"probes": ["red [MASK] sun"]}},
     "next_sentence": {},
@@ -45,6 +46,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "seq2seq": {"model": {"preset": "bart"}, "training": {"probes": ["red sun\tnus der"]}},
     "mixture": {},
     "classification": {},
+    "tagging": {},
     "image_classification": {"objective": {"patch": 3}},
 }
 """Every objective, and what its run has of its own."""
@@ -61,6 +63,8 @@ def make_runs(folder: Path) -> dict[str, Path]:
     labelled = tiny_recipe.text_file(
         folder, ["text,label", *(f"{line},{n % 3}" for n, line in enumerate(lines))], LABELS
     )
+    sentences = ["".join(f"{word}\tT{n % 3}\n" for n, word in enumerate(line.split())) for line in lines]
+    tagged = tiny_recipe.text_file(folder, sentences, TAGGED)
     pictures, numbers = pictures_in(folder)
     runs = {}
     with pytest.MonkeyPatch.context() as patch:
@@ -70,9 +74,14 @@ def make_runs(folder: Path) -> dict[str, Path]:
             if name == "mixture":
                 objective["members"] = [{"objective": {"name": "masked_lm"}}, {"objective": {"name": "causal_lm"}}]
             short = {"steps": 2, "evaluate_every": 2, "checkpoint_every": 2, "samples": 0, "keep_checkpoints": 1}
-            sources = {"seq2seq": pairs, "classification": labelled, "image_classification": pictures}
+            sources = {
+                "seq2seq": pairs,
+                "classification": labelled,
+                "tagging": tagged,
+                "image_classification": pictures,
+            }
             tree = tiny_recipe.tree(sources.get(name, text), objective=objective, training=short)
-            if name in ("classification", "image_classification"):
+            if name in ("classification", "tagging", "image_classification"):
                 del tree["data"]["document"]
             if name == "image_classification":
                 tree["data"]["train_targets"] = str(numbers)

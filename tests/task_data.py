@@ -5,6 +5,8 @@ import numpy as np
 from glassformer.data.codecs import Codecs
 from glassformer.data.corpus import Corpus
 from glassformer.data.labels import Labels
+from glassformer.data.span_columns import SpanColumn, Spans
+from glassformer.data.spans import Annotated
 from glassformer.data.table import Arrays, Column, ValueColumn
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.objectives import Objective, find_objective
@@ -27,6 +29,14 @@ def labelled(objective: Objective, texts: list[str]) -> Column:
         return ValueColumn.of(list(pictures), Arrays(SHAPE), {"label": labels_for(11)})
     short = [text for text in texts if len(objective.tokenizer.encode(text).ids) <= objective.max_length - 2]
     return Corpus.from_texts(short, objective.tokenizer).with_beside({"label": labels_for(len(short))})
+
+
+def tagged(objective: Objective, texts: list[str]) -> Column:
+    """Texts of a few words, these tagged in turn."""
+    rows = [text.split() for text in texts]
+    sentences = [Annotated.of_words(words, [LABELS.names[n % 2] for n in range(len(words))]) for words in rows]
+    texts_column = Corpus.from_texts([sentence.text for sentence in sentences], objective.tokenizer, keep_empty=True)
+    return texts_column.with_beside({"tags": SpanColumn.of(sentences, Spans(objective.tokenizer, LABELS))})
 
 
 def labels_for(number: int) -> ValueColumn:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tiny_recipe
 import yaml
-from trained import TEXT, Said, classifier_folder, command, copy_of_run, generator_folder, run_folder
+from trained import TEXT, Said, classifier_folder, command, copy_of_run, generator_folder, run_folder, tagger_folder
 
 import glassformer
 from glassformer import launch, views
@@ -29,7 +29,7 @@ from glassformer.recipe import to_yaml
 
 COMMANDS = [
     *("train", "preview", "doctor", "demo", "recipes"),
-    *("fill", "classify", "generate", "score", "evaluate", "attention", "ablate"),
+    *("fill", "classify", "tag", "generate", "score", "evaluate", "attention", "ablate"),
     *("runs", "info", "compare", "strategies", "studio", "export", "import", "look"),
 ]
 VIEWS = [
@@ -46,7 +46,7 @@ VIEWS = [
         "torch",
         "heads",
     ),
-    *("heads", "dependencies", "pronoun", "word", "film"),
+    *("heads", "dependencies", "pronoun", "word", "film", "confusion"),
 ]
 DOCUMENT = Path(__file__).parent.parent / "docs" / "json.md"
 
@@ -189,6 +189,7 @@ def answer_to(case: Documented, recipe_file: Path, tmp_path: Path) -> Any:
         "RUN": str(run_folder()),
         "GENERATOR": str(generator_folder()),
         "CLASSIFIER": str(classifier_folder()),
+        "TAGGER": str(tagger_folder()),
         "RECIPE": str(recipe_file),
         "NEW": str(tmp_path / "new"),
     }

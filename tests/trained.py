@@ -18,7 +18,7 @@ import pytest
 import tiny_recipe
 
 from glassformer import cli
-from glassformer.data.builtin import labelled_sentences, sentences
+from glassformer.data.builtin import labelled_sentences, sentences, tagged_sentences
 
 SENTENCES = 40
 TEXT = "Mars is called the [MASK] planet"
@@ -71,6 +71,27 @@ def classifier_folder() -> Path:
         patch.setenv("GLASSFORMER_CACHE", str(folder / "cache"))
         tiny_recipe.train(recipe, folder / "runs" / "classifier")
     return folder / "runs" / "classifier"
+
+
+@functools.lru_cache
+def tagger_folder() -> Path:
+    """A run of 150 steps on the built-in names, enough to find some. Not to be changed: copy it."""
+    folder = Path(tempfile.mkdtemp(prefix="glassformer-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    rows = tagged_sentences("builtin:names/train")
+    sentences = ["".join(f"{word}\t{tag}\n" for word, tag in zip(*row, strict=True)) for row in rows]
+    recipe = tiny_recipe.recipe(
+        tiny_recipe.text_file(folder, sentences, "names.conll"),
+        data={"document": "tagged"},
+        objective={"name": "tagging"},
+        tokenizer={"vocab_size": 300},
+        optimizer={"learning_rate": 0.01},
+        training={"steps": 150, "evaluate_every": 50, "checkpoint_every": 50},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLASSFORMER_CACHE", str(folder / "cache"))
+        tiny_recipe.train(recipe, folder / "runs" / "tagger")
+    return folder / "runs" / "tagger"
 
 
 @functools.lru_cache

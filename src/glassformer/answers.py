@@ -116,6 +116,25 @@ class PredictsLabels(ABC):
         """The head that says it, whose `labels` name the classes."""
 
 
+class TagsWords(ABC):
+    """Says which tag each word of a text has."""
+
+    @property
+    @abstractmethod
+    def tag_head(self) -> str:
+        """The head that says it, whose `labels` name the tags."""
+
+    @property
+    @abstractmethod
+    def names_entities(self) -> bool:
+        """Whether its tags say where names of one or several words begin and end (IOB2)."""
+
+    @abstractmethod
+    def tagged_prompts(self, words: Sequence[str]) -> list[tuple[Prompt, list[int]]]:
+        """Words as one prompt or several, each with the numbers of the words whose tags it asks for, in order: all that
+        the tokenizer reads."""
+
+
 class ReadsPictures(ABC):
     """Reads pictures in patches, so that attention can be laid on them."""
 
@@ -128,5 +147,5 @@ class ReadsPictures(ABC):
         """The attention that decides the answer, over the patches in their places."""
 
 
-COMMANDS: dict[type, str] = {Generates: "generate", FillsBlanks: "fill", PredictsLabels: "classify"}
+COMMANDS: dict[type, str] = {Generates: "generate", FillsBlanks: "fill", PredictsLabels: "classify", TagsWords: "tag"}
 """What the command is called that asks for each, the one that shows most first."""

@@ -20,9 +20,10 @@ from glassformer.data.data_config import DataConfig, decided
 from glassformer.data.labels import Labels
 from glassformer.data.layout import Layout
 from glassformer.data.layout_choice import layout_for
-from glassformer.data.roles import TEXT, Role
+from glassformer.data.roles import READ, TEXT, Role
 from glassformer.data.rows import DataRow, plural, read_rows, rows_fingerprint
 from glassformer.data.sample import sample_of
+from glassformer.data.spans import Annotated
 from glassformer.data.splitting import held_out, key_of, nested_draw, split_end
 from glassformer.data.table import Arrays, Cell, Column, ValueColumn
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
@@ -374,10 +375,11 @@ def codecs_for(
     and labels are kept in the cache."""
     known = reading or Reading()
     roles = {role for member in members(recipe) for role in objective_class(member).columns}
-    labels = next((labels_for(m, say, known) for m in members(recipe) if "label" in objective_class(m).columns), None)
+    labelled = [m for m in members(recipe) if {"label", "tags"} & set(objective_class(m).columns)]
+    labels = labels_for(labelled[0], say, known) if labelled else None
     shape = next((_shape_of(m, known) for m in members(recipe) if "array" in objective_class(m).columns), None)
     arrays = None if shape is None else Arrays(shape)
-    if not roles & {"text", "source", "target"}:
+    if not roles & set(READ):
         return Codecs(label=labels, array=arrays)
     return Codecs(*_tokenizers_for(recipe, say, known), labels, arrays)
 
@@ -407,8 +409,8 @@ def _tokenizers_for(recipe: Recipe, say: Callable[[str], None], known: Reading) 
         return cached_tokenizer(key, texts, settings)
 
     if recipe.target_tokenizer is None:
-        return train(recipe.tokenizer, ("text", "source", "target"), "01"), None
-    return train(recipe.tokenizer, ("text", "source"), "0"), train(recipe.target_tokenizer, ("target",), "1")
+        return train(recipe.tokenizer, READ, "01"), None
+    return train(recipe.tokenizer, ("text", "second", "source"), "0"), train(recipe.target_tokenizer, ("target",), "1")
 
 
 def labels_for(recipe: Recipe, say: Callable[[str], None], reading: Reading) -> Labels:
@@ -417,10 +419,14 @@ def labels_for(recipe: Recipe, say: Callable[[str], None], reading: Reading) -> 
     if recipe.data.labels is not None:
         return Labels.given(recipe.data.labels)
     place = files_of_split(recipe, "train")
-    column = objective_class(recipe).columns.index("label")
+    roles = objective_class(recipe).columns
+    column = roles.index("label" if "label" in roles else "tags")
 
     def cells() -> Iterator[Cell]:
-        return (Cell(row.cells[column], row.place) for row in _own_rows(recipe, place, reading))
+        for row in _own_rows(recipe, place, reading):
+            cell = row.cells[column]
+            of_words = [span.label for span in cell.spans] if isinstance(cell, Annotated) else [cell]
+            yield from (Cell(label, row.place) for label in of_words)
 
     labels = cached_labels(reading.content(recipe, place), cells)
     say(f"{len(labels)} labels: {', '.join(map(repr, labels.names[:12]))}{' ...' if len(labels) > 12 else ''}")

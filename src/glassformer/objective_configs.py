@@ -210,6 +210,15 @@ class ClassificationConfig(Config):
     )
 
 
+class TaggingConfig(Config):
+    """How a word is read."""
+
+    name: Literal["tagging"] = Field("tagging", description="the objective (a file in objectives)")
+    read: Literal["first", "mean"] = Field(
+        "first", description="what the head reads of a word: its first token, as BERT does, or the mean of its tokens"
+    )
+
+
 class ImageClassificationConfig(Config):
     """How a picture is cut and read."""
 
@@ -251,6 +260,7 @@ SHIPPED = {
     "span_corruption": Needs(SpanCorruptionConfig, "encoder_decoder"),
     "seq2seq": Needs(Seq2SeqConfig, "encoder_decoder", columns=PAIR),
     "classification": Needs(ClassificationConfig, columns=("text", "label")),
+    "tagging": Needs(TaggingConfig, columns=("text", "tags")),
     "image_classification": Needs(ImageClassificationConfig, columns=("array", "label")),
     "mixture": Needs(MixtureConfig),
 }

@@ -13,6 +13,9 @@ from glassformer.plugins import plugin_names
 
 NAMES = plugin_names("glassformer.metrics")
 N, CLASSES = 53, 7
+TAGS = ("O", "B-X", "I-X", "B-Y", "I-Y")
+SENTENCES = torch.tensor([0] * 3 + [4] * 2 + [2] * 20 + [1] * 11 + [7] + [3] * 16)
+"""Of each word its sentence; cut where the batches below are."""
 
 
 def definition(name: str):
@@ -36,6 +39,12 @@ def terms(kind: str, quality: float = 1.0) -> Terms:
         targets = torch.randint(9, (N, 1), generator=noise).double()  # some are alike
         outputs = quality * targets + torch.randn(N, 1, generator=noise, dtype=torch.float64).round(decimals=1)
         return Terms(outputs, (outputs - targets)[:, 0] ** 2, None, targets, False)
+    if kind == "tags":
+        tags = torch.randint(len(TAGS), (N,), generator=noise)
+        outputs = torch.randn(N, len(TAGS), generator=noise, dtype=torch.float64)
+        outputs[torch.arange(N), tags] += 2 * quality
+        losses = -outputs.log_softmax(-1)[torch.arange(N), tags]
+        return Terms(outputs, losses, outputs.argmax(-1), tags, False, TAGS, SENTENCES)
     targets = torch.randint(CLASSES - 1, (N,), generator=noise)  # one class never is the right one
     outputs = torch.randn(N, CLASSES, generator=noise, dtype=torch.float64)
     outputs[torch.arange(N), targets] += quality
@@ -45,7 +54,13 @@ def terms(kind: str, quality: float = 1.0) -> Terms:
 
 def some(whole: Terms, chosen: slice) -> Terms:
     guesses = None if whole.guesses is None else whole.guesses[chosen]
-    return Terms(whole.outputs[chosen], whole.losses[chosen], guesses, whole.targets[chosen], whole.words)
+    return whole._replace(
+        outputs=whole.outputs[chosen],
+        losses=whole.losses[chosen],
+        guesses=guesses,
+        targets=whole.targets[chosen],
+        sequences=None if whole.sequences is None else whole.sequences[chosen],
+    )
 
 
 @pytest.fixture(params=NAMES)
@@ -61,7 +76,8 @@ def test_the_metrics_that_must_be_found():
 def test_it_is_its_definition(case):
     metric, module = case
     asked = terms(module.KIND)
-    expected = module.definition(asked.outputs.tolist(), asked.targets.flatten().tolist())
+    sequences = [] if asked.sequences is None else [asked.sequences.tolist()]
+    expected = module.definition(asked.outputs.tolist(), asked.targets.flatten().tolist(), *sequences)
     found = metric.compute(metric.statistics(asked).double())
     assert isinstance(found, float) and found == pytest.approx(expected, abs=1e-12)
     assert found != pytest.approx(0) and found != pytest.approx(1)

@@ -62,6 +62,8 @@ def data_for(objective: Objective, corpus: Column) -> Column:
     """Pairs for an objective over pairs, sentences for one that needs them, labels beside texts or pictures."""
     if objective.needs_sentences(objective.config):
         return stories_of(corpus, objective.tokenizer)
+    if "tags" in objective.columns:
+        return task_data.tagged(objective, [objective.tokenizer.decode(corpus.document(n)) for n in range(12)])
     if "label" in objective.columns:
         texts = [objective.tokenizer.decode(corpus.document(n)) for n in range(corpus.n_documents)]
         return task_data.labelled(objective, texts)
@@ -234,6 +236,7 @@ def test_the_objectives_that_must_be_found():
         "mixture",
         "next_sentence",
         "classification",
+        "tagging",
         "image_classification",
     } <= set(plugin_names("glassformer.objectives"))
 

@@ -293,6 +293,17 @@ def until_it_answers(address: str) -> None:
     raise AssertionError(f"{address} does not answer")
 
 
+def until_it_refuses(port: int) -> None:
+    """Waits for a server that is ending to take no one any more, a minute at most."""
+    for _ in range(600):
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"port {port} is still open")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_twice_ends_without_a_traceback() -> None:
     """The first waits two seconds for an answer that is under way, here to somebody who does not finish his question;

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, overload
 
-from glassformer.ask import attention, classify, cloze, evaluation, fill, generate, score
+from glassformer.ask import attention, classify, cloze, evaluation, fill, generate, score, tag
 from glassformer.ask.attention import ALL, Attention, Chosen, Kind
 from glassformer.ask.classify import Classified
 from glassformer.ask.cloze import Answered
@@ -12,6 +12,7 @@ from glassformer.ask.fill import Filled
 from glassformer.ask.generate import Generation, Written
 from glassformer.ask.loaded import Loaded
 from glassformer.ask.score import Scored
+from glassformer.ask.tag import TaggedText
 from glassformer.assemble import Split
 from glassformer.data.builtin import Cloze
 from glassformer.data.table import Column
@@ -50,6 +51,20 @@ class Run(Loaded):
         if isinstance(texts, str):
             return self.classify([texts])[0]
         return classify.classify(self, texts)
+
+    @overload
+    def tag(self, texts: str) -> TaggedText: ...
+    @overload
+    def tag(self, texts: list[str] | list[list[str]]) -> list[TaggedText]: ...
+    def tag(self, texts: str | list[str] | list[list[str]]) -> TaggedText | list[TaggedText]:
+        """The tag of each word of a text (TaggedText), or of several ([TaggedText, ...]). A text is a string, which is
+        cut at spaces and signs, or in a list of texts also a list of words. A long one is read in parts.
+
+        Raises UsageError for a model that tags no words, and for a text without a word.
+        """
+        if isinstance(texts, str):
+            return tag.tag(self, [texts])[0]
+        return tag.tag(self, texts)
 
     @overload
     def generate(self, texts: str, **settings: Any) -> Generation: ...

@@ -29,6 +29,7 @@ from glassformer.look.views import spec_of, view_names
 
 if TYPE_CHECKING:
     from glassformer.ask.fill import Filled
+    from glassformer.ask.tag import TaggedText
 
 app = App()
 
@@ -117,6 +118,53 @@ def classify(
 
 
 @app.command()
+def tag(
+    run: RunPath,
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="sentences", show_default=False)] = None,
+    file: Annotated[Path | None, typer.Option(help="a file with one sentence in each line")] = None,
+    words: Annotated[bool, typer.Option("--words", help="texts are cut into words already: at spaces only")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print a line of JSON for each sentence")] = False,
+) -> None:
+    """Say which tag each word has, and which names the tags say.
+
+    The texts are arguments, lines of --file, or lines of standard input; on a terminal they are asked for.
+
+    \b
+    glassformer tag runs/tagging-demo "Mars is near Jupiter"
+    glassformer tag runs/names --words --json < sentences.txt
+    """
+    from glassformer.ask.run import load
+
+    trained = load(run)
+    asking = not texts and file is None and sys.stdin.isatty()
+    for text in texts_from(texts, file):
+        try:
+            [tagged] = trained.tag([text.split()]) if words else trained.tag([text])
+        except UsageError as error:
+            if not asking:
+                raise
+            complain(error)
+            continue
+        say_unknown(trained, text)
+        if as_json:
+            show(tagged.record())
+        else:
+            print(tagged_in_lines(tagged))
+
+
+def tagged_in_lines(tagged: "TaggedText") -> str:
+    """A text, below it the names that its tags say, or a line for each word."""
+    lines = [tagged.text]
+    if tagged.entities is not None:
+        lines += [f"  {one.kind:<14} {one.text}" for one in tagged.entities] or ["  no names"]
+    else:
+        wide = max(len(word.word) for word in tagged.words)
+        for word in tagged.words:
+            lines.append(f"  {word.word:<{wide}}  {word.tag or '?':<10} {percent(word.probability or 0.0):>6}")
+    return printable("\n".join(lines))
+
+
+@app.command()
 def generate(
     run: RunPath,
     texts: Annotated[
@@ -178,13 +226,13 @@ def generate(
                 lines += written if output.suffix == ".jsonl" else [one.text for one in found.outputs]
             elif as_it_grows:
                 for piece in trained.stream(text, **settings):
-                    print(printable(piece), end="", flush=True)
+                    print(printable(piece, exact=True), end="", flush=True)
                 print()
             elif as_json:
                 show(trained.generate(text, **settings).record())
             else:
                 for one in trained.generate(text, **settings).outputs:
-                    print(printable(one.text))
+                    print(printable(one.text, exact=True))
             say_unknown(trained, text)
         except UsageError as error:
             if not asking:

@@ -9,11 +9,18 @@ The second wording of every tenth line is held out: the model has seen the fact,
 `stories` has two sentences a line, tab-separated, with capitals and full stops. Each is a text, and so are both
 together; of every fifth line the two together are held out: the model has seen each sentence, but not side by side.
 
-    The cat sat on the mat. <tab> It started to purr."""
+    The cat sat on the mat. <tab> It started to purr.
+
+`names` has lists of names (PER, LOC, ORG) and sentences with places for them, for tagging. Each sentence is filled
+eight times, with names that come round; every fifth name of a kind is held out: the model has seen the sentences, but
+not these names.
+
+    PER <tab> Anna <tab> Clara Weber        text <tab> {PER} lives in {LOC} ."""
 
 import re
 from collections.abc import Iterator
 from importlib import resources
+from itertools import cycle
 from typing import Literal, NamedTuple, get_args
 
 from glassformer.errors import GlassformerError, UsageError, nearest
@@ -24,6 +31,8 @@ NAMES = ("facts", "stories")
 _BLANK = re.compile(r"\{([^{}]+)\}")
 _HELD_OUT_EVERY = 10
 _STORY_HELD_OUT_EVERY = 5
+_NAME_HELD_OUT_EVERY = 5
+_FILLED = 8
 
 
 class Cloze(NamedTuple):
@@ -63,6 +72,37 @@ def labelled_sentences(name: str) -> list[tuple[str, str]]:
             f"{name} names no built-in labelled texts", "write builtin:facts/train or builtin:facts/heldout"
         )
     return [(_BLANK.sub(r"\1", wording), topic) for topic, wording in _labelled(corpus, part)]  # type: ignore[arg-type]
+
+
+def tagged_sentences(name: str) -> list[tuple[list[str], list[str]]]:
+    """The sentences of `builtin:names/train`: their words, and a tag for each (IOB2). Raises UsageError for a name that
+    there is not."""
+    corpus, _, part = name.removeprefix("builtin:").partition("/")
+    if part not in get_args(Part) or corpus != "names":
+        raise UsageError(f"{name} names no built-in tagged texts", "write builtin:names/train or builtin:names/heldout")
+    file = resources.files("glassformer.data").joinpath("builtin", "names.tsv")
+    names: dict[str, Iterator[str]] = {}
+    texts: list[str] = []
+    for kind, *cells in (line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()):
+        if kind == "text":
+            texts += cells
+        else:
+            own = [cell for n, cell in enumerate(cells) if (n % _NAME_HELD_OUT_EVERY == 0) == (part == "heldout")]
+            names[kind] = cycle(own)
+    times = _FILLED if part == "train" else 1
+    return [_filled(text, names) for _ in range(times) for text in texts]
+
+
+def _filled(text: str, names: dict[str, Iterator[str]]) -> tuple[list[str], list[str]]:
+    """A sentence with a name in each of its places."""
+    words: list[str] = []
+    tags: list[str] = []
+    for word in text.split():
+        kind = word.strip("{}")
+        name = next(names[kind]).split() if word.startswith("{") else [word]
+        words += name
+        tags += [f"{'I' if n else 'B'}-{kind}" for n in range(len(name))] if word.startswith("{") else ["O"]
+    return words, tags
 
 
 def cloze(name: str, part: Part) -> list[Cloze]:

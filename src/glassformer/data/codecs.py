@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from glassformer.data.labels import Labels
-from glassformer.data.roles import Role
+from glassformer.data.roles import READ, Role
+from glassformer.data.span_columns import Spans
 from glassformer.data.table import Arrays, Codec, Numbers
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.durable import write_text_durably
@@ -34,8 +35,10 @@ class Codecs(NamedTuple):
 
     def of(self, role: Role) -> Tokenizer | Codec:
         """What reads a column of this role."""
-        if role in ("text", "source", "target"):
+        if role in READ:
             return self.target or self.tokenizer if role == "target" else self.tokenizer
+        if role in ("tags", "spans"):
+            return Spans(self.tokenizer, self.label if role == "tags" else None)
         found = {"label": self.label, "array": self.array, "number": Numbers()}[role]
         assert found is not None
         return found

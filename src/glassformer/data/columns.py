@@ -18,9 +18,22 @@ PAIR_COLUMNS = (
     ("text", "summary"),
 )
 """Names of columns that are taken for a pair, where a recipe names none."""
+TWO_COLUMNS = (
+    ("context", "question"),
+    ("sentence1", "sentence2"),
+    ("text1", "text2"),
+    ("question1", "question2"),
+    ("premise", "hypothesis"),
+    ("question", "sentence"),
+)
+"""Names of columns that are taken for two texts that are read together."""
+WORD_COLUMNS = ("form", "words", "tokens", "text", "0")
+TAG_COLUMNS = ("upos", "tags", "ner_tags", "pos_tags", "labels")
+"""Names of columns that are taken for words and for their tags."""
 VALUE_COLUMNS = {
     "label": ("label", "labels", "class", "category", "sentiment", "topic"),
     "number": ("number", "score", "rating", "similarity", "value"),
+    "spans": ("answers", "spans"),
 }
 """Names of columns that are taken for labels and for numbers, where a recipe names none."""
 
@@ -132,6 +145,48 @@ def pair_columns(
     )
 
 
+def two_columns(
+    columns: Sequence[Found], text: str | None, second: str | None, place: str, first_row: Sequence[str] = ()
+) -> tuple[str, str]:
+    """The columns that are called as two texts are, or the only two that hold texts of several words, in their order;
+    one that was named stays. Raises UsageError where that is not clear."""
+    names = {found.name.lower(): found.name for found in columns}
+    fitting = [(names[one], names[other]) for one, other in TWO_COLUMNS if {one, other} <= set(names)]
+    prose = [found.name for found in columns if found.is_prose]
+    if len(prose) == 2:
+        fitting.append((prose[0], prose[1]))
+    for pair in fitting:
+        if text in (None, pair[0]) and second in (None, pair[1]):
+            return pair
+        if text in (None, pair[1]) and second in (None, pair[0]):
+            return pair[1], pair[0]
+    raise UsageError(
+        f"{place}: it is not clear which columns hold the two texts; {_there(columns, first_row)}",
+        "set data.columns.text and data.columns.second",
+    )
+
+
+def tagged_columns(columns: Sequence[Found], words: str | None, tags: str | None, place: str) -> dict[Any, str]:
+    """The columns of words and of their tags, by role: as they are named or numbered, else as they are called, else the
+    first and the last. Raises UsageError where there are no two."""
+    names = [column.name for column in columns]
+
+    def chosen(given: str | None, usual: Sequence[str], others: Sequence[str], last: str) -> str:
+        if given is not None:
+            by_number = names[int(given)] if given.isdecimal() and int(given) < len(names) else given
+            name = given if given in names else by_number
+            if name not in names:
+                raise UsageError(f"{place} has no column {given!r}", f"the columns are {_listed(names)}")
+            return name
+        return next((name for name in usual if name in others), last)
+
+    text = chosen(words, WORD_COLUMNS, names, names[0])
+    beside = [name for name in names if name != text]
+    if not beside:
+        raise UsageError(f"{place} has words and no tags", "give lines with a word and its tag")
+    return {"text": text, "tags": chosen(tags, TAG_COLUMNS, beside, beside[-1])}
+
+
 def value_column(
     columns: Sequence[Found], role: str, chosen: Sequence[str], place: str, first_row: Sequence[str] = ()
 ) -> str:
@@ -142,7 +197,9 @@ def value_column(
         for column in others:
             if column.name.lower() == name:
                 return column.name
-    if role == "label":
+    if role == "spans":
+        fitting = [column.name for column in others if column.others > len(column.texts) + column.numbers]
+    elif role == "label":
         fitting = labels_beside(columns, chosen)
     else:
         fitting = [column.name for column in others if column.numbers > len(column.texts) + column.others]

@@ -17,10 +17,12 @@ from glassformer.data.blocks import blocks
 from glassformer.data.contents import cache_folder as cache_folder
 from glassformer.data.labels import Labels
 from glassformer.data.roles import Role
+from glassformer.data.span_columns import SpanColumn, Spans
 from glassformer.data.store import (
     VERSION,
     Order,
     ValueOrder,
+    read_row_starts,
     read_store,
     read_values,
     refuse_empty,
@@ -60,7 +62,7 @@ class WantedValues(NamedTuple):
     def order(self, cache: Path | None = None) -> ValueOrder:
         """Its store in the cache, whose name says by what its values are decided."""
         folder = (cache or cache_folder()) / "columns" / _name(self.key, self.codec.identity)
-        return ValueOrder(folder, self.codec)
+        return ValueOrder(folder, self.codec, isinstance(self.codec, Spans))
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,7 +226,10 @@ def _opened(order: Order | ValueOrder) -> Column:
     if isinstance(order, Order):
         return Corpus.open(order.folder)
     try:
-        return ValueColumn(read_values(order.folder))
+        values = read_values(order.folder)
+        if order.ragged:
+            return SpanColumn(values, read_row_starts(order.folder))
+        return ValueColumn(values)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise GlassformerError(
             f"{order.folder} is no whole column: {error}", "remove it, and it is made anew"

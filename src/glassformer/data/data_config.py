@@ -48,6 +48,11 @@ class DataConfig(Config):
         description="whether cells of csv and tsv files may stand in quotation marks; auto: yes between commas and "
         "semicolons, between tabs and bars only where the rows show it",
     )
+    tag_scheme: Literal["auto", "none", "iob1", "iob2", "bioes"] = Field(
+        "auto",
+        description="how tags say where a name of several words begins and ends (data/tag_schemes.py); they are read "
+        "as iob2, and without a change where they say nothing of the kind (none); auto: found, and said",
+    )
     document: Document = Field(
         "auto",
         description="what one document of a text file is; auto: paragraphs if blank lines part the training text into "

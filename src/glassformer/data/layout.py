@@ -7,15 +7,28 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from glassformer.data.columns import Found, columns_of, labels_beside, pair_columns, text_column, value_column
-from glassformer.data.roles import PAIR, TEXT, Columns, Role
+from glassformer.data.columns import (
+    Found,
+    columns_of,
+    labels_beside,
+    pair_columns,
+    tagged_columns,
+    text_column,
+    two_columns,
+    value_column,
+)
+from glassformer.data.roles import NAMED, PAIR, TEXT, Columns, Role
 from glassformer.data.tables import Style, column_names, find_style, header_votes, is_label, is_number
+from glassformer.data.tag_schemes import Scheme, faults, scheme_of
 from glassformer.data.tagged import is_tagged
 from glassformer.errors import UsageError, nearest
 
 T = TypeVar("T")
 Document = Literal["auto", "line", "blank_line", "file", "row", "tagged"]
-LAYOUT_KEYS = ("document", "document_start", "column", "target_column", "columns", "delimiter", "header", "quoted")
+LAYOUT_KEYS = (
+    *("document", "document_start", "column", "target_column", "columns", "delimiter", "header", "quoted"),
+    "tag_scheme",
+)
 """The keys of `data` that a layout is made of."""
 _PARAGRAPHS_FOR_AUTO = 20
 _ROWS_FOR_LABELS = 20
@@ -31,10 +44,11 @@ class Layout:
     column: str | None = None
     target_column: str | None = None
     columns: Columns = field(default_factory=Columns)
-    """The label's and the number's; those of texts are `column` and `target_column`."""
+    """Those of other roles than `column` and `target_column`."""
     delimiter: str = "auto"
     header: bool | Literal["auto"] = "auto"
     quoted: bool | Literal["auto"] = "auto"
+    tag_scheme: Scheme | Literal["auto"] = "auto"
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def said(self) -> list[str]:
@@ -44,7 +58,10 @@ class Layout:
     def settings(self) -> list[Any]:
         """All that decides how a text is read, as plain data."""
         others = self.columns.model_dump(exclude_none=True)
-        return [getattr(self, name) for name in LAYOUT_KEYS if name != "columns"] + ([others] if others else [])
+        if self.tag_scheme != "auto":
+            others["tag_scheme"] = self.tag_scheme
+        named = [getattr(self, name) for name in LAYOUT_KEYS if name not in ("columns", "tag_scheme")]
+        return named + ([others] if others else [])
 
     def column_of(self, role: Role) -> str | None:
         """The name of the column that plays a role; None where it is not decided."""
@@ -53,7 +70,7 @@ class Layout:
 
     def with_columns(self, names: dict[Role, str]) -> "Layout":
         """With these columns."""
-        values: dict[str, Any] = {role: name for role, name in names.items() if role in ("label", "number")}
+        values: dict[str, Any] = {role: name for role, name in names.items() if role in NAMED}
         return replace(
             self,
             column=names.get("text") or names.get("source") or self.column,
@@ -64,6 +81,8 @@ class Layout:
     def leaves_open(self, kinds: set[str], roles: Sequence[Role] = TEXT) -> bool:
         """Whether there is something to decide for files of these kinds (suffixes)."""
         no_column = any(self.column_of(role) is None for role in roles)
+        if "tags" in roles and (no_column or self.tag_scheme == "auto"):
+            return True
         is_open = {".txt"} if self.document == "auto" and self.document_start is None else set()
         if no_column:
             is_open |= {".jsonl", ".json", ".parquet"}
@@ -226,11 +245,15 @@ def columns_chosen(
         what = f"columns {different[0]!r} and {different[1]!r}"
     elif len(roles) > 1:
         what = ", ".join(f"column {name!r} is the {role}" for role, name in chosen.items())
+    if "tags" in roles:
+        layout, more = _tags_settled(filled, layout, chosen)
+        what += more
     header = ""
     if first_row:
         header = ", no header found" if bare else ", the first row is taken as header"
     note = f"{place}: {what} of {', '.join(map(repr, names[:12]))}{style}{header}"
     lists = [column.name for column in columns if column.lists and column.name in different]
+    lists = [] if "tags" in roles else lists
     if lists:
         first = f", of {chosen['target']!r} the first text is taken" if chosen.get("target") in lists else ""
         note += f"; the texts of a list are joined with spaces{first}"
@@ -241,11 +264,30 @@ def columns_chosen(
             "objective.name=classification)"
         )
     keys = [f"{KEYS[role]}=NAME" for role in roles]
+    keys += ["data.tag_scheme=SCHEME"] if "tags" in roles else []
     keys += [f"data.header={str(bare).lower()}"] if first_row else []
     keys += ["data.document=line"] if layout.document == "row" else []
     note += f" (say otherwise with {', '.join(keys)})"
     decided = layout.with_columns(chosen)
     return decided.noting(note) if not given or first_row or lists else decided
+
+
+def _tags_settled(
+    filled: Sequence[tuple[str, Sequence[dict[str, Any]]]], layout: Layout, chosen: dict[Role, str]
+) -> tuple[Layout, str]:
+    """The layout with the scheme of its tags, and words about that."""
+    tagged = [(name, [list(map(str, row[chosen["tags"]])) for row in rows]) for name, rows in filled]
+    scheme = scheme_of([tags for _, rows in tagged for tags in rows]) if layout.tag_scheme == "auto" else None
+    layout = replace(layout, tag_scheme=scheme or layout.tag_scheme)
+    if layout.tag_scheme == "none":
+        return layout, ""
+    what = f", names in {layout.tag_scheme.upper()}"
+    what += "" if layout.tag_scheme == "iob2" else ", read as IOB2"
+    broken = [sum(map(len, map(faults, rows))) for _, rows in tagged] if layout.tag_scheme == "iob2" else [0]
+    if any(broken):
+        times = "once" if sum(broken) == 1 else f"{sum(broken)} times"
+        what += f" ({times} among the first rows an I- goes on with nothing: read as B-)"
+    return layout, what
 
 
 KEYS: dict[Role, str] = {
@@ -254,6 +296,9 @@ KEYS: dict[Role, str] = {
     "target": "data.target_column",
     "label": "data.columns.label",
     "number": "data.columns.number",
+    "second": "data.columns.second",
+    "tags": "data.columns.tags",
+    "spans": "data.columns.spans",
 }
 """The key of a recipe that names the column of a role."""
 
@@ -264,6 +309,11 @@ def _chosen(
     """The column of each role: as it is named, else by names and contents; texts first."""
     chosen: dict[Role, str] = {role: name for role in roles if (name := layout.column_of(role)) is not None}
     free = [column for column in columns if column.name not in chosen.values()]
+    if "tags" in roles:
+        return {**tagged_columns(columns, chosen.get("text"), chosen.get("tags"), place)}
+    if "second" in roles and not {"text", "second"} <= set(chosen):
+        two = two_columns(columns, chosen.get("text"), chosen.get("second"), place, first_row)
+        chosen |= {"text": two[0], "second": two[1]}
     if "source" in roles and not {"source", "target"} <= set(chosen):
         pair = pair_columns(columns, layout.column, layout.target_column, place, first_row)
         chosen |= {"source": pair[0], "target": pair[1]}

@@ -58,6 +58,8 @@ def layout_of(source: str | tuple[str, ...], layout: Layout, roles: Sequence[Rol
         first_row = next((cells[0] for cells in parsed.values() if cells), [])
         rows += [(file.name, _first(_table_sample(file, tables[file], layout))) for file in tables]
     texts_only = tuple(roles) == TEXT
+    if layout.document == "tagged" and not texts_only:
+        rows += [(file.name, _first(rows_of(file, layout))) for file in samples]
     rows += [(file.name, _first(rows_of(file, Layout(), texts_only))) for file in files if format_of(file) not in TEXTS]
     rows += [(name, _first(hub_rows(name))) for name in names_of(source) if name.startswith("hub:")]
     return columns_chosen(rows, layout, roles, first_row, style)
@@ -90,6 +92,8 @@ def _first_lines(file: Path, files: int) -> list[str]:
 def _document_decided(samples: dict[Path, list[str]], layout: Layout, roles: Sequence[Role]) -> Layout:
     if layout.document != "auto" or layout.document_start is not None:
         return layout
+    if "tags" in roles:
+        return replace(layout, document="tagged") if samples else layout
     texts = [(file.name, lines) for file, lines in samples.items() if format_of(file) == ".txt"]
     if texts and delimiter_of(layout.delimiter) is not None:  # who names a delimiter has a table
         return replace(layout, document="row")

@@ -3,9 +3,12 @@ picture and its label.
 
 train.de with train.en       parallel files: line n of one belongs to line n of the other
 rows.tsv .csv .jsonl .json   columns of a row; those that are not named are chosen by names and contents, and said
+words.conll .conllu          a sentence, its words with their tags (see tagged.py)
+questions.json               a question about a text, and the places of its answers (see squad.py)
 images.gz with labels.gz     arrays in idx files (see idx.py): item n of one belongs to item n of the other
 builtin:pairs/train          written for this project: paraphrases, answers, English and French
 builtin:facts/train          the same: sentences, labelled by what they are about
+builtin:names/train          the same: sentences, of which the names are tagged
 hub:OWNER/NAME               columns of a row; `translation.de` is a field inside a column
 """
 
@@ -17,7 +20,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from glassformer.data.builtin import labelled_sentences
+from glassformer.data.builtin import labelled_sentences, tagged_sentences
 from glassformer.data.file_rows import rows_of
 from glassformer.data.files import files_of, format_of, read_lines
 from glassformer.data.hub import hub_rows
@@ -25,8 +28,11 @@ from glassformer.data.idx import idx_rows
 from glassformer.data.layout import Layout
 from glassformer.data.layout_choice import layout_of
 from glassformer.data.records import Row, cell_in, text_in
-from glassformer.data.roles import PAIR, TEXT, Role
+from glassformer.data.roles import PAIR, READ, TEXT, Role
 from glassformer.data.sources import fingerprint, read_documents
+from glassformer.data.spans import Annotated
+from glassformer.data.squad import answers_in
+from glassformer.data.tag_schemes import as_iob2
 from glassformer.errors import GlassformerError, UsageError
 
 BUILTIN_KINDS = ("paraphrase", "answer", "translation")
@@ -73,7 +79,7 @@ def read_rows(
     layout = layout or Layout()
     if partners is None and roles[0] != "array":
         layout = layout_of(source, layout, roles)
-    texts = [n for n, role in enumerate(roles) if role in ("text", "source", "target")]
+    texts = [n for n, role in enumerate(roles) if role in READ]
     for number, name in enumerate(names):
         found = False
         for row in _read(name, roles, None if partners is None else partners[number], layout):
@@ -111,7 +117,7 @@ def rows_fingerprint(
 
 def plural(role: Role) -> str:
     """What a column of this role holds, in words."""
-    return {"array": "pictures"}.get(role, f"{role}s")
+    return {"array": "pictures", "tags": "tags", "spans": "answers", "second": "second texts"}.get(role, f"{role}s")
 
 
 def _read(name: str, roles: Sequence[Role], beside: str | None, layout: Layout) -> Iterator[DataRow]:
@@ -167,7 +173,7 @@ def _parallel_files(one: Path, other: Path) -> Iterator[DataRow]:
 
 
 def _of_file(file: Path, roles: Sequence[Role], layout: Layout) -> Iterator[DataRow]:
-    if format_of(file) == ".txt" and layout.document != "row":
+    if format_of(file) == ".txt" and layout.document not in ("row", "tagged"):
         raise UsageError(
             f"{file} is a text without {plural(roles[1])}",
             f"give the file of its {plural(roles[1])} too (data.train_targets, validation_targets, test_targets), or "
@@ -191,6 +197,13 @@ def _of_rows(rows: Iterator[Row], roles: Sequence[Role], layout: Layout) -> Iter
             if role in ("label", "number"):
                 cells.append(cell_in(row, name, place))
                 continue
+            if role == "tags":
+                cells.append(_tagged(row, names[roles.index("text")], name, layout, place))
+                continue
+            if role == "spans":
+                text = cells[roles.index("text")]
+                cells.append(Annotated(text, answers_in(cell_in(row, name, place), text, place)))
+                continue
             several = row.get(name) if role == "target" else None
             if isinstance(several, list) and several:
                 row = {**row, name: several[0]}
@@ -198,9 +211,30 @@ def _of_rows(rows: Iterator[Row], roles: Sequence[Role], layout: Layout) -> Iter
         yield DataRow(tuple(cells), place)
 
 
+def _tagged(row: dict[str, Any], words: str | None, tags: str, layout: Layout, place: str) -> Annotated:
+    """The words of a row with their tags, names in IOB2. Raises UsageError where they are not equally many."""
+    one, other = cell_in(row, words or "", place), cell_in(row, tags, place)
+    if isinstance(one, str) and isinstance(other, str):
+        one, other = one.split(), other.split()
+    for what, name in ((one, words), (other, tags)):
+        if not isinstance(what, list) or not what:
+            raise UsageError(
+                f"{place}: column {name!r} holds no list", "give a list of words, and a list with a tag for each"
+            )
+    if len(one) != len(other):
+        raise UsageError(
+            f"{place}: {len(one)} words in {words!r} and {len(other)} tags in {tags!r}", "give each word one tag"
+        )
+    scheme = "none" if layout.tag_scheme == "auto" else layout.tag_scheme
+    return Annotated.of_words(list(map(str, one)), as_iob2(list(map(str, other)), scheme))
+
+
 def _builtin(name: str, roles: Sequence[Role]) -> Iterator[DataRow]:
     if tuple(roles) == PAIR:
         return (DataRow(pair) for pair in builtin_pairs(name))
+    if "tags" in roles:
+        tagged = (Annotated.of_words(*sentence) for sentence in tagged_sentences(name))
+        return (DataRow((one.text, one), f"{name}, sentence {n}") for n, one in enumerate(tagged, start=1))
     return (DataRow(pair, f"{name}, row {n}") for n, pair in enumerate(labelled_sentences(name), start=1))
 
 

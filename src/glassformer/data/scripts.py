@@ -70,6 +70,18 @@ def words_in(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in _word_pattern().finditer(text)]
 
 
+def words_and_signs(text: str) -> list[tuple[int, int]]:
+    """The words of a text, and every sign that stands between them by itself, as `text[begin:end]`; spaces are left
+    out. In a script without spaces, what stands between two signs is one word."""
+    found: list[tuple[int, int]] = []
+    at = 0
+    for begin, end in [*words_in(text), (len(text), len(text))]:
+        found += [(place, place + 1) for place in range(at, begin) if not text[place].isspace()]
+        found += [(begin, end)] if end > begin else []
+        at = end
+    return found
+
+
 def occurrences(text: str, word: str) -> list[tuple[int, int]]:
     """Everywhere that a word stands in a text, upper and lower case alike, composed or not. A part of a word is none;
     in a script without spaces, any part is. Marks are never cut off."""

@@ -8,7 +8,8 @@ document_starts.bin   int64, n_documents + 1
 corpus.json           the counts, by which a damaged store is recognised
 
 Of labels, numbers and arrays (see `ValueOrder`):
-values.bin            one value of a fixed type and shape for each row
+values.bin            one value of a fixed type and shape for each row; of places in texts any number of them
+row_starts.bin        where those of each row begin, where their number differs: int64, n_rows + 1
 column.json           how many, and of which type and shape
 """
 
@@ -21,7 +22,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -48,10 +49,12 @@ class Order(NamedTuple):
 
 
 class ValueOrder(NamedTuple):
-    """A column of values that is wanted: where it lies, and how its cells become values."""
+    """A column of values that is wanted: where it lies, and how its cells become values. A `ragged` one has any number
+    of them for each row."""
 
     folder: Path
     codec: Codec
+    ragged: bool = False
 
 
 def write_stores(orders: Sequence[Order | ValueOrder], cells: Iterable[tuple[int, str | Cell]]) -> None:
@@ -100,11 +103,24 @@ def read_values(folder: Path) -> np.ndarray:
     return _map(folder / "values.bin", np.dtype(described["dtype"]), math.prod(shape)).reshape(shape)
 
 
+def read_row_starts(folder: Path) -> Int64[np.ndarray, "rows_plus_1"]:
+    """Where the values of each row begin in a ragged column. Raises OSError, ValueError, KeyError or TypeError if it is
+    none."""
+    described = json.loads((folder / "column.json").read_text(encoding="utf-8"))
+    starts = _map(folder / "row_starts.bin", np.dtype(np.int64), int(described["n_row_starts"]))
+    if int(starts[-1]) != described["n_rows"]:
+        raise ValueError(f"the rows end at {starts[-1]}, and there are {described['n_rows']} values")
+    return starts
+
+
 def is_store(folder: Path) -> bool:
     """Whether a whole store lies there."""
-    read = read_values if (folder / "column.json").exists() else read_store
+    readers: tuple[Callable[[Path], Any], ...] = (read_store,)
+    if (folder / "column.json").exists():
+        readers = (read_values, read_row_starts) if (folder / "row_starts.bin").exists() else (read_values,)
     try:
-        read(folder)
+        for read in readers:
+            read(folder)
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return True
@@ -204,7 +220,7 @@ class _ValueWriter:
 
     def __init__(self, order: ValueOrder, aside: Path, files: contextlib.ExitStack) -> None:
         self.order, self.aside, self.files = order, aside, files
-        self.n_rows = 0
+        self.row_starts = [0]
         with _readable_errors(order.folder):
             self.stream = files.enter_context((aside / "values.bin").open("wb"))
 
@@ -213,15 +229,20 @@ class _ValueWriter:
         value = np.asarray(self.order.codec.encode(cell), dtype=self.order.codec.dtype)
         with _readable_errors(self.order.folder):
             self.stream.write(value.tobytes())
-        self.n_rows += 1
+        self.row_starts.append(self.row_starts[-1] + (len(value) if self.order.ragged else 1))
 
     def finish(self) -> None:
         """Raises UsageError where there is no row."""
         codec = self.order.codec
-        refuse_empty(self.n_rows)
-        described = {"version": VERSION, "n_rows": self.n_rows, "dtype": codec.dtype.str, "shape": list(codec.shape)}
+        refuse_empty(len(self.row_starts) - 1)
+        number = self.row_starts[-1]
+        described = {"version": VERSION, "n_rows": number, "dtype": codec.dtype.str, "shape": list(codec.shape)}
+        if self.order.ragged:
+            described["n_row_starts"] = len(self.row_starts)
         with _readable_errors(self.order.folder):
             self.files.close()
+            if self.order.ragged:
+                (self.aside / "row_starts.bin").write_bytes(np.array(self.row_starts, dtype=np.int64).tobytes())
             (self.aside / "column.json").write_text(json.dumps(described), encoding="utf-8")
             _put_in_place(self.aside, self.order.folder)
 

@@ -3,7 +3,10 @@
     Mars    B-LOC            1   Mars    Mars    PROPN   _   _   2   nsubj   _   _
     is      O                2   is      be      AUX     ...
 
-What is learned are the sentences: their tokens with a space between, or what `# text = ` says (CoNLL-U).
+Where only texts are learned, they are the sentences: their tokens with a space between, or what `# text = ` says
+(CoNLL-U). Where tags are, a row is a sentence with a list of its words, and one for each of the other columns: by
+numbers from 0, in CoNLL-U by their names. There the words are the syntactic ones: what a row like `3-4` writes together
+stands in the rows 3 and 4, and a word like `8.1`, which the text leaves out, is left out.
 """
 
 import re
@@ -11,12 +14,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
 
+from glassformer.data.records import Row
 from glassformer.errors import UsageError
 
 _NUMBER = re.compile(r"\d+([-.]\d+)?")
 _BIO = re.compile(r"[BIOLESU](-\S+)?")
 _TAG = re.compile(r"[A-Z_][A-Za-z0-9_$.:|=\-\[\]]*")
 _TEXT = "# text = "
+CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+"""The columns of CoNLL-U (universaldependencies.org/format.html)."""
 
 
 def is_tagged(lines: Sequence[str]) -> bool:
@@ -66,6 +72,36 @@ def tagged_sentences(lines: Iterable[str], file: Path) -> Iterator[str]:
                 inside = int(cells[0].split("-")[1])
             elif "." not in cells[0] and int(cells[0]) > inside:  # 8.1 is a word that the text leaves out
                 tokens.append(cells[1])
+
+
+def tagged_rows(lines: Iterable[str], file: Path) -> Iterator[Row]:
+    """(file and lines, row) of each sentence. Raises UsageError for a line with more or fewer cells than the first."""
+    width, by_tab, is_conllu = 0, False, False
+    words: list[list[str]] = []
+    first, last = 0, 0
+    for number, line in enumerate(chain(lines, [""]), start=1):
+        if _is_blank(line) and words:
+            columns = [list(column) for column in zip(*words, strict=True)]
+            names = CONLLU if is_conllu else tuple(map(str, range(width)))
+            where = f"line {first}" if first == last else f"lines {first} to {last}"
+            yield f"{file}, {where}", dict(zip(names, columns, strict=True))
+            words = []
+        if _is_between(line):
+            continue
+        if not width:
+            by_tab = "\t" in line
+            cells = _cells(line, by_tab)
+            width, is_conllu = len(cells), len(cells) == len(CONLLU) and bool(_NUMBER.fullmatch(cells[0]))
+        cells = _cells(line, by_tab)
+        if len(cells) != width or width < 2 or not all(cells):
+            raise UsageError(
+                f"{file}, line {number} is broken: {len(cells)} cell{'s' if len(cells) != 1 else ''}, and the first "
+                f"row has {width}",
+                "mend the line: a word and its tags, with the same number of cells in each line",
+            )
+        first, last = (first if words else number), number
+        if not is_conllu or cells[0].isdecimal():
+            words.append(cells)
 
 
 def _cells(row: str, by_tab: bool) -> list[str]:

@@ -17,14 +17,16 @@ from matplotlib.figure import Figure
 from glassformer.answers import GeneratesInOrder
 from glassformer.ask.run import Run
 from glassformer.data.batch import Example, collate
-from glassformer.data.builtin import labelled_sentences, sentences
+from glassformer.data.builtin import labelled_sentences, sentences, tagged_sentences
 from glassformer.data.codecs import Codecs
 from glassformer.data.corpus import Corpus
 from glassformer.data.labels import Labels
 from glassformer.data.rows import builtin_pairs
+from glassformer.data.span_columns import SpanColumn, Spans
+from glassformer.data.spans import Annotated
 from glassformer.data.table import Arrays, ValueColumn
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
-from glassformer.formatting import percent
+from glassformer.formatting import percent, without_marks
 from glassformer.look.pictures.figures import COLOURS, styled
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.tables import sheet
@@ -59,6 +61,9 @@ def strategies(runs: Sequence[Run] = ()) -> list[dict[str, Any]]:
 
 def _strategy(name: str, codecs: Codecs, run: Run | None) -> dict[str, Any]:
     kind = find_objective(name)
+    if "tags" in kind.columns:
+        tags = dict.fromkeys(tag for _, of_one in tagged_sentences("builtin:names/train") for tag in of_one)
+        codecs = codecs._replace(label=Labels(tuple(tags)))
     objective = run.objective if run is not None else kind.from_codecs(kind.Config(), codecs, 40)
     title, source = _title(kind)
     return {
@@ -131,6 +136,11 @@ def _column(objective: Objective) -> Corpus:
         known = [row for row in labelled_sentences("builtin:facts/train") if row[1] in objective.label_names]
         labels = ValueColumn.of([topic for _, topic in known], objective.labels)
         return Corpus.from_texts([text for text, _ in known], tokenizer).with_beside({"label": labels})
+    if "tags" in objective.columns:
+        tagged = (Annotated.of_words(*sentence) for sentence in tagged_sentences("builtin:names/train"))
+        named = [row for row in tagged if {span.label for span in row.spans} <= set(objective.label_names)]
+        tags = SpanColumn.of(named, Spans(tokenizer, objective.labels))
+        return Corpus.from_texts([row.text for row in named], tokenizer).with_beside({"tags": tags})
     if "target" in objective.columns:
         pairs = list(builtin_pairs("builtin:pairs/train/translation"))
         targets = Corpus.from_texts([pair.target for pair in pairs], objective.target_tokenizer)
@@ -226,5 +236,7 @@ def figure(found: list[dict[str, Any]]) -> Figure:
             lines += [(line, muted) for line in textwrap.wrap(words, LETTERS, subsequent_indent="    ")]
     page, axes = sheet(WIDTH, 0.3 + 0.19 * len(lines))
     for number, (line, how) in enumerate(lines):
-        axes.text(0.3, 0.2 + 0.19 * number, line, parse_math=False, **{"fontsize": 8, "va": "center", **how})
+        axes.text(
+            0.3, 0.2 + 0.19 * number, without_marks(line), parse_math=False, **{"fontsize": 8, "va": "center", **how}
+        )
     return page

@@ -24,6 +24,10 @@ class Terms(NamedTuple):
     targets: Int64[Tensor, "N"] | Float[Tensor, "N *numbers"]
     words: bool
     """Whether the classes are the tokens of the vocabulary."""
+    labels: tuple[str, ...] | None = None
+    """The names of the classes, where they are no tokens."""
+    sequences: Int64[Tensor, "N"] | None = None
+    """Which of the batch's examples each question is of: a number for each, in no order."""
 
 
 class Metric(ABC):

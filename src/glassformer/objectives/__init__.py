@@ -343,7 +343,9 @@ class Objective(ABC, Generic[C]):
             values, targets = outputs[:number], batch.targets[head].values[:number]
             classes, labels = loss.targets == "classes", member.specs[head].labels
             guesses = values.argmax(-1) if classes else None
-            terms = Terms(values, loss.of_each(values, targets), guesses, targets, classes and labels is None)
+            of_words = classes and labels is None
+            sequences = _sequences(batch, head)
+            terms = Terms(values, loss.of_each(values, targets), guesses, targets, of_words, labels, sequences)
             found[self.named(batch.member, head)] = terms
         return found
 
@@ -465,6 +467,15 @@ def _asked_share(dataset: Dataset, seed: int, limit: int) -> float:
         for head in examples[0].targets
     ]
     return max(shares)
+
+
+def _sequences(batch: Batch, head: str) -> Int64[Tensor, "N"]:
+    """Of each question of a head a number for the example that it is of."""
+    targets = batch.targets[head]
+    stream, index = batch.streams[targets.stream], targets.flat_index[: targets.n_targets]
+    width, documents = stream.input_ids.shape[1], stream.mask.query_documents
+    row = index // width
+    return row if documents is None else row * (width + 1) + documents.flatten()[index]
 
 
 def _joined(parts: list[np.ndarray]) -> Int64[np.ndarray, "n"]:
