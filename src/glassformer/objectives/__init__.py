@@ -185,13 +185,13 @@ class Objective(ABC, Generic[C]):
 
     @property
     def best_by(self) -> str:
-        """What decides which weights are better where a recipe leaves it open: of one head over labels or numbers its
-        own metric, else the loss."""
+        """What decides which weights are better where a recipe leaves it open: of one head over labels the first of its
+        metrics, of one over numbers their order, else the loss."""
         heads = self.outputs()
         if len(heads) > 1 or len(self.members) > 1:
             return "loss"
         if heads[0].labels is not None:
-            return "accuracy"
+            return self.metrics_of(heads[0])[0]
         return "spearman_correlation" if "spearman_correlation" in self.metrics_of(heads[0]) else "loss"
 
     @property
