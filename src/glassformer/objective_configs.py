@@ -214,8 +214,10 @@ class TaggingConfig(Config):
     """How a word is read."""
 
     name: Literal["tagging"] = Field("tagging", description="the objective (a file in objectives)")
-    read: Literal["first", "mean"] = Field(
-        "first", description="what the head reads of a word: its first token, as BERT does, or the mean of its tokens"
+    read: Literal["mean", "first"] = Field(
+        "mean",
+        description="what the head reads of a word: the mean of its tokens, which small models learn more from, or its "
+        "first token, as BERT does",
     )
 
 

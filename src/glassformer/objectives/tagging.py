@@ -4,7 +4,7 @@
     encoder    [CLS] mars is near pho ##bos [SEP]
     asked      at each word, once: its tag
 
-A word of several tokens is read at its first one, or as the mean of all. A sentence that is longer than the model reads
+A word of several tokens is read as the mean of all, or at its first one. A sentence that is longer than the model reads
 is cut between words into as few parts of nearly equal length as will do; every word is asked once.
 """
 
