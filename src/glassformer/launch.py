@@ -285,7 +285,7 @@ def _callbacks(directory: RunDirectory, parts: Parts, questions: EvaluationSet) 
 def asked_for(objective: Objective) -> Literal["words", "labels"]:
     """What a verdict calls the classes."""
     heads = [head for member in objective.members for head in member.outputs()]
-    return "labels" if all(head.labels is not None for head in heads) else "words"
+    return "words" if any(head.over_tokens for head in heads) else "labels"
 
 
 # ------------------------------------------------------------------------------------------------- going on
