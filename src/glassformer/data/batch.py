@@ -29,7 +29,7 @@ class OutputSpec(NamedTuple):
 
     name: str
     size: int
-    """Number of classes; the vocabulary size for a head over tokens; of a pointer the most tokens that it is asked of."""
+    """Number of classes; the vocabulary size for a head over tokens; of a pointer the most tokens it chooses of."""
     tied: bool = False
     """A head over tokens, which may share its weight with the token embedding (as the model's configuration says)."""
     transform: Literal["none", "dense", "pooler"] = "none"

@@ -134,7 +134,7 @@ class SpanExtraction(Objective[SpanExtractionConfig], AnswersQuestions):
 
 
 class Windows(Dataset):
-    """One unit for each window of each row. Raises UsageError where there are no questions or answers, and for a question
+    """One unit for each window of each row. Raises UsageError where there are no questions, and for a question
     that leaves no room for a text."""
 
     def __init__(self, objective: SpanExtraction, corpus: Corpus) -> None:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from glassformer.data.batch import Batch, OutputSpec, StreamSpec
+from glassformer.data.batch import Batch, OutputSpec, StreamSpec, TargetsBatch
 from glassformer.data.masks import across
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig
