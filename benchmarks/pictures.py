@@ -30,7 +30,7 @@ def commands() -> list[list[str]]:
 def main() -> None:
     """Run them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where mlm-demo and seq2seq-demo lie")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where mlm-demo, seq2seq-demo, fashion lie")
     parser.add_argument("--treebank", type=Path, help="where the sentences and the treebank of heads and syntax lie")
     options = parser.parse_args()
     runs = options.runs
@@ -38,6 +38,8 @@ def main() -> None:
         if "dependencies" in arguments:
             if options.treebank is not None:
                 syntax(runs / "turkish", options.treebank)
+            continue
+        if "confusion" in arguments and not (runs / "fashion").exists():
             continue
         placed = [str(runs / a.removeprefix("runs/")) if a.startswith("runs/") else a for a in arguments]
         placed[-1] = str(FOLDER / placed[-1])

@@ -170,10 +170,14 @@ def all_cases(name: str, dtype: torch.dtype) -> list[Case]:
 
 
 def masked_case(name: str, dtype: torch.dtype) -> Case:
-    """Everything at once that the mechanism can do."""
-    return draw(
-        dtype, *(part for part in PARTS if part != "causal" and (part == "keys" or part in find_mechanism(name).can))
-    )
+    """Everything at once that the mechanism can do, where some query sees several keys: with a single one its weight is
+    1, whatever it says. Raises AssertionError for a mechanism that never lets a query see two."""
+    parts = [part for part in PARTS if part != "causal" and (part == "keys" or part in find_mechanism(name).can)]
+    for seed in range(1, 30):
+        case = draw(dtype, *parts, seed=seed)
+        if int(seen_by(name, case).sum(-1).max()) > 1:
+            return case
+    raise AssertionError(f"under the masks of this test no query of {name} sees two keys")
 
 
 def close(actual: Tensor, expected: Tensor, tolerance: float) -> None:

@@ -5,7 +5,8 @@ import numpy as np
 from glassformer.data.codecs import Codecs
 from glassformer.data.corpus import Corpus
 from glassformer.data.labels import Labels
-from glassformer.data.spans import Annotated, SpanColumn, Spans
+from glassformer.data.span_columns import SpanColumn, Spans
+from glassformer.data.spans import Annotated
 from glassformer.data.table import Arrays, Column, ValueColumn
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.objectives import Objective, find_objective

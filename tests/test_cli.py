@@ -46,7 +46,7 @@ VIEWS = [
         "torch",
         "heads",
     ),
-    *("heads", "dependencies", "pronoun", "word", "film"),
+    *("heads", "dependencies", "pronoun", "word", "film", "confusion"),
 ]
 DOCUMENT = Path(__file__).parent.parent / "docs" / "json.md"
 

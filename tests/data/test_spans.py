@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from glassformer.data.corpus import WantedValues, all_cached
 from glassformer.data.labels import Labels
-from glassformer.data.spans import Annotated, Span, SpanColumn, Spans, tokens_at
+from glassformer.data.span_columns import SpanColumn, Spans, tokens_at
+from glassformer.data.spans import Annotated, Span
 from glassformer.data.table import Cell
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import UsageError

@@ -182,6 +182,13 @@ def ablation_of(tokens: list[str]) -> View:
     return View("ablation", tokens[0], {"subtitle": tokens[-1], "metrics": ["loss"], "parts": parts}, {}, Figure)
 
 
+def confusion_of(tokens: list[str]) -> View:
+    """All texts behind the cell that is open at first."""
+    texts = [{"row": n, "text": token, "probability": 0.5} for n, token in enumerate(tokens)]
+    data = {"subtitle": tokens[-1], "labels": tokens[:3], "counts": [[1, 0, 9], [0, 1, 1], [0, 0, 1]]}
+    return View("confusion", tokens[0], data | {"behind": {"0,2": texts}}, {}, Figure)
+
+
 def film_of(tokens: list[str]) -> View:
     frame = [{"candidates": candidates(tokens)}]
     probe = {"text": tokens[0], "tokens": tokens, "answers": [frame, frame], "asked": [1], "shaped": [[10, None]]}
@@ -204,7 +211,7 @@ HOSTILE_VIEWS = {
     make.__name__.removesuffix("_of"): make
     for make in (
         *(mask_of, generation_of, steps_of, heads_of, honest_of, layers_of, shapes_of, panels_of, pronoun_of),
-        *(dependencies_of, film_of, unseen_of, ablation_of),
+        *(dependencies_of, film_of, unseen_of, ablation_of, confusion_of),
     )
 }
 

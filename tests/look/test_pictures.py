@@ -14,7 +14,7 @@ from test_pages import candidates, generation_of, random_weights, steps_of
 from glassformer.look.measures import heads
 from glassformer.look.pictures import panels
 from glassformer.look.pictures.figures import rendered
-from glassformer.look.views import attribution, dependencies, generation, lens, pronoun, steps
+from glassformer.look.views import attribution, confusion, dependencies, generation, lens, pronoun, steps
 from glassformer.look.views import heads as head_maps
 from glassformer.look.views import word as apart
 from glassformer.objectives import Blank, Candidate
@@ -65,6 +65,10 @@ def dependencies_picture(tokens: list[str]) -> Figure:
     return dependencies.figure([dependencies.Scores(t, "dependent to head", 3, right, -1, 0.5) for t in tokens])
 
 
+def confusion_picture(tokens: list[str]) -> Figure:
+    return confusion.figure(tokens, np.eye(len(tokens), dtype=np.int64) * 7, tokens[0], tokens[1])
+
+
 def heads_picture(tokens: list[str]) -> Figure:
     text = heads.seen(random_weights(1, 2, len(tokens), len(tokens)), tokens)
     return head_maps.head_maps(text, heads.facts([text]), np.arange(2))
@@ -74,7 +78,7 @@ PICTURES = {
     make.__name__.removesuffix("_picture"): make
     for make in (
         *(generation_picture, steps_picture, honest_picture, layers_picture, panels_picture),
-        *(pronoun_picture, word_picture, dependencies_picture, heads_picture),
+        *(pronoun_picture, word_picture, dependencies_picture, heads_picture, confusion_picture),
     )
 }
 

@@ -15,7 +15,7 @@ import tiny_recipe
 import typer.main
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from trained import TEXT, TREE, generator_folder, run_folder
+from trained import TEXT, TREE, classifier_folder, generator_folder, run_folder
 
 import glassformer as gf
 from glassformer.ask.run import Run
@@ -66,6 +66,7 @@ DOCUMENTS = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examp
 WHOLE = "Mars is called the red planet"
 ASKED: dict[str, Callable[[Run, Path], View]] = {
     "ablate": lambda run, folder: gf.views.ablate(run, "positions", units=2),
+    "confusion": lambda run, folder: gf.views.confusion(gf.load(classifier_folder()), "train"),
     "dependencies": lambda run, folder: gf.views.dependencies(run, folder / "tree.conllu", least=1),
     "film": lambda run, folder: gf.views.film(run),
     "generation": lambda run, folder: gf.views.generation(gf.load(generator_folder()), "Mars is", max_tokens=2),
@@ -109,7 +110,7 @@ def test_every_view_is_a_function_that_gives_a_view(name: str, tmp_path: Path) -
 
 def test_every_command_has_a_function_of_its_name_and_every_function_is_asked_above() -> None:
     assert commands_of_views() == set(gf.views.__all__) - {"of_arrays"}
-    assert set(ASKED) == set(gf.views.__all__)
+    assert set(ASKED) == set(gf.views.__all__), "say in ASKED how this test calls each view"
 
 
 @pytest.mark.parametrize("name", view_names())
@@ -161,7 +162,7 @@ def test_what_a_model_has_not_is_refused_before_the_text_is_read(monkeypatch: py
 def test_the_page_of_views_lists_every_command() -> None:
     page = PAGE.read_text(encoding="utf-8")
     for name in view_names():
-        assert f"`{name}`" in page or f"`look {name}`" in page, name
+        assert f"`{name}`" in page or f"`look {name}`" in page, f"say in docs/look/README.md what `look {name}` shows"
 
 
 def test_what_the_documents_name_is_a_view() -> None:

@@ -149,8 +149,29 @@ def test_what_a_mechanism_cannot_do_is_refused(plant):
     assert contract.check_step_equals_forward not in asked_of(name) and contract.check_dropout not in asked_of(name)
     for check in asked_of(name):
         check(name)
-    with pytest.raises(UsageError, match=r"cannot generate: model.attention=planted cannot, full, local can"):
+    others = ", ".join(able for able in NAMES if "decode" in find_mechanism(able).can)
+    with pytest.raises(UsageError, match=rf"cannot generate: model.attention=planted cannot, {others} can"):
         contract.model_with(name, "encoder").need("decoding")
+
+
+STRIDED = """
+    def allowed(s, mask):
+        return (mask.query_positions[:, None, :, None] - mask.key_positions[:, None, None, :]) % 2 == 0
+
+    def forward(s, q, k, v, mask, bias=None, dropout=0.0):
+        return super().forward(q, k, v, mask.within(s.allowed(mask)), bias, dropout)
+
+    def weights(s, q, k, mask, bias=None):
+        return super().weights(q, k, mask.within(s.allowed(mask)), bias)
+"""
+
+
+def test_a_mechanism_that_uses_few_pairs_is_asked_where_a_query_sees_several_keys(plant):
+    """With one key its weight is 1, and noise in that key changes nothing: no fault of the mechanism."""
+    name = plant(STRIDED)
+    assert int(contract.seen_by(name, contract.masked_case(name, torch.float32)).sum(-1).max()) > 1
+    contract.check_hidden_keys(name)
+    contract.check_gradient_reach(name)
 
 
 @pytest.mark.parametrize("fault", BROKEN)

@@ -17,7 +17,8 @@ from glassformer.data.builtin import tagged_sentences
 from glassformer.data.codecs import Codecs
 from glassformer.data.corpus import Corpus
 from glassformer.data.labels import Labels
-from glassformer.data.spans import Annotated, SpanColumn, Spans
+from glassformer.data.span_columns import SpanColumn, Spans
+from glassformer.data.spans import Annotated
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import UsageError
 from glassformer.objectives.tagging import Tagging

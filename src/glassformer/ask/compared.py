@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from glassformer.ask.evaluation import judged
-from glassformer.ask.judged import head_of
+from glassformer.ask.judged import label_head_of
 from glassformer.ask.loaded import Loaded
 from glassformer.assemble import Split
 from glassformer.errors import GlassformerError
@@ -16,7 +16,7 @@ def compare_labels(runs: Sequence[Loaded], names: Sequence[str]) -> tuple[list[d
     """For each pair of runs that predict labels, by how much the first is above the second in each score; and what
     could not be compared. They are asked the test data where all of them have some, else their validation rows;
     nothing is said of runs that predict no labels."""
-    if len(runs) < 2 or any(head_of(run.objective) is None for run in runs):
+    if len(runs) < 2 or any(label_head_of(run.objective) is None for run in runs):
         return [], []
     split: Split = "test" if all(run.recipe.data.test is not None for run in runs) else "validation"
     found: dict[str, Judgement] = {}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from glassformer.answers import FillsBlanks, ScoresText
-from glassformer.ask.judged import Listening, fit_temperature, head_of, judge_of
+from glassformer.ask.judged import fit_temperature, judge_of, label_head_of, listening
 from glassformer.ask.loaded import Loaded
 from glassformer.assemble import Split, column_for
 from glassformer.baselines.counting import counting_losses
@@ -32,20 +32,20 @@ def evaluate(
     rows: Path | None = None,
 ) -> dict[str, Any]:
     """See `Run.evaluate`."""
-    judge, head = judge_of(run.objective), head_of(run.objective)
+    judge = judge_of(run.objective)
     if rows is not None and judge is None:
         raise UsageError("this model does not predict the labels of rows", "leave out rows (--rows)")
     if other_sources and run.recipe.model.family != "encoder_decoder":
         raise UsageError("this model reads no source: it has one stack", "leave out other_sources (--other-sources)")
     asked = questions_of(run, split)
-    said = None if head is None else Listening(run, asked, head)
+    said = listening(run, asked)
     result = evaluation.evaluate(said or run.model, asked)
     found = {"split": split, **result.record(), **bits_per_byte(result, asked, corpus_of(run, split))}
     if other_sources:
         other = OtherSources(asked.dataset, asked.objective, asked.config)
         found["loss_with_other_sources"] = evaluation.evaluate(run.model, other).loss
     if judge is not None and said is not None:
-        judgement = judge(run, split, said, baselines)
+        judgement = judge.judge(run, split, said, baselines)
         found |= judgement.record()
         if rows is not None:
             lines = (json.dumps(dict(row), ensure_ascii=False) for row in judgement.rows)
@@ -55,20 +55,20 @@ def evaluate(
 
 def judged(run: Loaded, split: Split = "validation", baselines: bool = True) -> Judgement:
     """See `Run.judged`."""
-    judge, head = judge_of(run.objective), head_of(run.objective)
-    if judge is None or head is None:
+    judge = judge_of(run.objective)
+    said = None if judge is None else listening(run, questions_of(run, split))
+    if judge is None or said is None:
         raise UsageError("this model does not predict the labels of rows", "evaluate its loss: run.evaluate()")
-    said = Listening(run, questions_of(run, split), head)
     with torch.no_grad():
         for batch in said.asked:
             said(batch)
-    return judge(run, split, said, baselines)
+    return judge.judge(run, split, said, baselines)
 
 
 def calibrate(run: Loaded) -> float | None:
     """Fit the temperature of a run that predicts labels, on its validation rows, and keep it in its folder for these
     weights. None, and nothing kept, where there is nothing to fit or too few rows to fit it on."""
-    if head_of(run.objective) is None:
+    if label_head_of(run.objective) is None:
         return None
     asked = questions_of(run, "validation")
     found = fit_temperature(run, asked)

@@ -1,25 +1,30 @@
 """A trained model's answers to labelled rows, judged: scores with intervals beside the lines that it must beat.
 
-What is judged depends on what a model says: JUDGES has a function for each kind of answer. The model is listened to
-while it is evaluated, so that nothing is computed twice.
+What is judged depends on what a model says: JUDGES has a Judge for each kind of answer (`glassformer.answers`). The
+model is listened to while it is evaluated, so that nothing is computed twice. Another kind of task adds an entry: which
+head is listened to, and a function that makes a Judgement of what was heard, with the scores of `glassformer.judging`.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 
-from glassformer.answers import PredictsLabels
+from glassformer.answers import PredictsLabels, TagsWords
+from glassformer.ask import tag
 from glassformer.ask.loaded import Loaded
+from glassformer.ask.tag import TaggedText
 from glassformer.assemble import Split, rows_for
 from glassformer.baselines.bag_of_words import fit_bag_of_words
+from glassformer.baselines.frequent_tag import FrequentTag
 from glassformer.baselines.majority import majority
 from glassformer.data.batch import Batch
+from glassformer.data.spans import Annotated
 from glassformer.data.table import Cell
 from glassformer.errors import GlassformerError
-from glassformer.judging import Score, calibration, classes
+from glassformer.judging import Score, calibration, classes, entities, means
 from glassformer.judging.judgement import Judgement
 from glassformer.objectives import Objective
 from glassformer.training.evaluation import EvaluationSet
@@ -43,11 +48,20 @@ class Listening:
         self._true.append(targets.values[: targets.n_targets].numpy())
         return logits
 
-    def in_order(self) -> tuple[Float[np.ndarray, "rows classes"], Int64[np.ndarray, "rows"]]:
-        """Outputs and truths in the order of the data: batches hold rows of one length."""
-        places = [place for made in self.asked.made for row in made.rows for place in row]
-        order = np.argsort(places, kind="stable")
-        return np.concatenate(self._said)[order], np.concatenate(self._true)[order]
+    def heard(self) -> "Heard":
+        """All that was asked, in the order of the data: batches hold rows of like lengths."""
+        rows = np.concatenate([made.clusters[self.head] for made in self.asked.made]) // self.asked.blocks
+        order = np.argsort(rows, kind="stable")
+        return Heard(np.concatenate(self._said)[order], np.concatenate(self._true)[order], rows[order])
+
+
+class Heard(NamedTuple):
+    """What a head said to each question, and what was right."""
+
+    outputs: Float[np.ndarray, "questions size"]
+    truths: Shaped[np.ndarray, "questions *numbers"]
+    rows: Int64[np.ndarray, "questions"]
+    """Of which row of the data each question is; of a label there is one for each row."""
 
 
 class Rows(NamedTuple):
@@ -78,17 +92,19 @@ def rows_of(run: Loaded, split: Split) -> Rows:
 def fit_temperature(run: Loaded, asked: EvaluationSet) -> float | None:
     """The temperature under which the labels of these rows are likeliest; None for a model that predicts no labels, and
     where the rows cannot tell (see `calibration.fit_temperature`)."""
-    head = head_of(run.objective)
+    head = label_head_of(run.objective)
     if head is None:
         return None
     said = Listening(run, asked, head)
     for batch in asked:
         said(batch)
-    return calibration.fit_temperature(*said.in_order())
+    outputs, truths, _ = said.heard()
+    return calibration.fit_temperature(outputs, truths)
 
 
-def head_of(objective: Objective) -> str | None:
-    """The head that predicts the label of a row; None where the data have none for it."""
+def label_head_of(objective: Objective) -> str | None:
+    """The head that predicts the label of a row; None where the data have no labels for it, as those of two sentences
+    that follow one another."""
     labelled = len(objective.members) == 1 and "label" in objective.columns
     return objective.label_head if labelled and isinstance(objective, PredictsLabels) else None
 
@@ -96,7 +112,7 @@ def head_of(objective: Objective) -> str | None:
 def judge_labels(run: Loaded, split: Split, said: Listening, baselines: bool) -> Judgement:
     """Accuracy, macro F1 and Matthews correlation; of each class precision and recall, and what it was taken for; how
     far the probabilities can be trusted; beside the majority class and a bag of words."""
-    outputs, truths = said.in_order()
+    outputs, truths, _ = said.heard()
     names, rows = run.objective.specs[said.head].labels or (), rows_of(run, split)
     if not np.array_equal(rows.labels, truths):
         raise GlassformerError("the data have changed while they were read", "start again when they stay as they are")
@@ -152,12 +168,127 @@ def _lines_to_beat(run: Loaded, asked: Rows, number: int) -> tuple[dict[str, lis
     return {name: classes.scores(asked.labels, said, number) for name, said in guesses.items()}, notes
 
 
-JUDGES: dict[type, Callable[[Loaded, Split, Listening, bool], Judgement]] = {PredictsLabels: judge_labels}
-"""By what a model says: how it is judged."""
+# --------------------------------------------------------------------------------------------- a tag for each word
 
 
-def judge_of(objective: Objective) -> Callable[[Loaded, Split, Listening, bool], Judgement] | None:
-    """None for a model whose answers are judged by their loss alone."""
-    if head_of(objective) is None:
-        return None
-    return next((judge for answer, judge in JUDGES.items() if isinstance(objective, answer)), None)
+def tagged_rows_of(run: Loaded, split: Split) -> list[Annotated]:
+    """One part of the run's tagged data."""
+    place = run.objective.columns.index("tags")
+    return [row.cells[place] for row in rows_for(run.recipe, split)]
+
+
+def tag_head_of(objective: Objective) -> str | None:
+    """The head that predicts the tags of words."""
+    return objective.tag_head if len(objective.members) == 1 and isinstance(objective, TagsWords) else None
+
+
+def judge_tags(run: Loaded, split: Split, said: Listening, baselines: bool) -> Judgement:
+    """Of names the F1 of whole ones (strict, and as conlleval reads them), by kind too; of all tags how many words are
+    right, of those that training has and of those that it has not; beside the most frequent tag of each word."""
+    assert isinstance(run.objective, TagsWords)
+    rows = tagged_rows_of(run, split)
+    sentences = [row.words for row in rows]
+    truths = [[span.label for span in row.spans] for row in rows]
+    tagged = tag.tag(run, sentences)
+    names = run.objective.label_names
+    usual = "O" if "O" in names else names[0]
+    guesses = [[word.tag or usual for word in text.words] for text in tagged]
+    learned, lines, notes = _learned_tags(run)
+    known = set() if learned is None else set(learned.tags)
+    if baselines and learned is not None:
+        said_by_word = [learned.guess(words) for words in sentences]
+        lines = {"most_frequent_tag": _tag_scores(run.objective.names_entities, sentences, truths, said_by_word, known)}
+    more = {"types": entities.by_type(truths, guesses)} if run.objective.names_entities else {}
+    found = [
+        _worst_word(number, text, right) for number, (text, right) in enumerate(zip(tagged, truths, strict=True), 1)
+    ]
+    wrong = [place for place, row in enumerate(found) if row["tags"] != row["true_tags"]]
+    return Judgement(
+        scores=_tag_scores(run.objective.names_entities, sentences, truths, guesses, known),
+        lines=lines,
+        rows=found,
+        hardest=sorted(wrong, key=lambda place: -found[place]["probability"]),
+        more=more,
+        notes=notes,
+    )
+
+
+def _learned_tags(run: Loaded) -> tuple[FrequentTag | None, dict[str, list[Score]], list[str]]:
+    """What counting learns from the run's own training rows; and why not, where that is so."""
+    try:
+        rows = tagged_rows_of(run, "train")
+        return FrequentTag((row.words, [span.label for span in row.spans]) for row in rows), {}, []
+    except GlassformerError as error:
+        return None, {}, [f"no lines to beat: the training data cannot be read from here ({error.what})"]
+
+
+def _tag_scores(
+    of_names: bool,
+    sentences: Sequence[Sequence[str]],
+    truths: Sequence[Sequence[str]],
+    guesses: Sequence[Sequence[str]],
+    known: set[str],
+) -> list[Score]:
+    """The scores of one answer for each word; `known` are the words of the training data."""
+    found: list[Score] = []
+    if of_names:
+        found = [*entities.scores(truths, guesses, "strict"), entities.scores(truths, guesses, "lenient")[0]]
+    right = [np.array(one) == np.array(other) for one, other in zip(truths, guesses, strict=True)]
+    found.append(means.share("accuracy", right))
+    if known and not of_names:
+        there = [np.array([word in known for word in words]) for words in sentences]
+        found.append(means.share("accuracy_of_known_words", right, there))
+        found.append(means.share("accuracy_of_unknown_words", right, [~of_one for of_one in there]))
+    return found
+
+
+def _worst_word(number: int, text: TaggedText, truths: Sequence[str]) -> dict[str, Any]:
+    """A sentence as --rows writes it, with the word that it is most wrongly sure of, or least sure of."""
+    pairs = list(zip(text.words, truths, strict=True))
+    wrong = [(word, true) for word, true in pairs if word.tag != true]
+    sure = sorted(wrong or pairs, key=lambda pair: pair[0].probability or 0.0)
+    word, true = sure[-1] if wrong else sure[0]
+    return {
+        "row": number,
+        "text": text.text,
+        "word": word.word,
+        "truth": true,
+        "prediction": word.tag,
+        "probability": word.probability or 0.0,
+        "tags": [one.tag for one, _ in pairs],
+        "true_tags": list(truths),
+    }
+
+
+class Judge(NamedTuple):
+    """How one kind of answer is judged."""
+
+    head: Callable[[Objective], str | None]
+    """The head that is listened to; None for an objective whose answers are judged by their loss alone."""
+    judge: Callable[[Loaded, Split, Listening, bool], Judgement]
+    """Makes a judgement of what was heard about one part of the data, with or without the lines to beat."""
+
+
+JUDGES: dict[type, Judge] = {
+    PredictsLabels: Judge(label_head_of, judge_labels),
+    TagsWords: Judge(tag_head_of, judge_tags),
+}
+"""By what a model says."""
+
+
+def listening(run: Loaded, asked: EvaluationSet) -> Listening | None:
+    """The run, listened to by the head that is judged; None for a model that is judged by its loss alone."""
+    head = head_of(run.objective)
+    return None if head is None else Listening(run, asked, head)
+
+
+def head_of(objective: Objective) -> str | None:
+    """The head that is judged, of a model whose answers are."""
+    judge = judge_of(objective)
+    return None if judge is None else judge.head(objective)
+
+
+def judge_of(objective: Objective) -> Judge | None:
+    """The first that can judge it."""
+    able = (judge for answer, judge in JUDGES.items() if isinstance(objective, answer))
+    return next((judge for judge in able if judge.head(objective) is not None), None)

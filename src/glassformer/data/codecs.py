@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from glassformer.data.labels import Labels
 from glassformer.data.roles import READ, Role
-from glassformer.data.spans import Spans
+from glassformer.data.span_columns import Spans
 from glassformer.data.table import Arrays, Codec, Numbers
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.durable import write_text_durably

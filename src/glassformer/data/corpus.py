@@ -17,7 +17,7 @@ from glassformer.data.blocks import blocks
 from glassformer.data.contents import cache_folder as cache_folder
 from glassformer.data.labels import Labels
 from glassformer.data.roles import Role
-from glassformer.data.spans import SpanColumn, Spans
+from glassformer.data.span_columns import SpanColumn, Spans
 from glassformer.data.store import (
     VERSION,
     Order,

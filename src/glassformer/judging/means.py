@@ -1,7 +1,9 @@
 """Scores of what each row has by itself: means, and the correlations of numbers (SciPy's)."""
 
+from collections.abc import Sequence
+
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from glassformer.judging import Score, of_sums
 
@@ -10,6 +12,22 @@ def mean(name: str, values: Float[np.ndarray, "rows"], is_share: bool = False) -
     """The mean of a number that each row has, such as an exact match."""
     counts = np.stack([values, np.ones_like(values)], axis=1)
     return Score(name, float(values.mean()), counts, of_sums(lambda sums: sums[:, 0] / sums[:, 1]), is_share)
+
+
+def share(
+    name: str, right: Sequence[Bool[np.ndarray, "_"]], of: Sequence[Bool[np.ndarray, "_"]] | None = None
+) -> Score:
+    """How many of the things in each row are right, all rows together, as words in sentences; `of` says which of them
+    count. NaN where none does."""
+    which = [np.ones_like(row) for row in right] if of is None else of
+    rows = [(float((row & some).sum()), float(some.sum())) for row, some in zip(right, which, strict=True)]
+    counts = np.array(rows, dtype=np.float64).reshape(-1, 2)
+    value = float(_ratio(counts.sum(0, keepdims=True))[0])
+    return Score(name, value, counts, of_sums(_ratio), is_share=True)
+
+
+def _ratio(sums: Float[np.ndarray, "draws 2"]) -> Float[np.ndarray, "draws"]:
+    return np.divide(sums[:, 0], sums[:, 1], out=np.full(len(sums), np.nan), where=sums[:, 1] > 0)
 
 
 def pearson(said: Float[np.ndarray, "rows"], true: Float[np.ndarray, "rows"]) -> Score:

@@ -22,7 +22,8 @@ from glassformer.data.codecs import Codecs
 from glassformer.data.corpus import Corpus
 from glassformer.data.labels import Labels
 from glassformer.data.rows import builtin_pairs
-from glassformer.data.spans import Annotated, SpanColumn, Spans
+from glassformer.data.span_columns import SpanColumn, Spans
+from glassformer.data.spans import Annotated
 from glassformer.data.table import Arrays, ValueColumn
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.formatting import percent

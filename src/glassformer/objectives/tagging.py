@@ -17,7 +17,8 @@ from glassformer.answers import Prompt, TagsWords
 from glassformer.data.batch import IGNORE_INDEX, Example, OutputSpec, Stream, Targets
 from glassformer.data.corpus import Corpus
 from glassformer.data.scripts import words_and_signs
-from glassformer.data.spans import Annotated, SpanColumn, tokens_at
+from glassformer.data.span_columns import SpanColumn, tokens_at
+from glassformer.data.spans import Annotated
 from glassformer.data.tag_schemes import is_of_names
 from glassformer.errors import UsageError
 from glassformer.objective_configs import TaggingConfig

@@ -93,7 +93,10 @@ class Evaluation:
         """The loss, or a metric by its name. Raises UsageError for one that is not measured."""
         found = {**self.by_name, "loss": self.loss}
         if name not in found:
-            raise UsageError(f"this objective measures no {name!r}", nearest(name, found))
+            raise UsageError(
+                f"this objective measures no {name!r} (an objective says in `metrics_of` what it does)",
+                nearest(name, found),
+            )
         return found[name]
 
     def record(self) -> dict[str, Any]:
