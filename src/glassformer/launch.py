@@ -282,9 +282,11 @@ def _callbacks(directory: RunDirectory, parts: Parts, questions: EvaluationSet) 
     return callbacks
 
 
-def asked_for(objective: Objective) -> Literal["words", "labels"]:
+def asked_for(objective: Objective) -> Literal["words", "labels", "places"]:
     """What a verdict calls the classes."""
     heads = [head for member in objective.members for head in member.outputs()]
+    if all(head.read == "pointer" for head in heads):
+        return "places"
     return "words" if any(head.over_tokens for head in heads) else "labels"
 
 

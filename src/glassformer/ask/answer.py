@@ -2,8 +2,8 @@
 
 A text may be several windows (`AnswersQuestions.windows`). In each, any run of at most so many tokens is scored by what
 the model says of its first and of its last, added up: these numbers, before any softmax, are compared over all windows
-of all texts (Devlin et al. 2019, section 4.3). That there is no answer scores what is said of [CLS], in the window where
-that is least.
+of all texts (Devlin et al. 2019, section 4.3). That there is no answer scores what is said of [CLS], in the window
+where that is least.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,6 @@ from jaxtyping import Float
 
 from glassformer.answers import AnswersQuestions, Window
 from glassformer.ask.loaded import BATCH, Loaded
-from glassformer.data.batch import Batch
 from glassformer.errors import UsageError
 
 Pointed = tuple[Float[np.ndarray, "T"], Float[np.ndarray, "T"]]
@@ -56,18 +55,30 @@ class Answers(NamedTuple):
 
 def answer(run: Loaded, question: str, contexts: str | Mapping[str, str], top: int = 1) -> Answers:
     """See `Run.answer`."""
-    member = answering(run)
     texts = {"": contexts} if isinstance(contexts, str) else contexts
     if not texts:
         raise UsageError("there is no text to look for the answer in", "give one")
-    windows = [(name, window) for name, text in texts.items() for window in member.windows(question, text)]
-    said = list(_said(run, member, [window for _, window in windows]))
-    found: list[FoundAnswer] = []
-    for name, text in texts.items():
-        own = [(window, one) for (whose, window), one in zip(windows, said, strict=True) if whose == name]
-        found += best_in(run, member, text, own, top, name)
-    found = sorted(found, key=lambda one: -one.score)[:top]
-    return decided(question, found, no_answer_score(said), run.no_answer_threshold)
+    return answer_each(run, [(question, texts)], top)[0]
+
+
+def answer_each(run: Loaded, asked: Sequence[tuple[str, Mapping[str, str]]], top: int = 1) -> list[Answers]:
+    """The answers to several questions, each with texts by their names."""
+    member = answering(run)
+    windows = [
+        [(name, window) for name, text in texts.items() for window in member.windows(question, text)]
+        for question, texts in asked
+    ]
+    said = _said(run, member, [window for of_one in windows for _, window in of_one])
+    found: list[Answers] = []
+    for (question, texts), of_one in zip(asked, windows, strict=True):
+        heard = [next(said) for _ in of_one]
+        best: list[FoundAnswer] = []
+        for name, text in texts.items():
+            own = [(window, one) for (whose, window), one in zip(of_one, heard, strict=True) if whose == name]
+            best += best_in(run, member, text, own, top, name)
+        best = sorted(best, key=lambda one: -one.score)[:top]
+        found.append(decided(question, best, no_answer_score(heard), run.no_answer_threshold))
+    return found
 
 
 def answering(run: Loaded) -> AnswersQuestions:
@@ -94,14 +105,9 @@ def no_answer_score(said: Sequence[Pointed]) -> float:
 def _said(run: Loaded, member: AnswersQuestions, windows: Sequence[Window]) -> Iterator[Pointed]:
     for begin in range(0, len(windows), BATCH):
         prompts = [window.prompt for window in windows[begin : begin + BATCH]]
-        batch = run.collate(prompts)
-        yield from pointed(run.model(batch), batch, member)
-
-
-def pointed(outputs: Mapping[str, torch.Tensor], batch: Batch, member: AnswersQuestions) -> list[Pointed]:
-    """What a model said of a batch, window by window."""
-    sides = [outputs[head][: batch.targets[head].n_targets].float().numpy() for head in member.span_heads]
-    return list(zip(*sides, strict=True))
+        outputs = run.model(run.collate(prompts))
+        starts, ends = (outputs[head].float().numpy() for head in member.span_heads)
+        yield from zip(starts, ends, strict=True)
 
 
 def best_in(

@@ -16,7 +16,7 @@ from jaxtyping import Int64
 from glassformer.answers import BETWEEN, AnswersQuestions, Prompt, Window
 from glassformer.data.batch import IGNORE_INDEX, Example, OutputSpec, Stream, sequence_targets
 from glassformer.data.corpus import Corpus
-from glassformer.data.spans import SpanColumn
+from glassformer.data.span_columns import SpanColumn
 from glassformer.errors import UsageError
 from glassformer.objective_configs import SpanExtractionConfig
 from glassformer.objectives import Dataset, Objective
