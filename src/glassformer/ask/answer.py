@@ -15,9 +15,10 @@ from jaxtyping import Float
 
 from glassformer.answers import AnswersQuestions, Window
 from glassformer.ask.loaded import BATCH, Loaded
+from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
 
-Pointed = tuple[Float[np.ndarray, "T"], Float[np.ndarray, "T"]]
+Pointed = tuple[Float[np.ndarray, "_"], Float[np.ndarray, "_"]]
 """What is said of each token of a window: that the answer begins there, that it ends there."""
 
 
@@ -75,7 +76,7 @@ def answer_each(run: Loaded, asked: Sequence[tuple[str, Mapping[str, str]]], top
         best: list[FoundAnswer] = []
         for name, text in texts.items():
             own = [(window, one) for (whose, window), one in zip(of_one, heard, strict=True) if whose == name]
-            best += best_in(run, member, text, own, top, name)
+            best += best_in(run.tokenizer, text, own, member.max_answer_tokens, top, name)
         best = sorted(best, key=lambda one: -one.score)[:top]
         found.append(decided(question, best, no_answer_score(heard), run.no_answer_threshold))
     return found
@@ -111,19 +112,19 @@ def _said(run: Loaded, member: AnswersQuestions, windows: Sequence[Window]) -> I
 
 
 def best_in(
-    run: Loaded,
-    member: AnswersQuestions,
+    tokenizer: Tokenizer,
     text: str,
     windows: Sequence[tuple[Window, Pointed]],
+    longest: int,
     top: int = 1,
     name: str = "",
 ) -> list[FoundAnswer]:
-    """The best answers that stand in one text, each once, best first."""
-    offsets = run.tokenizer.encode(text).offsets
+    """The best answers of at most `longest` tokens that stand in one text, each once, best first."""
+    offsets = tokenizer.encode(text).offsets
     found: dict[tuple[int, int], FoundAnswer] = {}
     for window, (start, end) in windows:
         log_probabilities = [values - np.logaddexp.reduce(values) for values in (start, end)]
-        for first, last in _best_pairs(window, start, end, member.max_answer_tokens, top):
+        for first, last in _best_pairs(window, start, end, longest, top):
             begin, behind = offsets[window.first + first][0], offsets[window.first + last][1]
             piece = text[begin:behind]
             begin, behind = begin + len(piece) - len(piece.lstrip()), behind - len(piece) + len(piece.rstrip())

@@ -69,8 +69,8 @@ class Run(Loaded):
 
     def answer(self, question: str, context: str | Mapping[str, str], top: int = 1) -> Answers:
         """The answer to a question out of a text, or of several by their names, with the characters where it stands;
-        the `top` best ones as candidates. A long text is read in windows. None where no answer is likelier, in models that
-        were taught when there is none.
+        the `top` best ones as candidates. A long text is read in windows. Its answer is None where that there is
+        none is likelier, in models that were taught when.
 
         Raises UsageError for a model that answers no questions, for a question that leaves no room for a text, and
         where question or text are empty.

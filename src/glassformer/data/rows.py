@@ -237,14 +237,16 @@ def _builtin(name: str, roles: Sequence[Role]) -> Iterator[DataRow]:
         tagged = (Annotated.of_words(*sentence) for sentence in tagged_sentences(name))
         return (DataRow((one.text, one), f"{name}, sentence {n}") for n, one in enumerate(tagged, start=1))
     if "spans" in roles:
-        return (DataRow(_cells(one), f"{name}, question {n}") for n, one in enumerate(questions(name), start=1))
+        asked = ((one.text, one.question, Annotated(one.text, answer_spans(one))) for one in questions(name))
+        return (DataRow(cells, f"{name}, question {n}") for n, cells in enumerate(asked, start=1))
     return (DataRow(pair, f"{name}, row {n}") for n, pair in enumerate(labelled_sentences(name), start=1))
 
 
-def _cells(asked: Asked) -> tuple[str, str, Annotated]:
-    """Text, question, and where the answer stands."""
-    spans = () if asked.answer is None else (Span(asked.start or 0, (asked.start or 0) + len(asked.answer)),)
-    return asked.text, asked.question, Annotated(asked.text, spans)
+def answer_spans(asked: Asked) -> tuple[Span, ...]:
+    """Where the answer to a built-in question stands; none where there is no answer."""
+    if asked.answer is None or asked.start is None:
+        return ()
+    return (Span(asked.start, asked.start + len(asked.answer)),)
 
 
 def builtin_pairs(name: str) -> Iterator[Pair]:
