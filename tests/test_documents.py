@@ -30,6 +30,7 @@ from glassformer.look import views
 from glassformer.look.views import ViewSpec
 from glassformer.model import attention
 from glassformer.plugins import plugin_names
+from glassformer.views import view_function
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "notebooks" / "visualize_attention.ipynb"
@@ -158,7 +159,7 @@ def test_the_mechanism_of_contributing_keeps_the_contract() -> None:
 def test_the_view_of_contributing_shows_what_it_says(tmp_path: Path) -> None:
     """Where each of T tokens looks at all alike it is ln T, and at most that anywhere."""
     run = glassformer.load(run_folder())
-    view = glassformer.views.evenness(run, TEXT)
+    view = view_function("evenness")(run, TEXT)
     tokens = len(run.attention(TEXT).tokens)
     layers, heads = run.recipe.model.n_layers, run.recipe.model.n_heads
     assert len(view.rows) == layers * heads and np.shape(view.found["entropy"]) == (layers, heads)

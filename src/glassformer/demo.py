@@ -184,7 +184,7 @@ def summary(learned: Sequence[Answered], held_out: Sequence[Answered]) -> str:
     return "\n".join(
         [
             f"masked loss over the {len(learned)} designated blanks of the training sentences: {loss:.4f} "
-            f"({share(learned):.1%} right)",
+            f"({share(learned):.1%} right); `evaluate --split train` asks them too, and words drawn at random",
             f"accuracy on the {len(held_out)} held-out wordings: {share(held_out):.1%}; "
             f"guessing the most frequent word ({most_frequent()!r}): {guessing(held_out):.1%}",
         ]

@@ -88,6 +88,11 @@ def explain(resolved: Recipe, measured: dict[str, Any]) -> list[str]:
         found = measured["seconds_per_step_by_threads"]
         times = ", ".join(f"{1000 * seconds:,.0f} ms by {number}" for number, seconds in found.items())
         lines.append(f"training.threads={resolved.training.threads} (a step in {times})")
+    if measured.get("products_per_second_by_threads"):
+        found = measured["products_per_second_by_threads"]
+        rates = ", ".join(f"{rate / 1e9:,.1f} by {number}" for number, rate in found.items())
+        what = f"matrix products, in billions of multiplications per second: {rates}"
+        lines.append(f"training.threads={resolved.training.threads} ({what})")
     if "seconds_per_step" in measured:
         times = ", ".join(f"{name} {1000 * seconds:,.0f} ms" for name, seconds in measured["seconds_per_step"].items())
         lines.append(f"training.precision={resolved.training.precision} (a step in {times})")
@@ -136,9 +141,10 @@ def _measured_threads(parts: Parts, resolved: Recipe, measured: dict[str, Any]) 
     if known is not None and known < MEASURED_FROM_STEPS:
         return number
     plain = _with(resolved, precision="32-true", compile=False)
-    chosen, seconds = choose_threads(lambda: engine_for(plain, parts.objective), training_order(plain, parts), number)
-    measured["seconds_per_step_by_threads"] = {key: round(value, 5) for key, value in seconds.items()}
-    return chosen
+    found = choose_threads(lambda: engine_for(plain, parts.objective), training_order(plain, parts), number)
+    measured["seconds_per_step_by_threads"] = {key: round(value, 5) for key, value in found.seconds.items()}
+    measured["products_per_second_by_threads"] = {key: round(value) for key, value in found.products.items()}
+    return found.number
 
 
 def _measured_precision(parts: Parts, resolved: Recipe, measured: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from glassformer.look.measures.results import comparison_table
-from glassformer.look.pictures.curves import curves, loss_limits, smoothed
+from glassformer.look.pictures.curves import along, curves, loss_limits, smoothed
 from glassformer.look.pictures.figures import COLOURS, rendered
 
 
@@ -89,6 +89,27 @@ def test_the_best_step_is_marked_and_said() -> None:
     assert best_marks(first) == [(200, 6.0)] and best_marks(second) == [(100, 6.5)]
     assert "best 6.00 at step 200" in said(first) and "best 6.50 at step 100" in said(second)
     assert "best 0.0031 at step 50" in said(columns(curves({"demo": run([0.0031])}))[0][0])
+
+
+def test_runs_with_other_batches_are_drawn_along_the_tokens_they_saw() -> None:
+    """Four times the tokens in a step: the same place after a quarter of the steps. The axis says what it is."""
+    small, large = ([record | {"tokens_seen": n * record["step"]} for record in GOOD] for n in (100, 400))
+    by_steps = columns(curves({"small": small, "large": large}))
+    by_tokens = columns(curves({"small": small, "large": large}, axis="tokens"))
+    names = [[pair[1].get_xlabel() for pair in found] for found in (by_steps, by_tokens)]
+    assert names == [["step"] * 2, ["tokens trained on"] * 2]
+    assert line(by_steps[1][0], "validation") == line(by_steps[0][0], "validation")
+    for (axes, _), times in zip(by_tokens, (100, 400), strict=True):
+        assert line(axes, "validation") == [(times * step, loss) for step, loss in line(by_steps[0][0], "validation")]
+        assert f"best 6.00 at {200 * times:,} tokens" in said(axes)
+    assert by_tokens[0][0].get_xlim() == by_tokens[1][0].get_xlim() == (0, pytest.approx(1.03 * 400 * 200))
+
+
+def test_an_evaluation_between_two_logged_steps_has_its_share_of_their_tokens() -> None:
+    records = [{"event": "train", "step": 10, "tokens_seen": 1000}, {"event": "train", "step": 20, "tokens_seen": 3000}]
+    records += [{"event": "evaluation", "step": step, "loss": 1.0} for step in (0, 5, 15, 20)]
+    assert [record["step"] for record in along(records, "tokens")[2:]] == [0, 500, 2000, 3000]
+    assert along(records, "steps") is records
 
 
 def test_reference_lines_come_from_the_records_or_from_the_caller() -> None:

@@ -2,10 +2,12 @@
 the pattern, the baseline for a uniform one."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.text import Annotation
 from trained import answering_folder, generator_folder, permuting_folder, run_folder
 
 from glassformer import views
@@ -21,11 +23,13 @@ from glassformer.look.measures.heads import (
     entropy,
     facts,
     facts_of,
+    habit_of,
     ordered,
     seen,
     seen_of,
     visible_pairs,
 )
+from glassformer.look.views.heads import view_of
 
 TOKENS = ["[CLS]", "a", "b", "a", "b", "[SEP]"]
 N = len(TOKENS)
@@ -43,8 +47,9 @@ FIRST = [-1, 0, 0, 0, 0, 0]
 SEPARATOR = [5, 5, 5, 5, 5, 5]
 SAME = [-1, 3, 4, 1, 2, -1]
 ITSELF = [0, 1, 2, 3, 4, 5]
+COLUMN = [3, 3, 3, 3, 3, 3]
 HEADS = {"previous": BEFORE, "next": AFTER, "first": FIRST, "separator": SEPARATOR, "same": SAME, "itself": ITSELF}
-HEADS |= {"broad": UNIFORM}
+HEADS |= {"column": COLUMN, "broad": UNIFORM}
 UNIFORM_SCORES = dict.fromkeys(HEADS, 1 / N) | {"broad": 1.0}
 
 
@@ -76,13 +81,31 @@ def test_the_name_of_each_head_is_its_pattern() -> None:
     found = describe(heads_of(*heads.values(), UNIFORM, [3, 4, 5, 0, 1, 2]), TOKENS)
     assert found.best == [[*heads, "broad", "other"]]
     assert found.score[0, :-1] == pytest.approx(1.0)
-    assert found.baseline[0, :-1] == pytest.approx([1 / N] * 6 + [1.0])
+    assert found.baseline[0, :-1] == pytest.approx([1 / N] * 7 + [1.0])
     assert math.isnan(found.score[0, -1])
 
 
 def test_a_half_perfect_head_is_half_way_from_the_baseline() -> None:
     found = describe((heads_of(BEFORE) + heads_of(UNIFORM)) / 2, TOKENS)
     assert score(found, "previous", 0) == pytest.approx((1 + 1 / N) / 2)
+
+
+@pytest.mark.parametrize(("share", "name"), [(0.39, "broad"), (0.41, "column")])
+def test_one_column_names_a_head_when_it_is_plain(share: float, name: str) -> None:
+    """And it is no column where the first token or a separator is what all look at."""
+    tokens = ["[CLS]", "a", "b", "c", "d", "[SEP]"]
+    for key, called in ((3, name), (0, "first"), (5, "separator")):
+        weights = share * heads_of([key] * N) + (1 - share) * heads_of(UNIFORM)
+        assert describe(weights, tokens).best == [[called]]
+
+
+def test_heads_that_look_at_one_key_each_by_chance_are_no_column() -> None:
+    """Some key always has more than its share: of 12 rows about three look at the same."""
+    rng, size = np.random.default_rng(3), 12
+    weights = heads_of(*rng.integers(1, size, (200, size)).tolist(), keys=size)
+    found = describe(weights, [f"w{n}" for n in range(size)])
+    assert found.scores[found.patterns.index("column")].mean() > 1.5 / size
+    assert sum(name == "column" for name in found.best[0]) <= 2
 
 
 @pytest.mark.parametrize(("weight", "name"), [(0.24, "broad"), (0.26, "previous")])
@@ -95,7 +118,7 @@ def test_rows_that_cannot_follow_a_pattern_do_not_count() -> None:
     """`same`: only a and b. Special tokens are not the same word, also where they stand twice."""
     found = describe(heads_of([0, 3, 4, 1, 2, 0]), TOKENS)
     assert score(found, "same", 0) == 1
-    assert found.counts.tolist() == [5, 5, 5, 6, 4, 6, 6]
+    assert found.counts.tolist() == [5, 5, 5, 6, 4, 6, 6, 6]
     twice = ["[SEP]", "[MASK]", "[UNK]", "[MASK]", "[UNK]", "[SEP]"]
     assert "same" not in describe(heads_of(UNIFORM), twice).patterns
 
@@ -105,7 +128,7 @@ def test_a_causal_row_is_compared_with_the_keys_up_to_it() -> None:
     past = np.tril(np.ones((N, N)))
     uniform = (past / past.sum(1, keepdims=True))[None, None]
     found = describe(np.concatenate([uniform, heads_of([0, 0, 1, 2, 3, 4])], 1), TOKENS, causal=True)
-    assert found.patterns == ("previous", "first", "separator", "same", "itself", "broad")
+    assert found.patterns == ("previous", "first", "separator", "same", "itself", "column", "broad")
     expected = np.mean([1 / 2, 1 / 3, 1 / 4, 1 / 5, 1 / 6])
     assert score(found, "previous", 0) == pytest.approx(expected)
     assert found.uniform[0] == pytest.approx(expected)
@@ -131,13 +154,13 @@ def test_padding_changes_nothing() -> None:
 def test_of_cross_attention_only_what_means_something() -> None:
     weights = heads_of([2, 0, 1], [0, 0, 0], [3, 3, 3], [-1] * 3, keys=4)
     found = describe(weights, ["b", "x", "[SEP]"], ["x", "y", "b", "[SEP]"])
-    assert found.patterns == ("first", "separator", "same", "broad")
+    assert found.patterns == ("first", "separator", "same", "column", "broad")
     assert found.best == [["other", "other", "other", "broad"]]  # three rows are too few for a name
-    assert found.counts.tolist() == [3, 3, 2, 3]
+    assert found.counts.tolist() == [3, 3, 2, 3, 3]
     twice = describe(np.concatenate([weights] * 4, 2), ["b", "x", "[SEP]"] * 4, ["x", "y", "b", "[SEP]"])
     assert twice.best == [["same", "first", "separator", "broad"]]
     assert np.isnan(found.distance).all()
-    assert found.uniform == pytest.approx([1 / 4, 1 / 4, 1 / 4, 1])
+    assert found.uniform == pytest.approx([1 / 4, 1 / 4, 1 / 4, 1 / 4, 1])
 
 
 # ------------------------------------------------------------------------------------------ entropy and distance
@@ -296,11 +319,48 @@ def test_both_stacks_of_an_encoder_decoder(runs: dict[str, Run]) -> None:
     assert next(iter(seen_of(run, kind="decoder", number=1))).queries[0] == "[CLS]"
     assert "next" not in facts_of(run, kind="decoder").patterns
     across = facts_of(run, ["sun moon"], kind="cross")
-    assert set(across.patterns) <= {"first", "separator", "same", "broad"}
-    with pytest.raises(UsageError, match="described on texts"):
-        facts_of(run, kind="cross")
+    assert set(across.patterns) <= {"first", "separator", "same", "column", "broad"}
+    own = list(seen_of(run, kind="cross", number=3))
+    assert [text.keys[-1] for text in own] == ["[SEP]"] * 3 and {text.queries[-1] for text in own} == {"(what follows)"}
+    assert facts_of(run, kind="cross", number=3).rows == sum(len(text.queries) for text in own)
     with pytest.raises(UsageError, match="it is one stack"):
         facts_of(runs["encoder"], kind="decoder")
+
+
+def test_a_map_is_named_by_what_it_shows_and_the_head_by_its_habit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One text on which the head looks at one column, and validation units in which it looks at the next token."""
+    tokens, after = ["[CLS]", "a", "b", "c", "d", "[SEP]"], heads_of(AFTER, AFTER)
+    units = [seen(after, tokens)] * 3
+    monkeypatch.setattr(heads, "seen_of", lambda run, texts, kind, number: units[:number])
+    run = load(run_folder())
+    habit = habit_of(run, number=16)
+    assert habit.named.best == [["next", "next"]] and habit.units == 3
+    assert habit.named.score == pytest.approx(facts(units).score) and habit.named.baseline == pytest.approx(1 / 6)
+    view = view_of([seen(heads_of(COLUMN, AFTER), tokens)], habit=habit)
+    [[first, second]] = view.data["facts"]
+    assert (first["pattern"], first["habit"], second["pattern"], second["habit"]) == ("column", "next", "next", "next")
+    assert view.numbers["here"] == [["column", "next"]] and view.numbers["habit"] == [["next", "next"]]
+    assert [(row["pattern"], row["habit"]) for row in view.rows or []][:2] == [("column", "next"), ("next", "next")]
+    written = [text.get_text() for text in view.draw().findobj(Annotation)]
+    assert written == ["column 1.00 (0.17)", "habit: next 1.00 (0.17)", "next 1.00 (0.17)", "habit: next 1.00 (0.17)"]
+
+
+def test_several_texts_have_one_name_and_the_map_that_is_shown_its_own(runs: dict[str, Run]) -> None:
+    tokens = ["[CLS]", "a", "b", "c", "d", "[SEP]"]
+    read = [seen(heads_of(ITSELF), tokens), *[seen(heads_of(AFTER), tokens)] * 9]
+    view = view_of(read)
+    assert view.numbers["best"] == [["next"]] and view.numbers["here"] == [["itself"]]
+    assert "habit" not in view.numbers and view.data["habit_units"] is None
+    own = views.heads(runs["encoder"], number=3)
+    assert own.numbers["habit"] == own.numbers["best"] == facts_of(runs["encoder"], number=3).best
+    assert own.rows is not None and "habit" not in own.rows[0]  # the table is that of the habit itself
+
+
+def test_without_the_data_there_is_no_habit_and_it_is_said(tmp_path: Path) -> None:
+    run = load(run_folder()).with_data([f"data.validation={tmp_path / 'gone.txt'}"])
+    view = views.heads(run, ["sun moon sun red"])
+    assert view.note is not None and "no habit of the heads is known" in view.note and "gone.txt" in view.note
+    assert "habit" not in view.numbers and view.draw() is not None
 
 
 def test_pairs_that_a_stream_allows() -> None:

@@ -2,24 +2,29 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_recipe
 import torch
 from tiny_recipe import corpus_of, model_of, objective_of, sentences
 
 from glassformer.data.batch import BatchConfig, Shapes
+from glassformer.resolve import explain
 from glassformer.training import measure
 from glassformer.training.engine import Engine
 from glassformer.training.evaluation import EvaluationSet
 from glassformer.training.measure import (
     EVALUATIONS,
+    Threads,
     Timing,
     choose_precision,
     choose_threads,
     default_precision,
     fitted,
     padded_tokens,
+    product_rates,
     steps_for,
     time_evaluation,
     time_steps,
@@ -134,14 +139,50 @@ def test_the_faster_number_of_threads_is_chosen(
         return Timing(times[took[-1]] * (5 if len(took) == 1 and four < 0.1 else 1), 0.0, 3)
 
     monkeypatch.setattr(measure, "time_steps", timed)
-    monkeypatch.setattr(measure, "products_per_second", lambda device: 1 / times[torch.get_num_threads()])
-    found, seconds = choose_threads(engine_of, order_of(), 4)
-    assert found == choice and torch.get_num_threads() == before
-    assert seconds == ({"4": four, "1": one} if four < 0.1 else {})
+    monkeypatch.setattr(measure, "product_rates", lambda device: [1 / times[torch.get_num_threads()]])
+    found = choose_threads(engine_of, order_of(), 4)
+    assert found.number == choice and torch.get_num_threads() == before
+    assert found.seconds == ({"4": four, "1": one} if four < 0.1 else {})
+    assert found.products == ({} if four < 0.1 else {"4": 1 / four, "1": 1 / one})
+
+
+@pytest.mark.parametrize(
+    ("one", "four", "choice"),
+    [
+        ([10, 10, 10], [10, 10, 10], 4),  # alike: all threads
+        ([10.4, 10.4, 10.4], [10, 10, 10], 4),  # less than the margin is noise
+        ([10.6, 10.6, 10.6], [10, 10, 10], 1),
+        ([10, 10, 10], [4, 4, 40], 1),  # the best of four threads is high; what they mostly do is not
+        ([10, 10, 90], [11, 11, 1], 4),
+    ],
+)
+def test_the_middle_product_decides_where_steps_are_long(
+    monkeypatch: pytest.MonkeyPatch, one: list[float], four: list[float], choice: int
+) -> None:
+    rates = {1: one, 4: four}
+    monkeypatch.setattr(measure, "time_steps", lambda engine, order, **_: Timing(0.2, 0.0, 3))
+    monkeypatch.setattr(measure, "product_rates", lambda device: rates[torch.get_num_threads()])
+    found = choose_threads(engine_of, order_of(), 4)
+    assert found == Threads(choice, {}, {"4": sorted(four)[1], "1": sorted(one)[1]})
+
+
+def test_rates_of_products_are_positive_and_one_is_always_measured() -> None:
+    assert len(product_rates("cpu", seconds=0.0)) == 1
+    assert min(product_rates("cpu", seconds=0.001)) > 0
+
+
+def test_what_was_measured_is_said_in_one_line_either_way() -> None:
+    recipe = tiny_recipe.recipe(Path("text.txt"), training={"threads": 2})
+    by_steps = {"seconds_per_step_by_threads": {"2": 0.012, "1": 0.02}, "products_per_second_by_threads": {}}
+    by_products = {"seconds_per_step_by_threads": {}, "products_per_second_by_threads": {"2": 4.25e10, "1": 2.1e10}}
+    assert explain(recipe, by_steps) == ["training.threads=2 (a step in 12 ms by 2, 20 ms by 1)"]
+    assert explain(recipe, by_products) == [
+        "training.threads=2 (matrix products, in billions of multiplications per second: 42.5 by 2, 21.0 by 1)"
+    ]
 
 
 def test_one_thread_is_not_measured() -> None:
-    assert choose_threads(fake(lambda: pytest.fail("built")), order_of(), 1) == (1, {})
+    assert choose_threads(fake(lambda: pytest.fail("built")), order_of(), 1) == Threads(1)
 
 
 def fake(build: Callable[[str], Any]) -> Any:

@@ -103,6 +103,16 @@ def attention_on_target(run: Loaded, prompt: Prompt, kind: Kind, target: str | N
     return Attention([*map(name, ids), last], weights, keys=prompt.tokens)
 
 
+@torch.no_grad()
+def cross_attention_of(run: Loaded, prompt: Prompt) -> Attention:
+    """The cross-attention of a unit with its whole target. As in `attention_on_target`, a query is called by the token
+    that is asked there."""
+    streams, objective = prompt.example.streams, run.objective.of(prompt.example)
+    weights, _ = weights_of(run, prompt, "decoder", "cross", ALL)
+    source, read = (objective.names_in(name, streams[name]) for name in ("encoder", "decoder"))
+    return Attention([*read[1:], "(what follows)"], weights, keys=source)
+
+
 def weights_of(
     run: Loaded, prompt: Prompt, stack: str, which: str, only: Chosen, order: Sequence[int] | None = None
 ) -> tuple[Float[np.ndarray, "layers heads query key"], dict[str, torch.Tensor]]:

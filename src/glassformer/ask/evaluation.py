@@ -8,10 +8,12 @@ from typing import Any
 import torch
 
 from glassformer.answers import AnswersQuestions, FillsBlanks, ScoresText
+from glassformer.ask.cloze import Answered, cloze
 from glassformer.ask.judged import fit_temperature, judge_of, label_head_of, listening
 from glassformer.ask.loaded import Loaded
 from glassformer.assemble import Split, column_for
 from glassformer.baselines.counting import counting_losses
+from glassformer.data import builtin
 from glassformer.data.corpus import Corpus
 from glassformer.data.table import Column
 from glassformer.durable import write_text_durably
@@ -44,6 +46,12 @@ def evaluate(
     if other_sources:
         other = OtherSources(asked.dataset, asked.objective, asked.config)
         found["loss_with_other_sources"] = evaluation.evaluate(run.model, other).loss
+    blanks = designated_blanks(run, split)
+    if blanks:
+        loss, right = (
+            sum(parts) / len(blanks) for parts in zip(*((one.loss, one.right) for one in blanks), strict=True)
+        )
+        found["designated_blanks"] = {"count": len(blanks), "loss": loss, "accuracy": right}
     if judge is not None and said is not None:
         judgement = judge.judge(run, split, said, baselines)
         found |= judgement.record()
@@ -51,6 +59,32 @@ def evaluate(
             lines = (json.dumps(dict(row), ensure_ascii=False) for row in judgement.rows)
             write_text_durably(rows, "".join(f"{line}\n" for line in lines))
     return found
+
+
+BLANKED = "builtin:facts/"
+"""The texts in which somebody has marked, in each sentence, the word to ask for."""
+
+
+def designated_blanks(run: Loaded, split: Split) -> list[Answered]:
+    """The blanks that the texts themselves mark, and what a model that fills blanks makes of them. An evaluation asks
+    other questions: it hides words at random, articles and full stops among them. Blanks whose answer is no single
+    word of the vocabulary, and sentences that are too long, are left out."""
+    if run.recipe.data.validation is None or not run.objective.can(FillsBlanks):
+        return []
+    own = getattr(run.recipe.data, split) or ()
+    parts = [
+        name.removeprefix(BLANKED) for name in ([own] if isinstance(own, str) else own) if name.startswith(BLANKED)
+    ]
+    tokenizer, room = run.tokenizer, run.objective.max_length - 2
+    questions = [
+        question
+        for part in parts
+        for question in builtin.cloze("facts", part)  # type: ignore[arg-type]
+        if len(ids := tokenizer.encode(question.answer).ids) == 1
+        and ids[0] != tokenizer.unk_id
+        and len(tokenizer.encode(question.text, allow_mask=True).ids) <= room
+    ]
+    return cloze(run, questions)
 
 
 def judged(run: Loaded, split: Split = "validation", baselines: bool = True) -> Judgement:

@@ -311,13 +311,13 @@ def generate(
                 lines += written if output.suffix == ".jsonl" else [one.text for one in found.outputs]
             elif as_it_grows:
                 for piece in trained.stream(text, **settings):
-                    print(printable(piece), end="", flush=True)
+                    print(printable(piece, exact=True), end="", flush=True)
                 print()
             elif as_json:
                 show(trained.generate(text, **settings).record())
             else:
                 for one in trained.generate(text, **settings).outputs:
-                    print(printable(one.text))
+                    print(printable(one.text, exact=True))
             say_unknown(trained, text)
         except UsageError as error:
             if not asking:

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -52,21 +52,31 @@ def info(run: RunPath, as_json: AsJson = False) -> None:
     if as_json:
         show(description)
         return
+    samples = description.pop("samples")
     for key, value in description.items():
         if not isinstance(value, dict):
             print(f"{key:<14} {readable(value)}")
             continue
         for number, (name, entry) in enumerate(value.items()):
             print(f"{'' if number else key:<14} {HEADINGS.get(name, name):<14} {readable(entry, name)}")
+    for sample in samples:
+        print()
+        for key in ("prompt", "written", "stood"):
+            print(f"{key:<14} {readable(sample[key])}")
 
 
 @app.command()
 def compare(
     runs: RunPaths,
     output: Annotated[Path | None, typer.Option(help="the picture: FILE.png, .svg or .pdf; without it none")] = None,
+    axis: Annotated[
+        Literal["steps", "tokens"], typer.Option(help="along what all curves are drawn; tokens: those trained on")
+    ] = "steps",
     as_json: AsJson = False,
 ) -> None:
     """Draw the curves of runs side by side, and print a table.
+
+    All curves have one axis: of steps, or, where batches differ in size, of tokens.
 
     The gap is the validation loss minus the loss on training texts at the end: what has only been learned by heart. Of
     runs that predict labels it is said whether one is better: by the test rows where all have some, else by those of
@@ -77,7 +87,7 @@ def compare(
     from glassformer.look.report import compare_runs
 
     loaded = [load(path) for path in runs]
-    rows = compare_runs(loaded, output)
+    rows = compare_runs(loaded, output, axis)
     differences, notes = compare_labels(loaded, [row["run"] for row in rows])
     if as_json:
         show({"runs": rows, "picture": None if output is None else str(output), "differences": differences})

@@ -17,7 +17,7 @@ from typer.core import TyperCommand
 
 from glassformer.cli import completion
 from glassformer.errors import GlassformerError, UsageError
-from glassformer.formatting import loss_within, percent, share_within
+from glassformer.formatting import loss_within, percent, share_within, without_marks
 from glassformer.plugins import plugin_names
 from glassformer.progress import stoppable
 
@@ -88,8 +88,10 @@ def complain(error: GlassformerError) -> None:
         print(f"  {printable(error.mend)}", file=sys.stderr)
 
 
-def printable(text: str) -> str:
-    """Text that any terminal can take: what cannot be encoded, and what would steer the terminal, is escaped."""
+def printable(text: str, exact: bool = False) -> str:
+    """Text that any terminal can take: what cannot be encoded, and what would steer the terminal, is escaped. Tokens
+    are shown as words, unless the text is `exact`."""
+    text = text if exact else without_marks(text)
     encoding = sys.stdout.encoding or "utf-8"
     shown = text.encode(encoding, "backslashreplace").decode(encoding)
     return "".join(c if (c >= " " and not "\x7f" <= c <= "\x9f") or c in "\n\t" else f"\\x{ord(c):02x}" for c in shown)
@@ -169,6 +171,13 @@ def describe_evaluation(found: dict[str, Any]) -> dict[str, str]:
     if "most_frequent_guess" in found:
         guess = found["most_frequent_guess"]
         said["guessed most"] = f"{guess['token']}: {percent(guess['share'])}, right in {percent(guess['right'])}"
+    if "designated_blanks" in found:
+        blanks = found["designated_blanks"]
+        said["questions"] += ", words drawn at random by the recipe's masking, whatever they are"
+        said["designated blanks"] = (
+            f"loss {blanks['loss']:.4f}, {percent(blanks['accuracy'])} right: the word that the texts mark in each "
+            f"sentence, {blanks['count']:,} in all"
+        )
     if "loss_with_other_sources" in found:
         said["loss_with_other_sources"] = readable(found["loss_with_other_sources"])
     return said

@@ -1,4 +1,4 @@
-"""The pictures that every finished run gets: its curves, and guesses with the attention behind them."""
+"""What every finished run gets: its curves, guesses with the attention behind them, and texts that it has written."""
 
 import json
 from pathlib import Path
@@ -9,12 +9,13 @@ import numpy as np
 from glassformer.answers import ReadsPictures
 from glassformer.ask.attention import Attention, Kind
 from glassformer.ask.run import Run
+from glassformer.ask.samples import stored_samples, write_samples
 from glassformer.assemble import parameters_of
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.look.measures.attention import attention_of, chosen, describe_choice, numbers
 from glassformer.look.measures.results import best, comparison_table, results_of
 from glassformer.look.measures.words import as_token
-from glassformer.look.pictures.curves import curves
+from glassformer.look.pictures.curves import Axis, curves
 from glassformer.look.pictures.figures import FORMATS, save
 from glassformer.look.pictures.heatmaps import heatmap
 from glassformer.look.pictures.overlay import overlay_of
@@ -28,7 +29,9 @@ LONGEST = 48
 
 
 def draw_report(run: Run) -> list[Path]:
-    """Curves, and for a few validation texts the heatmaps and the overlay, into the run's `plots`."""
+    """Curves, and for a few validation texts the heatmaps and the overlay, into the run's `plots`; of a model that
+    generates as many texts as `training.samples` says, into its `samples`."""
+    write_samples(run, run.recipe.training.samples)
     plots = run.directory.plots
     pictures = [save(curves({run.path.name: run.metrics()}), plots / "curves.png")]
     if run.model.why_not("attention_weights") is not None:
@@ -132,9 +135,9 @@ def write_numbers(found: dict[str, Any], picked: Attention, output: Path) -> Non
         raise GlassformerError(f"cannot write {output}: {error.strerror or error}", "choose another --output") from None
 
 
-def compare_runs(runs: list[Run], output: Path | None) -> list[dict[str, Any]]:
-    """The curves of several runs side by side (where there is an `output`), and their table. Raises UsageError for runs
-    of one name."""
+def compare_runs(runs: list[Run], output: Path | None, axis: Axis = "steps") -> list[dict[str, Any]]:
+    """The curves of several runs side by side along one axis (where there is an `output`), and their table. Raises
+    UsageError for runs of one name."""
     names = [run.path.name for run in runs]
     if len(set(names)) < len(names):
         names = [str(run.path) for run in runs]
@@ -142,7 +145,7 @@ def compare_runs(runs: list[Run], output: Path | None) -> list[dict[str, Any]]:
         raise UsageError("a run is given twice")
     records = {name: run.metrics() for name, run in zip(names, runs, strict=True)}
     if output is not None:
-        save(curves(records), output)
+        save(curves(records, axis=axis), output)
     return comparison_table(records)
 
 
@@ -162,5 +165,6 @@ def describe_run(run: Run) -> dict[str, Any]:
         "results": {key: value for key, value in results.items() if key != "run"},
         "verdict": (best(records) or {}).get("verdict", "-"),
         "machine": {key: environment.get(key) for key in ("platform", "cpu", "cores", "memory_gb")},
+        "samples": stored_samples(run.directory),
         "checkpoints": [f"step-{step}" for step in checkpoint_steps(run.directory)],
     }

@@ -27,7 +27,7 @@ from glassformer.data.span_columns import SpanColumn, Spans
 from glassformer.data.spans import Annotated
 from glassformer.data.table import Arrays, Column, ValueColumn
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
-from glassformer.formatting import percent
+from glassformer.formatting import percent, without_marks
 from glassformer.look.pictures.figures import COLOURS, styled
 from glassformer.look.pictures.page import View
 from glassformer.look.pictures.tables import sheet
@@ -245,5 +245,7 @@ def figure(found: list[dict[str, Any]]) -> Figure:
             lines += [(line, muted) for line in textwrap.wrap(words, LETTERS, subsequent_indent="    ")]
     page, axes = sheet(WIDTH, 0.3 + 0.19 * len(lines))
     for number, (line, how) in enumerate(lines):
-        axes.text(0.3, 0.2 + 0.19 * number, line, parse_math=False, **{"fontsize": 8, "va": "center", **how})
+        axes.text(
+            0.3, 0.2 + 0.19 * number, without_marks(line), parse_math=False, **{"fontsize": 8, "va": "center", **how}
+        )
     return page

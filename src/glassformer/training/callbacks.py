@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from glassformer.data.batch import Batch, collate, to_device
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
-from glassformer.formatting import percent
+from glassformer.formatting import percent, without_marks
 from glassformer.model.kinds import Model
 from glassformer.objectives import Blank, Objective
 from glassformer.record import RecordedAttention, record
@@ -102,7 +102,7 @@ class Samples(Callback):
                     f"  true {blank.true!s:<16} predicted {best.token:<16} {percent(best.probability):>6}  {mark}"
                 )
             lines.append("")
-        write_text_durably(self.run.samples / f"step-{event.step:07d}.txt", "\n".join(lines))
+        write_text_durably(self.run.samples / f"step-{event.step:07d}.txt", without_marks("\n".join(lines)))
         # Before its first step a model may well say one word to everything.
         # Where all questions were counted, the verdict speaks of one guess for everything, and some texts cannot tell.
         told = event.step == 0 or event.evaluation.guess is not None

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from glassformer.formatting import loss_within, share_within
+from glassformer.formatting import loss_within, share_within, without_marks
 
 
 class TerminalDisplay:
@@ -59,7 +59,7 @@ class TerminalDisplay:
 
     def say(self, text: str) -> None:
         """A line that stays. As plain text: words in brackets are no markup."""
-        self.console.print(Text(text), soft_wrap=True)
+        self.console.print(Text(without_marks(text)), soft_wrap=True)
 
     def stop(self) -> None:
         """The bar goes away."""

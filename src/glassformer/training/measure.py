@@ -5,8 +5,10 @@ run before the first step.
 """
 
 import math
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +31,8 @@ LEAST_EVALUATIONS = 3
 HOPELESS = 10.0
 """A precision whose first step takes so many times as long is not tried further: without the instructions for it,
 bfloat16 is tens of times slower."""
+CLEARLY = 1.05
+"""One thread is chosen by its products only where it does so many times those of all threads; less is noise."""
 LONG_STEP = 0.1
 """Steps longer than this many seconds are not timed to choose the number of threads."""
 TINY_STEP = 0.02
@@ -133,16 +137,21 @@ def default_precision(device: str) -> str | None:
     return "32-true" if device == "mps" else None
 
 
-def products_per_second(device: str, dtype: torch.dtype = torch.float32, seconds: float = 0.05) -> float:
+def product_rates(device: str, dtype: torch.dtype = torch.float32, seconds: float = 0.05) -> list[float]:
     """How many multiplications, each with an addition, a middling matrix product does in a second here, on the threads
-    that torch has: the best of several, since other work on the machine only ever slows down."""
+    that torch has; of each product that is done in so many seconds, and of one at least."""
     a, b = torch.ones(512, 256, device=device, dtype=dtype), torch.ones(256, 256, device=device, dtype=dtype)
-    best, began = math.inf, time.perf_counter()
-    while best == math.inf or time.perf_counter() - began < seconds:
+    rates, began = list[float](), time.perf_counter()
+    while not rates or time.perf_counter() - began < seconds:
         start = time.perf_counter()
         (a @ b).sum().item()  # waits for a device
-        best = min(best, time.perf_counter() - start)
-    return 512 * 256 * 256 / best
+        rates.append(512 * 256 * 256 / (time.perf_counter() - start))
+    return rates
+
+
+def products_per_second(device: str, dtype: torch.dtype = torch.float32) -> float:
+    """The best rate of several products: what the arithmetic can do, since other work only ever slows down."""
+    return max(product_rates(device, dtype))
 
 
 def bfloat16_is_slow(device: str = "cpu") -> bool:
@@ -151,15 +160,25 @@ def bfloat16_is_slow(device: str = "cpu") -> bool:
     return products_per_second(device, torch.bfloat16) < products_per_second(device)
 
 
-def choose_threads(build: Callable[[], Engine], order: TrainingOrder, number: int) -> tuple[int, dict[str, float]]:
-    """`number` threads or one, whichever trains faster here and now, and the seconds of a step by threads.
+class Threads(NamedTuple):
+    """The number that is chosen, and by what: one of the two is empty."""
+
+    number: int
+    seconds: Mapping[str, float] = MappingProxyType({})
+    """Of a step, by the number of threads."""
+    products: Mapping[str, float] = MappingProxyType({})
+    """Multiplications in a second, by the number of threads."""
+
+
+def choose_threads(build: Callable[[], Engine], order: TrainingOrder, number: int) -> Threads:
+    """`number` threads or one, whichever trains faster here and now.
 
     Two hyperthreads of one core share its arithmetic, and threads wait for each other where other work holds a core:
     then one may be faster. Each is timed twice, in turns, and its better time counts. Long steps are no more than
     their matrix products, which are timed instead: the answer is here in about a second in any case.
     """
     if number == 1:
-        return 1, {}
+        return Threads(1)
     engine, seconds = build(), {number: math.inf, 1: math.inf}
     for each in (number, 1, number, 1):
         with threads(each):
@@ -167,16 +186,21 @@ def choose_threads(build: Callable[[], Engine], order: TrainingOrder, number: in
         if found > LONG_STEP:
             return _faster_products(number)
         seconds[each] = min(seconds[each], found)
-    return min(seconds, key=lambda each: seconds[each]), {str(each): found for each, found in seconds.items()}
+    chosen = min(seconds, key=lambda each: seconds[each])
+    return Threads(chosen, seconds={str(each): found for each, found in seconds.items()})
 
 
-def _faster_products(number: int) -> tuple[int, dict[str, float]]:
-    """The same by the rate of matrix products alone; no seconds of a step are known then."""
-    rates = dict.fromkeys((number, 1), 0.0)
-    for each in (number, 1, number, 1):
+def _faster_products(number: int) -> Threads:
+    """The same by the rate of matrix products alone, in about half a second. The middle one of all counts, not the
+    best: where other work takes a core now and then, a step waits for it too. One must be clearly faster.
+    """
+    rates: dict[int, list[float]] = {number: [], 1: []}
+    for each in (number, 1) * 4:
         with threads(each):
-            rates[each] = max(rates[each], products_per_second("cpu"))
-    return max(rates, key=lambda each: rates[each]), {}
+            rates[each] += product_rates("cpu")
+    middle = {each: statistics.median(found) for each, found in rates.items()}
+    chosen = 1 if middle[1] > CLEARLY * middle[number] else number
+    return Threads(chosen, products={str(each): found for each, found in middle.items()})
 
 
 def choose_precision(build: Callable[[str], Engine], order: TrainingOrder) -> tuple[str, dict[str, Any]]:

@@ -8,25 +8,28 @@ would score that looks at all keys alike.
     previous    weight on the token just before               next        on the one just after
     first       on the first token ([CLS]), from the others   separator   on [SEP] and its like, other than the first
     same        on other occurrences of the same token        itself      on the query's own place
+    column      on one key, the same for all queries: of those that are not the first or separators, the most looked at
     broad       entropy as a share of the most there can be
 
-The first six are the mean weight on such keys, over the rows that have one.
+The first six are the mean weight on such keys, over the rows that have one; `column` is that over all rows. A head is
+described twice: by what its map shows on the texts that are asked about, and by its habit over validation units.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from glassformer.ask.attention import Chosen, Kind
+from glassformer.ask.attention import Chosen, Kind, cross_attention_of
 from glassformer.ask.run import Run
 from glassformer.data.batch import Stream
 from glassformer.errors import UsageError
 from glassformer.objectives import Prompt
 
-PATTERNS = ("previous", "next", "first", "separator", "same", "itself", "broad")
-ACROSS = ("first", "separator", "same", "broad")
+PATTERNS = ("previous", "next", "first", "separator", "same", "itself", "column", "broad")
+ACROSS = ("first", "separator", "same", "column", "broad")
 """Those that mean something where queries and keys are of different texts."""
 SEPARATORS = ("[CLS]", "[SEP]", "<s>", "</s>", "<|endoftext|>")
 PADDING = ("[PAD]", "<pad>")
@@ -34,6 +37,9 @@ NO_WORDS = (*SEPARATORS, *PADDING, "[UNK]", "[MASK]", "<unk>", "<mask>")
 """Two of these are not the same word."""
 FITS = 0.25
 """A pattern names a head that has come this far from a uniform one (0) to a perfect one (1)."""
+COLUMN_FITS = 0.4
+"""The same of `column`: it is the best of all keys, and where each row looks at a key of its own, some key always has
+more rows than its share."""
 FEW = 4
 """No pattern names a head that fewer rows could follow: two full stops would make many heads look for the same word."""
 PAIRS = 512 * 512
@@ -75,6 +81,24 @@ class Tally(NamedTuple):
     divergence: Float[np.ndarray, "flat flat"]
 
 
+class Named(NamedTuple):
+    """The name of each head, on some texts; layers x heads."""
+
+    best: list[list[str]]
+    """The pattern that fits; `broad` or `other` where none does (see `names`)."""
+    score: PerHead
+    """Its score; NaN for `other`."""
+    baseline: PerHead
+    """What a uniform head scores."""
+
+
+class Habit(NamedTuple):
+    """What the heads do over validation units, and how many these are."""
+
+    named: Named
+    units: int
+
+
 class HeadFacts(NamedTuple):
     """What `describe` finds. `flat` counts heads through all layers: head h of layer l is l * heads + h."""
 
@@ -96,9 +120,8 @@ class HeadFacts(NamedTuple):
     counts: Int[np.ndarray, "patterns"]
     """How many rows could follow each."""
     best: list[list[str]]
-    """The pattern that fits each head, layers x heads; `broad` or `other` where none does (see `names`)."""
+    """These three are those of `Named`."""
     score: PerHead
-    """Its score; NaN for `other`."""
     baseline: PerHead
     similarity: Float[np.ndarray, "flat flat"]
     """1 - the mean Jensen-Shannon divergence of two heads' rows in bits: 1 the same weights, 0 never the same key."""
@@ -173,21 +196,23 @@ def names(
     scores: Float[np.ndarray, "patterns layers heads"],
     uniform: Float[np.ndarray, "patterns"],
     counts: Int[np.ndarray, "patterns"],
-) -> tuple[list[list[str]], PerHead, PerHead]:
-    """The name of each head, its score, and a uniform head's: the pattern with the greatest gain, (score - uniform) /
-    (1 - uniform), of those that at least FEW rows could follow, if it is at least FITS; otherwise `broad` where that
-    score is at least BROAD, or else `other`."""
+) -> Named:
+    """The name of each head: the pattern with the greatest gain, (score - uniform) / (1 - uniform), of those that at
+    least FEW rows could follow, if it is at least FITS (of `column` COLUMN_FITS); otherwise `broad` where that score is
+    at least BROAD, or else `other`."""
     room = 1 - uniform[:, None, None]
     gain = np.divide(scores - uniform[:, None, None], room, out=np.full_like(scores, -np.inf), where=room > 1e-9)
     broad = patterns.index("broad")
     gain[(counts < FEW) | (np.arange(len(patterns)) == broad)] = -np.inf
+    least = np.array([COLUMN_FITS if name == "column" else FITS for name in patterns])
+    gain[gain < least[:, None, None]] = -np.inf
     chosen = np.where(gain.max(0) >= FITS, gain.argmax(0), broad)
     other = (chosen == broad) & (scores[broad] < BROAD)
     score = np.where(other, np.nan, np.take_along_axis(scores, chosen[None], 0)[0])
     best = [
         ["other" if o else patterns[n] for n, o in zip(*row, strict=True)] for row in zip(chosen, other, strict=True)
     ]
-    return best, score, np.where(other, np.nan, uniform[chosen])
+    return Named(best, score, np.where(other, np.nan, uniform[chosen]))
 
 
 # ------------------------------------------------------------------------------------------------------ one text
@@ -195,32 +220,18 @@ def names(
 
 def tally(text: Seen) -> Tally:
     """The sums of one text."""
-    counted = text.allowed.sum(1) >= 2
-    weights = text.weights[:, :, counted].astype(np.float64)
-    allowed = text.allowed[counted]
+    counted, weights, even = choices(text)
+    allowed = even > 0
     number = allowed.sum(1)
-    even = allowed / number[:, None]
     nats = entropy(weights)
-    share = (nats / np.log(number)).sum(-1)
-    per_head, none = weights.shape[:2], np.full(weights.shape[:2], np.nan)
+    none = np.full(weights.shape[:2], np.nan)
     far = distances(text)[counted] if text.positions is not None else None
-    scores, uniform, counts = (
-        np.zeros((len(PATTERNS), *per_head)),
-        np.zeros(len(PATTERNS)),
-        np.zeros(len(PATTERNS), int),
-    )
-    for n, keys in matching(text):
-        keys = keys[counted] & allowed
-        rows = keys.any(1)
-        scores[n] = (weights * keys)[:, :, rows].sum((2, 3))
-        uniform[n], counts[n] = (even * keys).sum(), rows.sum()
-    broad = PATTERNS.index("broad")
-    scores[broad], uniform[broad], counts[broad] = share, counted.sum(), counted.sum()
+    scores, uniform, counts = pattern_sums(text)
     return Tally(
         rows=int(counted.sum()),
         entropy=nats.sum(-1),
         most=float(np.log(number).sum()),
-        share=share,
+        share=scores[PATTERNS.index("broad")],
         distance=none if far is None else (weights * far).sum((2, 3)),
         uniform_distance=float("nan") if far is None else float((even * far).sum()),
         scores=scores,
@@ -228,6 +239,39 @@ def tally(text: Seen) -> Tally:
         counts=counts,
         divergence=divergence(weights),
     )
+
+
+def choices(
+    text: Seen,
+) -> tuple[Bool[np.ndarray, "query"], Float[np.ndarray, "layers heads row key"], Float[np.ndarray, "row key"]]:
+    """Which queries count, as they have a choice of two keys at least; their weights, and those of a uniform head."""
+    counted = text.allowed.sum(1) >= 2
+    allowed = text.allowed[counted]
+    return counted, text.weights[:, :, counted].astype(np.float64), allowed / allowed.sum(1, keepdims=True)
+
+
+def pattern_sums(
+    text: Seen,
+) -> tuple[Float[np.ndarray, "patterns layers heads"], Float[np.ndarray, "patterns"], Int[np.ndarray, "patterns"]]:
+    """Of each pattern, over the rows of one text that could follow it: the sum of the scores, of those of a uniform
+    head, and how many rows these are."""
+    counted, weights, even = choices(text)
+    allowed = even > 0
+    scores = np.zeros((len(PATTERNS), *weights.shape[:2]))
+    uniform, counts = np.zeros(len(PATTERNS)), np.zeros(len(PATTERNS), int)
+    for n, keys in matching(text):
+        keys = keys[counted] & allowed
+        rows = keys.any(1)
+        scores[n] = (weights * keys)[:, :, rows].sum((2, 3))
+        uniform[n], counts[n] = (even * keys).sum(), rows.sum()
+    column, broad = PATTERNS.index("column"), PATTERNS.index("broad")
+    words = ~np.isin(text.keys, SEPARATORS) & (np.arange(len(text.keys)) > 0)
+    if words.any():
+        scores[column], uniform[column] = weights.sum(2)[..., words].max(-1), even.sum(0)[words].max()
+        counts[column] = counted.sum()
+    scores[broad] = (entropy(weights) / np.log(allowed.sum(1))).sum(-1)
+    uniform[broad] = counts[broad] = counted.sum()
+    return scores, uniform, counts
 
 
 def entropy(weights: Float[np.ndarray, "*rows key"]) -> Float[np.ndarray, "*rows"]:
@@ -252,7 +296,7 @@ def distances(text: Seen) -> Int[np.ndarray, "query key"]:
 
 
 def matching(text: Seen) -> Iterator[tuple[int, Bool[np.ndarray, "query key"]]]:
-    """The number of each pattern but `broad`, and the keys that each query would look at, followed perfectly."""
+    """The number of each pattern that says which keys each query would look at, and these keys."""
     queries, keys = np.array(text.queries), np.array(text.keys)
     first = np.arange(len(keys)) == 0
     word = (queries[:, None] == keys) & ~np.isin(keys, NO_WORDS)
@@ -301,28 +345,30 @@ def ordered(found: HeadFacts, by: Sort) -> Int[np.ndarray, "flat"]:
     return np.argsort(key.ravel(), kind="stable")
 
 
-def rows(found: HeadFacts, order: Int[np.ndarray, "flat"]) -> list[dict[str, Any]]:
-    """A line for each head, for a table: its pattern, the score, and a uniform head's; that one has the last line."""
+def rows(found: HeadFacts, order: Int[np.ndarray, "flat"], habit: Named | None = None) -> list[dict[str, Any]]:
+    """A line for each head, for a table: its pattern, the score, and a uniform head's, and the same of its habit, where
+    that is given; a uniform head has the last line."""
     lines = []
     for layer, head in (divmod(int(n), found.entropy.shape[1]) for n in order):
-        score, baseline = (
-            None if np.isnan(x[layer, head]) else float(x[layer, head]) for x in (found.score, found.baseline)
-        )
-        line = {"layer": layer, "head": head, "pattern": found.best[layer][head], "score": score, "uniform": baseline}
-        line["entropy"], line["entropy_share"] = (
-            float(found.entropy[layer, head]),
-            float(found.entropy_share[layer, head]),
-        )
-        distance = found.distance[layer, head]
-        lines.append(line | {"distance": None if np.isnan(distance) else float(distance)})
-    even: dict[str, Any] = {"layer": None, "head": None, "pattern": "(a uniform head)", "score": None, "uniform": None}
-    even |= {"entropy": found.uniform_entropy, "entropy_share": 1.0}
-    return [*lines, even | {"distance": None if np.isnan(found.uniform_distance) else found.uniform_distance}]
+        line: dict[str, Any] = {"layer": layer, "head": head, "pattern": found.best[layer][head]}
+        line |= {"score": _number(found.score[layer, head]), "uniform": _number(found.baseline[layer, head])}
+        if habit is not None:
+            line["habit"] = habit.best[layer][head]
+            line["habit_score"] = _number(habit.score[layer, head])
+            line["habit_uniform"] = _number(habit.baseline[layer, head])
+        line |= {name: float(getattr(found, name)[layer, head]) for name in ("entropy", "entropy_share")}
+        lines.append(line | {"distance": _number(found.distance[layer, head])})
+    even: dict[str, Any] = dict.fromkeys(lines[0]) | {"pattern": "(a uniform head)", "entropy": found.uniform_entropy}
+    return [*lines, even | {"entropy_share": 1.0, "distance": _number(found.uniform_distance)}]
 
 
-def per_head(found: HeadFacts) -> list[list[dict[str, Any]]]:
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def per_head(found: HeadFacts, habit: Named | None = None) -> list[list[dict[str, Any]]]:
     """What is written below each map, layers x heads."""
-    lines = rows(found, np.arange(found.entropy.size))[:-1]
+    lines = rows(found, np.arange(found.entropy.size), habit)[:-1]
     heads = found.entropy.shape[1]
     return [lines[n : n + heads] for n in range(0, len(lines), heads)]
 
@@ -334,9 +380,31 @@ def facts_of(run: Run, texts: Sequence[str] = (), kind: Kind = "self", number: i
     """The facts of a run's heads on texts; without any, on the first `number` of its own validation units, as it reads
     them in an evaluation (blanks hidden). `kind` is that of `Run.attention`.
 
-    Raises what `Run.attention` raises, and UsageError for cross-attention without a text.
+    Raises what `Run.attention` raises.
     """
     return facts(list(seen_of(run, texts, kind, number)))
+
+
+_HABITS: WeakKeyDictionary[Run, dict[tuple[Kind, int], Habit]] = WeakKeyDictionary()
+"""Known ones: a page that follows what is typed asks at each letter."""
+
+
+def habit_of(run: Run, kind: Kind = "self", number: int = 16) -> Habit:
+    """The name of each head over the first `number` validation units: what it does when nobody picks the text.
+
+    Raises GlassformerError where the run's data cannot be read.
+    """
+    known = _HABITS.setdefault(run, {})
+    if (kind, number) not in known:
+        parts = [pattern_sums(text) for text in seen_of(run, (), kind, number)]
+        scores, uniform, counts = (sum(part[1:], start=part[0]) for part in zip(*parts, strict=True))
+        can = np.flatnonzero(counts)
+        if not can.size:
+            raise UsageError("no token of the validation units has a choice of where to look", "look at a text")
+        patterns = tuple(PATTERNS[n] for n in can)
+        mean = scores[can] / counts[can, None, None]
+        known[kind, number] = Habit(names(patterns, mean, uniform[can] / counts[can], counts[can]), len(parts))
+    return known[kind, number]
 
 
 def seen_of(run: Run, texts: Sequence[str] = (), kind: Kind = "self", number: int = 16) -> Iterator[Seen]:
@@ -349,10 +417,9 @@ def seen_of(run: Run, texts: Sequence[str] = (), kind: Kind = "self", number: in
         return
     if len(run.recipe.model.stacks) < 2:
         raise UsageError(f"this model has no attention of the kind {kind}: it is one stack", "describe kind self")
-    if not texts and kind == "cross":
-        raise UsageError("cross-attention is described on texts", "give at least one")
     if not texts:
-        yield from (seen_in(run, prompt) for prompt in validation(run, number))
+        look = seen_across if kind == "cross" else seen_in
+        yield from (look(run, prompt) for prompt in validation(run, number))
     for text in texts:
         found = run.attention(text, kind)
         yield seen(found.weights, found.tokens, found.keys, causal=kind == "decoder")
@@ -385,6 +452,13 @@ def seen_in(run: Run, prompt: Prompt) -> Seen:
     order = order if rows is None else order[rows]
     positions = (stands[order], stands[: stream.n_keys])
     return Seen(found.weights, queries, found.keys or found.tokens, visible_pairs(stream)[order], positions, rows)
+
+
+def seen_across(run: Run, prompt: Prompt) -> Seen:
+    """The cross-attention of a unit: each token of the target that is asked for, and the source's that it looks at."""
+    found = cross_attention_of(run, prompt)
+    assert found.keys is not None
+    return seen(found.weights, found.tokens, found.keys)
 
 
 def evenly(queries: int, keys: int) -> list[int] | None:

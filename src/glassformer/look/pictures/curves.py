@@ -6,7 +6,7 @@ lacks is not drawn, nor is a loss that is not finite (a skipped update).
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,13 +18,17 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter, StrMe
 from glassformer.look.measures.results import Record, best, comparison_table, evaluations, last_of, references, series
 from glassformer.look.pictures.figures import COLOURS, DPI, new_figure, styled, text_width, visible
 
+Axis = Literal["steps", "tokens"]
+"""Along what curves are drawn: steps, or the tokens that were trained on."""
+AXES: dict[Axis, str] = {"steps": "step", "tokens": "tokens trained on"}
 REFERENCES = {"uniform": "ln V", "unigram": "unigram"}
 HALO = [withStroke(linewidth=2.5, foreground="white")]
 
 
 @styled
-def curves(runs: dict[str, list[Record]], *, reference: dict[str, float] | None = None) -> Figure:
-    """A column per run: loss above, accuracy below, each on one y axis and all on one axis of steps.
+def curves(runs: dict[str, list[Record]], *, reference: dict[str, float] | None = None, axis: Axis = "steps") -> Figure:
+    """A column per run: loss above, accuracy below, each on one y axis and all on one axis of steps, or of the tokens
+    that were trained on: runs with batches of different sizes have other steps.
 
     `runs` maps a name to its records, such as `{"event": "train", "step": 20, "loss": 5.1}`.
     `reference` gives the dashed lines of the loss; without it each run's last evaluation says its own.
@@ -33,20 +37,32 @@ def curves(runs: dict[str, list[Record]], *, reference: dict[str, float] | None 
     """
     if not runs:
         raise ValueError("curves needs at least one run")
+    runs = {name: along(records, axis) for name, records in runs.items()}
     lines = [references(records) if reference is None else reference for records in runs.values()]
     figure, losses, scores = _columns(len(runs))
-    # one step axis, so that runs can be compared
+    # one axis, so that runs can be compared
     end = 1.03 * max(1, *((last_of(records, "step") or 1) for records in runs.values()))
     limits = loss_limits(list(runs.values()), lines)
     for axes, (name, records), line in zip(losses, runs.items(), lines, strict=True):
         axes.set_xlim(0, end)
-        _draw_loss(axes, records, line, limits)
+        _draw_loss(axes, records, line, limits, axis)
         _entitle(axes, name, records)
     for axes, records in zip(scores, runs.values(), strict=True):
-        _draw_score(axes, records)
+        _draw_score(axes, records, AXES[axis])
     _name_axes(losses[0], scores[0], limits)
     _draw_legend(figure)
     return figure
+
+
+def along(records: list[Record], axis: Axis) -> list[Record]:
+    """The records with another count in the place of their step. An evaluation has seen the tokens of the step before
+    it, and one between two steps that were logged its share of the tokens between them."""
+    if axis == "steps":
+        return records
+    steps, tokens = series(records, "train", "tokens_seen")
+    known = [(0.0, 0.0), *zip(steps, tokens, strict=True)]
+    xs, ys = zip(*known, strict=True)
+    return [record | {"step": round(float(np.interp(record["step"], xs, ys)))} for record in records]
 
 
 def smoothed(values: Sequence[float], window: int) -> np.ndarray:
@@ -101,7 +117,9 @@ def _add(figure: Figure, row: list[Axes], box: tuple[float, float, float, float]
     row.append(axes)
 
 
-def _draw_loss(axes: Axes, records: list[Record], lines: dict[str, float], limits: tuple[float, float]) -> None:
+def _draw_loss(
+    axes: Axes, records: list[Record], lines: dict[str, float], limits: tuple[float, float], axis: Axis
+) -> None:
     """The steps' own losses thin, since dropout and chance are in them; over them what the evaluations measured on
     training texts, or where they did not, the smoothed steps."""
     steps, losses = series(records, "train", "loss")
@@ -114,7 +132,7 @@ def _draw_loss(axes: Axes, records: list[Record], lines: dict[str, float], limit
         _line(axes, steps, smoothed(losses, max(5, len(losses) // 25)), "train", linewidth=1.8)
     _line(axes, *series(records, "evaluation", "loss"), "validation", linewidth=1.6, markers=40)
     _draw_references(axes, lines, limits)
-    _mark_best(axes, best(records), limits)
+    _mark_best(axes, best(records), limits, axis)
 
 
 def _line(axes: Axes, steps: list[float], values: Any, colour: str, *, markers: int = 0, **how: Any) -> None:
@@ -146,7 +164,7 @@ def _draw_references(axes: Axes, lines: dict[str, float], limits: tuple[float, f
         above = value
 
 
-def _mark_best(axes: Axes, record: Record | None, limits: tuple[float, float]) -> None:
+def _mark_best(axes: Axes, record: Record | None, limits: tuple[float, float], axis: Axis) -> None:
     """A ring around the evaluation of the weights in use, and its numbers in the strip below that nothing else uses.
     What too few questions were asked of is not called the best."""
     if record is None:
@@ -159,8 +177,9 @@ def _mark_best(axes: Axes, record: Record | None, limits: tuple[float, float]) -
     ring.set_gid("best")
     last = axes.get_xlim()[1]
     side = "left" if step < 0.35 * last else "right" if step > 0.65 * last else "center"
+    place = f"step {step:,}" if axis == "steps" else f"{step:,} tokens"
     axes.annotate(
-        f"{'best' if record.get('tells', True) else 'kept'} {loss:.{2 if loss >= 1 else 4}f} at step {step:,}",
+        f"{'best' if record.get('tells', True) else 'kept'} {loss:.{2 if loss >= 1 else 4}f} at {place}",
         (step, floor),
         (0, -2),
         textcoords="offset points",
@@ -174,7 +193,7 @@ def _mark_best(axes: Axes, record: Record | None, limits: tuple[float, float]) -
 TOP5: dict[str, Any] = {"colour": "second", "linewidth": 1.4, "linestyle": "--"}
 
 
-def _draw_score(axes: Axes, records: list[Record]) -> None:
+def _draw_score(axes: Axes, records: list[Record], x_name: str = "step") -> None:
     """Accuracy and top-5 accuracy on the validation data, from 0 to 100%; of several heads each, with its name."""
     measured = evaluations(records)
     for key in [key for record in measured[-1:] for key in record if key.endswith("accuracy")]:
@@ -187,7 +206,7 @@ def _draw_score(axes: Axes, records: list[Record]) -> None:
             axes.annotate(visible(head), (steps[-1], values[-1]), (0, 3), fontsize=7.5, parse_math=False, **how)
     if not any(key.endswith("accuracy") for record in measured for key in record):
         _say(axes, "no accuracy measured" if measured else "no evaluation yet")
-    axes.set_xlabel("step", fontsize=8.5)
+    axes.set_xlabel(x_name, fontsize=8.5)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 

@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
 from glassformer.errors import GlassformerError, UsageError
+from glassformer.formatting import without_marks
 
 FORMATS = (".png", ".svg", ".pdf")
 DPI = 150
@@ -121,13 +122,15 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
 
 def visible(text: str, limit: int = 24) -> str:
-    """`text` as something that can be drawn and read: at most about `limit` characters, the rest an ellipsis.
+    """`text` as something that can be drawn and read, tokens as words: at most about `limit` characters, the rest an
+    ellipsis.
 
     >>> visible("line\\nbreak"), visible("\\u202eevil"), visible(" the"), visible("a" * 200, 8)
     ('line\\\\nbreak', '<U+202E>evil', '␣the', 'aaaaaaa…')
     """
     if not text:
         return "<empty>"
+    text = without_marks(text)
     # Looking at a few more characters than can be shown is enough, however long the text is.
     units = [_unit(text, place) for place in range(min(len(text), limit + 1))]
     if text[-1] == " " and len(text) <= limit:

@@ -5,7 +5,6 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int64
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from glassformer.ask.run import Run
 from glassformer.formatting import percent
@@ -75,10 +74,17 @@ def figure(labels: list[str], counts: Int64[np.ndarray, "true guessed"], title: 
     longest = max(text_width(name, size) for name in names)
     across = longest + 0.1 < cell
     left, top = 0.55 + longest, 1.05 + (0.25 if across else longest + 0.1)
-    width = max(left + cell * many + 0.3, 4.6, 0.4 + text_width(subtitle, 9.0))
+    width = max(left + cell * many + 0.3, 4.6, 0.4 + text_width(visible(subtitle, 80), 9.0))
     height = top + cell * many + 0.3
     page = new_figure(width, height)
     axes = page.add_axes((0, 0, 1, 1))
+    end = (left + cell * many, top + cell * many)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    edges = (left, end[0], end[1], top)
+    axes.imshow(shares, cmap=GLASS, vmin=0, vmax=1, extent=edges, aspect="auto", interpolation="nearest")
+    rule: dict[str, Any] = {"color": COLOURS["rule"], "linewidth": 0.5}
+    axes.vlines(np.linspace(left, end[0], many + 1), top, end[1], **rule)
+    axes.hlines(np.linspace(top, end[1], many + 1), left, end[0], **rule)
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
 
@@ -89,19 +95,15 @@ def figure(labels: list[str], counts: Int64[np.ndarray, "true guessed"], title: 
     write(0.2, 0.54, fitted(subtitle, 9.0, width - 0.4), fontsize=9, color=COLOURS["muted"])
     write(left, 0.82, "taken for", fontsize=8, color=COLOURS["muted"])
     write(0.2, top - 0.12, "true", fontsize=8, color=COLOURS["muted"])
-    of_true = np.maximum(counts.sum(1), 1)
     for row, name in enumerate(names):
         y = top + cell * (row + 0.5)
         write(left - 0.1, y, name, ha="right")
         turned: dict[str, Any] = {} if across else {"rotation": 90, "va": "bottom"}
         write(left + cell * (row + 0.5), top - (0.12 if across else 0.06), name, ha="center", **turned)
         for column in range(many):
-            share, number = float(counts[row, column] / of_true[row]), int(counts[row, column])
-            place = (left + cell * column, top + cell * row)
-            axes.add_patch(
-                Rectangle(place, cell, cell, facecolor=GLASS(share), edgecolor=COLOURS["rule"], linewidth=0.5)
-            )
-            if number and cell >= NUMBERED:
-                ink = {"ha": "center", "color": ink_on(share), "fontweight": "bold" if row == column else "normal"}
-                write(place[0] + cell / 2, y, f"{number:,}", **ink)
+            if counts[row, column] and cell >= NUMBERED:
+                ink = ink_on(float(shares[row, column]))
+                bold = "bold" if row == column else "normal"
+                x = left + cell * (column + 0.5)
+                write(x, y, f"{counts[row, column]:,}", ha="center", color=ink, fontweight=bold)
     return page

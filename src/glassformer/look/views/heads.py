@@ -12,12 +12,17 @@ from matplotlib.figure import Figure
 
 from glassformer.ask.attention import Kind
 from glassformer.ask.run import Run
+from glassformer.errors import GlassformerError
 from glassformer.look.measures.heads import (
+    Habit,
     HeadFacts,
+    Named,
+    PerHead,
     Seen,
     Sort,
     Weights,
     facts,
+    habit_of,
     ordered,
     per_head,
     rows,
@@ -29,10 +34,10 @@ from glassformer.look.pictures.page import View
 from glassformer.look.views import Argument, Option, ViewSpec
 
 VIEW = ViewSpec(
-    """What each head does: how far it looks, which pattern fits it.
+    """What each head does on a text, and what its habit is.
 
     A score is the mean weight on the tokens that the pattern names; beside it stands the score of a head that looks at
-    all tokens alike.
+    all tokens alike. On one text a head may do what is not its habit over the validation units: both are said.
 
     \b
     glassformer look heads runs/mlm-demo --sort pattern --output heads.png
@@ -42,7 +47,7 @@ VIEW = ViewSpec(
             "texts", list[str], "texts; without any, validation units of the run", None, or_file=True, metavar="TEXT"
         ),
         Option("kind", Literal["self", "cross", "decoder"], "self", "whose attention, as in `glassformer attention`"),
-        Option("number", int, 16, "how many validation units, where no text is given", least=1),
+        Option("number", int, 16, "over how many validation units a head's habit is taken", least=1),
         Option(
             "by",
             Literal["layer", "entropy", "distance", "similarity", "pattern"],
@@ -56,6 +61,8 @@ VIEW = ViewSpec(
 )
 
 
+WIDE = 1.3
+"""Inches from which on a uniform head's score stands below a map too."""
 ORDERS: dict[Sort, str] = {
     "layer": "by layer",
     "entropy": "the sharpest first",
@@ -65,65 +72,88 @@ ORDERS: dict[Sort, str] = {
 }
 
 
-def view_of(text: Seen, found: HeadFacts, by: Sort = "layer", subtitle: str = "") -> View:
-    """All heads as a view: the maps of one text, and the facts of all."""
+def view_of(
+    read: Sequence[Seen], by: Sort = "layer", subtitle: str = "", habit: Habit | None = None, own_units: bool = False
+) -> View:
+    """All heads as a view: the maps of the first text in which there is something to choose, named by what they show;
+    the facts of all texts, each head's habit beside them. `own_units`: the texts are those of the habit."""
+    found = facts(read)
+    text = next(one for one in read if (one.allowed.sum(1) >= 2).any())
+    here = found if len(read) == 1 else facts([text])
     layers, heads = text.weights.shape[:2]
-    order = ordered(found, by)
     some = "" if text.sampled is None else f"; of this long text {len(text.sampled)} tokens look, evenly spread"
     data = {
         "subtitle": f"{subtitle}{': ' if subtitle else ''}{layers} layers × {heads} heads{some}",
         "tokens": text.queries,
         "keys": None if text.queries == text.keys else text.keys,
         "layers": [f"Layer {n}" for n in range(layers)],
-        "facts": per_head(found),
-        "orders": {name: [divmod(int(n), heads) for n in ordered(found, name)] for name in ORDERS},
+        "facts": per_head(here, None if habit is None else habit.named),
+        "habit_units": None if habit is None else habit.units,
+        "orders": {name: [divmod(int(n), heads) for n in ordered(here, name)] for name in ORDERS},
         "sort": by,
     }
-    arrays = {"weights": text.weights}
-    title = " ".join(text.queries)
+    numbers = found._asdict() | named_as("here", here.best, here.score, here.baseline)
+    if habit is not None:
+        numbers |= named_as("habit", *habit.named) | {"habit_units": habit.units}
     return View(
-        "heads", title, data, arrays, lambda: head_maps(text, found, order, by), found._asdict(), rows(found, order)
+        "heads",
+        " ".join(text.queries),
+        data,
+        {"weights": text.weights},
+        lambda: head_maps(text, here, ordered(here, by), by, habit),
+        numbers,
+        rows(found, ordered(found, by), None if habit is None or own_units else habit.named),
     )
+
+
+def named_as(what: str, best: list[list[str]], score: PerHead, baseline: PerHead) -> dict[str, Any]:
+    """The names of the heads as entries of the view's numbers."""
+    return {what: best, f"{what}_score": score, f"{what}_baseline": baseline}
 
 
 def view_of_arrays(
     weights: Weights, tokens: list[str], keys: list[str] | None = None, *, causal: bool = False, by: Sort = "layer"
 ) -> View:
     """The view of anybody's attention weights: those of any other model too. The arguments are those of `describe`."""
-    text = seen(weights, tokens, keys, causal=causal)
-    return view_of(text, facts([text]), by)
+    return view_of([seen(weights, tokens, keys, causal=causal)], by)
 
 
-def as_text(found: HeadFacts, layer: int, head: int) -> tuple[str, str]:
-    """A head's pattern and score, and what a uniform head scores."""
+def as_text(found: Named | HeadFacts, layer: int, head: int, with_uniform: bool) -> str:
+    """A head's pattern and score, and in brackets what a uniform head scores."""
     name, score, uniform = found.best[layer][head], found.score[layer, head], found.baseline[layer, head]
     if math.isnan(score):
-        return name, f"entropy {found.entropy_share[layer, head]:.0%}"
-    return f"{name} {score:.2f}", f"uniform {uniform:.2f}"
+        return name
+    return f"{name} {score:.2f}" + (f" ({uniform:.2f})" if with_uniform else "")
 
 
 @styled
-def head_maps(text: Seen, found: HeadFacts, order: Int[np.ndarray, "flat"], by: Sort = "layer") -> Figure:
+def head_maps(
+    text: Seen, here: HeadFacts, order: Int[np.ndarray, "flat"], by: Sort = "layer", habit: Habit | None = None
+) -> Figure:
     """A map of one text for each head, query (down) x key (across), in the given order; in their order by layer, a row
-    is a layer. `found` may be of more texts than this one."""
+    is a layer. Below each stand the name that fits this map (`here`), and the head's habit."""
     layers, heads, queries, keys = text.weights.shape
     columns = heads if by == "layer" else min(len(order), max(heads, 4))
     rows = -(-len(order) // columns)
     side = float(np.clip(15.0 / max(columns, rows), 0.7, 1.5))
     tall = side * max(queries / max(queries, keys), 0.3)
-    across, down, left, top = side + 0.18, tall + 0.58, 0.25, 1.45
+    across, down, left, top = side + 0.18, tall + 0.58, 0.25, 1.62
     width, height = max(left + columns * across + 0.1, 4.4), top + rows * down
     figure = new_figure(width, height)
     room = width - 2 * left
+    brackets = " (in brackets a uniform head's)" if side >= WIDE else ""
+    usual = "" if habit is None else f", and its habit over {habit.units} validation units"
+    looked_at = "" if text.keys == text.queries else f"   looks at   {' '.join(text.keys)}"
     for y, size, said, colour in (
         (0.33, 11.0, f"{layers} layers × {heads} heads, {ORDERS[by]}", "ink"),
-        (0.56, 8.5, "pattern and score of each head, and the score of one that looks at all alike", "muted"),
-        (0.77, 8.5, " ".join(text.queries), "muted"),
-        (0.97, 7.5, "down: query (looks), across: key (is looked at)", "muted"),
+        (0.56, 8.5, f"{' '.join(text.queries)}{looked_at}", "muted"),
+        (0.77, 8.5, f"what each map shows{usual}:", "muted"),
+        (0.95, 8.5, f"pattern and score{brackets}", "muted"),
+        (1.14, 7.5, "down: query (looks), across: key (is looked at)", "muted"),
     ):
         how: dict[str, Any] = {"fontsize": size, "color": COLOURS[colour], "parse_math": False}
         figure.text(left / width, 1 - y / height, fitted(said, size, room), **how)
-    _draw_scale(figure, left, 1.13)
+    _draw_scale(figure, left, 1.3)
     for place, number in enumerate(order):
         row, column = divmod(place, columns)
         layer, head = divmod(int(number), heads)
@@ -136,7 +166,10 @@ def head_maps(text: Seen, found: HeadFacts, order: Int[np.ndarray, "flat"], by: 
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_title(f"{layer}.{head}", loc="left", fontsize=7.5, pad=2, color=COLOURS["muted"])
-        for line, said in enumerate(as_text(found, layer, head)):
+        below = [as_text(here, layer, head, side >= WIDE)]
+        if habit is not None:
+            below.append(f"habit: {as_text(habit.named, layer, head, side >= WIDE)}")
+        for line, said in enumerate(below):
             colour = COLOURS["ink" if line == 0 else "muted"]
             axes.annotate(
                 fitted(said, 7.5 - line, side + 0.1),
@@ -161,6 +194,12 @@ def _draw_scale(figure: Figure, x: float, y: float) -> None:
 
 
 def make(run: Run, texts: Sequence[str] = (), kind: Kind = "self", number: int = 16, by: Sort = "layer") -> View:
-    """What each head does on texts, or on `number` of the run's own validation units; the maps are of the first."""
+    """What each head does on texts, or on the first of `number` validation units, and its habit over these units; the
+    maps are of the first text. Where the run's data cannot be read there is no habit, which is said."""
     read = list(seen_of(run, texts, kind, number))
-    return view_of(read[0], facts(read), by, run.path.name)
+    habit, why = None, None
+    try:
+        habit = habit_of(run, kind, number)
+    except GlassformerError as error:
+        why = f"no habit of the heads is known: {error.what}"
+    return view_of(read, by, run.path.name, habit, own_units=not texts)._replace(note=why)

@@ -13,6 +13,7 @@ from glassformer.ask.run import Run
 from glassformer.data.batch import collate
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import UsageError
+from glassformer.formatting import without_marks
 from glassformer.look.measures.words import as_token
 from glassformer.look.pictures.figures import COLOURS, SIGNED, fitted, styled, visible
 from glassformer.look.pictures.page import View
@@ -93,6 +94,8 @@ def place_of(token: str | None, tokens: list[str], tokenizer: Tokenizer) -> int:
     for same in (token, as_token(tokenizer, token)):
         if same in tokens:
             return tokens.index(same)
+    if token in (shown := [without_marks(each) for each in tokens]):
+        return shown.index(token)
     if token.isdecimal():
         if int(token) < len(tokens):
             return int(token)

@@ -8,7 +8,7 @@ function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (name in node && !name.startsWith("aria")) node[name] = value;
+    else if (name in node && !name.startsWith("aria")) node[name] = name === "title" ? withoutMarks(value) : value;
     else node.setAttribute(name, value);
   }
   return fill(node, ...children);
@@ -16,8 +16,15 @@ function el(tag, attributes = {}, ...children) {
 
 /** Put these, and nothing else, into an element. */
 function fill(node, ...children) {
-  node.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  const kept = children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+  node.replaceChildren(...kept.map((child) => (typeof child === "string" ? withoutMarks(child) : child)));
   return node;
+}
+
+/** Tokens as words, as `without_marks` of `formatting.py` has it. */
+function withoutMarks(text) {
+  return text.replace(/(?<=[\p{L}\p{N}_])▁+(?=[\p{L}\p{N}_])/gu, " ")
+    .replace(/▁+(?=[^\s▁])|(?<=[^\s▁])▁+|(?<![\p{L}\p{N}_#])##(?=[\p{L}\p{N}_])|(?<=[\p{L}\p{N}_])<\/w>/gu, "");
 }
 
 /** Numbers of one byte each, unpacked: `at(...)` gives the value at an index. */
@@ -53,7 +60,7 @@ const colour = (share, colours) => colours[Math.max(0, Math.min(255, Math.round(
 function written(token) {
   const seen = /[^\p{C}\p{Z}]/u.test(token.replace(/[\ufeff\ufffd]/g, ""));
   const codes = [...token].slice(0, 8).map((c) => "U+" + c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0"));
-  return seen ? [document.createTextNode(token)] : [document.createTextNode(token), el("small", {}, codes.join(" "))];
+  return seen ? [token] : [token, el("small", {}, codes.join(" "))];
 }
 
 /** Bars of probability; `before` (by name) puts a mark where each was, `chosen` is set off. */
