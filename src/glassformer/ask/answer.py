@@ -142,10 +142,14 @@ def _best_pairs(
     window: Window, start: Float[np.ndarray, "T"], end: Float[np.ndarray, "T"], longest: int, top: int
 ) -> list[tuple[int, int]]:
     """First and last token (of the window's text) of the answers of at most `longest` tokens that score highest."""
+    if not window.number:
+        return []
     inside = slice(window.place, window.place + window.number)
     scores = start[inside, None] + end[None, inside]
     numbers = np.arange(window.number)
     length = numbers[None] - numbers[:, None] + 1
     scores = np.where((length >= 1) & (length <= longest), scores, -np.inf).ravel()
-    some = np.argsort(-scores, kind="stable")[: 3 * top]  # more than are wanted: some may be white space alone
-    return [divmod(int(place), window.number) for place in some if np.isfinite(scores[place])]
+    many = min(3 * top, len(scores))  # more than are wanted: some may be white space alone
+    some = np.sort(np.argpartition(scores, len(scores) - many)[len(scores) - many :])
+    in_order = some[np.argsort(-scores[some], kind="stable")]
+    return [divmod(int(place), window.number) for place in in_order if np.isfinite(scores[place])]

@@ -9,7 +9,7 @@ import torch
 
 from glassformer.answers import AnswersQuestions, FillsBlanks, ScoresText
 from glassformer.ask.cloze import Answered, cloze
-from glassformer.ask.judged import fit_temperature, judge_of, label_head_of, listening
+from glassformer.ask.judged import asked_rows_of, fit_no_answer, fit_temperature, judge_of, label_head_of, listening
 from glassformer.ask.loaded import Loaded
 from glassformer.assemble import Split, column_for
 from glassformer.baselines.counting import counting_losses

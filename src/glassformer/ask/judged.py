@@ -310,14 +310,14 @@ def judge_answers(run: Loaded, split: Split, said: Listening, baselines: bool) -
     right, texts = [row.answers for row in rows], [one.answer for one in found]
     lines: dict[str, list[Score]] = {}
     if baselines:
-        guesses = {
+        guesses: dict[str, list[str | None]] = {
             "best_sentence": [best_sentence(row.text, row.question) for row in rows],
             "sliding_window": [sliding_window(row.text, row.question) for row in rows],
         }
         if not all(right):
             guesses = {"no_answer": [None] * len(rows), **guesses}
         lines = {name: answers.scores(guess, right) for name, guess in guesses.items()}
-    of_rows = [
+    of_rows: list[dict[str, Any]] = [
         {
             "row": number,
             "text": row.question,

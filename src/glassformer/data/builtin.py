@@ -142,7 +142,10 @@ def questions(name: str) -> list[Asked]:
     found: list[Asked] = []
     for _ in range(_TEXTS[part]):
         some = list(zip(_drawn(facts, _FACTS + 1, rng), _drawn(words["who"], _FACTS + 1, rng), strict=True))
-        asked = [_asked(*fact, who, _drawn(words[fact[2]], 1, rng)[0]) for fact, who in some]
+        asked = [
+            _asked(wording, question, kind, who, _drawn(words[kind], 1, rng)[0])
+            for (wording, question, kind), who in some
+        ]
         told = [one.text for one in asked[:_FACTS]]
         for number, one in enumerate(asked[:_FACTS]):
             if len(found) % _UNANSWERED_EVERY == _UNANSWERED_EVERY - 1:
