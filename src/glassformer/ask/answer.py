@@ -102,11 +102,11 @@ def no_answer_score(said: Sequence[Pointed]) -> float:
     return min(float(start[0] + end[0]) for start, end in said)
 
 
-@torch.no_grad()
 def _said(run: Loaded, member: AnswersQuestions, windows: Sequence[Window]) -> Iterator[Pointed]:
     for begin in range(0, len(windows), BATCH):
         prompts = [window.prompt for window in windows[begin : begin + BATCH]]
-        outputs = run.model(run.collate(prompts))
+        with torch.no_grad():
+            outputs = run.model(run.collate(prompts))
         starts, ends = (outputs[head].float().numpy() for head in member.span_heads)
         yield from zip(starts, ends, strict=True)
 
