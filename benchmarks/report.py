@@ -465,7 +465,7 @@ def vocabularies(record: dict[str, Any]) -> str:
         thread; bits per byte of the same validation text, and beside the first row with half of the 95% interval.
         How bits per byte count the words that a model does not know: [the page](vocabularies.md)."""
     )
-    heading = ("vocabulary", "of", "tied", "max_length", "seed", "bits per byte", "beside the first row")
+    heading = ("vocabulary", "of", "tied", "max_length", "seed", "steps", "bits per byte", "beside the first row")
     parts = ["## Lessons: vocabularies, tied outputs, contexts", how, table(heading, rows)]
     file = RESULTS / "vocabularies_steps.json"
     if file.exists():
@@ -480,7 +480,7 @@ def row_of(one: dict[str, Any]) -> tuple[str, ...]:
     apart, half = one["beside_the_middle"]
     what = (f"{one['size']:,}", {"bpe": "subwords", "word": "words"}[one["kind"]], "yes" if one["tied"] else "no")
     difference = f"{apart:+.3f} (±{half:.3f})" if half else ""
-    return (*what, str(one["length"]), str(one["seed"]), f"{one['bits_per_byte']:.3f}", difference)
+    return (*what, *(str(one[key]) for key in ("length", "seed", "steps")), f"{one['bits_per_byte']:.3f}", difference)
 
 
 def labels(record: dict[str, Any]) -> str:

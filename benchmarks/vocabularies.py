@@ -268,11 +268,11 @@ def named(one: dict[str, Any]) -> str:
 
 def table(record: dict[str, Any]) -> str:
     """The rows as a page."""
-    unequal = """Steps are not equal: a processor that has other work is slower, and a difference of two rows is one of
-        their settings only where their steps do not explain it."""
-    equal = f"about {record['seconds']:g} seconds of the processor's time in steps"
-    if record.get("steps"):
-        equal, unequal = f"{record['steps']:,} steps", ""
+    equal, unequal = f"{record.get('steps')} steps", ""
+    if not record.get("steps"):
+        equal = f"about {record['seconds']:g} seconds of the processor's time in steps"
+        unequal = """Steps are not equal: a processor that has other work is slower, and a difference of two rows is
+            one of their settings only where their steps do not explain it."""
     how = f"""`benchmarks/vocabularies.py`: WikiText-2 from left to right, 2 layers of 128, {equal} of 1,024 tokens,
         one thread; validation, {record["bytes"]:,} bytes in {record["articles"]} articles, half a row or more before
         every asked token. Beside the first row: the difference and half of its 95% interval, by articles; how much

@@ -200,6 +200,14 @@ class ClassificationConfig(Config):
     too_long: Literal["refuse", "cut"] = Field(
         "refuse", description="texts longer than the model reads: an error, or cut at the end"
     )
+    class_weights: Literal["none", "balanced"] | tuple[str, ...] = Field(
+        "none",
+        description="what the loss of a text is multiplied by, by its label: balanced, so that all labels count alike "
+        "though some be rare; or a list such as [good=1, bad=2.5], other labels 1. In evaluation all texts count alike",
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of the probability that training spreads over all labels alike"
+    )
 
 
 class TaggingConfig(Config):

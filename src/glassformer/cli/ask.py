@@ -26,7 +26,6 @@ from glassformer.durable import write_text_durably
 from glassformer.errors import UsageError
 from glassformer.formatting import NATS, percent
 from glassformer.look.views import spec_of, view_names
-from glassformer.reading import plain_text
 
 if TYPE_CHECKING:
     from glassformer.ask.answer import Answers
@@ -218,6 +217,8 @@ def _whole_text(path: Path) -> str:
     """A text file as it is. Raises UsageError where there is none, and what reading it raises."""
     if not path.is_file():
         raise UsageError(f"there is no file {printable(str(path))}", "name a text file with --context")
+    from glassformer.reading import plain_text
+
     return plain_text(path, LARGEST_TEXT, "text")
 
 

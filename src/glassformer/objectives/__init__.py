@@ -156,6 +156,10 @@ class Objective(ABC, Generic[C]):
     def dataset(self, corpus: Any) -> Dataset:
         """Cut a corpus into the units of this objective."""
 
+    def settled(self, data: Any) -> C:
+        """The configuration with everything in it that the training data decide. What it was before is recorded."""
+        return self.config
+
     @abstractmethod
     def outputs(self) -> list[OutputSpec]:
         """The output heads that a model needs for this objective."""
@@ -182,6 +186,17 @@ class Objective(ABC, Generic[C]):
         return (*among, "perplexity") if len(self.outputs()) == 1 else among
 
     @property
+    def best_by(self) -> str:
+        """What decides which weights are better where a recipe leaves it open: of one head over labels the first of its
+        metrics, of one over numbers their order, else the loss."""
+        heads = self.outputs()
+        if len(heads) > 1 or len(self.members) > 1:
+            return "loss"
+        if heads[0].labels is not None:
+            return self.metrics_of(heads[0])[0]
+        return "spearman_correlation" if "spearman_correlation" in self.metrics_of(heads[0]) else "loss"
+
+    @property
     def label_names(self) -> tuple[str, ...]:
         """The names of the classes. Raises ValueError where it was made without."""
         if self.labels is None:
@@ -204,7 +219,7 @@ class Objective(ABC, Generic[C]):
         """A person's text as an example that asks the model: for its blanks, for the token after it, or for its class.
         Raises UsageError where it cannot be asked."""
 
-    def prompt_for(self, what: Literal["fill", "generate", "read"], text: str) -> Prompt:
+    def prompt_for(self, what: Literal["fill", "generate", "label", "read"], text: str) -> Prompt:
         """A person's text as a prompt for what is wanted of it: `prompt`, but a mixture asks the member that can do it.
         Raises UsageError where it cannot be asked."""
         return self.prompt(text)
