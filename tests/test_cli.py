@@ -39,7 +39,7 @@ from glassformer.recipe import to_yaml
 
 COMMANDS = [
     *("train", "preview", "doctor", "demo", "recipes"),
-    *("fill", "classify", "tag", "generate", "score", "evaluate", "attention", "ablate"),
+    *("fill", "classify", "tag", "answer", "generate", "score", "evaluate", "attention", "ablate"),
     *("runs", "info", "compare", "strategies", "studio", "export", "import", "look"),
 ]
 VIEWS = [
