@@ -36,6 +36,7 @@ SECONDS = 10
 PAIRS = "pairs.tsv"
 LABELS = "labelled.csv"
 TAGGED = "tagged.conll"
+ASKED = "asked.jsonl"
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "masked_lm": {"training": {"probes": ["red [MASK] sun"]}},
     "next_sentence": {},
@@ -47,6 +48,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "mixture": {},
     "classification": {},
     "tagging": {},
+    "span_extraction": {},
     "image_classification": {"objective": {"patch": 3}},
 }
 """Every objective, and what its run has of its own."""
@@ -65,6 +67,8 @@ def make_runs(folder: Path) -> dict[str, Path]:
     )
     sentences = ["".join(f"{word}\tT{n % 3}\n" for n, word in enumerate(line.split())) for line in lines]
     tagged = tiny_recipe.text_file(folder, sentences, TAGGED)
+    rows = [{"context": line, "question": line.split()[0], "answers": [_first_word(line)]} for line in lines]
+    asked = tiny_recipe.text_file(folder, [json.dumps(row) for row in rows], ASKED)
     pictures, numbers = pictures_in(folder)
     runs = {}
     with pytest.MonkeyPatch.context() as patch:
@@ -78,10 +82,11 @@ def make_runs(folder: Path) -> dict[str, Path]:
                 "seq2seq": pairs,
                 "classification": labelled,
                 "tagging": tagged,
+                "span_extraction": asked,
                 "image_classification": pictures,
             }
             tree = tiny_recipe.tree(sources.get(name, text), objective=objective, training=short)
-            if name in ("classification", "tagging", "image_classification"):
+            if name in ("classification", "tagging", "span_extraction", "image_classification"):
                 del tree["data"]["document"]
             if name == "image_classification":
                 tree["data"]["train_targets"] = str(numbers)
@@ -89,6 +94,10 @@ def make_runs(folder: Path) -> dict[str, Path]:
                 tree[section] |= own
             runs[name] = tiny_recipe.train(tiny_recipe.parse(tree), folder / name).path
     return runs
+
+
+def _first_word(text: str) -> dict[str, Any]:
+    return {"text": text.split()[0], "answer_start": 0}
 
 
 def pictures_in(folder: Path) -> tuple[Path, Path]:

@@ -333,10 +333,12 @@ def _callbacks(directory: RunDirectory, parts: Parts, questions: EvaluationSet) 
     return callbacks
 
 
-def asked_for(objective: Objective) -> Literal["words", "labels"]:
+def asked_for(objective: Objective) -> Literal["words", "labels", "places"]:
     """What a verdict calls the classes."""
     heads = [head for member in objective.members for head in member.outputs()]
-    return "labels" if all(head.labels is not None for head in heads) else "words"
+    if all(head.read == "pointer" for head in heads):
+        return "places"
+    return "words" if any(head.over_tokens for head in heads) else "labels"
 
 
 # ------------------------------------------------------------------------------------------------- going on

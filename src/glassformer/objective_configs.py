@@ -221,6 +221,19 @@ class TaggingConfig(Config):
     )
 
 
+class SpanExtractionConfig(Config):
+    """How a long text is read, and how long an answer may be."""
+
+    name: Literal["span_extraction"] = Field("span_extraction", description="the objective (a file in objectives)")
+    stride: int = Field(
+        64,
+        ge=1,
+        description="a text that is longer than the model reads is read in windows, of which each begins so many "
+        "tokens behind the one before; at most half of what a window holds, so that they overlap",
+    )
+    max_answer_tokens: int = Field(30, ge=1, description="tokens of an answer that is given, at most")
+
+
 class ImageClassificationConfig(Config):
     """How a picture is cut and read."""
 
@@ -263,6 +276,7 @@ SHIPPED = {
     "seq2seq": Needs(Seq2SeqConfig, "encoder_decoder", columns=PAIR),
     "classification": Needs(ClassificationConfig, columns=("text", "label")),
     "tagging": Needs(TaggingConfig, columns=("text", "tags")),
+    "span_extraction": Needs(SpanExtractionConfig, segments=2, columns=("text", "second", "spans")),
     "image_classification": Needs(ImageClassificationConfig, columns=("array", "label")),
     "mixture": Needs(MixtureConfig),
 }

@@ -64,6 +64,8 @@ def data_for(objective: Objective, corpus: Column) -> Column:
         return stories_of(corpus, objective.tokenizer)
     if "tags" in objective.columns:
         return task_data.tagged(objective, [objective.tokenizer.decode(corpus.document(n)) for n in range(12)])
+    if "spans" in objective.columns:
+        return task_data.asked(objective, [objective.tokenizer.decode(corpus.document(n)) for n in range(12)])
     if "label" in objective.columns:
         texts = [objective.tokenizer.decode(corpus.document(n)) for n in range(corpus.n_documents)]
         return task_data.labelled(objective, texts)
@@ -128,7 +130,8 @@ def logits_for(objective: Objective, examples: list[Example]) -> tuple:
     """A batch of one example a row, and random logits at its asked places."""
     batch = collate([[example] for example in examples], objective.pad_id)
     generator = torch.Generator().manual_seed(len(examples))
-    sizes = {spec.name: spec.size for spec in objective.outputs()}
+    width = next(iter(batch.streams.values())).input_ids.shape[1]
+    sizes = {spec.name: width if spec.read == "pointer" else spec.size for spec in objective.outputs()}
     return batch, {
         name: torch.randn(len(targets.flat_index), sizes[name], generator=generator, requires_grad=True)
         for name, targets in batch.targets.items()
@@ -237,6 +240,7 @@ def test_the_objectives_that_must_be_found():
         "next_sentence",
         "classification",
         "tagging",
+        "span_extraction",
         "image_classification",
     } <= set(plugin_names("glassformer.objectives"))
 

@@ -55,9 +55,14 @@ def describe(objective: Objective, example: Example) -> dict[str, Any]:
             }
         )
     targets = [
-        {"head": head, "stream": one.stream, "place": int(place), "target": objective.class_name(head, int(target))}
+        {
+            "head": head,
+            "stream": one.stream,
+            "place": int(place),
+            "target": objective.class_in(example, head, n, int(target)),
+        }
         for head, one in example.targets.items()
-        for place, target in zip(one.positions, one.values, strict=True)
+        for n, (place, target) in enumerate(zip(one.positions, one.values, strict=True))
     ]
     return {"streams": streams, "asked": targets}
 

@@ -178,6 +178,8 @@ class Objective(ABC, Generic[C]):
             return ("mean_squared_error", "pearson_correlation", "spearman_correlation")
         if targets != "classes":
             return ()
+        if head.read == "pointer":
+            return ("accuracy",)
         if head.labels is not None:
             return ("accuracy", "macro_f1", "matthews_correlation")
         among = ("accuracy", "top5_accuracy") if head.size > 5 else ("accuracy",)
@@ -276,8 +278,8 @@ class Objective(ABC, Generic[C]):
             stands = targets.positions if positions is None else positions[targets.positions]
             for n, (position, target) in enumerate(zip(stands, targets.values, strict=True)):
                 pairs = zip(best.indices[n].tolist(), best.values[n].tolist(), strict=True)
-                candidates = [Candidate(self.class_name(name, token), p) for token, p in pairs]
-                true = None if target == IGNORE_INDEX else self.class_name(name, int(target))
+                candidates = [Candidate(self.class_in(example, name, n, token), p) for token, p in pairs]
+                true = None if target == IGNORE_INDEX else self.class_in(example, name, n, int(target))
                 blanks.append(Blank(int(position), candidates, true))
         return blanks
 
@@ -285,6 +287,14 @@ class Objective(ABC, Generic[C]):
         """What class `number` of a head is called: by its label, or a token."""
         labels = self.specs[head].labels
         return labels[number] if labels is not None else self.target_tokenizer.token(number)
+
+    def class_in(self, example: Example, head: str, question: int, number: int) -> str:
+        """The same for one question of an example: of a pointer the token that it points at."""
+        if self.specs[head].read != "pointer":
+            return self.class_name(head, number)
+        targets = example.targets[head]
+        place = int(targets.positions[question]) + number
+        return self.names_in(targets.stream, example.streams[targets.stream])[place]
 
     @cached_property
     def specs(self) -> dict[str, OutputSpec]:
@@ -343,7 +353,7 @@ class Objective(ABC, Generic[C]):
             values, targets = outputs[:number], batch.targets[head].values[:number]
             classes, labels = loss.targets == "classes", member.specs[head].labels
             guesses = values.argmax(-1) if classes else None
-            of_words = classes and labels is None
+            of_words = classes and member.specs[head].over_tokens
             sequences = _sequences(batch, head)
             terms = Terms(values, loss.of_each(values, targets), guesses, targets, of_words, labels, sequences)
             found[self.named(batch.member, head)] = terms

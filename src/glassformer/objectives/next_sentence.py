@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from glassformer.answers import FillsBlanks, PredictsLabels, ScoresText
+from glassformer.answers import BETWEEN, FillsBlanks, PredictsLabels, ScoresText
 from glassformer.data.batch import IGNORE_INDEX, Example, OutputSpec, Stream, Targets
 from glassformer.data.corpus import Corpus
 from glassformer.data.masking import Masking
@@ -30,8 +30,6 @@ WORDS, PAIR = "masked_lm", "next_sentence"
 """The two heads."""
 TRUE_PAIR, FALSE_PAIR = 0, 1
 NAMES = {"next": ("follows", "does not follow"), "order": ("in order", "swapped")}
-BETWEEN = "|||"
-"""What a person types between two texts."""
 SHORTER = 2
 """Tokens by which a second text from elsewhere may be shorter than the one in whose place it stands."""
 TRIES = 20

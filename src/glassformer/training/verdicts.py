@@ -32,9 +32,16 @@ LEVELS = {
         "tells the labels apart: clearly better than label frequencies",
         "tells the labels apart nearly always",
     ),
+    "places": (
+        "hardly anything learned yet: near ln T of T tokens, where all are alike",
+        "knows where answers often stand, but does not use what it reads yet",
+        "begins to use what it reads",
+        "uses what it reads: clearly better than where answers often stand",
+        "finds the place nearly always",
+    ),
 }
 """How good a loss is, from bad to good."""
-Classes = Literal["words", "labels"]
+Classes = Literal["words", "labels", "places"]
 
 
 def verdict(
