@@ -7,13 +7,15 @@ import pytest
 import torch
 from tiny_recipe import WORDS, recipe, sentences, text_file
 
-from glassformer.assemble import assemble, column_for, documents_for, model_for, objective_for, with_layout
+from glassformer.assemble import assemble, model_for, objective_for
 from glassformer.data import corpus as corpus_module
 from glassformer.data import rows as rows_module
 from glassformer.data.codecs import Codecs
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import UsageError
 from glassformer.recipe import Recipe
+from glassformer.recipe_columns import column_for
+from glassformer.recipe_rows import documents_for, with_layout
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:

@@ -10,10 +10,11 @@ import pytest
 import tiny_recipe
 
 from glassformer import doctor
-from glassformer.assemble import assemble, describe_unknown_words, documents_for, model_for
+from glassformer.assemble import assemble, describe_unknown_words, model_for
 from glassformer.build import training_order
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.recipe import Recipe
+from glassformer.recipe_rows import documents_for
 
 D, FF, LAYERS, LENGTH = 12, 20, 2, 16
 """The sizes of tiny_recipe."""

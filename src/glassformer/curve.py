@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from glassformer import launch
-from glassformer.assemble import rows_for, with_layout
 from glassformer.changes import as_recorded
 from glassformer.durable import write_text_durably
 from glassformer.errors import UsageError
@@ -27,6 +26,7 @@ from glassformer.objectives import Objective
 from glassformer.pretrain import pretrain
 from glassformer.reading import json_object
 from glassformer.recipe import Recipe
+from glassformer.recipe_rows import rows_for, with_layout
 from glassformer.run import RunDirectory, describe_environment
 from glassformer.training.trainer import Quiet
 

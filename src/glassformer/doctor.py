@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 import torch
 
-from glassformer.assemble import Parts, assemble, documents_for, model_for, texts_of, unknown_shares
+from glassformer.assemble import Parts, assemble, model_for, texts_of, unknown_shares
 from glassformer.build import engine_for, training_order, validation_set
 from glassformer.data.choice import choose_tokenizer
 from glassformer.data.corpus import Corpus
@@ -30,6 +30,7 @@ from glassformer.formatting import percent
 from glassformer.launch import train
 from glassformer.model.size import count_parameters
 from glassformer.recipe import Recipe, from_yaml, parse, to_yaml
+from glassformer.recipe_rows import documents_for
 from glassformer.resolve import resolve
 from glassformer.suggest import choose_max_length
 from glassformer.training.engine import threads

@@ -7,9 +7,9 @@ from typing import Any
 from glassformer.ask.evaluation import judged
 from glassformer.ask.judged import label_head_of
 from glassformer.ask.loaded import Loaded
-from glassformer.assemble import Split
 from glassformer.errors import GlassformerError
 from glassformer.judging.judgement import Judgement, above
+from glassformer.recipe_rows import Split
 
 
 def compare_labels(runs: Sequence[Loaded], names: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:

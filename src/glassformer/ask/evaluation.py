@@ -11,7 +11,6 @@ from glassformer.answers import AnswersQuestions, FillsBlanks, ScoresText
 from glassformer.ask.cloze import Answered, cloze
 from glassformer.ask.judged import asked_rows_of, fit_no_answer, fit_temperature, judge_of, label_head_of, listening
 from glassformer.ask.loaded import Loaded
-from glassformer.assemble import Split, column_for
 from glassformer.baselines.counting import counting_losses
 from glassformer.data import builtin
 from glassformer.data.corpus import Corpus
@@ -21,6 +20,8 @@ from glassformer.errors import GlassformerError, UsageError
 from glassformer.judging.judgement import Judgement
 from glassformer.randomness import Purpose, generator
 from glassformer.recipe import reads_data
+from glassformer.recipe_columns import column_for
+from glassformer.recipe_rows import Split
 from glassformer.run import Calibration
 from glassformer.training import evaluation
 from glassformer.training.evaluation import Evaluation, EvaluationSet, OtherSources, evaluation_batch_config

@@ -16,7 +16,6 @@ from glassformer.answers import AnswersQuestions, PredictsLabels, TagsWords
 from glassformer.ask import answer, tag
 from glassformer.ask.loaded import Loaded
 from glassformer.ask.tag import TaggedText
-from glassformer.assemble import Split, rows_for
 from glassformer.baselines.answer_overlap import best_sentence, sliding_window
 from glassformer.baselines.bag_of_words import fit_bag_of_words
 from glassformer.baselines.frequent_tag import FrequentTag
@@ -28,6 +27,7 @@ from glassformer.errors import GlassformerError
 from glassformer.judging import Score, answers, calibration, classes, entities, means
 from glassformer.judging.judgement import Judgement
 from glassformer.objectives import Objective
+from glassformer.recipe_rows import Split, rows_for
 from glassformer.training.evaluation import EvaluationSet
 
 TEXTS = ("text", "source", "target")

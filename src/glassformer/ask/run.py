@@ -14,11 +14,11 @@ from glassformer.ask.generate import Generation, Written
 from glassformer.ask.loaded import Loaded
 from glassformer.ask.score import Scored
 from glassformer.ask.tag import TaggedText
-from glassformer.assemble import Split
 from glassformer.data.builtin import Cloze
 from glassformer.data.table import Column
 from glassformer.judging.judgement import Judgement
 from glassformer.objectives import Prompt
+from glassformer.recipe_rows import Split
 from glassformer.run import RunDirectory
 from glassformer.training.evaluation import EvaluationSet
 

@@ -13,12 +13,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from glassformer.assemble import assemble, with_layout
+from glassformer.assemble import assemble
 from glassformer.data.batch import Example, Stream, collate
 from glassformer.look.pictures.figures import COLOURS, fitted, new_figure, styled, text_width, visible
 from glassformer.objectives import Objective
 from glassformer.randomness import Purpose, generator
 from glassformer.recipe import Recipe
+from glassformer.recipe_rows import with_layout
 
 LONGEST = 32
 """Tokens up to which a mask is drawn whole; of more, so many are."""
