@@ -16,7 +16,17 @@ import numpy as np
 import pytest
 import tiny_recipe
 import yaml
-from trained import TEXT, Said, classifier_folder, command, copy_of_run, generator_folder, run_folder, tagger_folder
+from trained import (
+    TEXT,
+    Said,
+    alike_folder,
+    classifier_folder,
+    command,
+    copy_of_run,
+    generator_folder,
+    run_folder,
+    tagger_folder,
+)
 
 import glassformer
 from glassformer import launch, views
@@ -30,6 +40,7 @@ from glassformer.recipe import to_yaml
 COMMANDS = [
     *("train", "preview", "doctor", "demo", "recipes"),
     *("fill", "classify", "tag", "generate", "score", "evaluate", "attention", "ablate"),
+    *("similarity", "embed"),
     *("runs", "info", "compare", "strategies", "studio", "export", "import", "look"),
 ]
 VIEWS = [
@@ -190,6 +201,8 @@ def answer_to(case: Documented, recipe_file: Path, tmp_path: Path) -> Any:
         "GENERATOR": str(generator_folder()),
         "CLASSIFIER": str(classifier_folder()),
         "TAGGER": str(tagger_folder()),
+        "ALIKE": str(alike_folder()),
+        "TEXTS": str(tiny_recipe.text_file(tmp_path, ["Mars is red", "The sun is a star"], "lines.txt")),
         "RECIPE": str(recipe_file),
         "NEW": str(tmp_path / "new"),
     }

@@ -135,6 +135,25 @@ class TagsWords(ABC):
         the tokenizer reads."""
 
 
+class Similar(ABC):
+    """Makes a vector of each text, whose cosines say how alike the texts are."""
+
+    @property
+    @abstractmethod
+    def vector_head(self) -> str:
+        """The head that makes them."""
+
+    @property
+    @abstractmethod
+    def scale(self) -> float | None:
+        """What a cosine is multiplied by for a number like those of the data; None where it learned none."""
+
+    @abstractmethod
+    def vectors_prompt(self, texts: Sequence[str], cut: bool = False) -> Prompt:
+        """Texts as a prompt that asks for the vector of each. Raises UsageError for one that is empty, and for one that
+        is longer than the model reads, unless it may be cut at its end."""
+
+
 class ReadsPictures(ABC):
     """Reads pictures in patches, so that attention can be laid on them."""
 
@@ -147,5 +166,11 @@ class ReadsPictures(ABC):
         """The attention that decides the answer, over the patches in their places."""
 
 
-COMMANDS: dict[type, str] = {Generates: "generate", FillsBlanks: "fill", PredictsLabels: "classify", TagsWords: "tag"}
+COMMANDS: dict[type, str] = {
+    Generates: "generate",
+    FillsBlanks: "fill",
+    PredictsLabels: "classify",
+    TagsWords: "tag",
+    Similar: "similarity",
+}
 """What the command is called that asks for each, the one that shows most first."""

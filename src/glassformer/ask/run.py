@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, overload
 
-from glassformer.ask import attention, classify, cloze, evaluation, fill, generate, score, tag
+from glassformer.ask import attention, classify, cloze, embed, evaluation, fill, generate, score, tag
 from glassformer.ask.attention import ALL, Attention, Chosen, Kind
 from glassformer.ask.classify import Classified
 from glassformer.ask.cloze import Answered
+from glassformer.ask.embed import Alike, Near, Vectors
 from glassformer.ask.fill import Filled
 from glassformer.ask.generate import Generation, Written
 from glassformer.ask.loaded import Loaded
@@ -65,6 +66,32 @@ class Run(Loaded):
         if isinstance(texts, str):
             return tag.tag(self, [texts])[0]
         return tag.tag(self, texts)
+
+    @overload
+    def similarity(self, text: str, second: str) -> Alike: ...
+    @overload
+    def similarity(self, text: list[tuple[str, str]]) -> list[Alike]: ...
+    def similarity(self, text: str | list[tuple[str, str]], second: str | None = None) -> Alike | list[Alike]:
+        """How alike two texts are (Alike), or of several pairs each ([Alike, ...]): the cosine of their vectors.
+
+        Raises UsageError for a model that was not trained for it, and for a text that is empty or too long.
+        """
+        if isinstance(text, str):
+            return embed.similarity(self, [(text, second or "")])[0]
+        return embed.similarity(self, text)
+
+    def embed(self, texts: list[str], cut: bool = False) -> Vectors:
+        """A vector for each text: of a similarity model the trained one, of any other that reads text the mean over the
+        tokens of the last layer of its first stack.
+
+        Raises UsageError for a text that is empty, and for one that is too long, unless it may be `cut` at its end.
+        """
+        return embed.embed(self, texts, cut)
+
+    def nearest(self, text: str, others: list[str], top: int = 5, cut: bool = False) -> list[Near]:
+        """The `top` of the other texts whose vectors are nearest to that of a text, by cosine. Raises what `embed`
+        raises."""
+        return embed.nearest(self, text, others, top, cut)
 
     @overload
     def generate(self, texts: str, **settings: Any) -> Generation: ...

@@ -55,7 +55,7 @@ def describe(objective: Objective, example: Example) -> dict[str, Any]:
             }
         )
     targets = [
-        {"head": head, "stream": one.stream, "place": int(place), "target": objective.class_name(head, int(target))}
+        {"head": head, "stream": one.stream, "place": int(place), "target": objective.target_name(head, target.item())}
         for head, one in example.targets.items()
         for place, target in zip(one.positions, one.values, strict=True)
     ]

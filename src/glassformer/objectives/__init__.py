@@ -85,6 +85,8 @@ class Objective(ABC, Generic[C]):
     """Whether examples are drawn: another generator makes other examples of the same unit."""
     pair_masks: ClassVar[bool] = False
     """Whether its streams say for each pair of tokens who sees whom; not every kind of model can be told so."""
+    texts_apart: ClassVar[bool] = False
+    """Whether a stream holds several texts that do not see each other; not every kind of model can keep them apart."""
     direction: ClassVar[str] = ""
     """Where a token may look, in words; empty: where its family lets it (`look/strategies.py`)."""
     question: ClassVar[str] = ""
@@ -251,10 +253,13 @@ class Objective(ABC, Generic[C]):
         return words, unknown
 
     def answer(self, example: Example, logits: dict[str, Float[Tensor, "_ _"]], top: int = 5) -> list[Blank]:
-        """The model's candidates at every asked position of one example, best first, with real probabilities.
+        """The model's candidates at every asked position of one example, best first, with real probabilities. Heads
+        whose targets are no classes have none.
         Where a target is known (not IGNORE_INDEX), it is given as the truth."""
         blanks: list[Blank] = []
         for name, targets in example.targets.items():
+            if self.losses[name].targets != "classes":
+                continue
             probabilities = logits[name].float().softmax(-1)
             best = probabilities.topk(min(top, probabilities.shape[-1]), dim=-1)
             positions = example.streams[targets.stream].positions
@@ -265,6 +270,10 @@ class Objective(ABC, Generic[C]):
                 true = None if target == IGNORE_INDEX else self.class_name(name, int(target))
                 blanks.append(Blank(int(position), candidates, true))
         return blanks
+
+    def target_name(self, head: str, target: int | float) -> str:
+        """What a target is called: its class, or the number that it is."""
+        return self.class_name(head, int(target)) if self.losses[head].targets == "classes" else f"{target:.3g}"
 
     def class_name(self, head: str, number: int) -> str:
         """What class `number` of a head is called: by its label, or a token."""
@@ -330,7 +339,9 @@ class Objective(ABC, Generic[C]):
             guesses = values.argmax(-1) if classes else None
             of_words = classes and labels is None
             sequences = _sequences(batch, head)
-            terms = Terms(values, loss.of_each(values, targets), guesses, targets, of_words, labels, sequences)
+            terms = Terms(
+                loss.said(values), loss.of_each(values, targets), guesses, targets, of_words, labels, sequences
+            )
             found[self.named(batch.member, head)] = terms
         return found
 
