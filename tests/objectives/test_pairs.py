@@ -75,10 +75,9 @@ def test_its_correlation_is_that_of_scipy(run):
     questions = run.questions("validation")
     found = evaluate(run.model, questions)
     dataset = questions.dataset
-    texts = [[run.tokenizer.decode(c.document(n)) for n in range(c.n_rows)] for c in (dataset.texts, dataset.second)]
-    vectors = [run.embed(side, cut=True) for side in texts]
-    one, other = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in vectors)
-    said = (one * other).sum(1)
+    examples = [dataset.example(n, np.random.default_rng(0)) for n in range(len(dataset))]
+    vectors = run.model(collate([[example] for example in examples], run.objective.pad_id))["vector"]
+    said = torch.cosine_similarity(vectors[::2], vectors[1::2]).tolist()
     assert found.value("spearman_correlation") == pytest.approx(stats.spearmanr(said, dataset.numbers).statistic)
 
 
