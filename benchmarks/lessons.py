@@ -63,6 +63,7 @@ def train(objective: str, dropout: str, texts: tuple[Path, Path], options: argpa
             f"model.attention_dropout={attention}",
             "training.minutes=null",
             f"training.epochs={options.epochs}",
+            "training.patience=null",
             "training.evaluate_units=200",
             f"training.evaluate_every={options.epochs * options.bytes // (5 * 16 * 64) // POINTS}",
             "training.compile=false",

@@ -271,6 +271,9 @@ MEASURES = {
     "unigram": "unigram line",
     "bigram": "bigram line",
     "accuracy": "right",
+    "masked_loss": "of it for hidden words",
+    "masked_accuracy": "hidden words right",
+    "next_sentence_accuracy": "pairs right",
     "validation_perplexity": "validation perplexity",
     "validation_five_gram_perplexity": "5-gram, validation",
     "test_perplexity": "test perplexity",
@@ -312,7 +315,38 @@ def real_runs(record: dict[str, Any]) -> str:
         others: the same questions beside the source of another text, which a decoder that does not read its source
         would answer as well."""
     )
-    return f"## Real trainings\n\n{how}\n\n{table(heading, rows)}"
+    parts = ["## Real trainings", how, table(heading, rows)]
+    return "\n\n".join([*parts, *first_paper(record), *next_sentence(record)])
+
+
+def first_paper(record: dict[str, Any]) -> list[str]:
+    """The two translators of equal minutes, where both were trained."""
+    names = ("first-paper", "multi30k-short")
+    if not all(name in record for name in names):
+        return []
+    paper, ours = (record[name] for name in names)
+    minutes = " and ".join(f"{run['seconds_of_training'] / 60:.1f}" for run in (paper, ours))
+    words = f"""`first-paper` and `multi30k-short` had equal budgets ({" ".join(paper["changes"])};
+        {" ".join(ours["changes"])}) on {paper["settled"]["threads"]} thread: {minutes} minutes of training, BLEU
+        {paper["beam_5_bleu"]:.1f} and {ours["beam_5_bleu"]:.1f}. The first has norms behind each part, ReLU, dropout
+        0.1, AdamW without decay at a rate that rises and falls as the paper's (Noam), and no clipping; the second
+        norms before each part, GELU, dropout 0.3, Muon at a rate that falls in a line. Both have sine waves, label
+        smoothing 0.1, the same sizes and the same 8,000 byte pairs. All this differs at once: which part is worth
+        how much, the two figures do not say."""
+    return [paragraph(words)]
+
+
+def next_sentence(record: dict[str, Any]) -> list[str]:
+    """How well a second text is told from one that does not follow."""
+    if "wikitext2-pairs" not in record:
+        return []
+    run = record["wikitext2-pairs"]
+    low, high = run["next_sentence_accuracy_interval"]
+    told = "" if low > 0.5 else f"After {run['steps']:,} steps that is not told from guessing."
+    words = f"""`wikitext2-pairs` has two questions; its validation loss, and its lines, are their sum. Whether a
+        second text follows is right in {run["next_sentence_accuracy"]:.1%} (95%: {low:.1%} to {high:.1%}) of
+        {run["pairs_asked"]:,} pairs, of which about half follow. {told}"""
+    return [paragraph(words)]
 
 
 def pages(record: dict[str, Any]) -> str:
@@ -391,6 +425,64 @@ def own_text(record: dict[str, Any]) -> str:
     return "\n\n".join(["## Texts of one's own", how, counts, judged])
 
 
+def older(record: dict[str, Any]) -> str:
+    """This build beside an older one."""
+    rows = []
+    for tasks in (record["training"], record["generation"]):
+        for task, row in tasks.items():
+            new, old = (with_spread(rates, 0) for rates in row["tokens_per_second"].values())
+            rows.append((task, new, old, with_spread(row["ratio"])))
+    how = paragraph(
+        f"""`python benchmarks/older.py {record["older"]} --data DIR`: the tasks of the benchmarks above, this build and
+        that commit in turns, each from its own sources; tokens per second, median and quartiles over rounds, and the
+        ratio of each round."""
+    )
+    heading = ("task", "tokens per second", f"of {record['older']}", "ratio")
+    return "\n\n".join(["## Speed beside an older build", how, table(heading, rows)])
+
+
+def lessons(record: dict[str, Any]) -> str:
+    """Dropout, where a text is passed often enough to be learned by heart."""
+    rows = []
+    for one in record["rows"]:
+        low, high = one["best"]["interval"]
+        best = f"{one['best']['loss']:.3f} ({low:.3f} to {high:.3f})"
+        rows.append((one["objective"], one["dropout"], best, f"{one['best']['passes']:g}", f"{one['end']['loss']:.3f}"))
+    how = paragraph(
+        f"""`python benchmarks/lessons.py --data DIR`: {record["bytes"]:,} bytes of WikiText-2 by words, 2 layers of
+        128, {record["epochs"]} passes, dropout {record["rate"]}, one seed; validation loss in nats with its 95%
+        interval. [The page with its curves](lessons.md)."""
+    )
+    heading = ("objective", "dropout on", "best validation loss", "after passes", "at the end")
+    return "\n\n".join(["## Lessons: dropout", how, table(heading, rows)])
+
+
+def vocabularies(record: dict[str, Any]) -> str:
+    """What each change is worth in bits per byte."""
+    rows = [row_of(one) for one in record["rows"]]
+    how = paragraph(
+        f"""`python benchmarks/vocabularies.py --data DIR`: {record["seconds"]:g} seconds of the processor for each, one
+        thread; bits per byte of the same validation text, and beside the first row with half of the 95% interval.
+        How bits per byte count the words that a model does not know: [the page](vocabularies.md)."""
+    )
+    heading = ("vocabulary", "of", "tied", "max_length", "seed", "steps", "bits per byte", "beside the first row")
+    parts = ["## Lessons: vocabularies, tied outputs, contexts", how, table(heading, rows)]
+    file = RESULTS / "vocabularies_steps.json"
+    if file.exists():
+        equal = json.loads(file.read_text(encoding="utf-8"))
+        parts.append(f"With [{equal['steps']} steps for each](vocabularies_steps.md), whatever time they take:")
+        parts.append(table(heading[2:], [row_of(one)[2:] for one in equal["rows"]]))
+    return "\n\n".join(parts)
+
+
+def row_of(one: dict[str, Any]) -> tuple[str, ...]:
+    """A model of `vocabularies`."""
+    apart, half = one["beside_the_middle"]
+    what = (f"{one['size']:,}", {"bpe": "subwords", "word": "words"}[one["kind"]], "yes" if one["tied"] else "no")
+    difference = f"{apart:+.3f} (±{half:.3f})" if half else ""
+    return (*what, *(str(one[key]) for key in ("length", "seed", "steps")), f"{one['bits_per_byte']:.3f}", difference)
+
+
 def labels(record: dict[str, Any]) -> str:
     """Recipes for labels beside the lines to beat."""
 
@@ -436,8 +528,11 @@ SECTIONS = {
     "masked_lm_quality": quality,
     "causal_lm": causal,
     "generation": generation,
+    "older": older,
     "real_runs": real_runs,
     "wikitext2_word": word_level,
+    "lessons": lessons,
+    "vocabularies": vocabularies,
     "labels": labels,
     "pages": pages,
 }

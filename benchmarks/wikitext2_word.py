@@ -44,6 +44,7 @@ def train(name: str, dropout: float, options: argparse.Namespace) -> Run:
         f"model.dropout={dropout}",
         f"model.attention_dropout={dropout}",
         f"training.epochs={options.epochs}",
+        "training.patience=null",  # both curves to their ends, and a finished run is known by its last step
         "training.compile=false",  # else a noisy moment might let one compile and the other not
     ]
     path = options.runs / name

@@ -37,6 +37,7 @@ PAIRS = "pairs.tsv"
 LABELS = "labelled.csv"
 TWO = "two.csv"
 TAGGED = "tagged.conll"
+ASKED = "asked.jsonl"
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "masked_lm": {"training": {"probes": ["red [MASK] sun"]}},
     "next_sentence": {},
@@ -50,6 +51,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "sentence_pair": {},
     "similarity": {"objective": {"scale": 5}},
     "tagging": {},
+    "span_extraction": {},
     "image_classification": {"objective": {"patch": 3}},
 }
 """Every objective, and what its run has of its own."""
@@ -71,6 +73,8 @@ def make_runs(folder: Path) -> dict[str, Path]:
     numbered = tiny_recipe.text_file(folder, ["text,second,number", *both], "numbered.csv")
     sentences = ["".join(f"{word}\tT{n % 3}\n" for n, word in enumerate(line.split())) for line in lines]
     tagged = tiny_recipe.text_file(folder, sentences, TAGGED)
+    rows = [{"context": line, "question": line.split()[0], "answers": [_first_word(line)]} for line in lines]
+    asked = tiny_recipe.text_file(folder, [json.dumps(row) for row in rows], ASKED)
     pictures, numbers = pictures_in(folder)
     runs = {}
     with pytest.MonkeyPatch.context() as patch:
@@ -86,10 +90,19 @@ def make_runs(folder: Path) -> dict[str, Path]:
                 "sentence_pair": two,
                 "similarity": numbered,
                 "tagging": tagged,
+                "span_extraction": asked,
                 "image_classification": pictures,
             }
             tree = tiny_recipe.tree(sources.get(name, text), objective=objective, training=short)
-            if name in ("classification", "sentence_pair", "similarity", "tagging", "image_classification"):
+            tables = (
+                "classification",
+                "sentence_pair",
+                "similarity",
+                "tagging",
+                "span_extraction",
+                "image_classification",
+            )
+            if name in tables:
                 del tree["data"]["document"]
             if name == "image_classification":
                 tree["data"]["train_targets"] = str(numbers)
@@ -97,6 +110,10 @@ def make_runs(folder: Path) -> dict[str, Path]:
                 tree[section] |= own
             runs[name] = tiny_recipe.train(tiny_recipe.parse(tree), folder / name).path
     return runs
+
+
+def _first_word(text: str) -> dict[str, Any]:
+    return {"text": text.split()[0], "answer_start": 0}
 
 
 def pictures_in(folder: Path) -> tuple[Path, Path]:

@@ -6,7 +6,7 @@ from glassformer.data.codecs import Codecs
 from glassformer.data.corpus import Corpus
 from glassformer.data.labels import Labels
 from glassformer.data.span_columns import SpanColumn, Spans
-from glassformer.data.spans import Annotated
+from glassformer.data.spans import Annotated, Span
 from glassformer.data.table import Arrays, Column, Numbers, ValueColumn
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.objectives import Objective, find_objective
@@ -50,6 +50,19 @@ def two_texts(objective: Objective, texts: list[str]) -> Column:
     else:
         beside["number"] = ValueColumn.of([n / len(short) for n in range(len(short))], Numbers())
     return Corpus.from_texts(short, objective.tokenizer).with_beside(beside)
+
+
+def asked(objective: Objective, texts: list[str]) -> Column:
+    """Texts, each asked for its last word by its first; every third has no answer."""
+    rows = [text for text in texts if len(text.split()) > 1]
+    spans = [() if n % 3 == 2 else (Span(len(text) - len(text.split()[-1]), len(text)),) for n, text in enumerate(rows)]
+    annotated = [Annotated(text, places) for text, places in zip(rows, spans, strict=True)]
+    return Corpus.from_texts(rows, objective.tokenizer).with_beside(
+        {
+            "second": Corpus.from_texts([text.split()[0] for text in rows], objective.tokenizer),
+            "spans": SpanColumn.of(annotated, Spans(objective.tokenizer)),
+        }
+    )
 
 
 def labels_for(number: int) -> ValueColumn:

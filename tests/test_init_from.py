@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_recipe
 import torch
@@ -11,11 +12,14 @@ from trained import command, refused
 
 from glassformer import launch
 from glassformer.ask.run import Run, load
+from glassformer.data.batch import Example, Stream, collate, sequence_targets
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.exchange import export_run
+from glassformer.objectives import Prompt
 from glassformer.run import RunDirectory
 from glassformer.snapshot import read_snapshot
 from glassformer.training.checkpoints import checkpoint_steps
+from glassformer.training.places import places
 from glassformer.training.trainer import Quiet
 
 
@@ -72,6 +76,93 @@ def test_what_is_frozen_stays_to_the_bit_and_no_optimiser_holds_it(source: Run, 
     held = read_snapshot(run.directory.checkpoints / f"step-{newest}").parts["optimizer"]
     held_names = {name.partition("/")[0] for name in held}
     assert held_names and held_names.isdisjoint(still) and "encoder.blocks.1.attention_norm.weight" in held_names
+
+
+LABELS = ("small", "big")
+
+
+@pytest.fixture
+def labelled(tmp_path: Path, other: Path) -> Path:
+    """A recipe of labelled texts, which says nothing of its model."""
+    tree = json.loads(other.read_text())
+    rows = [f"{line} {LABELS[n % 2]}\t{LABELS[n % 2]}" for n, line in enumerate(tiny_recipe.sentences(60, seed=7))]
+    table = tmp_path / "labelled.tsv"
+    table.write_text("text\tlabel\n" + "\n".join(rows) + "\n")
+    tree |= {"data": {"train": str(table), "validation_share": 0.2}, "objective": {"name": "classification"}}
+    file = tmp_path / "labelled.yaml"
+    file.write_text(json.dumps(tree))
+    return file
+
+
+def test_a_label_task_begins_with_the_body_to_the_bit(source: Run, labelled: Path, tmp_path: Path):
+    """Its hidden states before the first step are those of the masked model; its head is new, and both are said."""
+    heard, before, prompts = tiny_recipe.Hearing(), [], ["the sun is red", "old moon"]
+
+    def body(model, objective, text: str) -> torch.Tensor:
+        with torch.inference_mode():
+            return model.eval().hidden(collate([[objective.prompt(text).example]], objective.pad_id))["encoder"]
+
+    def looked(self, *args) -> None:
+        before.extend(body(self.engine.model, self.engine.objective, text) for text in prompts)
+        raise GlassformerError("seen")
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(GlassformerError, match="seen"):
+        patch.setattr("glassformer.training.trainer.Trainer.fit", looked)
+        train(labelled, tmp_path / "run", f"init_from={source.path}", "training.freeze=blocks:1", display=heard)
+    for text, ours in zip(prompts, before, strict=True):
+        assert torch.equal(ours, body(source.model, _AsALabelTaskReads(source), text))
+    table = "\n".join(heard.said)
+    for row in ("taken      encoder.blocks.0-1", "left       heads.masked_lm", "made anew  heads.label.output",
+                "frozen     encoder.blocks.0"):  # fmt: skip
+        assert row in table
+    written = RunDirectory(tmp_path / "run").environment()
+    assert written["frozen"] == written["init_from"]["frozen"] != []
+    assert all(name.startswith("encoder.blocks.0.") for name in written["frozen"])
+    assert {name.partition(".")[0] for name in written["init_from"]["anew"]} == {"heads"}
+
+
+def test_stacks_are_those_that_the_objective_needs(source: Run, other: Path, labelled: Path, tmp_path: Path):
+    """An encoder becomes that of an encoder-decoder; and of two stacks a label task takes the encoder."""
+    two = train(other, tmp_path / "two", f"init_from={source.path}", "objective.name=denoising", "training.steps=1")
+    assert two.recipe.model.family == "encoder_decoder"
+    begun = two.directory.environment()["init_from"]
+    assert any(name.startswith("encoder.blocks.1.") for name in begun["taken"])
+    assert not any(name.startswith("decoder.blocks.") for name in begun["taken"])
+    one = train(labelled, tmp_path / "one", f"init_from={two.path}", "training.steps=1")
+    assert one.recipe.model.family == "encoder"
+    begun = one.directory.environment()["init_from"]
+    assert {name.partition(".")[0] for name in begun["taken"]} == {"encoder"}
+    assert any(name.startswith("decoder.blocks.") for name in begun["left"])
+
+
+class _AsALabelTaskReads:
+    """[CLS] text [SEP], in the tokens of a run."""
+
+    def __init__(self, run: Run) -> None:
+        self.tokenizer, self.pad_id = run.tokenizer, run.tokenizer.pad_id
+
+    def prompt(self, text: str) -> Prompt:
+        ids = self.tokenizer.encode(text).ids
+        stream = Stream(np.r_[self.tokenizer.cls_id, ids, self.tokenizer.sep_id].astype(np.int64))
+        return Prompt(text, Example({"encoder": stream}, {"masked_lm": sequence_targets(stream, 0)}), [])
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_frozen_parts_stay_to_the_bit_and_a_stopped_run_goes_on_to_the_bit(
+    source: Run, labelled: Path, tmp_path: Path, optimizer: str
+):
+    """With a rate for each layer and one for the head: what is frozen does not move, the rest does."""
+    begun = [f"init_from={source.path}", "training.freeze=[embeddings, blocks:1]", "training.layer_decay=0.7",
+             "training.head_learning_rate=0.01", f"optimizer.name={optimizer}", "schedule.name=constant"]  # fmt: skip
+    whole = train(labelled, tmp_path / "whole", *begun)
+    ours, theirs = whole.model.state_dict(), source.model.state_dict()
+    still = {n for n, place in places(whole.model).items() if place.height <= 1}
+    assert still and all(torch.equal(ours[n], theirs[n]) == (n in still) for n in ours if n in theirs)
+    train(labelled, tmp_path / "halves", *begun, "training.steps=6")
+    again = train(labelled, tmp_path / "halves", *begun, "training.steps=12", resume=True)
+    assert all(torch.equal(again.model.state_dict()[n], ours[n]) for n in ours)
+    with pytest.raises(UsageError, match=r"training.layer_decay was 0.7"):
+        train(labelled, tmp_path / "halves", "training.layer_decay=0.8", resume=True)
 
 
 def test_a_stopped_run_goes_on_to_the_bit_without_its_source(source: Run, other: Path, tmp_path: Path):
@@ -136,6 +227,9 @@ def test_a_folder_of_hugging_face_is_a_source(source: Run, other: Path, tmp_path
         (["init_from=RUN", "init_from.take=encodr.*"], "no tensor is called 'encodr.*'"),
         (["init_from=RUN", "init_from.freeze=encodr.*"], "no tensor is called 'encodr.*'"),
         (["init_from=RUN", "init_from.freeze=*"], "leaves nothing to learn"),
+        (["init_from=RUN", "training.freeze=encodr.*"], "training.freeze: no tensor is called 'encodr.*'"),
+        (["init_from=RUN", "training.freeze=blocks:9"], "'blocks:9', and this model has 2 blocks"),
+        (["training.layer_decay=1.5"], "training.layer_decay=1.5"),
         (["init_from.freeze=*"], "init_from.run"),
     ],
 )

@@ -345,3 +345,18 @@ def test_a_tokenizer_that_is_named_is_what_it_is(tmp_path: Path) -> None:
     assert "word tokenizer" not in said
     with pytest.raises(UsageError, match="there is no tokenizer at"):
         chosen_for(tiny_recipe.text_file(tmp_path, facts(300)), "tokenizer.path=absent.json")
+
+
+def test_a_labelled_file_is_taken_for_its_task_and_that_is_said(tmp_path, monkeypatch):
+    """Unless another task is named: then the texts alone are learned."""
+    monkeypatch.setenv("GLASSFORMER_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "reviews.tsv"
+    rows = [f"the film number {n} was really rather {word}\t{word}" for n, word in enumerate(["good", "bad"] * 60)]
+    file.write_text("\n".join(["sentence\tlabel", *rows]) + "\n", encoding="utf-8")
+    said: list[str] = []
+    recipe = recipe_for_text(str(file), {}, said.append)
+    assert recipe.objective.name == "classification" and recipe.objective.too_long == "cut"
+    assert any("taken for classification (say otherwise with objective.name" in line for line in said)
+    said.clear()
+    recipe = recipe_for_text(str(file), {"objective": {"name": "masked_lm"}}, said.append)
+    assert recipe.objective.name == "masked_lm" and not any("taken for" in line for line in said)

@@ -18,7 +18,7 @@ import pytest
 import tiny_recipe
 
 from glassformer import cli
-from glassformer.data.builtin import labelled_sentences, paired_sentences, sentences, tagged_sentences
+from glassformer.data.builtin import labelled_sentences, paired_sentences, questions, sentences, tagged_sentences
 
 SENTENCES = 40
 TEXT = "Mars is called the [MASK] planet"
@@ -92,6 +92,31 @@ def tagger_folder() -> Path:
         patch.setenv("GLASSFORMER_CACHE", str(folder / "cache"))
         tiny_recipe.train(recipe, folder / "runs" / "tagger")
     return folder / "runs" / "tagger"
+
+
+@functools.lru_cache
+def answerer_folder() -> Path:
+    """A run of 20 steps on some of the built-in questions. Not to be changed: copy it."""
+    folder = Path(tempfile.mkdtemp(prefix="glassformer-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    asked = questions("builtin:questions/train")[:60]
+    found = [[] if one.answer is None else [{"text": one.answer, "answer_start": one.start}] for one in asked]
+    rows = [
+        {"context": one.text, "question": one.question, "answers": answers}
+        for one, answers in zip(asked, found, strict=True)
+    ]
+    recipe = tiny_recipe.recipe(
+        tiny_recipe.text_file(folder, [json.dumps(row) for row in rows], "questions.jsonl"),
+        data={"document": "row"},
+        objective={"name": "span_extraction"},
+        tokenizer={"vocab_size": 300},
+        model={"max_length": 48},
+        training={"steps": 20, "evaluate_every": 10, "checkpoint_every": 10},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLASSFORMER_CACHE", str(folder / "cache"))
+        tiny_recipe.train(recipe, folder / "runs" / "answerer")
+    return folder / "runs" / "answerer"
 
 
 @functools.lru_cache

@@ -16,7 +16,17 @@ SHARED = ("training.devices", "training.accumulate")
 """By whom a step's micro-batches are computed; how many there are is their product."""
 LENGTHS = ("training.epochs", "training.minutes")
 """What `resolve` turned into steps."""
-RESOLVED = ("steps", "evaluate_every", "checkpoint_every", "log_every", "device", "precision", "compile", "threads")
+RESOLVED = (
+    "best",
+    "steps",
+    "evaluate_every",
+    "checkpoint_every",
+    "log_every",
+    "device",
+    "precision",
+    "compile",
+    "threads",
+)
 LEFT_OPEN = {f"training.{name}" for name in RESOLVED}
 """Where `auto` or none agrees with whatever `resolve` made of it."""
 

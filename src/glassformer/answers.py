@@ -13,6 +13,9 @@ from jaxtyping import Float, Int64, UInt8
 from glassformer.data.batch import Example, Stream, Targets
 from glassformer.data.tokenizer import Tokenizer
 
+BETWEEN = "|||"
+"""What a person types between two texts."""
+
 
 class Candidate(NamedTuple):
     """One possible answer and the probability that the model gives it."""
@@ -154,6 +157,37 @@ class Similar(ABC):
         is longer than the model reads, unless it may be cut at its end."""
 
 
+class Window(NamedTuple):
+    """A question and a part of a text, as a model reads them."""
+
+    prompt: Prompt
+    place: int
+    """Of the part's first token, in the stream."""
+    first: int
+    """Which token of the text that is."""
+    number: int
+    """Tokens of the text that are read."""
+
+
+class AnswersQuestions(ABC):
+    """Says where in a text the answer to a question stands, by two pointers; at [CLS], the first token, none."""
+
+    @property
+    @abstractmethod
+    def span_heads(self) -> tuple[str, str]:
+        """The heads that point at the first token of the answer and at its last."""
+
+    @property
+    @abstractmethod
+    def max_answer_tokens(self) -> int:
+        """Tokens of an answer that is given, at most."""
+
+    @abstractmethod
+    def windows(self, question: str, text: str) -> list[Window]:
+        """A question and a text as one prompt or several, that together read every token of the text. Raises UsageError
+        for a question that leaves no room, and where one of the two is empty."""
+
+
 class ReadsPictures(ABC):
     """Reads pictures in patches, so that attention can be laid on them."""
 
@@ -172,5 +206,6 @@ COMMANDS: dict[type, str] = {
     PredictsLabels: "classify",
     TagsWords: "tag",
     Similar: "similarity",
+    AnswersQuestions: "answer",
 }
 """What the command is called that asks for each, the one that shows most first."""

@@ -24,7 +24,7 @@ from glassformer.data.roles import READ, TEXT, Role
 from glassformer.data.rows import DataRow, plural, read_rows, rows_fingerprint
 from glassformer.data.sample import sample_of
 from glassformer.data.spans import Annotated
-from glassformer.data.splitting import held_out, key_of, split_end
+from glassformer.data.splitting import held_out, key_of, nested_draw, split_end
 from glassformer.data.table import Arrays, Cell, Column, ValueColumn
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import GlassformerError, UsageError
@@ -81,6 +81,10 @@ def assemble(recipe: Recipe, say: Callable[[str], None] = lambda text: None, cod
     codecs = codecs or codecs_for(recipe, say, reading)
     objective = objective_for(recipe, codecs)
     train, validation = columns_for(recipe, codecs, ("train", "validation"), say, reading)
+    settled = objective.settled(train)
+    if settled != recipe.objective:
+        recipe = recipe.model_copy(update={"objective": settled})
+        objective = objective_for(recipe, codecs)
     parts = Parts(recipe, codecs, objective, train, validation)
     units = len(parts.train_dataset)
     if units < recipe.batch.size and recipe.batch.tokens is None and recipe.batch.layout != "packed":
@@ -227,7 +231,7 @@ def documents_for(recipe: Recipe, part: Split) -> Iterator[str]:
 def rows_for(recipe: Recipe, part: Split) -> Iterator[DataRow]:
     """The rows of one part of the data as they were read, in the order of its stored columns. Of one objective. Raises
     what reading them raises."""
-    return (row for _, row in _numbered_rows(recipe, [part], Reading()))
+    return (row for _, row in _learned_rows(recipe, [part], Reading()))
 
 
 def _rows_of_members(recipe: Recipe, part: Split, reading: "Reading") -> Iterator[tuple[tuple[Role, ...], DataRow]]:
@@ -252,6 +256,22 @@ def _numbered_rows(recipe: Recipe, parts: Sequence[Split], reading: "Reading") -
         for is_held_out, row in reading.cut_rows(recipe):
             if is_held_out in numbers:
                 yield numbers[is_held_out], row
+
+
+def _learned_rows(recipe: Recipe, parts: Sequence[Split], reading: "Reading") -> Iterator[tuple[int, DataRow]]:
+    """The same, of the training part only those rows that the recipe learns from (`data.train_rows`)."""
+    chosen = reading.chosen(recipe) if "train" in parts else None
+    if chosen is None:
+        yield from _numbered_rows(recipe, parts, reading)
+        return
+    place = 0
+    for number, row in _numbered_rows(recipe, parts, reading):
+        if parts[number] != "train":
+            yield number, row
+            continue
+        if place in chosen:
+            yield number, row
+        place += 1
 
 
 def _own_rows(recipe: Recipe, place: "SplitFiles", reading: "Reading") -> Iterator[DataRow]:
@@ -286,6 +306,7 @@ class Reading:
     def __init__(self) -> None:
         self._contents: dict[str, str] = {}
         self._apart: dict[str, np.ndarray] = {}
+        self._chosen: dict[tuple[DataConfig, tuple[Role, ...], int], frozenset[int]] = {}
         self._layouts: dict[tuple[DataConfig, tuple[Role, ...]], Layout] = {}
 
     def layout(self, recipe: Recipe) -> Layout:
@@ -316,6 +337,20 @@ class Reading:
             if row_or_none is None or is_held_out is None:
                 raise UsageError(f"{place.source} has changed while it was read", "start again when it stays as it is")
             yield bool(is_held_out), row_or_none
+
+    def chosen(self, recipe: Recipe) -> frozenset[int] | None:
+        """The places of the training rows that the recipe learns from, where these are not all."""
+        data, roles = recipe.data, objective_class(recipe).columns
+        if data.train_rows is None:
+            return None
+        name = (data, roles, recipe.seed)
+        if name not in self._chosen:
+            column = roles.index("label") if "label" in roles else None
+            labels = [
+                "" if column is None else str(row.cells[column]) for _, row in _numbered_rows(recipe, ["train"], self)
+            ]
+            self._chosen[name] = nested_draw(labels, data.train_rows, data.rows_seed)
+        return self._chosen[name]
 
     def _held_out(self, recipe: Recipe) -> Bool[np.ndarray, "n"]:
         """Of each row, whether it is held out. Of a single text this says nothing: its end is."""
@@ -432,6 +467,8 @@ def columns_for(
     for part in parts:
         for number, role in enumerate(roles):
             key, codec = _key(recipe, part, known) + (str(number) if len(roles) > 1 else ""), codecs.of(role)
+            if part == "train" and recipe.data.train_rows is not None:
+                key += f" {recipe.data.train_rows} rows by {recipe.data.rows_seed}"
             if isinstance(codec, Tokenizer):
                 wanted.append(Wanted(key, codec, len(roles) > 1, language))
             else:
@@ -443,7 +480,7 @@ def columns_for(
             doing = "reading and tokenising" if isinstance(wanted[column], Wanted) else "reading"
             say(f"{doing} the {parts[part]} {plural(roles[column])}")
         needed = sorted({part for part, _ in stores})
-        for number, row in _numbered_rows(recipe, [parts[part] for part in needed], known):
+        for number, row in _learned_rows(recipe, [parts[part] for part in needed], known):
             for place, (part, column) in enumerate(stores):
                 if part == needed[number]:
                     cell = row.cells[column]

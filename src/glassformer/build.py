@@ -8,7 +8,7 @@ from glassformer.recipe import Recipe
 from glassformer.training.engine import Engine
 from glassformer.training.evaluation import EvaluationSet, evaluation_batch_config
 from glassformer.training.order import TrainingOrder
-from glassformer.training.transfer import freeze
+from glassformer.training.places import Rates, freeze
 
 
 def fixed_shapes(batch: BatchConfig, max_length: int, asked_share: float) -> Shapes:
@@ -73,7 +73,8 @@ def engine_for(recipe: Recipe, objective: Objective) -> Engine:
     training = recipe.training
     model = model_for(recipe, objective)
     if recipe.init_from is not None:
-        freeze(model, recipe.init_from.freeze)
+        freeze(model, recipe.init_from.freeze, "init_from.freeze")
+    freeze(model, training.freeze)
     return Engine(
         model,
         objective,
@@ -82,4 +83,5 @@ def engine_for(recipe: Recipe, objective: Objective) -> Engine:
         precision=training.precision,
         compiled=training.compile is True,
         clip=training.clip,
+        rates=Rates(training.layer_decay, training.head_learning_rate),
     )

@@ -1,7 +1,7 @@
 """Where the weights of a run may begin: a run of ours, or a Hugging Face folder, opened for `training/transfer.py`.
 
     glassformer train mine.txt init_from=runs/mlm-demo
-    init_from: {run: runs/mlm-demo, tokenizer: own, take: ["encoder.*"], freeze: ["encoder.embeddings.*"]}
+    init_from: {run: runs/mlm-demo, tokenizer: own, take: ["encoder.*"]}
 
 Sizes and parts of the model, and the tokenizer, are those of the source where nothing else is said. Nothing of the
 source is needed once a run has begun.
@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from glassformer import recipe as recipes
-from glassformer.changes import Changes, listed
+from glassformer.changes import Changes, listed, objective_name
 from glassformer.data.batch import OutputSpec
 from glassformer.data.codecs import Codecs
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.errors import GlassformerError, UsageError
 from glassformer.exchange import weights as folders
 from glassformer.model.config import ModelConfig
+from glassformer.objective_configs import needs_of
 from glassformer.recipe import Recipe
 from glassformer.run import RunDirectory
 from glassformer.training.checkpoints import load_weights
@@ -74,8 +75,17 @@ def begun_from(tree: dict[str, Any], changes: Changes = ()) -> dict[str, Any]:
                 "leave it out, or make one anew: init_from.tokenizer=own",
             )
     found = sections_of(Path(init.run))
-    model = found.pop("model") | (tree.get("model") or {})
+    model = _for_objective(found.pop("model"), tree) | (tree.get("model") or {})
     return tree | ({} if init.tokenizer == "own" else found) | own | {"model": model}
+
+
+def _for_objective(model: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:
+    """The model of a source with the stacks that the objective needs: one that reads a single stream takes the encoder
+    of two stacks, one that needs two has the source's as its encoder."""
+    needed = needs_of(objective_name(tree)).family
+    if (needed == "encoder_decoder") == (model["family"] == "encoder_decoder"):
+        return model
+    return model | {"family": needed}
 
 
 class Source(NamedTuple):

@@ -22,7 +22,7 @@ from glassformer.errors import UsageError
 from glassformer.init_from import begin, begun_from
 from glassformer.look.report import draw_report
 from glassformer.model.config import ModelConfig
-from glassformer.model.kinds import find_kind
+from glassformer.model.kinds import Model, find_kind
 from glassformer.model.size import count_parameters
 from glassformer.objectives import Objective
 from glassformer.own_text import is_change, is_own_text, run_name, text_among_changes, which_recipe
@@ -35,9 +35,11 @@ from glassformer.training.callbacks import AttentionEntropy, Callback, Samples, 
 from glassformer.training.display import TerminalDisplay
 from glassformer.training.engine import threads
 from glassformer.training.evaluation import TELLS_FROM, EvaluationSet, evaluate
+from glassformer.training.places import places
 from glassformer.training.probes import Probes
 from glassformer.training.processes import Processes, connected, started_together
 from glassformer.training.trainer import Display, Quiet, Trainer
+from glassformer.training.transfer import frozen_in, together
 from glassformer.training.workers import workers
 
 
@@ -49,6 +51,7 @@ def train(
     resume: bool = False,
     display: Display | None = None,
     began: float | None = None,
+    pictures: bool = True,
 ) -> Run:
     """Train and return the finished run.
 
@@ -58,20 +61,28 @@ def train(
     differs is refused by name, except a larger `training.steps` and another `training.devices`, which are recorded; a
     run that is not there yet is begun, where its recipe is named. `display` is what a person watches; `Quiet()` shows
     nothing. `began` is when the clock of `training.minutes` began to run (as time.time() has it); without it that is
-    now. Where torchrun has started several processes, each calls this, and they train together.
+    now. Without `pictures` none are drawn at the end. Where torchrun has started several processes, each calls this,
+    and they train together.
 
     Raises UsageError (wrong recipe, unusable text, existing run), Interrupted (Ctrl-C, SIGTERM; all is saved) and
     GlassformerError (training cannot go on).
     """
     display, began = display or TerminalDisplay(), began or time.time()
     if started_together()[1] == 1:
-        return _train(recipe, changes, run, resume, display, began)
+        return drawn(_train(recipe, changes, run, resume, display, began), pictures)
     with connected() as processes:
         if processes.first:
-            return _train(recipe, changes, run, resume, display, began, processes)
+            return drawn(_train(recipe, changes, run, resume, display, began, processes), pictures)
         path = Path(processes.told(None))
         train_along(path, lambda: nullcontext(processes))
         return load(path)
+
+
+def drawn(finished: Run, pictures: bool) -> Run:
+    """The run, with its pictures where they are wanted."""
+    if pictures:
+        draw_report(finished)
+    return finished
 
 
 def _train(
@@ -119,7 +130,7 @@ def _for_those_started(wanted: Recipe, number: int) -> Recipe:
 
 
 def _fit(directory: RunDirectory, trainer: Trainer, started: Processes | None = None) -> Run:
-    """Train to the end and draw what came of it; with the processes that were `started` beside this one, or with as
+    """Train to the end; with the processes that were `started` beside this one, or with as
     many as the recipe wants, which are started here."""
     with threads(trainer.config.threads if isinstance(trainer.config.threads, int) else None):
         if started is not None:
@@ -132,7 +143,6 @@ def _fit(directory: RunDirectory, trainer: Trainer, started: Processes | None = 
                 trainer.fit(processes)
     finished = load(directory.path)
     calibrate(finished)
-    draw_report(finished)
     return finished
 
 
@@ -165,6 +175,8 @@ def _begin(directory: RunDirectory, wanted: Recipe, asked: dict[str, Any], displ
         trainer = _trainer(directory, parts, display)
         begun = begin(trainer.engine.model, resolved, parts.objective.outputs(), parts.codecs, display.say)
         for line in [
+            *([] if begun is not None else describe_frozen(trainer.engine.model)),
+            *describe_rates(resolved, trainer.engine.model),
             *describe_unread(resolved),
             *describe_unknown_words(parts),
             describe_evaluation_set(trainer.evaluation_sets[0]),
@@ -172,8 +184,15 @@ def _begin(directory: RunDirectory, wanted: Recipe, asked: dict[str, Any], displ
             display.say(line)
         measured["parameters"] = count_parameters(trainer.engine.model)
         directory.save_codecs(parts.codecs)
-        found = {"asked": asked, "measured": measured, "data": data_identity(parts), "recipe": as_json(resolved)}
+        found: dict[str, Any] = {
+            "asked": asked,
+            "measured": measured,
+            "data": data_identity(parts),
+            "recipe": as_json(resolved),
+        }
         found |= {} if begun is None else {"init_from": begun.record()}
+        if frozen := frozen_in(trainer.engine.model):
+            found["frozen"] = frozen
         directory.write_environment(found)
         write_text_durably(directory.recipe_file, recipes.to_yaml(resolved))
     except BaseException:  # the name stays free for the next attempt
@@ -183,9 +202,41 @@ def _begin(directory: RunDirectory, wanted: Recipe, asked: dict[str, Any], displ
 
 
 def _changed_by_the_texts(wanted: Recipe, resolved: Recipe) -> dict[str, Any]:
-    """What the recipe said of its texts where `assemble` chose something for it, such as `auto`."""
-    before, after = wanted.data.model_dump(mode="json"), resolved.data.model_dump(mode="json")
-    return {f"data.{key}": value for key, value in before.items() if value != after[key]}
+    """What the recipe said of its data and objective where `assemble` chose something for it, such as `auto`."""
+    before, after = wanted.model_dump(mode="json"), resolved.model_dump(mode="json")
+    return {
+        f"{section}.{key}": value
+        for section in ("data", "objective")
+        for key, value in before[section].items()
+        if value != after[section][key]
+    }
+
+
+def describe_frozen(model: Model) -> list[str]:
+    """What training does not change, and how much is left to learn; nothing where it changes all."""
+    frozen = frozen_in(model)
+    if not frozen:
+        return []
+    learning, numbers = (
+        sum(p.numel() for p in model.parameters() if p.requires_grad or not only) for only in (True, False)
+    )
+    return [f"frozen: {', '.join(together(frozen))}; {learning:,} of {numbers:,} parameters learn"]
+
+
+def describe_rates(recipe: Recipe, model: Model) -> list[str]:
+    """A line about peak learning rates that differ by layer; none where they do not."""
+    training, config = recipe.training, recipe.optimizer
+    if training.layer_decay == 1.0 and training.head_learning_rate is None:
+        return []
+    deepest = max(place.below_top for place in places(model).values())
+    adamw, of_heads = config.learning_rate, training.head_learning_rate or config.learning_rate
+    of_blocks = config.muon_learning_rate if config.name == "muon" else adamw
+    blocks = ", ".join(f"{of_blocks * training.layer_decay**n:.2g}" for n in range(deepest - 1, 0, -1))
+    lowest = adamw * training.layer_decay**deepest
+    return [
+        f"peak learning rates, from below: embeddings {lowest:.2g}; blocks {blocks}"
+        f"{' (Muon)' if config.name == 'muon' else ''}; heads {of_heads:.2g}"
+    ]
 
 
 def describe_unread(recipe: Recipe) -> list[str]:
@@ -282,10 +333,12 @@ def _callbacks(directory: RunDirectory, parts: Parts, questions: EvaluationSet) 
     return callbacks
 
 
-def asked_for(objective: Objective) -> Literal["words", "labels"]:
+def asked_for(objective: Objective) -> Literal["words", "labels", "places"]:
     """What a verdict calls the classes."""
     heads = [head for member in objective.members for head in member.outputs()]
-    return "labels" if all(head.labels is not None for head in heads) else "words"
+    if all(head.read == "pointer" for head in heads):
+        return "places"
+    return "words" if any(head.over_tokens for head in heads) else "labels"
 
 
 # ------------------------------------------------------------------------------------------------- going on

@@ -200,6 +200,14 @@ class ClassificationConfig(Config):
     too_long: Literal["refuse", "cut"] = Field(
         "refuse", description="texts longer than the model reads: an error, or cut at the end"
     )
+    class_weights: Literal["none", "balanced"] | tuple[str, ...] = Field(
+        "none",
+        description="what the loss of a text is multiplied by, by its label: balanced, so that all labels count alike "
+        "though some be rare; or a list such as [good=1, bad=2.5], other labels 1. In evaluation all texts count alike",
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of the probability that training spreads over all labels alike"
+    )
 
 
 class SentencePairConfig(Config):
@@ -246,6 +254,19 @@ class TaggingConfig(Config):
     )
 
 
+class SpanExtractionConfig(Config):
+    """How a long text is read, and how long an answer may be."""
+
+    name: Literal["span_extraction"] = Field("span_extraction", description="the objective (a file in objectives)")
+    stride: int = Field(
+        64,
+        ge=1,
+        description="a text that is longer than the model reads is read in windows, of which each begins so many "
+        "tokens behind the one before; at most half of what a window holds, so that they overlap",
+    )
+    max_answer_tokens: int = Field(30, ge=1, description="tokens of an answer that is given, at most")
+
+
 class ImageClassificationConfig(Config):
     """How a picture is cut and read."""
 
@@ -290,6 +311,7 @@ SHIPPED = {
     "sentence_pair": Needs(SentencePairConfig, segments=2, columns=("text", "second", "label")),
     "similarity": Needs(SimilarityConfig, columns=("text", "second", "number")),
     "tagging": Needs(TaggingConfig, columns=("text", "tags")),
+    "span_extraction": Needs(SpanExtractionConfig, segments=2, columns=("text", "second", "spans")),
     "image_classification": Needs(ImageClassificationConfig, columns=("array", "label")),
     "mixture": Needs(MixtureConfig),
 }

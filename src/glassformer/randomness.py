@@ -25,6 +25,8 @@ class Purpose(IntEnum):
     """What is hidden in one of them: (unit)."""
     DROPOUT = 8
     """The dropout of one forward pass: (step, micro_batch, rank)."""
+    TRAIN_ROWS = 14
+    """Which of the training rows are learned from, where only some are: (label)."""
     TOKENIZER = 12
     """Which texts a tokenizer is trained on, where there are many."""
     RESAMPLING = 13

@@ -69,6 +69,7 @@ def resolve(parts: Parts, say: Callable[[str], None], began: float | None = None
         steps, every = _number_of_steps(parts, resolved, timing, measured, say, began)
     resolved = _with(
         resolved,
+        best=parts.objective.best_by if training.best == "auto" else training.best,
         steps=steps,
         epochs=None,
         minutes=None,

@@ -73,10 +73,11 @@ class Environment(Saved):
 
 
 class Calibration(Saved):
-    """What calibration.json says: by what the outputs over labels are divided, fitted for the weights of one step on so
-    many validation rows."""
+    """What calibration.json says: by what the outputs over labels are divided, or from which margin on an answer is
+    given, fitted for the weights of one step on so many validation rows."""
 
-    temperature: float = Field(ge=0.01, le=100, allow_inf_nan=False)
+    temperature: float = Field(1.0, ge=0.01, le=100, allow_inf_nan=False)
+    no_answer_threshold: float | None = Field(None, allow_inf_nan=False)
     step: int = Field(ge=0)
     rows: int = Field(ge=0)
 

@@ -2,7 +2,7 @@
 
 import functools
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,16 @@ from glassformer.data.choice import choose_tokenizer, tokens_per_word
 from glassformer.data.data_config import DataConfig
 from glassformer.data.kinds import changes
 from glassformer.data.layout_choice import layout_for
-from glassformer.data.roles import PAIR
-from glassformer.data.rows import read_pairs
+from glassformer.data.roles import READ, TEXT, Role
+from glassformer.data.rows import read_rows
 from glassformer.data.sources import read_documents
 from glassformer.data.survey import SAMPLE, Survey
+from glassformer.data.task_choice import place_of, task_of
 from glassformer.errors import UsageError
 from glassformer.model.config import presets
 from glassformer.objectives import Objective, find_objective
 from glassformer.own_text import is_own_text as is_own_text
+from glassformer.plugins import plugin_names
 from glassformer.recipe import Recipe, objective_class, parse
 from glassformer.training.measure import default_device, products_per_second
 
@@ -30,8 +32,8 @@ def recipe_for_text(source: str, changes: dict[str, Any], say: Callable[[str], N
     UsageError for a text that cannot be read or is too short to learn from."""
     where = f"the recipe for {source}"
     data = parse(merged({"data": {"train": source}}, {"data": changes.get("data", {})}), where).data
-    objective = str(_section(changes, "objective").get("name", "masked_lm"))
-    survey = survey_of(data, pairs="target" in find_objective(objective).columns)
+    objective = str(_section(changes, "objective").get("name") or _task_of(data, say))
+    survey = survey_of(data, find_objective(objective).columns)
     tree = suggestion(source, survey, changes, objective)
     named = presets().get(str(_section(changes, "model").get("preset")), {})
     tree["model"] = {key: value for key, value in tree["model"].items() if key not in named}
@@ -41,12 +43,25 @@ def recipe_for_text(source: str, changes: dict[str, Any], say: Callable[[str], N
     return recipe
 
 
-def survey_of(data: DataConfig, pairs: bool = False) -> Survey:
-    """A look at all training texts; of pairs, at sources and targets alike."""
-    if pairs:
-        rows = read_pairs(data.train, data.train_targets, layout_for(data, PAIR))
-        return Survey(text for pair in rows for text in pair)
-    return Survey(read_documents(data.train, layout_for(data)))
+def _task_of(data: DataConfig, say: Callable[[str], None]) -> str:
+    """The task that the data are labelled for, said; filling blanks where they are texts."""
+    task = task_of(data)
+    if task is None or task.name not in plugin_names("glassformer.objectives"):
+        return "masked_lm"
+    say(
+        f"{place_of(data)}: {task.why}: taken for {task.name} (say otherwise with objective.name; masked_lm learns the "
+        "texts alone)"
+    )
+    return task.name
+
+
+def survey_of(data: DataConfig, roles: Sequence[Role] = TEXT) -> Survey:
+    """A look at all training texts; of rows of several, at all of them."""
+    if tuple(roles) == TEXT:
+        return Survey(read_documents(data.train, layout_for(data)))
+    read = [n for n, role in enumerate(roles) if role in READ]
+    rows = read_rows(data.train, roles, data.train_targets, layout_for(data, roles))
+    return Survey(row.cells[n] for row in rows for n in read)
 
 
 def suggestion(
@@ -67,17 +82,21 @@ def suggestion(
     minutes = float(wanted) if isinstance(wanted, int | float) and wanted > 0 else choose_minutes(tokens)
     max_length = choose_max_length(survey.sampled_words, per_word, minutes)
     stream = bool(np.median(survey.sampled_words) * per_word > 2 * max_length) or survey.texts < 20
+    if "second" in kind.columns:
+        max_length = min(256, 2 * max_length)
+    labelled = bool(set(kind.columns) - {"text", "source", "target"})
     if "target" in kind.columns:  # pairs are not cut: their longest must fit
         max_length = int(-(-len(survey.longest.split()) * 2 * per_word // 8) * 8 + 8)
     size = choose_size(tokens, minutes, tokenizer["vocab_size"])
     passes = min(MOST_PASSES, trained_tokens(size, minutes, tokenizer["vocab_size"]) / tokens)
     asked = EVALUATED_TOKENS // max_length
+    dropout = 0.3 if labelled else 0.1 if passes > 4 else 0.0
     return {
         "description": f"made for {source if ':' in source else Path(source).name}",
         "data": {"train": source, "validation_share": choose_share(tokens)},
         "tokenizer": tokenizer | kind.tokenizer_settings(max_length),
         "objective": {"name": objective} | objective_settings(kind, stream),
-        "model": size | {"max_length": max_length, "positions": "rotary", "dropout": 0.1 if passes > 4 else 0.0},
+        "model": size | {"max_length": max_length, "positions": "rotary", "dropout": dropout},
         "batch": {"size": choose_batch(tokens, max_length, survey.texts, stream)},
         "optimizer": {"name": "muon", "learning_rate": 2e-3, "muon_learning_rate": 0.02},
         "training": {
@@ -99,6 +118,8 @@ def _section(tree: dict[str, Any], name: str) -> dict[str, Any]:
 def objective_settings(kind: type[Objective], stream: bool) -> dict[str, Any]:
     """What an objective is told beside its name, of the keys that it has."""
     wanted = {"units": "stream" if stream else "documents", "mask_rate": 0.4}
+    if "target" not in kind.columns:
+        wanted["too_long"] = "cut"
     return {key: value for key, value in wanted.items() if key in kind.Config.model_fields}
 
 

@@ -2,6 +2,7 @@
 the terminal, in samples. Programs get the tokens as they are."""
 
 import functools
+import inspect
 import re
 import tempfile
 from pathlib import Path
@@ -79,6 +80,15 @@ def views_of(run: gf.Run, folder: Path) -> dict[str, View]:
         del found["steps"]
         found["cross"] = lambda: views.heads(run, [WHOLE], kind="cross")
     return {name: make() for name, make in found.items()}
+
+
+NO_TOKENS = {"ablate", "confusion", "positions", "schedule"}
+"""Views of parts, labels, places and steps."""
+
+
+def test_every_view_is_asked_or_shows_no_tokens() -> None:
+    asked = set(re.findall(r"views\.([a-z_]+)", inspect.getsource(views_of)))
+    assert asked | NO_TOKENS >= set(views.__all__)
 
 
 def marked(texts: Any) -> list[str]:

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from glassformer.data.batch import IGNORE_INDEX, Example, OutputSpec, Shapes, Stream, Targets, collate, sequence_targets
-from glassformer.model.heads import read
+from glassformer.losses import find_loss
+from glassformer.model.heads import point, read
 
 D, WIDTH = 5, 13
 LENGTHS = (3, 7, 4)
@@ -57,6 +58,32 @@ def test_reads_by_definition(how, packed, shapes):
     assert targets.n_targets == len(torch.cat(expected))
     assert len(found) == len(targets.values) and torch.isfinite(found).all()
     assert (targets.values[targets.n_targets :] == IGNORE_INDEX).all()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("shapes", [None, SHAPES])
+def test_a_pointer_chooses_among_the_tokens_of_its_own_example(packed, shapes):
+    """One output for each of them, in their order; whatever else lies in the row is -inf, and has no gradient."""
+    examples = [example(length, length - 1, "mean") for length in LENGTHS]
+    rows = [examples[:2], examples[2:]] if packed else [[one] for one in examples]
+    batch = collate(rows, 0, shapes)
+    targets, stream = batch.targets["head"], batch.streams["encoder"]
+    said = torch.randn(*stream.input_ids.shape, 1, requires_grad=True)
+    found = point(said, targets)
+    assert found.shape == (len(targets.values), said.shape[1])
+    asked = iter(found[: targets.n_targets])
+    for r, row in enumerate(rows):
+        start = 0
+        for one in row:
+            length, mine = len(one.streams["encoder"].values), next(asked)
+            torch.testing.assert_close(mine[:length], said[r, start : start + length, 0])
+            assert (mine[length:] == -torch.inf).all()
+            start += length
+    loss = find_loss("cross_entropy")(found, targets)
+    loss.total.backward()
+    assert torch.isfinite(loss.total) and loss.count == 3 and torch.isfinite(said.grad).all()
+    in_examples = sum(LENGTHS)
+    assert int((said.grad.abs() > 0).sum()) == in_examples
 
 
 def test_only_what_is_read_has_a_gradient():

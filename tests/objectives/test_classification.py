@@ -3,12 +3,16 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_recipe
+import torch
 from trained import command
 
 from glassformer.ask.run import Run
 from glassformer.assemble import assemble
+from glassformer.data.batch import TargetsBatch
+from glassformer.data.labels import class_weights
 from glassformer.errors import UsageError
 from glassformer.recipe import parse
 
@@ -144,3 +148,112 @@ def test_long_texts_are_refused_or_cut(tmp_path):
         assemble(recipe_for(long)).train_dataset  # noqa: B018
     cut = assemble(recipe_for(long, objective={"too_long": "cut"}))
     assert cut.train_dataset.lengths.max() <= 16
+
+
+# ------------------------------------------------------------------------ weights of labels, and what decides what is b
+
+
+def unequal(folder, **sections):
+    return recipe_for(table(folder, cells=rows()[:30] + [r for r in rows(60) if r[1] == LABELS[0]]), **sections)
+
+
+def test_balanced_labels_count_alike(tmp_path):
+    """Over the training data each label's weights add up to the same, and all of them to the number of texts."""
+    parts = assemble(unequal(tmp_path, objective={"class_weights": "balanced"}))
+    given = parts.recipe.objective.class_weights
+    weights = class_weights(given, parts.codecs.label.names)
+    counts = np.bincount(parts.train.beside["label"].values)
+    assert counts[0] != counts[1]
+    balanced = [weight * count for weight, count in zip(weights, counts, strict=True)]
+    assert balanced == pytest.approx([counts.sum() / 2] * 2, rel=1e-4)
+    assert given[0].rpartition("=")[0] == parts.codecs.label.names[0]
+    assert assemble(unequal(tmp_path)).recipe.objective.class_weights == "none"
+
+
+def loss_of(objective, outputs, numbers):
+    targets = TargetsBatch(torch.arange(len(numbers)), torch.tensor(numbers), len(numbers))
+    return objective.losses["label"](outputs, targets).total
+
+
+def test_a_weight_multiplies_the_loss_of_its_label_in_training_only(tmp_path):
+    plain = assemble(unequal(tmp_path)).objective
+    weighted = assemble(unequal(tmp_path, objective={"class_weights": ["007=3"]})).objective
+    outputs, of_007, other = (
+        torch.randn(5, 2),
+        [plain.label_names.index("007")] * 5,
+        [plain.label_names.index(LABELS[0])] * 5,
+    )
+    torch.testing.assert_close(loss_of(weighted, outputs, of_007), 3 * loss_of(plain, outputs, of_007))
+    torch.testing.assert_close(loss_of(weighted.for_evaluation(), outputs, of_007), loss_of(plain, outputs, of_007))
+    torch.testing.assert_close(loss_of(weighted, outputs, other), loss_of(plain, outputs, other))
+
+
+def test_smoothing_is_towards_all_labels_alike_in_training_only(tmp_path):
+    objective = assemble(unequal(tmp_path, objective={"label_smoothing": 0.2, "class_weights": ["007=3"]})).objective
+    outputs, number = torch.randn(1, 2), objective.label_names.index("007")
+    logs = outputs.log_softmax(-1)[0]
+    torch.testing.assert_close(loss_of(objective, outputs, [number]), 3 * -(0.8 * logs[number] + 0.2 * logs.mean()))
+    torch.testing.assert_close(loss_of(objective.for_evaluation(), outputs, [number]), -logs[number])
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        (["0007=2"], "'0007=2' begins with no label\n.*007"),
+        (["007=2", "007=3"], "names the label '007' twice"),
+        (["007=much"], "ends with no positive number\n.*007=2.5"),
+        (["007=-1"], "ends with no positive number"),
+        (["007"], "begins with no label"),
+    ],
+)
+def test_weights_that_cannot_be_are_a_line(tmp_path, weights, said):
+    with pytest.raises(UsageError, match=said):
+        assemble(unequal(tmp_path, objective={"class_weights": weights}))
+
+
+def test_balanced_weights_are_kept_and_a_stopped_run_goes_on_to_the_bit(tmp_path, monkeypatch):
+    monkeypatch.setenv("GLASSFORMER_CACHE", str(tmp_path / "cache"))
+    wanted = unequal(tmp_path, objective={"class_weights": "balanced"}, schedule={"name": "constant"})
+    whole = tiny_recipe.train(wanted, tmp_path / "whole")
+    assert whole.recipe.training.best == "macro_f1" and len(whole.recipe.objective.class_weights) == 2
+    tiny_recipe.train(wanted, tmp_path / "halves", changes=("training.steps=6",))
+    again = tiny_recipe.train(wanted, tmp_path / "halves", changes=("training.steps=12",), resume=True)
+    for ours, theirs in zip(again.model.state_dict().values(), whole.model.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_accuracy_decides_and_ends_a_run_that_grows_no_better(tmp_path, monkeypatch):
+    """The best weights are those of the first highest accuracy; patience counts the evaluations since."""
+    monkeypatch.setenv("GLASSFORMER_CACHE", str(tmp_path / "cache"))
+    training = {"steps": 200, "evaluate_every": 10, "patience": 3}
+    wanted = recipe_for(
+        table(tmp_path, cells=rows(300)),
+        data={"validation_share": 0.4},
+        optimizer={"learning_rate": 0.03},
+        training=training,
+    )
+    heard = tiny_recipe.Hearing()
+    run = tiny_recipe.train(wanted, tmp_path / "run", display=heard)
+    assert run.recipe.training.best == "accuracy"
+    seen = [record for record in run.directory.metrics() if record["event"] == "evaluation" and record["step"]]
+    best = max(record["accuracy"] for record in seen)
+    first = next(record["step"] for record in seen if record["accuracy"] == best)
+    assert seen[-1]["step"] == first + 30 < 200
+    assert f"stopped early: no better accuracy since step {first}" in heard.said
+    assert run.evaluate()["accuracy"] == pytest.approx(best)
+
+
+def test_a_mixture_has_a_member_of_labels(tmp_path, monkeypatch):
+    """Masked words and labels of the same texts, on one body; each is evaluated, and both can be asked for."""
+    monkeypatch.setenv("GLASSFORMER_CACHE", str(tmp_path / "cache"))
+    tree = recipe_for(table(tmp_path)).model_dump(mode="json")
+    labels = {"objective": {"name": "classification", "class_weights": "balanced"}, "weight": 2}
+    tree |= {"objective": {"name": "mixture", "members": [labels, {"objective": {"name": "masked_lm"}}]}}
+    tree["optimizer"]["learning_rate"] = 0.03
+    tree["training"] |= {"steps": 120, "evaluate_every": 60}
+    run = tiny_recipe.train(parse(tree), tmp_path / "both")
+    assert run.recipe.training.best == "loss"
+    found = run.evaluate()
+    assert "classification/accuracy" in found and "masked_lm/accuracy" in found
+    assert run.classify("the sun star is near 3").label == LABELS[0]
+    assert run.fill("the sun star is [MASK] 3").blanks

@@ -62,10 +62,12 @@ def data_for(objective: Objective, corpus: Column) -> Column:
     """Pairs for an objective over pairs, sentences for one that needs them, labels beside texts or pictures."""
     if objective.needs_sentences(objective.config):
         return stories_of(corpus, objective.tokenizer)
-    if "second" in objective.columns:
-        return task_data.two_texts(objective, [objective.tokenizer.decode(corpus.document(n)) for n in range(12)])
     if "tags" in objective.columns:
         return task_data.tagged(objective, [objective.tokenizer.decode(corpus.document(n)) for n in range(12)])
+    if "spans" in objective.columns:
+        return task_data.asked(objective, [objective.tokenizer.decode(corpus.document(n)) for n in range(12)])
+    if "second" in objective.columns:
+        return task_data.two_texts(objective, [objective.tokenizer.decode(corpus.document(n)) for n in range(12)])
     if "label" in objective.columns:
         texts = [objective.tokenizer.decode(corpus.document(n)) for n in range(corpus.n_documents)]
         return task_data.labelled(objective, texts)
@@ -130,7 +132,8 @@ def logits_for(objective: Objective, examples: list[Example]) -> tuple:
     """A batch of one example a row, and random logits at its asked places."""
     batch = collate([[example] for example in examples], objective.pad_id)
     generator = torch.Generator().manual_seed(len(examples))
-    sizes = {spec.name: spec.size for spec in objective.outputs()}
+    width = next(iter(batch.streams.values())).input_ids.shape[1]
+    sizes = {spec.name: width if spec.read == "pointer" else spec.size for spec in objective.outputs()}
     return batch, {
         name: torch.randn(len(targets.flat_index), sizes[name], generator=generator, requires_grad=True)
         for name, targets in batch.targets.items()
@@ -248,6 +251,7 @@ def test_the_objectives_that_must_be_found():
         "tagging",
         "sentence_pair",
         "similarity",
+        "span_extraction",
         "image_classification",
     } <= set(plugin_names("glassformer.objectives"))
 

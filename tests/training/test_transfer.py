@@ -9,7 +9,7 @@ from glassformer.data.batch import OutputSpec
 from glassformer.data.codecs import Codecs
 from glassformer.data.labels import Labels
 from glassformer.errors import UsageError
-from glassformer.training.transfer import freeze, named_rows, same_rows, together, transfer
+from glassformer.training.transfer import named_rows, same_rows, together, transfer
 
 
 def model(texts: list[str] | None = None, seed: int = 1, **sizes):
@@ -129,17 +129,3 @@ def test_layers_are_one_line():
     said = transfer(here, there.state_dict(), "runs/x").lines()
     assert "  taken      encoder.blocks.0-1" in said and "  made anew  encoder.blocks.2" in said
     assert together(["a.b.weight", "a.b.bias", "x.blocks.0.w", "x.blocks.2.w"]) == ["a.b", "x.blocks.0,2"]
-
-
-def test_what_is_frozen_needs_no_gradient():
-    (one, _) = model()
-    frozen = freeze(one, ["encoder.blocks.0.*"])
-    assert frozen == [name for name, p in one.named_parameters() if not p.requires_grad]
-    assert frozen and all(name.startswith("encoder.blocks.0.") for name in frozen)
-    assert freeze(one, ()) == []
-    freeze(one, ["heads.masked_lm.output.weight"])  # tied
-    assert not one.encoder.embeddings.token.weight.requires_grad
-    with pytest.raises(UsageError, match="leaves nothing to learn"):
-        freeze(one, ["*"])
-    with pytest.raises(UsageError, match=r"init_from.freeze: no tensor is called 'encoder.block.\*'\n."):
-        freeze(one, ["encoder.block.*"])

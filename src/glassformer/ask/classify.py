@@ -53,7 +53,7 @@ def _prompt(run: Loaded, text: str) -> Prompt:
     if not run.objective.can(PredictsLabels):
         command, what = run.objective.to_try
         raise UsageError("this model predicts no labels", f'glassformer {command} {run.path} "{what}"')
-    prompt = run.objective.prompt_for("read", text)
+    prompt = run.objective.prompt_for("label", text)
     member = run.objective.of(prompt.example)
     assert isinstance(member, PredictsLabels)
     if len(prompt.example.targets[member.label_head].positions) != 1:

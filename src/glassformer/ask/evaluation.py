@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from glassformer.answers import FillsBlanks, ScoresText
+from glassformer.answers import AnswersQuestions, FillsBlanks, ScoresText
 from glassformer.ask.cloze import Answered, cloze
-from glassformer.ask.judged import fit_temperature, judge_of, label_head_of, listening
+from glassformer.ask.judged import asked_rows_of, fit_no_answer, fit_temperature, judge_of, label_head_of, listening
 from glassformer.ask.loaded import Loaded
 from glassformer.assemble import Split, column_for
 from glassformer.baselines.counting import counting_losses
@@ -100,8 +100,11 @@ def judged(run: Loaded, split: Split = "validation", baselines: bool = True) -> 
 
 
 def calibrate(run: Loaded) -> float | None:
-    """Fit the temperature of a run that predicts labels, on its validation rows, and keep it in its folder for these
-    weights. None, and nothing kept, where there is nothing to fit or too few rows to fit it on."""
+    """Fit the temperature of a run that predicts labels, or the threshold of one that answers questions, on its
+    validation rows, and keep it in its folder for these weights. None, and nothing kept, where there is nothing to fit
+    or too few rows to fit it on."""
+    if run.objective.can(AnswersQuestions):
+        return _calibrate_answers(run)
     if label_head_of(run.objective) is None:
         return None
     asked = questions_of(run, "validation")
@@ -109,6 +112,15 @@ def calibrate(run: Loaded) -> float | None:
     if found is not None and run.step is not None:
         run.directory.save_calibration(Calibration(temperature=found, step=run.step, rows=len(asked.chosen)))
         vars(run).pop("temperature", None)
+    return found
+
+
+def _calibrate_answers(run: Loaded) -> float | None:
+    rows = asked_rows_of(run, "validation")
+    found = fit_no_answer(run, rows)
+    if found is not None and run.step is not None:
+        run.directory.save_calibration(Calibration(no_answer_threshold=found, step=run.step, rows=len(rows)))
+        vars(run).pop("no_answer_threshold", None)
     return found
 
 

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64, Shaped
 
-from glassformer.answers import PredictsLabels, TagsWords
-from glassformer.ask import tag
+from glassformer.answers import AnswersQuestions, PredictsLabels, TagsWords
+from glassformer.ask import answer, tag
 from glassformer.ask.loaded import Loaded
 from glassformer.ask.tag import TaggedText
 from glassformer.assemble import Split, rows_for
+from glassformer.baselines.answer_overlap import best_sentence, sliding_window
 from glassformer.baselines.bag_of_words import fit_bag_of_words
 from glassformer.baselines.frequent_tag import FrequentTag
 from glassformer.baselines.majority import majority
@@ -24,7 +25,7 @@ from glassformer.data.batch import Batch
 from glassformer.data.spans import Annotated
 from glassformer.data.table import Cell
 from glassformer.errors import GlassformerError
-from glassformer.judging import Score, calibration, classes, entities, means
+from glassformer.judging import Score, answers, calibration, classes, entities, means
 from glassformer.judging.judgement import Judgement
 from glassformer.objectives import Objective
 from glassformer.training.evaluation import EvaluationSet
@@ -260,6 +261,87 @@ def _worst_word(number: int, text: TaggedText, truths: Sequence[str]) -> dict[st
     }
 
 
+# ------------------------------------------------------------------------------------- where an answer stands in a text
+
+
+class AskedRow(NamedTuple):
+    """A question about a text, and the answers that are right: none where the text has none."""
+
+    text: str
+    question: str
+    answers: tuple[str, ...]
+
+
+def asked_rows_of(run: Loaded, split: Split) -> list[AskedRow]:
+    """One part of the run's questions."""
+    text, second, spans = (run.objective.columns.index(role) for role in ("text", "second", "spans"))
+    found: list[AskedRow] = []
+    for row in rows_for(run.recipe, split):
+        read = row.cells[text]
+        found.append(AskedRow(read, row.cells[second], tuple(read[a:b] for a, b, _ in row.cells[spans].spans)))
+    return found
+
+
+def fit_no_answer(run: Loaded, rows: Sequence[AskedRow]) -> float | None:
+    """The threshold under which the mean F1 of these rows is highest; None where all of them have an answer, or none
+    has."""
+    answered = np.array([bool(row.answers) for row in rows], dtype=bool)
+    if answered.all() or not answered.any():
+        return None
+    said = answer.answer_each(run, [(row.question, {"": row.text}) for row in rows])
+    margins = [one.candidates[0].score - one.no_answer_score if one.candidates else -np.inf for one in said]
+    texts = [one.candidates[0].text if one.candidates else None for one in said]
+    given = [answers.f1(text, row.answers) for text, row in zip(texts, rows, strict=True)]
+    least = min((margin for margin in margins if np.isfinite(margin)), default=0.0) - 1
+    return answers.fit_threshold(np.maximum(margins, least), np.array(given), answered)
+
+
+def span_head_of(objective: Objective) -> str | None:
+    """The head that points at the first token of an answer."""
+    only = len(objective.members) == 1 and isinstance(objective, AnswersQuestions)
+    return objective.span_heads[0] if only and isinstance(objective, AnswersQuestions) else None
+
+
+def judge_answers(run: Loaded, split: Split, said: Listening, baselines: bool) -> Judgement:
+    """Exact match and F1, as SQuAD has them, of the best answer over all windows of a text; beside the sentence that
+    has most words of the question, and a window that slides over the text."""
+    rows = asked_rows_of(run, split)
+    found = answer.answer_each(run, [(row.question, {"": row.text}) for row in rows])
+    right, texts = [row.answers for row in rows], [one.answer for one in found]
+    lines: dict[str, list[Score]] = {}
+    if baselines:
+        guesses: dict[str, list[str | None]] = {
+            "best_sentence": [best_sentence(row.text, row.question) for row in rows],
+            "sliding_window": [sliding_window(row.text, row.question) for row in rows],
+        }
+        if not all(right):
+            guesses = {"no_answer": [None] * len(rows), **guesses}
+        lines = {name: answers.scores(guess, right) for name, guess in guesses.items()}
+    of_rows: list[dict[str, Any]] = [
+        {
+            "row": number,
+            "text": row.question,
+            "context": row.text,
+            "truth": list(row.answers),
+            "prediction": one.answer,
+            "exact_match": answers.exact_match(one.answer, row.answers),
+            "f1": answers.f1(one.answer, row.answers),
+            "score": one.candidates[0].score if one.candidates else None,
+            "no_answer_score": one.no_answer_score,
+            "probability": one.candidates[0].probability if one.candidates else 0.0,
+        }
+        for number, (row, one) in enumerate(zip(rows, found, strict=True), start=1)
+    ]
+    wrong = [place for place, row in enumerate(of_rows) if row["f1"] == 0]
+    return Judgement(
+        scores=answers.scores(texts, right),
+        lines=lines,
+        rows=of_rows,
+        hardest=sorted(wrong, key=lambda place: -float(of_rows[place]["probability"])),
+        more={"no_answer_threshold": run.no_answer_threshold},
+    )
+
+
 class Judge(NamedTuple):
     """How one kind of answer is judged."""
 
@@ -272,6 +354,7 @@ class Judge(NamedTuple):
 JUDGES: dict[type, Judge] = {
     PredictsLabels: Judge(label_head_of, judge_labels),
     TagsWords: Judge(tag_head_of, judge_tags),
+    AnswersQuestions: Judge(span_head_of, judge_answers),
 }
 """By what a model says."""
 

@@ -16,7 +16,7 @@ from glassformer.model.kinds import Model
 from glassformer.objectives import Objective, Prompt
 from glassformer.reading import plain_text
 from glassformer.recipe import Recipe, from_yaml, parse, with_changes
-from glassformer.run import RunDirectory
+from glassformer.run import Calibration, RunDirectory
 from glassformer.training.checkpoints import load_into, load_weights
 
 L = TypeVar("L", bound="Loaded")
@@ -99,9 +99,22 @@ class Loaded:
     def temperature(self) -> float:
         """What the outputs over labels are divided by, so that probabilities are what they say: as fitted for these
         very weights at the end of training, else 1. Raises GlassformerError for a damaged file."""
+        found = self._calibration
+        return 1.0 if found is None else found.temperature
+
+    @cached_property
+    def no_answer_threshold(self) -> float | None:
+        """By how much the best answer to a question must score above that there is none, to be given: as fitted for
+        these very weights at the end of training; None where there was nothing to fit. Raises GlassformerError for a
+        damaged file."""
+        found = self._calibration
+        return None if found is None else found.no_answer_threshold
+
+    @property
+    def _calibration(self) -> Calibration | None:
         assert self.model
         found = self.directory.calibration()
-        return found.temperature if found is not None and found.step == self.step else 1.0
+        return found if found is not None and found.step == self.step else None
 
     def recordable(self: L) -> L:
         """The same run with a model of the same weights that can be looked into everywhere; itself, where its own

@@ -1,10 +1,11 @@
 """A trained run and everything that it can be asked."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, overload
 
-from glassformer.ask import attention, classify, cloze, embed, evaluation, fill, generate, score, tag
+from glassformer.ask import answer, attention, classify, cloze, embed, evaluation, fill, generate, score, tag
+from glassformer.ask.answer import Answers
 from glassformer.ask.attention import ALL, Attention, Chosen, Kind
 from glassformer.ask.classify import Classified
 from glassformer.ask.cloze import Answered
@@ -66,6 +67,16 @@ class Run(Loaded):
         if isinstance(texts, str):
             return tag.tag(self, [texts])[0]
         return tag.tag(self, texts)
+
+    def answer(self, question: str, context: str | Mapping[str, str], top: int = 1) -> Answers:
+        """The answer to a question out of a text, or of several by their names, with the characters where it stands;
+        the `top` best ones as candidates. A long text is read in windows. Its answer is None where that there is
+        none is likelier, in models that were taught when.
+
+        Raises UsageError for a model that answers no questions, for a question that leaves no room for a text, and
+        where question or text are empty.
+        """
+        return answer.answer(self, question, context, top)
 
     @overload
     def similarity(self, text: str, second: str) -> Alike: ...

@@ -48,7 +48,7 @@ def counting_losses(learned: Iterable[Example], asked: Iterable[Example], object
     for line, order in ORDERS.items():
         lines[line] = 0.0
         for name, questions in rows[1].items():
-            own = order if heads[name].labels is None else 1
+            own = order if heads[name].over_tokens else 1
             model = NGram(rows[0][name][:, -own:], heads[name].size)
             lines[line] += weights[name] * float(-np.log(model.probabilities(questions[:, -own:])).mean())
     return lines

@@ -28,10 +28,13 @@ from glassformer.formatting import NATS, percent
 from glassformer.look.views import spec_of, view_names
 
 if TYPE_CHECKING:
+    from glassformer.ask.answer import Answers
     from glassformer.ask.fill import Filled
     from glassformer.ask.tag import TaggedText
 
 app = App()
+LARGEST_TEXT = 2**26
+"""Bytes of a text in which answers are looked for."""
 
 
 @app.command()
@@ -161,6 +164,89 @@ def tagged_in_lines(tagged: "TaggedText") -> str:
         wide = max(len(word.word) for word in tagged.words)
         for word in tagged.words:
             lines.append(f"  {word.word:<{wide}}  {word.tag or '?':<10} {percent(word.probability or 0.0):>6}")
+    return printable("\n".join(lines))
+
+
+@app.command()
+def answer(
+    run: RunPath,
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="QUESTION", help="questions; or QUESTION ||| TEXT", show_default=False)
+    ] = None,
+    context: Annotated[
+        list[Path] | None, typer.Option(help="a text file to look for the answer in; given again, one more")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="one question in each line; FILE.jsonl: rows with question and context")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="so many of the best answers")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="print a line of JSON for each question")] = False,
+) -> None:
+    """Find the answers to questions in texts.
+
+    The questions are arguments, lines of --file, or lines of standard input; on a terminal they are asked for. A long
+    text is read in windows; of several texts the best answer is taken.
+
+    \b
+    glassformer answer runs/answers-demo "where does Anna live ? ||| Ben lives in Rome . Anna lives in Oslo ."
+    glassformer answer runs/squad "Who wrote it?" --context report.txt --context letter.txt --top 3
+    """
+    from glassformer.ask.run import load
+
+    trained = load(run)
+    texts_by_name = {str(path): _whole_text(path) for path in context or []}
+    asking = not texts and file is None and sys.stdin.isatty()
+    in_rows = file is not None and file.suffix == ".jsonl"
+    for number, line in enumerate(texts_from(texts, file, "a question, or an empty line to end"), start=1):
+        try:
+            question, own = _asked_row(line, f"{file}, line {number}") if in_rows else _asked_in(line)
+            found = trained.answer(question, own or texts_by_name, top)
+        except UsageError as error:
+            if not asking:
+                raise
+            complain(error)
+            continue
+        say_unknown(trained, question)
+        if as_json:
+            show(found.record())
+        else:
+            print(answers_in_lines(found))
+
+
+def _whole_text(path: Path) -> str:
+    """A text file as it is. Raises UsageError where there is none, and what reading it raises."""
+    if not path.is_file():
+        raise UsageError(f"there is no file {printable(str(path))}", "name a text file with --context")
+    from glassformer.reading import plain_text
+
+    return plain_text(path, LARGEST_TEXT, "text")
+
+
+def _asked_in(line: str) -> tuple[str, dict[str, str]]:
+    """A question, and the text behind ||| where there is one."""
+    question, between, text = line.partition("|||")
+    return question.strip(), {"": text.strip()} if between else {}
+
+
+def _asked_row(line: str, place: str) -> tuple[str, dict[str, str]]:
+    """A row of JSON with a question, and a context where it brings its own."""
+    try:
+        row = json.loads(line)
+        question, text = row["question"], row.get("context")
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
+        question, text = None, None
+    if not isinstance(question, str) or not isinstance(text, str | None):
+        raise UsageError(f"{place} is no row with a question", 'write {"question": "...", "context": "..."}')
+    return question, {} if text is None else {"": text}
+
+
+def answers_in_lines(found: "Answers") -> str:
+    """A question, and below it the answer, or the best ones with where they stand."""
+    lines = [found.question, f"  {found.answer if found.answer is not None else 'no answer'}"]
+    given = found.candidates if len(found.candidates) > 1 or found.answer is None else found.candidates[:1]
+    for one in given:
+        where = f"{one.context}, " if one.context else ""
+        lines.append(f"    {one.text}  {percent(one.probability)}  ({where}characters {one.start} to {one.end})")
     return printable("\n".join(lines))
 
 

@@ -36,8 +36,14 @@ def say_judged(name: str, found: dict[str, Any]) -> None:
     for row in found["hardest"]:
         text = row["text"] if len(row["text"]) <= SHOWN else row["text"][:SHOWN] + " ..."
         word = f"{row['word']} " if "word" in row else ""
-        said_instead = f"{word}{row['prediction']} {percent(row['probability'])}, is {row['truth']}"
+        said_instead = f"{word}{_answer(row['prediction'])} {percent(row['probability'])}, is {_answer(row['truth'])}"
         print(printable(f"  row {row['row']}: {said_instead}: {' '.join(text.split())}"))
+
+
+def _answer(value: Any) -> str:
+    """A label, an answer, or the several that are right."""
+    several = value if isinstance(value, list) else [] if value is None else [str(value)]
+    return " or ".join(several) or "no answer"
 
 
 def said(one: str, other: str, score: str, found: dict[str, Any]) -> str:

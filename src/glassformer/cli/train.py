@@ -39,6 +39,10 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="go on where the run stopped; begin where there is none")
     ] = False,
+    pretrain_first: Annotated[
+        bool,
+        typer.Option("--pretrain-first", help="learn the words of the task's own texts first"),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a model by a recipe, or on a text of your own.
@@ -49,10 +53,17 @@ def train(
     glassformer train mlm-demo training.steps=500
     glassformer train my.txt
     glassformer train --resume --run runs/my
+    glassformer train classification-sst2 --pretrain-first pretrain.training.epochs=40
     """
+    if pretrain_first:
+        if recipe is None or "=" in recipe:
+            raise UsageError("--pretrain-first needs the recipe of the task", "name it before the changes")
+        of_task = [change for change in changes or [] if not change.startswith("pretrain.")]
+        check(recipe, of_task)
     if resume and run is None and (recipe is None or "=" in recipe):
         raise UsageError("--resume needs to know which run", "name it: glassformer train --resume --run runs/NAME")
-    check(recipe, changes, run if resume else None)
+    if not pretrain_first:
+        check(recipe, changes, run if resume else None)
     import psutil
 
     from glassformer import launch
@@ -61,7 +72,13 @@ def train(
     from glassformer.training.processes import started_together
 
     display, began = TerminalDisplay(), psutil.Process().create_time()
-    finished = launch.train(recipe, changes or [], run=run, resume=resume, display=display, began=began)
+    if pretrain_first:
+        from glassformer.pretrain import train_in_two_stages
+
+        assert recipe is not None
+        finished = train_in_two_stages(recipe, changes or [], run=run, resume=resume, display=display, began=began)
+    else:
+        finished = launch.train(recipe, changes or [], run=run, resume=resume, display=display, began=began)
     if started_together()[0] > 0:
         return  # the first of the processes speaks for all
     best = best_of(finished.metrics())
@@ -75,13 +92,70 @@ def train(
     if best is not None:
         which = "best validation" if best.get("tells", True) else "validation"
         decided = finished.recipe.training.best
-        by = "" if decided == "loss" else f", by {decided} {best.get(decided, math.nan):.4f}"
+        by = "" if decided in ("loss", "auto") else f", by {decided} {best.get(decided, math.nan):.4f}"
         print(f"{which} loss {best['loss']:.4f} at step {best['step']}{by}, in {path}")
         if "verdict" in best:
             print(printable(best["verdict"]))
     print(f"pictures: {printable(str(finished.directory.plots))}")
     what, text = finished.objective.to_try
     print(f"try: glassformer {what} {path}" + (f' "{printable(text)}"' if text else ""))
+
+
+def numbers_of_labels(text: str) -> list[int | None]:
+    """`8,32,all` as numbers; None is all. Raises UsageError."""
+    found: list[int | None] = []
+    for part in text.split(","):
+        if part.strip() != "all" and not (part.strip().isdecimal() and int(part) > 0):
+            raise UsageError(f"--labels {text}: {part!r} is no number of labels", "for example: --labels 8,32,128,all")
+        found.append(None if part.strip() == "all" else int(part))
+    return found
+
+
+@app.command()
+def curve(
+    recipe: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE", help="a recipe or table with labels", autocompletion=completion.recipes),
+    ],
+    changes: Changes = None,
+    labels: Annotated[str, typer.Option(help="numbers of labelled rows to learn from; all")] = "8,32,128,512,all",
+    start: Annotated[
+        str, typer.Option("--from", help="what to begin with: none, runs or folders; self: the task's own texts first")
+    ] = "none,self",
+    seeds: Annotated[int, typer.Option(min=1, help="runs of each, each on other rows")] = 3,
+    run: Annotated[Path | None, typer.Option(help="the folder; without it runs/NAME-curve")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what pre-training is worth: score against labels.
+
+    Trains a grid of runs; the same command goes on where it stopped. Writes curve.json and curve.png.
+
+    \b
+    glassformer curve classification-demo --labels 16,64,256 --from none,runs/mlm-demo
+    """
+    numbers = numbers_of_labels(labels)
+    check(recipe, changes)
+    from glassformer.curve import Grid, curve
+    from glassformer.own_text import run_name
+
+    folder = run or Path("runs") / f"{run_name(recipe)}-curve"
+    starts = list(dict.fromkeys(part.strip() for part in start.split(",") if part.strip()))
+    if not starts:
+        raise UsageError("--from names nothing", "for example: --from none,runs/my")
+    grid = Grid(recipe, list(changes or []), numbers, starts, seeds)
+    found = curve(grid, folder, lambda line: print(printable(line), file=sys.stderr))
+    if as_json:
+        show(found)
+        return
+    ends = ("low", "high")
+    rows = [
+        {"start": name, "labels": point["labels"], found["metric"]: point["mean"], **{end: point[end] for end in ends}}
+        for key in ("starts", "baselines")
+        for name, points in found[key].items()
+        for point in points
+    ]
+    table(rows)
+    print(printable("\n".join([*found["sentences"], f"picture: {folder / 'curve.png'}"])))
 
 
 @app.command()

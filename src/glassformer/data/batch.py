@@ -29,7 +29,7 @@ class OutputSpec(NamedTuple):
 
     name: str
     size: int
-    """Number of classes; the vocabulary size for a head over tokens."""
+    """Number of classes; the vocabulary size for a head over tokens; of a pointer the most tokens it chooses of."""
     tied: bool = False
     """A head over tokens, which may share its weight with the token embedding (as the model's configuration says)."""
     transform: Literal["none", "dense", "pooler"] = "none"
@@ -39,13 +39,25 @@ class OutputSpec(NamedTuple):
     """Whether the output layer has one."""
     weight: float = 1.0
     """What the head's mean loss is multiplied by, where several are added."""
-    read: Literal["position", "first", "mean", "span"] = "position"
+    read: Literal["position", "first", "mean", "span", "pointer"] = "position"
     """Which hidden states it reads. position: that of each asked position; first: that of an example's first token, as
-    BERT reads its [CLS]; mean: the mean over all tokens of an example; span: the mean over each asked span of one."""
+    BERT reads its [CLS]; mean: the mean over all tokens of an example; span: the mean over each asked span of one;
+    pointer: each token of an asked span by itself, and it chooses one of them (Vinyals et al. 2015): class n is token n
+    of the span."""
     loss: str = "cross_entropy"
     """A file in `losses`: what its outputs are held against its targets by."""
     labels: tuple[str, ...] | None = None
     """The names of its classes, where these are not the tokens of the vocabulary."""
+
+    @property
+    def width(self) -> int:
+        """Numbers that its output layer makes of one hidden state."""
+        return 1 if self.read == "pointer" else self.size
+
+    @property
+    def over_tokens(self) -> bool:
+        """Whether its classes are the tokens of the vocabulary."""
+        return self.labels is None and self.read != "pointer"
 
 
 class Targets(NamedTuple):

@@ -18,16 +18,24 @@ not these names.
     PER <tab> Anna <tab> Clara Weber        text <tab> {PER} lives in {LOC} .
 
 `wordings` is made of the facts: two wordings of one fact, which are the same, and a wording of it beside one of another
-fact of its topic, which are different. Of every tenth line both are held out: the model has seen neither fact."""
+fact of its topic, which are different. Of every tenth line both are held out: the model has seen neither fact.
 
+`questions` has facts with places for names and things, each with a question and which of the places answers it. A text
+is three of them, about three people, and each is asked; every sixth question is about a fact that the text does not
+tell. The held-out texts are others, of the same words.
+
+    fact <tab> {who} lives in {where} . <tab> where does {who} live ? <tab> where"""
+
+import random
 import re
 from collections.abc import Iterator
 from importlib import resources
 from itertools import cycle
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 from glassformer.errors import GlassformerError, UsageError, nearest
 
+T = TypeVar("T")
 Part = Literal["train", "heldout"]
 
 NAMES = ("facts", "stories")
@@ -36,6 +44,9 @@ _HELD_OUT_EVERY = 10
 _STORY_HELD_OUT_EVERY = 5
 _NAME_HELD_OUT_EVERY = 5
 _FILLED = 8
+_UNANSWERED_EVERY = 6
+_TEXTS = {"train": 900, "heldout": 60}
+_FACTS = 3
 
 
 class Cloze(NamedTuple):
@@ -138,6 +149,58 @@ def _filled(text: str, names: dict[str, Iterator[str]]) -> tuple[list[str], list
         words += name
         tags += [f"{'I' if n else 'B'}-{kind}" for n in range(len(name))] if word.startswith("{") else ["O"]
     return words, tags
+
+
+class Asked(NamedTuple):
+    """A text, a question about it, and the answer with the character at which it begins; both None where the text does
+    not tell it."""
+
+    text: str
+    question: str
+    answer: str | None
+    start: int | None
+
+
+def questions(name: str) -> list[Asked]:
+    """The questions of `builtin:questions/train`, three about each text. Raises UsageError for a name that there is
+    not."""
+    corpus, _, part = name.removeprefix("builtin:").partition("/")
+    if part not in get_args(Part) or corpus != "questions":
+        raise UsageError(
+            f"{name} names no built-in questions", "write builtin:questions/train or builtin:questions/heldout"
+        )
+    file = resources.files("glassformer.data").joinpath("builtin", "questions.tsv")
+    lines = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()]
+    words = {kind: cells for kind, *cells in lines if kind != "fact"}
+    facts = [cells for kind, *cells in lines if kind == "fact"]
+    rng = random.Random(part)
+    found: list[Asked] = []
+    for _ in range(_TEXTS[part]):
+        some = list(zip(_drawn(facts, _FACTS + 1, rng), _drawn(words["who"], _FACTS + 1, rng), strict=True))
+        asked = [
+            _asked(wording, question, kind, who, _drawn(words[kind], 1, rng)[0])
+            for (wording, question, kind), who in some
+        ]
+        told = [one.text for one in asked[:_FACTS]]
+        for number, one in enumerate(asked[:_FACTS]):
+            if len(found) % _UNANSWERED_EVERY == _UNANSWERED_EVERY - 1:
+                found.append(Asked(" ".join(told), asked[_FACTS].question, None, None))
+            else:
+                before = sum(len(fact) + 1 for fact in told[:number])
+                found.append(one._replace(text=" ".join(told), start=before + (one.start or 0)))
+    return found
+
+
+def _asked(wording: str, question: str, kind: str, who: str, answer: str) -> Asked:
+    """A fact about somebody, and the question that the place of this kind answers."""
+    before, _, behind = wording.replace("{who}", who).partition(f"{{{kind}}}")
+    return Asked(before + answer + behind, question.replace("{who}", who), answer, len(before))
+
+
+def _drawn(values: list[T], number: int, rng: random.Random) -> list[T]:
+    """Some of them, none twice; by `random` alone, which gives the same numbers in every version of Python."""
+    left = list(values)
+    return [left.pop(int(rng.random() * len(left))) for _ in range(number)]
 
 
 def cloze(name: str, part: Part) -> list[Cloze]:

@@ -48,6 +48,7 @@ class Found(NamedTuple):
     nulls: int
     others: int
     lists: int = 0  # of the texts those that come in pieces
+    different: int = 0  # values that are not the same
 
     @property
     def may_be_text(self) -> bool:
@@ -86,8 +87,9 @@ def columns_of(samples: Sequence[Sequence[dict[str, Any]]]) -> list[Found]:
 
 
 def _found(name: str, values: Iterable[Any]) -> Found:
-    texts, counts = [], Counter[str]()
+    texts, counts, different = [], Counter[str](), set[str]()
     for value in values:
+        different.add(str(value)[:100])
         if value is None or (isinstance(value, str) and not value.strip()):
             counts["nulls"] += 1
         elif isinstance(value, bool | int | float) or (isinstance(value, str) and is_number(value)):
@@ -99,7 +101,7 @@ def _found(name: str, values: Iterable[Any]) -> Found:
             counts["lists"] += 1
         else:
             counts["others"] += 1
-    return Found(name, texts, counts["numbers"], counts["nulls"], counts["others"], counts["lists"])
+    return Found(name, texts, counts["numbers"], counts["nulls"], counts["others"], counts["lists"], len(different))
 
 
 def text_column(columns: Sequence[Found], place: str, first_row: Sequence[str] = ()) -> str:

@@ -68,6 +68,13 @@ class DataConfig(Config):
         pattern="^[a-z]{2,3}(-[A-Za-z0-9]+)*$",
         description="the language of the texts, for objectives that must know where sentences begin",
     )
+    train_rows: int | None = Field(
+        None,
+        ge=1,
+        description="learn from so many of the training rows alone, drawn by rows_seed, labels in their proportions; "
+        "of the same seed fewer are among more. Tokenizer and label names are those of all rows; none: all rows",
+    )
+    rows_seed: int = Field(1, ge=0, lt=2**32, description="which rows train_rows draws; apart from the recipe's seed")
     validation_share: float = Field(
         0.05,
         gt=0,

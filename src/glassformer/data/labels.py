@@ -6,6 +6,7 @@ special token is still a label, and what reads the texts knows none of them.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -97,6 +98,33 @@ class Labels:
                 f"mend or remove the row, or train with it; {nearest(label, self.names)}",
             )
         return number
+
+
+def class_weights(given: Sequence[str], names: Sequence[str]) -> list[float]:
+    """The weights of classes from texts such as `good=2.5`; of labels that are not given it is 1. Raises UsageError for
+    a label that there is not, for one that is given twice, and for what is no positive number."""
+    found: dict[str, float] = {}
+    for text in given:
+        name, _, weight = text.rpartition("=")
+        if name not in names:
+            raise UsageError(f"objective.class_weights: {text!r} begins with no label", nearest(name or text, names))
+        if name in found:
+            raise UsageError(f"objective.class_weights names the label {name!r} twice", "name each once")
+        try:
+            found[name] = float(weight)
+        except ValueError:
+            found[name] = math.nan
+        if not 0 < found[name] < math.inf:
+            raise UsageError(f"objective.class_weights: {text!r} ends with no positive number", f"write {name}=2.5")
+    return [found.get(name, 1.0) for name in names]
+
+
+def balanced_weights(counts: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:
+    """Weights with which every label counts alike, and the rows 1 each on average: rows / (labels * rows of the label)
+    (King and Zeng 2001). A label without a row has 1."""
+    rows, seen = sum(counts), sum(1 for count in counts if count)
+    weights = [rows / (seen * count) if count else 1.0 for count in counts]
+    return tuple(f"{name}={weight:.6g}" for name, weight in zip(names, weights, strict=True))
 
 
 def _label_in(cell: Cell) -> str:

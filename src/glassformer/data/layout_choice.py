@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from glassformer.data.data_config import DataConfig, asked_layout
 from glassformer.data.file_rows import TEXTS, names_of, rows_of
@@ -42,6 +42,24 @@ def layout_of(source: str | tuple[str, ...], layout: Layout, roles: Sequence[Rol
     kinds = {kind for name in names_of(source) for kind in _kinds(name)}
     if not layout.leaves_open(kinds, roles):
         return layout
+    seen = look_into(source, layout, roles)
+    return columns_chosen(seen.rows, seen.layout, roles, seen.first_row, seen.style)
+
+
+class Seen(NamedTuple):
+    """What samples of a source's files show: how they are written, and their first rows."""
+
+    layout: Layout
+    rows: list[tuple[str, list[dict[str, Any]]]]
+    """Of each file its name and its first rows; none of files of plain text."""
+    first_row: list[str]
+    style: str
+    """Words about a delimiter that is not the usual one."""
+
+
+def look_into(source: str | tuple[str, ...], layout: Layout, roles: Sequence[Role] = TEXT) -> Seen:
+    """Samples of a source's files, and the layout with all but the columns decided. Raises UsageError where that is not
+    clear."""
     files = spread([file for name in names_of(source) if is_path(name) for file in files_of(name)], SAMPLE_FILES)
     samples = {file: _first_lines(file, len(files)) for file in files if format_of(file) in TEXTS}
     layout = _document_decided(samples, layout, roles)
@@ -62,7 +80,7 @@ def layout_of(source: str | tuple[str, ...], layout: Layout, roles: Sequence[Rol
         rows += [(file.name, _first(rows_of(file, layout))) for file in samples]
     rows += [(file.name, _first(rows_of(file, Layout(), texts_only))) for file in files if format_of(file) not in TEXTS]
     rows += [(name, _first(hub_rows(name))) for name in names_of(source) if name.startswith("hub:")]
-    return columns_chosen(rows, layout, roles, first_row, style)
+    return Seen(layout, rows, first_row, style)
 
 
 def _kinds(name: str) -> set[str]:

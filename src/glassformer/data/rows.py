@@ -10,6 +10,7 @@ builtin:pairs/train          written for this project: paraphrases, answers, Eng
 builtin:facts/train          the same: sentences, labelled by what they are about
 builtin:names/train          the same: sentences, of which the names are tagged
 builtin:wordings/train       the same: two sentences, and whether they say the same
+builtin:questions/train      the same: short texts with questions, and where the answers stand
 hub:OWNER/NAME               columns of a row; `translation.de` is a field inside a column
 """
 
@@ -21,7 +22,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from glassformer.data.builtin import labelled_sentences, paired_sentences, tagged_sentences
+from glassformer.data.builtin import Asked, labelled_sentences, paired_sentences, questions, tagged_sentences
 from glassformer.data.file_rows import rows_of
 from glassformer.data.files import files_of, format_of, read_lines
 from glassformer.data.hub import hub_rows
@@ -31,7 +32,7 @@ from glassformer.data.layout_choice import layout_of
 from glassformer.data.records import Row, cell_in, text_in
 from glassformer.data.roles import PAIR, READ, TEXT, Role
 from glassformer.data.sources import fingerprint, read_documents
-from glassformer.data.spans import Annotated
+from glassformer.data.spans import Annotated, Span
 from glassformer.data.squad import answers_in
 from glassformer.data.tag_schemes import as_iob2
 from glassformer.errors import GlassformerError, UsageError
@@ -233,14 +234,24 @@ def _tagged(row: dict[str, Any], words: str | None, tags: str, layout: Layout, p
 def _builtin(name: str, roles: Sequence[Role]) -> Iterator[DataRow]:
     if tuple(roles) == PAIR:
         return (DataRow(pair) for pair in builtin_pairs(name))
-    if "second" in roles:
+    if "second" in roles and "spans" not in roles:
         values = {"label": ("different", "same"), "number": (0.0, 1.0)}[roles[-1]]
         pairs = enumerate(paired_sentences(name), start=1)
         return (DataRow((one.text, one.second, values[one.same]), f"{name}, pair {n}") for n, one in pairs)
     if "tags" in roles:
         tagged = (Annotated.of_words(*sentence) for sentence in tagged_sentences(name))
         return (DataRow((one.text, one), f"{name}, sentence {n}") for n, one in enumerate(tagged, start=1))
+    if "spans" in roles:
+        asked = ((one.text, one.question, Annotated(one.text, answer_spans(one))) for one in questions(name))
+        return (DataRow(cells, f"{name}, question {n}") for n, cells in enumerate(asked, start=1))
     return (DataRow(pair, f"{name}, row {n}") for n, pair in enumerate(labelled_sentences(name), start=1))
+
+
+def answer_spans(asked: Asked) -> tuple[Span, ...]:
+    """Where the answer to a built-in question stands; none where there is no answer."""
+    if asked.answer is None or asked.start is None:
+        return ()
+    return (Span(asked.start, asked.start + len(asked.answer)),)
 
 
 def builtin_pairs(name: str) -> Iterator[Pair]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -44,6 +44,26 @@ def held_out(keys: UInt64[np.ndarray, "n"], share: float, seed: int) -> Bool[np.
     apart = np.zeros(len(different), dtype=bool)
     apart[drawn[: enough + 1]] = True
     return apart[which]
+
+
+def nested_draw(labels: Sequence[str], number: int, seed: int) -> frozenset[int]:
+    """The places of `number` rows, drawn so that labels have the shares that they have in all rows, as far as whole
+    rows can, and each at least one row where there are enough. A smaller number draws some of the same rows: all rows
+    are laid in one order, of which these are the first. Raises UsageError where there are fewer rows."""
+    if number > len(labels):
+        raise UsageError(
+            f"data.train_rows={number}, and there are {len(labels)} training rows", "ask for fewer, or leave it out"
+        )
+    by_label: dict[str, list[int]] = {}
+    for place, label in enumerate(labels):
+        by_label.setdefault(label, []).append(place)
+    ranked: list[tuple[float, int, int]] = []
+    for which, label in enumerate(sorted(by_label)):
+        places = generator(seed, Purpose.TRAIN_ROWS, which).permutation(by_label[label])
+        for n, place in enumerate(places.tolist()):
+            # Row n of a label stands where that share of its rows has been taken; the first of each label before all.
+            ranked.append((-1.0 if n == 0 else (n + 0.5) / len(places), which, place))
+    return frozenset(place for *_, place in sorted(ranked)[:number])
 
 
 def key_of(value: str | UInt8[np.ndarray, "..."]) -> int:

@@ -55,9 +55,14 @@ def describe(objective: Objective, example: Example) -> dict[str, Any]:
             }
         )
     targets = [
-        {"head": head, "stream": one.stream, "place": int(place), "target": objective.target_name(head, target.item())}
+        {
+            "head": head,
+            "stream": one.stream,
+            "place": int(place),
+            "target": objective.target_in(example, head, n, target.item()),
+        }
         for head, one in example.targets.items()
-        for place, target in zip(one.positions, one.values, strict=True)
+        for n, (place, target) in enumerate(zip(one.positions, one.values, strict=True))
     ]
     return {"streams": streams, "asked": targets}
 

@@ -17,12 +17,12 @@ from matplotlib.figure import Figure
 from glassformer.answers import GeneratesInOrder
 from glassformer.ask.run import Run
 from glassformer.data.batch import Example, collate
-from glassformer.data.builtin import labelled_sentences, paired_sentences, sentences, tagged_sentences
+from glassformer.data.builtin import labelled_sentences, paired_sentences, questions, sentences, tagged_sentences
 from glassformer.data.codecs import Codecs
 from glassformer.data.corpus import Corpus
 from glassformer.data.labels import Labels
 from glassformer.data.roles import Role
-from glassformer.data.rows import builtin_pairs
+from glassformer.data.rows import answer_spans, builtin_pairs
 from glassformer.data.span_columns import SpanColumn, Spans
 from glassformer.data.spans import Annotated
 from glassformer.data.table import Arrays, Column, Numbers, ValueColumn
@@ -135,7 +135,7 @@ def _drawn(objective: Objective) -> Example:
 def _column(objective: Objective) -> Corpus:
     """Built-in texts of the roles that it takes."""
     tokenizer = objective.tokenizer
-    if "second" in objective.columns:
+    if "second" in objective.columns and "spans" not in objective.columns:
         twos = paired_sentences("builtin:wordings/train")
         values = ValueColumn.of([float(pair.same) for pair in twos], Numbers())
         if objective.labels is not None and "label" in objective.columns:
@@ -153,6 +153,14 @@ def _column(objective: Objective) -> Corpus:
         named = [row for row in tagged if {span.label for span in row.spans} <= set(objective.label_names)]
         tags = SpanColumn.of(named, Spans(tokenizer, objective.labels))
         return Corpus.from_texts([row.text for row in named], tokenizer).with_beside({"tags": tags})
+    if "spans" in objective.columns:
+        asked = questions("builtin:questions/train")[:9]
+        read = [Annotated(one.text, answer_spans(one)) for one in asked]
+        beside: dict[Role, Column] = {
+            "second": Corpus.from_texts([one.question for one in asked], tokenizer),
+            "spans": SpanColumn.of(read, Spans(tokenizer)),
+        }
+        return Corpus.from_texts([one.text for one in asked], tokenizer).with_beside(beside)
     if "target" in objective.columns:
         pairs = list(builtin_pairs("builtin:pairs/train/translation"))
         targets = Corpus.from_texts([pair.target for pair in pairs], objective.target_tokenizer)

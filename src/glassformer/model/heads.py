@@ -18,7 +18,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 def read(hidden: Float[Tensor, "B T D"], targets: TargetsBatch, spec: OutputSpec) -> Float[Tensor, "N D"]:
     """The hidden states that a head reads, one vector for each question: that of the asked position or of an example's
-    first token, or the mean over all tokens of an example or of a span.
+    first token, or the mean over all tokens of an example or of a span. Pointers read by `point`.
 
     Sums are a product with a matrix of N x BT, of which each row has ones at the tokens of its question: spans may
     overlap, shapes are fixed, and neither padding nor the other examples of a packed row are in it.
@@ -30,6 +30,15 @@ def read(hidden: Float[Tensor, "B T D"], targets: TargetsBatch, spec: OutputSpec
     places = torch.arange(len(flat), device=flat.device)
     inside = (places >= targets.flat_index[:, None]) & (places < targets.ends[:, None])
     return (inside.to(flat.dtype) @ flat) / inside.sum(1, keepdim=True)
+
+
+def point(said: Float[Tensor, "B T 1"], targets: TargetsBatch) -> Float[Tensor, "N T"]:
+    """What a pointer says of each token of each question's span, from what it says of every token: the first outputs
+    are those of the span, and behind its end there is -inf, which no softmax sees."""
+    assert targets.ends is not None, "a pointer chooses among the tokens of a span: what it is asked needs ends"
+    places = targets.flat_index[:, None] + torch.arange(said.shape[1], device=said.device)
+    behind = places >= targets.ends[:, None]
+    return said.flatten()[places.clamp(max=said.numel() - 1)].masked_fill(behind, -torch.inf)
 
 
 class Scale(nn.Module):
@@ -76,10 +85,10 @@ class Head(nn.Module):
         if scale != 1.0:
             before = [] if self.transform is None else [self.transform]
             self.transform = nn.Sequential(*before, Scale(scale))
-        self.output = nn.Linear(width, spec.size, bias=spec.bias)
+        self.output = nn.Linear(width, spec.width, bias=spec.bias)
 
-    def forward(self, hidden: Float[Tensor, "N D"]) -> Float[Tensor, "N size"]:
-        """Outputs for N questions."""
+    def forward(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N size"]:
+        """Outputs for N questions; of a pointer one for each hidden state."""
         if self.transform is not None:
             hidden = self.transform(hidden)
         return self.output(hidden)

@@ -101,7 +101,7 @@ def of_norm(config: ModelConfig, width: int | None = None) -> int:
 def _of_head(config: ModelConfig, head: OutputSpec, width: int) -> int:
     tied = config.tied and head.tied
     width = width if tied else config.d_model
-    found = (0 if tied else width * head.size) + head.size * head.bias
+    found = (0 if tied else width * head.width) + head.width * head.bias
     if head.transform != "none":
         return found + linear(config.d_model, width) + (2 * width if head.transform == "dense" else 0)
     return found + (linear(config.d_model, width, bias=False) if width != config.d_model else 0)

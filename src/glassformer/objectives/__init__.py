@@ -158,6 +158,10 @@ class Objective(ABC, Generic[C]):
     def dataset(self, corpus: Any) -> Dataset:
         """Cut a corpus into the units of this objective."""
 
+    def settled(self, data: Any) -> C:
+        """The configuration with everything in it that the training data decide. What it was before is recorded."""
+        return self.config
+
     @abstractmethod
     def outputs(self) -> list[OutputSpec]:
         """The output heads that a model needs for this objective."""
@@ -176,10 +180,23 @@ class Objective(ABC, Generic[C]):
             return ("mean_squared_error", "pearson_correlation", "spearman_correlation")
         if targets != "classes":
             return ()
+        if head.read == "pointer":
+            return ("accuracy",)
         if head.labels is not None:
             return ("accuracy", "macro_f1", "matthews_correlation")
         among = ("accuracy", "top5_accuracy") if head.size > 5 else ("accuracy",)
         return (*among, "perplexity") if len(self.outputs()) == 1 else among
+
+    @property
+    def best_by(self) -> str:
+        """What decides which weights are better where a recipe leaves it open: of one head over labels the first of its
+        metrics, of one over numbers their order, else the loss."""
+        heads = self.outputs()
+        if len(heads) > 1 or len(self.members) > 1:
+            return "loss"
+        if heads[0].labels is not None:
+            return self.metrics_of(heads[0])[0]
+        return "spearman_correlation" if "spearman_correlation" in self.metrics_of(heads[0]) else "loss"
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -204,7 +221,7 @@ class Objective(ABC, Generic[C]):
         """A person's text as an example that asks the model: for its blanks, for the token after it, or for its class.
         Raises UsageError where it cannot be asked."""
 
-    def prompt_for(self, what: Literal["fill", "generate", "read"], text: str) -> Prompt:
+    def prompt_for(self, what: Literal["fill", "generate", "label", "read"], text: str) -> Prompt:
         """A person's text as a prompt for what is wanted of it: `prompt`, but a mixture asks the member that can do it.
         Raises UsageError where it cannot be asked."""
         return self.prompt(text)
@@ -266,19 +283,29 @@ class Objective(ABC, Generic[C]):
             stands = targets.positions if positions is None else positions[targets.positions]
             for n, (position, target) in enumerate(zip(stands, targets.values, strict=True)):
                 pairs = zip(best.indices[n].tolist(), best.values[n].tolist(), strict=True)
-                candidates = [Candidate(self.class_name(name, token), p) for token, p in pairs]
-                true = None if target == IGNORE_INDEX else self.class_name(name, int(target))
+                candidates = [Candidate(self.class_in(example, name, n, token), p) for token, p in pairs]
+                true = None if target == IGNORE_INDEX else self.class_in(example, name, n, int(target))
                 blanks.append(Blank(int(position), candidates, true))
         return blanks
-
-    def target_name(self, head: str, target: int | float) -> str:
-        """What a target is called: its class, or the number that it is."""
-        return self.class_name(head, int(target)) if self.losses[head].targets == "classes" else f"{target:.3g}"
 
     def class_name(self, head: str, number: int) -> str:
         """What class `number` of a head is called: by its label, or a token."""
         labels = self.specs[head].labels
         return labels[number] if labels is not None else self.target_tokenizer.token(number)
+
+    def class_in(self, example: Example, head: str, question: int, number: int) -> str:
+        """The same for one question of an example: of a pointer the token that it points at."""
+        if self.specs[head].read != "pointer":
+            return self.class_name(head, number)
+        targets = example.targets[head]
+        place = int(targets.positions[question]) + number
+        return self.names_in(targets.stream, example.streams[targets.stream])[place]
+
+    def target_in(self, example: Example, head: str, question: int, target: int | float) -> str:
+        """What a target is called: its class, or the number that it is."""
+        if self.losses[head].targets != "classes":
+            return f"{target:.3g}"
+        return self.class_in(example, head, question, int(target))
 
     @cached_property
     def specs(self) -> dict[str, OutputSpec]:
@@ -337,7 +364,7 @@ class Objective(ABC, Generic[C]):
             values, targets = outputs[:number], batch.targets[head].values[:number]
             classes, labels = loss.targets == "classes", member.specs[head].labels
             guesses = values.argmax(-1) if classes else None
-            of_words = classes and labels is None
+            of_words = classes and member.specs[head].over_tokens
             sequences = _sequences(batch, head)
             terms = Terms(
                 loss.said(values), loss.of_each(values, targets), guesses, targets, of_words, labels, sequences

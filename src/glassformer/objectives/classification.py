@@ -7,14 +7,19 @@
 The head has one output for each label, and reads the mean over all tokens, or [CLS].
 """
 
+from functools import cached_property
+
 import numpy as np
 from jaxtyping import Int64
 
 from glassformer.answers import PredictsLabels
 from glassformer.data.batch import IGNORE_INDEX, Example, OutputSpec, Stream, sequence_targets
 from glassformer.data.corpus import Corpus
+from glassformer.data.labels import balanced_weights, class_weights
 from glassformer.data.table import ValueColumn
 from glassformer.errors import UsageError
+from glassformer.losses import LossFunction
+from glassformer.losses.cross_entropy import CrossEntropy
 from glassformer.objective_configs import ClassificationConfig
 from glassformer.objectives import Dataset, Objective, Prompt
 
@@ -30,6 +35,36 @@ class Classification(Objective[ClassificationConfig], PredictsLabels):
     columns = ("text", "label")
     draws = False
     asks_with = "a text"
+
+    def check(self) -> None:
+        """Raises UsageError for weights of labels that there are not."""
+        if self.labels is not None and isinstance(self.config.class_weights, tuple):
+            class_weights(self.config.class_weights, self.label_names)
+
+    def settled(self, data: Corpus) -> ClassificationConfig:
+        """With the weights that balance the labels of the training data, where these are asked for."""
+        labels = data.beside.get("label")
+        if self.config.class_weights != "balanced" or not isinstance(labels, ValueColumn):
+            return self.config
+        counts = np.bincount(labels.values, minlength=len(self.label_names)).tolist()
+        return self.config.model_copy(update={"class_weights": balanced_weights(counts, self.label_names)})
+
+    @cached_property
+    def losses(self) -> dict[str, LossFunction]:
+        """Cross-entropy, with the weights of classes and label smoothing."""
+        given = self.config.class_weights
+        weights = class_weights(given, self.label_names) if isinstance(given, tuple) else None
+        return {HEAD: CrossEntropy(self.config.label_smoothing, weights)}
+
+    def for_evaluation(self) -> "Classification":
+        """Without smoothing and weights, so that losses can be compared."""
+        config = self.config.model_copy(update={"label_smoothing": 0.0, "class_weights": "none"})
+        return Classification(config, self.tokenizer, self.max_length, labels=self.labels)
+
+    @property
+    def best_by(self) -> str:
+        """Accuracy; where labels have weights, since rare ones matter, macro F1, which counts them alike."""
+        return "accuracy" if self.config.class_weights == "none" else "macro_f1"
 
     @property
     def label_head(self) -> str:

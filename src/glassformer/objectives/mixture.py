@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int64
 
-from glassformer.answers import FillsBlanks, FillsInAnyOrder, Generates
+from glassformer.answers import FillsBlanks, FillsInAnyOrder, Generates, PredictsLabels
 from glassformer.data.batch import Example, OutputSpec
 from glassformer.data.corpus import Corpus
 from glassformer.errors import UsageError
@@ -45,11 +45,17 @@ class Mixture(Objective[MixtureConfig]):
         self.proportions = [weight / sum(weights) for weight in weights]
         self.members = [
             find_objective(str(member.objective.model_dump()["name"]))(
-                member.objective, self.tokenizer, self.max_length, self.target_tokenizer
+                member.objective, self.tokenizer, self.max_length, self.target_tokenizer, self.labels, self.arrays
             )
             for member in self.config.members
         ]
         self.outputs()
+
+    def settled(self, data: Corpus) -> MixtureConfig:
+        """Each member by its own data."""
+        own = zip(self.config.members, self.members, data.members, strict=True)
+        settled = [member.model_copy(update={"objective": made.settled(texts)}) for member, made, texts in own]
+        return self.config.model_copy(update={"members": tuple(settled)})
 
     @property
     def row_length(self) -> int:
@@ -79,14 +85,14 @@ class Mixture(Objective[MixtureConfig]):
                 )
         return list(found.values())
 
-    def prompt_for(self, what: Literal["fill", "generate", "read"], text: str) -> Prompt:
-        """The text as a prompt of the first member that can do what is wanted: fill blanks, generate, or read the text
-        (whichever of the two there is something for). Raises UsageError where none can, or where members with prefixes
-        are meant and none is named."""
+    def prompt_for(self, what: Literal["fill", "generate", "label", "read"], text: str) -> Prompt:
+        """The text as a prompt of the first member that can do what is wanted: fill blanks, generate, say a label, or
+        read the text (fill or generate, whichever of them there is something for). Raises UsageError where none can, or
+        where members with prefixes are meant and none is named."""
         if what == "read":
             blanks = self.tokenizer.mask_id in self.tokenizer.encode(text, allow_mask=True).ids
             what = "fill" if self.can(FillsBlanks) and (blanks or not self.can(Generates)) else "generate"
-        wanted = (FillsBlanks,) if what == "fill" else (Generates, FillsInAnyOrder)
+        wanted = {"fill": (FillsBlanks,), "label": (PredictsLabels,)}.get(what, (Generates, FillsInAnyOrder))
         able = [number for number, member in enumerate(self.members) if isinstance(member, wanted)]
         if not able:
             names = ", ".join(self.names)

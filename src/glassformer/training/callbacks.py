@@ -181,7 +181,7 @@ class Verdict(Callback):
     """Says in plain words where the loss stands, beside the lines that need no learning: ln V (all words alike) and
     unigram (how often each word occurs). Where there are no such lines it says nothing."""
 
-    def __init__(self, references: dict[str, float], classes: Literal["words", "labels"] = "words") -> None:
+    def __init__(self, references: dict[str, float], classes: Literal["words", "labels", "places"] = "words") -> None:
         self.references = references
         self.classes = classes
 

@@ -17,7 +17,7 @@ class InitFrom(Config):
         "keep", description="keep: the tokenizer that is there; own: the recipe's, and embeddings are matched by token"
     )
     take: tuple[str, ...] = Field(("*",), description="patterns of the tensors that are taken, such as encoder.*")
-    freeze: tuple[str, ...] = Field((), description="patterns of the parameters that training does not change")
+    freeze: tuple[str, ...] = Field((), description="an older name of training.freeze: both are frozen")
 
     @model_validator(mode="before")
     @classmethod
@@ -57,9 +57,9 @@ class TrainingConfig(Config):
     )
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; none: never clipped")
     best: str = Field(
-        "loss",
+        "auto",
         description="what decides on the validation texts which weights are better: loss, or a metric of the objective "
-        "(a file in metrics), such as accuracy; of a mixture NAME/accuracy",
+        "(a file in metrics), such as accuracy; of a mixture NAME/accuracy. auto: of labels their metric, else loss",
     )
     patience: int | None = Field(
         None,
@@ -83,8 +83,8 @@ class TrainingConfig(Config):
     )
     weights: Literal["best", "last"] = Field(
         "best",
-        description="the weights the run answers with: those of the lowest validation loss (or other training.best), "
-        "or the newest; where an evaluation asks too little to tell (under 100 questions), always the newest",
+        description="the weights the run answers with: those of the best evaluation (see training.best), or the "
+        "newest; where an evaluation asks too little to tell (under 100 questions), always the newest",
     )
     samples: int = Field(6, ge=0, description="fixed validation texts whose guesses are logged at each evaluation")
     probes: tuple[str, ...] = Field(
@@ -93,6 +93,21 @@ class TrainingConfig(Config):
         "they become the film of a run (glassformer look film). A pair: source, tab, target",
     )
     probe_every: int | None = Field(None, ge=1, description="steps between probes; none: at every evaluation")
+    freeze: tuple[str, ...] = Field(
+        (),
+        description="what training does not change: embeddings; blocks:2, the first two blocks of each stack; or "
+        "patterns of parameters such as encoder.blocks.0.*",
+    )
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="what the learning rates are multiplied by from each layer to the one below it: heads and the last "
+        "norm have them whole, the last block once, the embeddings most often; for fine-tuning, about 0.8",
+    )
+    head_learning_rate: float | None = Field(
+        None, gt=0, description="AdamW's peak learning rate in the heads; none: optimizer.learning_rate"
+    )
     nonfinite: Literal["skip", "stop"] = Field("skip", description="what a loss or gradient that is NaN does")
     device: Auto | Literal["cpu", "cuda", "mps"] = Field("auto", description="where to train")
     precision: Auto | Literal["32-true", "bf16-mixed", "bf16-true"] = Field("auto", description="number format")
@@ -100,7 +115,7 @@ class TrainingConfig(Config):
     threads: Auto | Annotated[int, Field(ge=1)] = Field("auto", description="CPU threads")
     tensorboard: bool = Field(False, description="write TensorBoard files too (needs the extra `tensorboard`)")
 
-    @field_validator("probes", mode="before")
+    @field_validator("probes", "freeze", mode="before")
     @classmethod
     def _one_text_is_a_list(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value

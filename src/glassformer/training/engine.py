@@ -19,6 +19,7 @@ from glassformer.model.kinds import Model
 from glassformer.objectives import Objective
 from glassformer.randomness import Purpose, seeds
 from glassformer.training.optimisers import OptimizerConfig, build_optimizers
+from glassformer.training.places import Rates
 from glassformer.training.processes import Processes
 
 logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
@@ -64,6 +65,7 @@ class Engine:
         precision: str,
         compiled: bool,
         clip: float | None,
+        rates: Rates | None = None,
     ) -> None:
         bound_kernel_caches()
         keep_freed_memory()
@@ -77,7 +79,7 @@ class Engine:
         self.processes = Processes()
         self.model = model
         self.optimizers = build_optimizers(
-            model, optimizer, torch.float32 if precision == "32-true" else torch.bfloat16
+            model, optimizer, torch.float32 if precision == "32-true" else torch.bfloat16, rates
         )
         with warnings.catch_warnings():
             # Fabric reads a deprecated attribute of torch while it wraps.

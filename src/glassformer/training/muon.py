@@ -17,7 +17,9 @@ class Muon(torch.optim.Muon):
     in float32: on an AVX2 machine three quarters of every step of a small model went there.
     """
 
-    def __init__(self, matrices: Iterable[Tensor], number_format: torch.dtype, **settings: Any) -> None:
+    def __init__(
+        self, matrices: Iterable[Tensor] | Iterable[dict[str, Any]], number_format: torch.dtype, **settings: Any
+    ) -> None:
         super().__init__(matrices, **settings)
         self.number_format = number_format
 

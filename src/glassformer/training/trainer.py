@@ -132,6 +132,7 @@ class Trainer:
         self.order = order
         self.evaluation_sets = evaluation_sets
         self.config = config
+        self.best_by = "loss" if config.best == "auto" else config.best  # a run of before this was a key
         self.schedule = schedule
         self.seed = seed
         self.steps: int = config.steps
@@ -240,7 +241,7 @@ class Trainer:
     def _finish(self) -> None:
         """The last checkpoint, unless it is there from before."""
         if self._out_of_patience() and self.state.step < self.steps:
-            self.display.say(f"stopped early: no better {self.config.best} since step {self.state.best_step}")
+            self.display.say(f"stopped early: no better {self.best_by} since step {self.state.best_step}")
         if self.state.step not in checkpoint_steps(self.run):
             self._save()
         self._say_what_cannot_be_told()
@@ -289,11 +290,11 @@ class Trainer:
     def _judge(self, evaluation: Evaluation) -> bool:
         """Keep the weights if they are the best so far, where so many questions can tell; whether the run, if it ended
         here, would answer with them."""
-        evaluation.value(self.config.best)  # refused before the first step, not at its end
+        evaluation.value(self.best_by)  # refused before the first step, not at its end
         newest = self.config.weights == "last" or not evaluation.tells
         if self.state.step == 0 or not evaluation.tells:
             return newest
-        name, value = self.config.best, evaluation.value(self.config.best)
+        name, value = self.best_by, evaluation.value(self.best_by)
         best = self.state.best_loss if self.state.best_of == name else None
         if is_better(name, value, best):
             self.state.best_loss, self.state.best_step, self.state.best_of = value, self.state.step, name

@@ -5,6 +5,7 @@
     resized    a table of positions or segments that is longer or shorter: the rows that both have
     left       what the other model has and this one has no place for, or does not ask for
     anew       what only this model has; it keeps the weights that it was initialised with
+    frozen     what training does not change
 
 Everything is decided before anything is changed.
 """
@@ -34,6 +35,7 @@ class Transfer(NamedTuple):
     """Of so many rows (the second number) so many were there."""
     left: list[str]
     anew: list[str]
+    frozen: Sequence[str] = ()
 
     def record(self) -> dict[str, Any]:
         """As environment.json keeps it."""
@@ -47,6 +49,7 @@ class Transfer(NamedTuple):
             ("resized", [f"{name}: {n:,} of {of:,} rows" for name, (n, of) in self.resized.items()]),
             ("left", together(self.left)),
             ("made anew", together(self.anew)),
+            ("frozen", together(self.frozen)),
         ]
         return [f"  {what:10} {name}" for what, names in rows for name in names]
 
@@ -70,7 +73,7 @@ def transfer(
     ours = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
     refuse_unmatched("init_from.take", take, [*tensors, *ours])
     grown = {f"{name}.weight" for name, part in model.named_modules() if isinstance(part, nn.Embedding)}
-    result = Transfer([], {}, {}, [], [])
+    result = Transfer([], {}, {}, [], [], frozen_in(model))
     copies: list[tuple[Tensor, Tensor]] = []
     done = dict[tuple[int, torch.Size], bool]()  # tied tensors have one storage: the first name decides
     for name, tensor in ours.items():
@@ -115,6 +118,12 @@ def transfer(
     return result
 
 
+def frozen_in(model: nn.Module) -> list[str]:
+    """What no gradient changes."""
+    named = model.named_parameters(remove_duplicate=False)
+    return [name for name, parameter in named if not parameter.requires_grad]
+
+
 def same_rows(there: Sequence[str | None], here: Sequence[str | None]) -> tuple[Tensor, Tensor]:
     """The numbers here, and there, of the tokens that both vocabularies have."""
     number = {text: n for n, text in reversed([*enumerate(there)]) if text is not None}
@@ -143,23 +152,6 @@ def named_rows(names: Iterable[str], heads: Iterable[OutputSpec], there: Codecs,
         if known and len(known[1]) == spec.size:
             found |= {f"heads.{spec.name}.output.{part}": known for part in ("weight", "bias")}
     return found
-
-
-# -------------------------------------------------------------------------------------------------------- freezing
-
-
-def freeze(model: nn.Module, patterns: Sequence[str]) -> list[str]:
-    """Let nothing change the parameters whose names match one of the patterns (`encoder.embeddings.*`); a tied one is
-    frozen by either name. Returns them. Raises UsageError for a pattern that names nothing, and where nothing is left
-    to learn."""
-    named = dict(model.named_parameters(remove_duplicate=False))
-    refuse_unmatched("init_from.freeze", patterns, named)
-    frozen = [name for name in named if _any_match(patterns, name)]
-    for name in frozen:
-        named[name].requires_grad_(False)
-    if not any(parameter.requires_grad for parameter in named.values()):
-        raise UsageError("init_from.freeze leaves nothing to learn", "name fewer parameters")
-    return frozen
 
 
 def refuse_unmatched(key: str, patterns: Iterable[str], names: Iterable[str]) -> None:

@@ -32,9 +32,16 @@ LEVELS = {
         "tells the labels apart: clearly better than label frequencies",
         "tells the labels apart nearly always",
     ),
+    "places": (
+        "hardly anything learned yet: near ln T of T tokens, where all are alike",
+        "knows where answers often stand, but does not use what it reads yet",
+        "begins to use what it reads",
+        "uses what it reads: clearly better than where answers often stand",
+        "finds the place nearly always",
+    ),
 }
 """How good a loss is, from bad to good."""
-Classes = Literal["words", "labels"]
+Classes = Literal["words", "labels", "places"]
 
 
 def verdict(
@@ -64,7 +71,7 @@ def verdict(
         or _too_small(newest, references, evaluation, classes, by_number=True)
         or _overfitting(losses, training, references, evaluation)
         or _collapsed(newest, references, evaluation)
-        or _worse_than_random(newest, training[-1], references)
+        or (len(losses) > 1 and _worse_than_random(newest, training[-1], references))
         or _too_small(newest, references, evaluation, classes, by_number=False)
         or _one_word(newest, references, evaluation, classes)
         or level(newest, references, classes)
@@ -186,7 +193,8 @@ def _one_word(newest: float, references: dict[str, float], asked: Evaluation | N
 
 
 def _worse_than_random(newest: float, training: float, references: dict[str, float]) -> str:
-    """Of texts that were held out; where training texts are better known, the learning rate is not the cause."""
+    """Of texts that were held out; where training texts are better known, the learning rate is not the cause. A first
+    evaluation, before any step, tells nothing of either."""
     if newest <= references["uniform"] * 1.05:
         return ""
     if training < references["uniform"]:

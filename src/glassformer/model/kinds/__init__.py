@@ -15,11 +15,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from glassformer.data.batch import Batch, OutputSpec, StreamSpec
+from glassformer.data.batch import Batch, OutputSpec, StreamSpec, TargetsBatch
 from glassformer.data.masks import across
 from glassformer.errors import UsageError
 from glassformer.model.config import ModelConfig
-from glassformer.model.heads import Head, read
+from glassformer.model.heads import Head, point, read
 from glassformer.model.inputs import Input, input_for
 from glassformer.plugins import find_plugin
 
@@ -180,10 +180,11 @@ class Model(nn.Module, ABC):
     def forward(self, batch: Batch) -> dict[str, Float[Tensor, "N size"]]:
         """Outputs of each head for the questions of the batch, in the batch's order."""
         hidden = self.hidden(batch)
-        return {
-            name: self.heads[name](read(hidden[targets.stream], targets, self.specs[name]))
-            for name, targets in batch.targets.items()
-        }
+        return {name: self._said(name, hidden[targets.stream], targets) for name, targets in batch.targets.items()}
+
+    def _said(self, name: str, hidden: Float[Tensor, "B T D"], targets: TargetsBatch) -> Float[Tensor, "N size"]:
+        head, spec = self.heads[name], self.specs[name]
+        return point(head(hidden), targets) if spec.read == "pointer" else head(read(hidden, targets, spec))
 
     def hidden(self, batch: Batch) -> dict[str, Float[Tensor, "B T D"]]:
         """The last hidden states of each stream."""
