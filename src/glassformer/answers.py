@@ -12,9 +12,7 @@ from jaxtyping import Float, Int64, UInt8
 
 from glassformer.data.batch import Example, Stream, Targets
 from glassformer.data.tokenizer import Tokenizer
-
-BETWEEN = "|||"
-"""What a person types between two texts."""
+from glassformer.data.two_texts import BETWEEN as BETWEEN
 
 
 class Candidate(NamedTuple):

@@ -142,8 +142,8 @@ def _column(objective: Objective) -> Corpus:
             names = objective.label_names
             values = ValueColumn.of([names[pair.same % len(names)] for pair in twos], objective.labels)
         second = Corpus.from_texts([pair.second for pair in twos], tokenizer)
-        beside: dict[Role, Column] = {"second": second, objective.columns[-1]: values}
-        return Corpus.from_texts([pair.text for pair in twos], tokenizer).with_beside(beside)
+        and_more: dict[Role, Column] = {"second": second, objective.columns[-1]: values}
+        return Corpus.from_texts([pair.text for pair in twos], tokenizer).with_beside(and_more)
     if objective.labels is not None and "label" in objective.columns:
         known = [row for row in labelled_sentences("builtin:facts/train") if row[1] in objective.label_names]
         labels = ValueColumn.of([topic for _, topic in known], objective.labels)

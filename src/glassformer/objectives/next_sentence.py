@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from glassformer.answers import BETWEEN, FillsBlanks, PredictsLabels, ScoresText
+from glassformer.answers import FillsBlanks, PredictsLabels, ScoresText
 from glassformer.data.batch import IGNORE_INDEX, Example, OutputSpec, Stream, Targets
 from glassformer.data.corpus import Corpus
 from glassformer.data.masking import Masking
