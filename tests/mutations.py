@@ -35,6 +35,7 @@ SECONDS = 10
 """No answer may take longer."""
 PAIRS = "pairs.tsv"
 LABELS = "labelled.csv"
+TWO = "two.csv"
 TAGGED = "tagged.conll"
 ASKED = "asked.jsonl"
 OBJECTIVES: dict[str, dict[str, Any]] = {
@@ -47,6 +48,8 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "seq2seq": {"model": {"preset": "bart"}, "training": {"probes": ["red sun\tnus der"]}},
     "mixture": {},
     "classification": {},
+    "sentence_pair": {},
+    "similarity": {"objective": {"scale": 5}},
     "tagging": {},
     "span_extraction": {},
     "image_classification": {"objective": {"patch": 3}},
@@ -65,6 +68,9 @@ def make_runs(folder: Path) -> dict[str, Path]:
     labelled = tiny_recipe.text_file(
         folder, ["text,label", *(f"{line},{n % 3}" for n, line in enumerate(lines))], LABELS
     )
+    both = [f"{line},{line[::-1]},{n % 3}" for n, line in enumerate(lines)]
+    two = tiny_recipe.text_file(folder, ["text,second,label", *both], TWO)
+    numbered = tiny_recipe.text_file(folder, ["text,second,number", *both], "numbered.csv")
     sentences = ["".join(f"{word}\tT{n % 3}\n" for n, word in enumerate(line.split())) for line in lines]
     tagged = tiny_recipe.text_file(folder, sentences, TAGGED)
     rows = [{"context": line, "question": line.split()[0], "answers": [_first_word(line)]} for line in lines]
@@ -81,12 +87,22 @@ def make_runs(folder: Path) -> dict[str, Path]:
             sources = {
                 "seq2seq": pairs,
                 "classification": labelled,
+                "sentence_pair": two,
+                "similarity": numbered,
                 "tagging": tagged,
                 "span_extraction": asked,
                 "image_classification": pictures,
             }
             tree = tiny_recipe.tree(sources.get(name, text), objective=objective, training=short)
-            if name in ("classification", "tagging", "span_extraction", "image_classification"):
+            tables = (
+                "classification",
+                "sentence_pair",
+                "similarity",
+                "tagging",
+                "span_extraction",
+                "image_classification",
+            )
+            if name in tables:
                 del tree["data"]["document"]
             if name == "image_classification":
                 tree["data"]["train_targets"] = str(numbers)

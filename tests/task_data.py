@@ -7,7 +7,7 @@ from glassformer.data.corpus import Corpus
 from glassformer.data.labels import Labels
 from glassformer.data.span_columns import SpanColumn, Spans
 from glassformer.data.spans import Annotated, Span
-from glassformer.data.table import Arrays, Column, ValueColumn
+from glassformer.data.table import Arrays, Column, Numbers, ValueColumn
 from glassformer.data.tokenizer import Tokenizer
 from glassformer.objectives import Objective, find_objective
 
@@ -37,6 +37,19 @@ def tagged(objective: Objective, texts: list[str]) -> Column:
     sentences = [Annotated.of_words(words, [LABELS.names[n % 2] for n in range(len(words))]) for words in rows]
     texts_column = Corpus.from_texts([sentence.text for sentence in sentences], objective.tokenizer, keep_empty=True)
     return texts_column.with_beside({"tags": SpanColumn.of(sentences, Spans(objective.tokenizer, LABELS))})
+
+
+def two_texts(objective: Objective, texts: list[str]) -> Column:
+    """Short texts, each beside itself backwards, with labels in turn or numbers from 0 to 1."""
+    room = objective.max_length // 2 - 2
+    short = [text for text in texts if len(objective.tokenizer.encode(text).ids) <= room]
+    second = Corpus.from_texts([" ".join(reversed(text.split())) for text in short], objective.tokenizer)
+    beside: dict[str, Column] = {"second": second}
+    if "label" in objective.columns:
+        beside["label"] = labels_for(len(short))
+    else:
+        beside["number"] = ValueColumn.of([n / len(short) for n in range(len(short))], Numbers())
+    return Corpus.from_texts(short, objective.tokenizer).with_beside(beside)
 
 
 def asked(objective: Objective, texts: list[str]) -> Column:

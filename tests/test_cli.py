@@ -19,6 +19,7 @@ import yaml
 from trained import (
     TEXT,
     Said,
+    alike_folder,
     answerer_folder,
     classifier_folder,
     command,
@@ -40,6 +41,7 @@ from glassformer.recipe import to_yaml
 COMMANDS = [
     *("train", "preview", "doctor", "demo", "recipes"),
     *("fill", "classify", "tag", "answer", "generate", "score", "evaluate", "attention", "ablate"),
+    *("similarity", "embed"),
     *("runs", "info", "compare", "strategies", "studio", "export", "import", "look"),
 ]
 VIEWS = [
@@ -200,6 +202,8 @@ def answer_to(case: Documented, recipe_file: Path, tmp_path: Path) -> Any:
         "GENERATOR": str(generator_folder()),
         "CLASSIFIER": str(classifier_folder()),
         "TAGGER": str(tagger_folder()),
+        "ALIKE": str(alike_folder()),
+        "TEXTS": str(tiny_recipe.text_file(tmp_path, ["Mars is red", "The sun is a star"], "lines.txt")),
         "ANSWERER": str(answerer_folder()),
         "RECIPE": str(recipe_file),
         "NEW": str(tmp_path / "new"),

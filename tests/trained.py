@@ -18,7 +18,7 @@ import pytest
 import tiny_recipe
 
 from glassformer import cli
-from glassformer.data.builtin import labelled_sentences, questions, sentences, tagged_sentences
+from glassformer.data.builtin import labelled_sentences, paired_sentences, questions, sentences, tagged_sentences
 
 SENTENCES = 40
 TEXT = "Mars is called the [MASK] planet"
@@ -117,6 +117,26 @@ def answerer_folder() -> Path:
         patch.setenv("GLASSFORMER_CACHE", str(folder / "cache"))
         tiny_recipe.train(recipe, folder / "runs" / "answerer")
     return folder / "runs" / "answerer"
+
+
+@functools.lru_cache
+def alike_folder() -> Path:
+    """A run of 20 steps of a similarity model on the built-in pairs of wordings. Not to be changed: copy it."""
+    folder = Path(tempfile.mkdtemp(prefix="glassformer-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    pairs = paired_sentences("builtin:wordings/train")[::6]
+    rows = ["text\tsecond\tnumber", *(f"{one.text}\t{one.second}\t{float(one.same)}" for one in pairs)]
+    recipe = tiny_recipe.recipe(
+        tiny_recipe.text_file(folder, rows, "pairs.tsv"),
+        objective={"name": "similarity", "too_long": "cut"},
+        tokenizer={"lowercase": True, "vocab_size": 300},
+        model={"max_length": 40},
+        training={"steps": 20, "evaluate_every": 10, "checkpoint_every": 10},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLASSFORMER_CACHE", str(folder / "cache"))
+        tiny_recipe.train(recipe, folder / "runs" / "alike")
+    return folder / "runs" / "alike"
 
 
 @functools.lru_cache

@@ -12,9 +12,7 @@ from jaxtyping import Float, Int64, UInt8
 
 from glassformer.data.batch import Example, Stream, Targets
 from glassformer.data.tokenizer import Tokenizer
-
-BETWEEN = "|||"
-"""What a person types between two texts."""
+from glassformer.data.two_texts import BETWEEN as BETWEEN
 
 
 class Candidate(NamedTuple):
@@ -138,6 +136,25 @@ class TagsWords(ABC):
         the tokenizer reads."""
 
 
+class Similar(ABC):
+    """Makes a vector of each text, whose cosines say how alike the texts are."""
+
+    @property
+    @abstractmethod
+    def vector_head(self) -> str:
+        """The head that makes them."""
+
+    @property
+    @abstractmethod
+    def scale(self) -> float | None:
+        """What a cosine is multiplied by for a number like those of the data; None where it learned none."""
+
+    @abstractmethod
+    def vectors_prompt(self, texts: Sequence[str], cut: bool = False) -> Prompt:
+        """Texts as a prompt that asks for the vector of each. Raises UsageError for one that is empty, and for one that
+        is longer than the model reads, unless it may be cut at its end."""
+
+
 class Window(NamedTuple):
     """A question and a part of a text, as a model reads them."""
 
@@ -186,6 +203,7 @@ COMMANDS: dict[type, str] = {
     FillsBlanks: "fill",
     PredictsLabels: "classify",
     TagsWords: "tag",
+    Similar: "similarity",
     AnswersQuestions: "answer",
 }
 """What the command is called that asks for each, the one that shows most first."""

@@ -158,7 +158,7 @@ def model_for(recipe: Recipe, objective: Objective) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = kind(recipe.model, sizes, heads)
-    if recipe.batch.layout == "packed":
+    if recipe.batch.layout == "packed" or any(member.texts_apart for member in objective.members):
         model.need("packed_rows")
     if any(member.pair_masks for member in objective.members):
         model.need("pair_masks")

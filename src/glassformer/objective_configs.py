@@ -210,6 +210,41 @@ class ClassificationConfig(Config):
     )
 
 
+class SentencePairConfig(Config):
+    """How two texts are read together."""
+
+    name: Literal["sentence_pair"] = Field("sentence_pair", description="the objective (a file in objectives)")
+    read: Literal["first", "mean"] = Field(
+        "first", description="what the head reads: the first token, [CLS], as BERT does, or the mean over all tokens"
+    )
+    too_long: Literal["refuse", "cut"] = Field(
+        "refuse", description="pairs longer than the model reads: an error, or cut at the end, the longer text first"
+    )
+
+
+class SimilarityConfig(Config):
+    """How alike two texts are, each read by itself."""
+
+    name: Literal["similarity"] = Field("similarity", description="the objective (a file in objectives)")
+    loss: Literal["squared", "contrastive"] = Field(
+        "squared",
+        description="squared: the cosine of both vectors is held against the number / scale; contrastive: the second "
+        "text of a row should be nearer to the first than all other texts of the batch",
+    )
+    scale: float = Field(
+        1.0, gt=0, description="loss=squared: the number of two texts that say the same; a cosine of 1"
+    )
+    positive_from: float = Field(
+        1.0,
+        description="loss=contrastive: rows with at least this number belong together; of all others each text only "
+        "stands by as one that does not",
+    )
+    vector_size: int = Field(64, ge=1, description="numbers of the vector of a text")
+    too_long: Literal["refuse", "cut"] = Field(
+        "refuse", description="texts longer than half of what the model reads: an error, or cut at the end"
+    )
+
+
 class TaggingConfig(Config):
     """How a word is read."""
 
@@ -275,6 +310,8 @@ SHIPPED = {
     "span_corruption": Needs(SpanCorruptionConfig, "encoder_decoder"),
     "seq2seq": Needs(Seq2SeqConfig, "encoder_decoder", columns=PAIR),
     "classification": Needs(ClassificationConfig, columns=("text", "label")),
+    "sentence_pair": Needs(SentencePairConfig, segments=2, columns=("text", "second", "label")),
+    "similarity": Needs(SimilarityConfig, columns=("text", "second", "number")),
     "tagging": Needs(TaggingConfig, columns=("text", "tags")),
     "span_extraction": Needs(SpanExtractionConfig, segments=2, columns=("text", "second", "spans")),
     "image_classification": Needs(ImageClassificationConfig, columns=("array", "label")),

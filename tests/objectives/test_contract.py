@@ -66,6 +66,8 @@ def data_for(objective: Objective, corpus: Column) -> Column:
         return task_data.tagged(objective, [objective.tokenizer.decode(corpus.document(n)) for n in range(12)])
     if "spans" in objective.columns:
         return task_data.asked(objective, [objective.tokenizer.decode(corpus.document(n)) for n in range(12)])
+    if "second" in objective.columns:
+        return task_data.two_texts(objective, [objective.tokenizer.decode(corpus.document(n)) for n in range(12)])
     if "label" in objective.columns:
         texts = [objective.tokenizer.decode(corpus.document(n)) for n in range(corpus.n_documents)]
         return task_data.labelled(objective, texts)
@@ -161,19 +163,25 @@ def check_loss(objective: Objective, corpus: Column) -> None:
 
 
 def check_gradient(objective: Objective, corpus: Column) -> None:
-    """Each asked place moves the loss, and a padded entry of the list does not."""
+    """Each asked place moves the loss, and a padded entry of the list does not. Among numbers all padding stands behind
+    what counts."""
     examples = examples_of(objective, corpus)
     batch, logits = logits_for(objective, examples)
     padded = batch._replace(
         targets={
             name: targets._replace(values=targets.values.index_fill(0, torch.tensor([0]), IGNORE_INDEX))
+            if objective.losses[name].targets == "classes"
+            else targets._replace(n_targets=targets.n_targets - 2)
             for name, targets in batch.targets.items()
         }
     )
     torch.stack([loss.total for loss in objective.loss(logits, padded).values()]).sum().backward()
-    for values in logits.values():
+    for name, values in logits.items():
         moved = values.grad.abs().sum(-1)
-        assert moved[0] == 0 and (moved[1:] > 0).all()
+        if objective.losses[name].targets == "classes":
+            assert moved[0] == 0 and (moved[1:] > 0).all()
+        else:
+            assert (moved[-2:] == 0).all() and (moved[:-2] > 0).all()
 
 
 def check_device(objective: Objective, corpus: Column) -> None:
@@ -196,12 +204,13 @@ def check_prompt(objective: Objective, corpus: Column) -> None:
 
 
 def check_answer(objective: Objective, corpus: Column) -> None:
-    """Probabilities, best first, one blank for each asked place, the truth where it is known."""
+    """Probabilities, best first, one blank for each asked place of classes, the truth where it is known."""
     example = examples_of(objective, corpus)[0]
     _, logits = logits_for(objective, [example])
     blanks = objective.answer(example, logits, top=3)
     sizes = {spec.name: spec.size for spec in objective.outputs()}
-    classes = [sizes[name] for name, targets in example.targets.items() for _ in targets.positions]
+    of_classes = {name for name, loss in objective.losses.items() if loss.targets == "classes"}
+    classes = [sizes[n] for n, targets in example.targets.items() if n in of_classes for _ in targets.positions]
     assert len(blanks) == len(classes)
     for blank, size in zip(blanks, classes, strict=True):
         probabilities = [candidate.probability for candidate in blank.candidates]
@@ -240,6 +249,8 @@ def test_the_objectives_that_must_be_found():
         "next_sentence",
         "classification",
         "tagging",
+        "sentence_pair",
+        "similarity",
         "span_extraction",
         "image_classification",
     } <= set(plugin_names("glassformer.objectives"))

@@ -22,6 +22,7 @@ from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.errors import UsageError
 from glassformer.objectives.span_extraction import END, START, SpanExtraction
 from glassformer.recipe import parse
+from glassformer.training.trainer import Trainer
 
 SCRIPTS = {
     "latin": ("Anna wohnt in der schönen Straße am Fluß.", "schönen Straße"),
@@ -324,3 +325,32 @@ def test_a_prompt_must_be_a_question_and_a_text():
         objective.prompt("w1 w2")
     with pytest.raises(UsageError, match="at most 13 at a time"):
         objective.prompt(f"who ? ||| {LONG}")
+
+
+@pytest.mark.parametrize("layout", ["padded", "packed"])
+def test_stopped_and_resumed_it_is_the_same_run(tmp_path, monkeypatch, layout):
+    """Bit for bit: weights, optimiser, metrics. Packed rows too."""
+    monkeypatch.setenv("GLASSFORMER_CACHE", str(tmp_path / "cache"))
+    file = asked_file(tmp_path, small_rows())
+    short = {"steps": 12, "evaluate_every": 4, "checkpoint_every": 3}
+    recipe = recipe_for(file, **{**SIZES, "training": short, "batch": {"size": 4, "layout": layout}})
+    tiny_recipe.train(recipe, tmp_path / "whole")
+    advance = Trainer._advance
+
+    def until(self: Trainer, epoch: int, rows: list) -> None:
+        if self.state.step == 7:
+            raise KeyboardInterrupt
+        advance(self, epoch, rows)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "_advance", until)
+        tiny_recipe.train(recipe, tmp_path / "cut")
+    tiny_recipe.train(None, tmp_path / "cut", resume=True)
+    tiny_recipe.assert_same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_an_evaluation_is_said_in_words(run):
+    said = command("evaluate", str(run.path), "--split", "train")
+    assert said.code == 0, said.err
+    for words in ("exact match", "f1 with answer", "accuracy without answer", "best sentence", "sliding window"):
+        assert words in said.out

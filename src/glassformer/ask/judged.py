@@ -30,7 +30,7 @@ from glassformer.objectives import Objective
 from glassformer.recipe_rows import Split, rows_for
 from glassformer.training.evaluation import EvaluationSet
 
-TEXTS = ("text", "source", "target")
+TEXTS = ("text", "second", "source", "target")
 """Roles of a row that are read as text."""
 
 

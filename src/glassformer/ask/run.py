@@ -4,11 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, overload
 
-from glassformer.ask import answer, attention, classify, cloze, evaluation, fill, generate, score, tag
+from glassformer.ask import answer, attention, classify, cloze, embed, evaluation, fill, generate, score, tag
 from glassformer.ask.answer import Answers
 from glassformer.ask.attention import ALL, Attention, Chosen, Kind
 from glassformer.ask.classify import Classified
 from glassformer.ask.cloze import Answered
+from glassformer.ask.embed import Alike, Near, Vectors
 from glassformer.ask.fill import Filled
 from glassformer.ask.generate import Generation, Written
 from glassformer.ask.loaded import Loaded
@@ -76,6 +77,32 @@ class Run(Loaded):
         where question or text are empty.
         """
         return answer.answer(self, question, context, top)
+
+    @overload
+    def similarity(self, text: str, second: str) -> Alike: ...
+    @overload
+    def similarity(self, text: list[tuple[str, str]]) -> list[Alike]: ...
+    def similarity(self, text: str | list[tuple[str, str]], second: str | None = None) -> Alike | list[Alike]:
+        """How alike two texts are (Alike), or of several pairs each ([Alike, ...]): the cosine of their vectors.
+
+        Raises UsageError for a model that was not trained for it, and for a text that is empty or too long.
+        """
+        if isinstance(text, str):
+            return embed.similarity(self, [(text, second or "")])[0]
+        return embed.similarity(self, text)
+
+    def embed(self, texts: list[str], cut: bool = False) -> Vectors:
+        """A vector for each text: of a similarity model the trained one, of any other that reads text the mean over the
+        tokens of the last layer of its first stack.
+
+        Raises UsageError for a text that is empty, and for one that is too long, unless it may be `cut` at its end.
+        """
+        return embed.embed(self, texts, cut)
+
+    def nearest(self, text: str, others: list[str], top: int = 5, cut: bool = False) -> list[Near]:
+        """The `top` of the other texts whose vectors are nearest to that of a text, by cosine. Raises what `embed`
+        raises."""
+        return embed.nearest(self, text, others, top, cut)
 
     @overload
     def generate(self, texts: str, **settings: Any) -> Generation: ...

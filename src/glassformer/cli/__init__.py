@@ -9,7 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from glassformer import __version__
-from glassformer.cli import ask, exchange, runs, train
+from glassformer.cli import ask, exchange, runs, train, vectors
 from glassformer.cli.look import look
 from glassformer.cli.terminal import App, complain
 from glassformer.errors import GlassformerError, UsageError
@@ -84,6 +84,6 @@ def misused(error: TyperException) -> int:
     return error.exit_code
 
 
-for room in (train.app, ask.app, runs.app, exchange.app):
+for room in (train.app, ask.app, vectors.app, runs.app, exchange.app):
     app.add_typer(room)
 app.add_typer(look, name="look")

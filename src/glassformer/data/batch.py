@@ -97,6 +97,9 @@ class Stream(NamedTuple):
     """Which token may see which of the K = T - n_query_only others; None: every one, or where causal every one before
     it. Where there are queries it is needed."""
 
+    documents: Int64[np.ndarray, "T"] | None = None
+    """Which of several texts each token is of, counted from 0: no text sees another. None: all are of one."""
+
     @property
     def n_keys(self) -> int:
         """Tokens that can be attended to."""
@@ -303,22 +306,29 @@ def _collate_stream(
     places: list[list[Offsets]] = []
     for r, row in enumerate(rows):
         places.append([])
-        start, asking = 0, content
-        for number, stream in enumerate(row, 1):
+        start, asking, before = 0, content, 0
+        for stream in row:
+            own = (
+                np.zeros(stream.n_keys + stream.n_query_only, np.int64)
+                if stream.documents is None
+                else stream.documents
+            )
             here = np.r_[start : start + stream.n_keys, asking : asking + stream.n_query_only]
             if stream.values.dtype.kind != rows[0][0].values.dtype.kind:
                 raise _neither(stream.values)
             input_ids[r, here] = stream.values
             columns["positions"][r, here] = np.arange(len(here)) if stream.positions is None else stream.positions
-            columns["documents"][r, here] = number  # 0 = padding
+            columns["documents"][r, here] = before + 1 + own  # 0 = padding
             if stream.segment_ids is not None:
                 columns["segment_ids"][r, here] = stream.segment_ids
             places[-1].append(Offsets(start, asking))
             start, asking = start + stream.n_keys, asking + stream.n_query_only
+            before += int(own.max(initial=0)) + 1
     first = rows[0][0]
     if first.n_query_only and first.pair_mask is None:
         raise ValueError("queries need a pair_mask that says what they see")
     packed = any(len(row) > 1 for row in rows) if shapes is None else shapes.packed
+    packed = packed or first.documents is not None
     alike = not packed and all(stream.positions is None for row in rows for stream in row)
     positions = torch.arange(width)[None] if alike else torch.from_numpy(columns["positions"])
     documents = torch.from_numpy(columns["documents"])

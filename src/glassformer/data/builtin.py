@@ -17,6 +17,9 @@ not these names.
 
     PER <tab> Anna <tab> Clara Weber        text <tab> {PER} lives in {LOC} .
 
+`wordings` is made of the facts: two wordings of one fact, which are the same, and a wording of it beside one of another
+fact of its topic, which are different. Of every tenth line both are held out: the model has seen neither fact.
+
 `questions` has facts with places for names and things, each with a question and which of the places answers it. A text
 is three of them, about three people, and each is asked; every sixth question is about a fact that the text does not
 tell. The held-out texts are others, of the same words.
@@ -83,6 +86,38 @@ def labelled_sentences(name: str) -> list[tuple[str, str]]:
             f"{name} names no built-in labelled texts", "write builtin:facts/train or builtin:facts/heldout"
         )
     return [(_BLANK.sub(r"\1", wording), topic) for topic, wording in _labelled(corpus, part)]  # type: ignore[arg-type]
+
+
+class TwoWordings(NamedTuple):
+    """Two sentences, and whether they say the same."""
+
+    text: str
+    second: str
+    same: bool
+
+
+def paired_sentences(name: str) -> list[TwoWordings]:
+    """The pairs of `builtin:wordings/train`, as many that say the same as that do not. Raises UsageError for a name
+    that there is not."""
+    corpus, _, part = name.removeprefix("builtin:").partition("/")
+    if part not in get_args(Part) or corpus != "wordings":
+        raise UsageError(
+            f"{name} names no built-in pairs of sentences", "write builtin:wordings/train or builtin:wordings/heldout"
+        )
+    file = resources.files("glassformer.data").joinpath("builtin", "facts.tsv")
+    lines = _facts(file.read_text(encoding="utf-8"), "facts.tsv")
+    facts = [[topic, *(_BLANK.sub(r"\1", wording) for wording in wordings)] for topic, *wordings in lines]
+    own = [fact for n, fact in enumerate(facts) if (n % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1) == (part == "heldout")]
+    of_topic: dict[str, list[list[str]]] = {}
+    for fact in own:
+        of_topic.setdefault(fact[0], []).append(fact)
+    found = [TwoWordings(fact[1], fact[2], True) for fact in own]
+    for members in of_topic.values():
+        others = [*members[1:], members[0]]
+        found += [
+            TwoWordings(one[1], other[2], False) for one, other in zip(members, others, strict=True) if one != other
+        ]
+    return found
 
 
 def tagged_sentences(name: str) -> list[tuple[list[str], list[str]]]:

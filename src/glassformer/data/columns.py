@@ -20,6 +20,7 @@ PAIR_COLUMNS = (
 """Names of columns that are taken for a pair, where a recipe names none."""
 TWO_COLUMNS = (
     ("context", "question"),
+    ("text", "second"),
     ("sentence1", "sentence2"),
     ("text1", "text2"),
     ("question1", "question2"),

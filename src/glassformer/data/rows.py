@@ -9,6 +9,7 @@ images.gz with labels.gz     arrays in idx files (see idx.py): item n of one bel
 builtin:pairs/train          written for this project: paraphrases, answers, English and French
 builtin:facts/train          the same: sentences, labelled by what they are about
 builtin:names/train          the same: sentences, of which the names are tagged
+builtin:wordings/train       the same: two sentences, and whether they say the same
 builtin:questions/train      the same: short texts with questions, and where the answers stand
 hub:OWNER/NAME               columns of a row; `translation.de` is a field inside a column
 """
@@ -21,7 +22,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from glassformer.data.builtin import Asked, labelled_sentences, questions, tagged_sentences
+from glassformer.data.builtin import Asked, labelled_sentences, paired_sentences, questions, tagged_sentences
 from glassformer.data.file_rows import rows_of
 from glassformer.data.files import files_of, format_of, read_lines
 from glassformer.data.hub import hub_rows
@@ -233,6 +234,10 @@ def _tagged(row: dict[str, Any], words: str | None, tags: str, layout: Layout, p
 def _builtin(name: str, roles: Sequence[Role]) -> Iterator[DataRow]:
     if tuple(roles) == PAIR:
         return (DataRow(pair) for pair in builtin_pairs(name))
+    if "second" in roles and "spans" not in roles:
+        values = {"label": ("different", "same"), "number": (0.0, 1.0)}[roles[-1]]
+        pairs = enumerate(paired_sentences(name), start=1)
+        return (DataRow((one.text, one.second, values[one.same]), f"{name}, pair {n}") for n, one in pairs)
     if "tags" in roles:
         tagged = (Annotated.of_words(*sentence) for sentence in tagged_sentences(name))
         return (DataRow((one.text, one), f"{name}, sentence {n}") for n, one in enumerate(tagged, start=1))

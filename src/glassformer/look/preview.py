@@ -60,7 +60,7 @@ def describe(objective: Objective, example: Example) -> dict[str, Any]:
             "head": head,
             "stream": one.stream,
             "place": int(place),
-            "target": objective.class_in(example, head, n, int(target)),
+            "target": objective.target_in(example, head, n, target.item()),
         }
         for head, one in example.targets.items()
         for n, (place, target) in enumerate(zip(one.positions, one.values, strict=True))

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from glassformer.answers import GeneratesInOrder
 from glassformer.ask.run import Run
 from glassformer.data.batch import Example, collate
-from glassformer.data.builtin import labelled_sentences, questions, sentences, tagged_sentences
+from glassformer.data.builtin import labelled_sentences, paired_sentences, questions, sentences, tagged_sentences
 from glassformer.data.codecs import Codecs
 from glassformer.data.corpus import Corpus
 from glassformer.data.labels import Labels
@@ -25,7 +25,7 @@ from glassformer.data.roles import Role
 from glassformer.data.rows import answer_spans, builtin_pairs
 from glassformer.data.span_columns import SpanColumn, Spans
 from glassformer.data.spans import Annotated
-from glassformer.data.table import Arrays, Column, ValueColumn
+from glassformer.data.table import Arrays, Column, Numbers, ValueColumn
 from glassformer.data.tokenizer import Tokenizer, TokenizerConfig
 from glassformer.formatting import percent, without_marks
 from glassformer.look.pictures.figures import COLOURS, styled
@@ -62,6 +62,8 @@ def strategies(runs: Sequence[Run] = ()) -> list[dict[str, Any]]:
 
 def _strategy(name: str, codecs: Codecs, run: Run | None) -> dict[str, Any]:
     kind = find_objective(name)
+    if {"second", "label"} <= set(kind.columns):
+        codecs = codecs._replace(label=Labels(("different", "same")))
     if "tags" in kind.columns:
         tags = dict.fromkeys(tag for _, of_one in tagged_sentences("builtin:names/train") for tag in of_one)
         codecs = codecs._replace(label=Labels(tuple(tags)))
@@ -133,6 +135,15 @@ def _drawn(objective: Objective) -> Example:
 def _column(objective: Objective) -> Corpus:
     """Built-in texts of the roles that it takes."""
     tokenizer = objective.tokenizer
+    if "second" in objective.columns and "spans" not in objective.columns:
+        twos = paired_sentences("builtin:wordings/train")
+        values = ValueColumn.of([float(pair.same) for pair in twos], Numbers())
+        if objective.labels is not None and "label" in objective.columns:
+            names = objective.label_names
+            values = ValueColumn.of([names[pair.same % len(names)] for pair in twos], objective.labels)
+        second = Corpus.from_texts([pair.second for pair in twos], tokenizer)
+        and_more: dict[Role, Column] = {"second": second, objective.columns[-1]: values}
+        return Corpus.from_texts([pair.text for pair in twos], tokenizer).with_beside(and_more)
     if objective.labels is not None and "label" in objective.columns:
         known = [row for row in labelled_sentences("builtin:facts/train") if row[1] in objective.label_names]
         labels = ValueColumn.of([topic for _, topic in known], objective.labels)

@@ -36,6 +36,11 @@ class LossFunction(ABC):
         """The best outputs of a model that reads nothing, where `baseline` is mean: from the mean of the targets."""
         return mean
 
+    def said(self, outputs: Float[Tensor, "N size"]) -> Float[Tensor, "N _"]:
+        """What of the outputs is measured against the targets: they themselves, where they are no vectors of which only
+        the cosine counts."""
+        return outputs
+
     @abstractmethod
     def of_each(
         self, outputs: Float[Tensor, "N size"], targets: Int[Tensor, "N"] | Float[Tensor, "N *numbers"]

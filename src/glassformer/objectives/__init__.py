@@ -85,6 +85,8 @@ class Objective(ABC, Generic[C]):
     """Whether examples are drawn: another generator makes other examples of the same unit."""
     pair_masks: ClassVar[bool] = False
     """Whether its streams say for each pair of tokens who sees whom; not every kind of model can be told so."""
+    texts_apart: ClassVar[bool] = False
+    """Whether a stream holds several texts that do not see each other; not every kind of model can keep them apart."""
     direction: ClassVar[str] = ""
     """Where a token may look, in words; empty: where its family lets it (`look/strategies.py`)."""
     question: ClassVar[str] = ""
@@ -268,10 +270,13 @@ class Objective(ABC, Generic[C]):
         return words, unknown
 
     def answer(self, example: Example, logits: dict[str, Float[Tensor, "_ _"]], top: int = 5) -> list[Blank]:
-        """The model's candidates at every asked position of one example, best first, with real probabilities.
+        """The model's candidates at every asked position of one example, best first, with real probabilities. Heads
+        whose targets are no classes have none.
         Where a target is known (not IGNORE_INDEX), it is given as the truth."""
         blanks: list[Blank] = []
         for name, targets in example.targets.items():
+            if self.losses[name].targets != "classes":
+                continue
             probabilities = logits[name].float().softmax(-1)
             best = probabilities.topk(min(top, probabilities.shape[-1]), dim=-1)
             positions = example.streams[targets.stream].positions
@@ -295,6 +300,12 @@ class Objective(ABC, Generic[C]):
         targets = example.targets[head]
         place = int(targets.positions[question]) + number
         return self.names_in(targets.stream, example.streams[targets.stream])[place]
+
+    def target_in(self, example: Example, head: str, question: int, target: int | float) -> str:
+        """What a target is called: its class, or the number that it is."""
+        if self.losses[head].targets != "classes":
+            return f"{target:.3g}"
+        return self.class_in(example, head, question, int(target))
 
     @cached_property
     def specs(self) -> dict[str, OutputSpec]:
@@ -355,7 +366,9 @@ class Objective(ABC, Generic[C]):
             guesses = values.argmax(-1) if classes else None
             of_words = classes and member.specs[head].over_tokens
             sequences = _sequences(batch, head)
-            terms = Terms(values, loss.of_each(values, targets), guesses, targets, of_words, labels, sequences)
+            terms = Terms(
+                loss.said(values), loss.of_each(values, targets), guesses, targets, of_words, labels, sequences
+            )
             found[self.named(batch.member, head)] = terms
         return found
 

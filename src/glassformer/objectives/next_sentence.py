@@ -17,10 +17,11 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from glassformer.answers import BETWEEN, FillsBlanks, PredictsLabels, ScoresText
+from glassformer.answers import FillsBlanks, PredictsLabels, ScoresText
 from glassformer.data.batch import IGNORE_INDEX, Example, OutputSpec, Stream, Targets
 from glassformer.data.corpus import Corpus
 from glassformer.data.masking import Masking
+from glassformer.data.two_texts import BETWEEN, framed, parted
 from glassformer.data.windows import SentenceRuns
 from glassformer.errors import UsageError
 from glassformer.objective_configs import NextSentenceConfig
@@ -127,15 +128,11 @@ class NextSentence(Objective[NextSentenceConfig], FillsBlanks, ScoresText, Predi
 
     def framed(self, texts: list[Int64[np.ndarray, "_"]]) -> tuple[Int64[np.ndarray, "T"], Int64[np.ndarray, "T"]]:
         """[CLS] A [SEP] or [CLS] A [SEP] B [SEP], and the segment of each token."""
-        ids, segment_ids = [np.array([self.tokenizer.cls_id])], [np.array([0])]
-        for segment, text in enumerate(texts):
-            ids += [text, np.array([self.tokenizer.sep_id])]
-            segment_ids.append(np.full(len(text) + 1, segment))
-        return np.concatenate(ids).astype(np.int64), np.concatenate(segment_ids).astype(np.int64)
+        return framed(texts, self.tokenizer.cls_id, self.tokenizer.sep_id)
 
     def parted(self, text: str) -> list[str]:
         """The texts on both sides of |||, or the one."""
-        return [part.strip() for part in text.split(BETWEEN)] if BETWEEN in text else [text]
+        return parted(text)
 
     def prompt(self, text: str) -> Prompt:
         """A text with [MASK] at its blanks, or with none; or two texts with ||| between them, which asks whether the
