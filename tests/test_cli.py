@@ -39,7 +39,7 @@ from glassformer.progress import report_progress, stoppable
 from glassformer.recipe import to_yaml
 
 COMMANDS = [
-    *("train", "preview", "doctor", "demo", "recipes"),
+    *("train", "curve", "preview", "doctor", "demo", "recipes"),
     *("fill", "classify", "tag", "answer", "generate", "score", "evaluate", "attention", "ablate"),
     *("similarity", "embed"),
     *("runs", "info", "compare", "strategies", "studio", "export", "import", "look"),
