@@ -62,7 +62,7 @@ def embed(
     cut: Annotated[bool, typer.Option("--cut", help="cut texts at the end that the model cannot read whole")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a vector of each line, or find the lines nearest to a text.
+    """Make a vector of each line, or find the nearest lines.
 
     Of a similarity model the vector that it was trained for; of any other that reads text the mean over the tokens of
     its last layer (of an encoder-decoder, the encoder's).
