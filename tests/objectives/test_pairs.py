@@ -121,3 +121,12 @@ def test_vectors_are_written_and_pairs_are_read_from_a_file(run, tmp_path):
     pairs.write_text("mars\tmars\nmars ||| the sun\n")
     shown = command("similarity", run.path, "--file", pairs).out.splitlines()
     assert len(shown) == 2 and shown[0].startswith("1.000")
+
+
+def test_it_is_judged_by_correlations_with_their_intervals(run):
+    found = run.judged()
+    assert [score.name for score in found.scores] == ["spearman_correlation", "pearson_correlation"]
+    measured = evaluate(run.model, run.questions("validation"))
+    for score in found.scores:
+        assert score.value == pytest.approx(measured.value(score.name), abs=1e-6)
+    assert command("evaluate", run.path).code == 0

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64, Shaped
 
-from glassformer.answers import AnswersQuestions, PredictsLabels, TagsWords
+from glassformer.answers import AnswersQuestions, PredictsLabels, Similar, TagsWords
 from glassformer.ask import answer, tag
 from glassformer.ask.loaded import Loaded
 from glassformer.ask.tag import TaggedText
@@ -342,6 +342,29 @@ def judge_answers(run: Loaded, split: Split, said: Listening, baselines: bool) -
     )
 
 
+# --------------------------------------------------------------------------------------- a number for each pair
+
+
+def vector_head_of(objective: Objective) -> str | None:
+    """The head that makes vectors, where their cosines are held against numbers."""
+    judged = len(objective.members) == 1 and isinstance(objective, Similar) and objective.scale is not None
+    return objective.vector_head if judged else None  # type: ignore[attr-defined]
+
+
+def judge_similarity(run: Loaded, split: Split, said: Listening, baselines: bool) -> Judgement:
+    """How well the cosines are in the order of the numbers (Spearman), and on a line with them (Pearson)."""
+    outputs, truths, rows = said.heard()
+    cosines = run.objective.losses[said.head].said(torch.from_numpy(outputs))[::2, 0].double().numpy()
+    numbers = truths[::2].astype(np.float64)
+    return Judgement(
+        scores=[means.spearman(cosines, numbers), means.pearson(cosines, numbers)],
+        rows=[
+            {"row": int(row) + 1, "truth": number, "prediction": cosine}
+            for row, number, cosine in zip(rows[::2], numbers.tolist(), cosines.tolist(), strict=True)
+        ],
+    )
+
+
 class Judge(NamedTuple):
     """How one kind of answer is judged."""
 
@@ -354,6 +377,7 @@ class Judge(NamedTuple):
 JUDGES: dict[type, Judge] = {
     PredictsLabels: Judge(label_head_of, judge_labels),
     TagsWords: Judge(tag_head_of, judge_tags),
+    Similar: Judge(vector_head_of, judge_similarity),
     AnswersQuestions: Judge(span_head_of, judge_answers),
 }
 """By what a model says."""
