@@ -506,8 +506,8 @@ def labels(record: dict[str, Any]) -> str:
     how = paragraph(
         """`python benchmarks/labels.py NAME --data DIR`: models of 2 layers of 128 on the training part of each set and
         nothing else, from scratch, or first taught to fill blanks in the same texts; asked about the test part.
-        Intervals are of the bootstrap over test rows, that of the difference with both on the same draws. The machine had
-        other work beside it: its seconds are more than a quiet one takes."""
+        Intervals are of the bootstrap over test rows, that of the difference with both on the same draws. The machine
+        had other work beside it: its seconds are more than a quiet one takes."""
     )
     return "\n\n".join(["## Labels", how, table(heading, rows)])
 

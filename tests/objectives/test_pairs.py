@@ -121,6 +121,9 @@ def test_vectors_are_written_and_pairs_are_read_from_a_file(run, tmp_path):
     pairs.write_text("mars\tmars\nmars ||| the sun\n")
     shown = command("similarity", run.path, "--file", pairs).out.splitlines()
     assert len(shown) == 2 and shown[0].startswith("1.000")
+    pairs.write_text("mars is red\nthe sun\n")
+    alone = command("similarity", run.path, "--file", pairs)
+    assert alone.code == 2 and "text 1 is not two texts" in alone.err, "two lines of a file are no pair"
 
 
 def test_it_is_judged_by_correlations_with_their_intervals(run):

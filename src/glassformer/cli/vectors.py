@@ -33,7 +33,8 @@ def similarity(
     from glassformer.ask.run import load
 
     trained = load(run)
-    for found in trained.similarity(_pairs(list(texts_from(texts, file, "A ||| B, or an empty line to end")))):
+    given = list(texts_from(texts, file, "A ||| B, or an empty line to end"))
+    for found in trained.similarity(_pairs(given, as_arguments=bool(texts))):
         if as_json:
             show(found.record())
         else:
@@ -41,10 +42,10 @@ def similarity(
             print(printable(f"{found.cosine:.3f}{number}   {found.text} ||| {found.second}"))
 
 
-def _pairs(given: list[str]) -> list[tuple[str, str]]:
-    """Two arguments are a pair; else each text holds one."""
+def _pairs(given: list[str], as_arguments: bool) -> list[tuple[str, str]]:
+    """Two arguments are a pair; else each text, or line of a file, holds one. Raises UsageError where that is not so."""
     parts = [[part.strip() for part in text.replace("|||", "\t").split("\t")] for text in given]
-    if len(parts) == 2 and all(len(part) == 1 for part in parts):
+    if as_arguments and len(parts) == 2 and all(len(part) == 1 for part in parts):
         parts = [[parts[0][0], parts[1][0]]]
     for number, part in enumerate(parts, 1):
         if len(part) != 2 or not all(part):
