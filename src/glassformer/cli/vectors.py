@@ -43,7 +43,7 @@ def similarity(
 
 
 def _pairs(given: list[str], as_arguments: bool) -> list[tuple[str, str]]:
-    """Two arguments are a pair; else each text, or line of a file, holds one. Raises UsageError where that is not so."""
+    """Two arguments are a pair; else each text, or line of a file, holds one. Raises UsageError where one does not."""
     parts = [[part.strip() for part in text.replace("|||", "\t").split("\t")] for text in given]
     if as_arguments and len(parts) == 2 and all(len(part) == 1 for part in parts):
         parts = [[parts[0][0], parts[1][0]]]
