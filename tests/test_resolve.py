@@ -58,7 +58,7 @@ def test_nothing_is_left_open(text: Path, length: dict[str, Any]) -> None:
 
 def test_what_is_said_is_kept(text: Path) -> None:
     """Nothing that the recipe decides is decided again."""
-    parts = assemble(recipe(text))
+    parts = assemble(recipe(text, training={"best": "loss"}))
     resolved, measured = resolve(parts, silence)
     assert resolved == parts.recipe
     assert set(measured) == {"asked"}
@@ -260,3 +260,16 @@ def test_rows_are_no_longer_than_the_objective_makes_them(text: Path, layout: st
     training = parts.recipe.training.model_copy(update={"compile": True})
     shapes = training_order(parts.recipe.model_copy(update={"training": training}), parts).shapes
     assert shapes is not None and max(shapes.lengths) == 8
+
+
+def test_a_metric_that_no_objective_has_is_refused_before_anything_is_measured(text: Path, monkeypatch) -> None:
+    """With those that there are; each of these is taken."""
+    parts = parts_of(text, best="acuracy", threads="auto")
+    with monkeypatch.context() as patch:
+        patch.setattr(resolve_module, "_measured_threads", lambda *given: pytest.fail("measured before"))
+        with pytest.raises(UsageError, match=r"training\.best=acuracy: this objective measures no such thing") as error:
+            resolve(parts, silence)
+    assert "accuracy" in error.value.mend
+    assert {"loss", "accuracy", "perplexity"} <= set(parts.objective.measured)
+    for name in parts.objective.measured:
+        assert resolve(parts_of(text, best=name, steps=2), silence)[0].training.best == name

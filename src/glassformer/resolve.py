@@ -13,7 +13,7 @@ import torch
 
 from glassformer.assemble import Parts
 from glassformer.build import all_evaluation_sets, engine_for, training_order
-from glassformer.errors import UsageError
+from glassformer.errors import UsageError, nearest
 from glassformer.recipe import Recipe
 from glassformer.training.engine import Engine, threads
 from glassformer.training.measure import (
@@ -51,6 +51,11 @@ def resolve(parts: Parts, say: Callable[[str], None], began: float | None = None
     device = default_device() if training.device == "auto" else training.device
     refuse_missing_device(device)
     refuse_too_many(training.devices, device)
+    if training.best not in ("auto", *parts.objective.measured):
+        raise UsageError(
+            f"training.best={training.best}: this objective measures no such thing (`metrics_of` says what it does)",
+            nearest(training.best, parts.objective.measured),
+        )
     own = max(1, torch.get_num_threads() // training.devices)
     number = own if training.threads == "auto" else training.threads
     resolved = _with(recipe, device=device, threads=number)

@@ -390,6 +390,14 @@ class Objective(ABC, Generic[C]):
             for head in member.outputs()
         }
 
+    @property
+    def measured(self) -> list[str]:
+        """What an evaluation has a number for, by the names that `training.best` takes: the loss, and all metrics;
+        those of several heads with the head before them."""
+        full = [f"{name}/{key}" for name, found in self.metrics.items() for key in ("loss", *found)]
+        short = [name.split("/")[-1] for name in full]
+        return list(dict.fromkeys(["loss", *(short if len(set(short)) == len(short) else full)]))
+
     def all_targets(self, dataset: Dataset, seed: int, limit: int = 20_000) -> dict[str, np.ndarray]:
         """All that each head is asked where every token is asked in turn, in up to `limit` examples (of the last unit
         all): what the lines of those who only count are made of. A single draw of a small text would count too few."""
