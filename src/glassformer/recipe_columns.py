@@ -21,7 +21,7 @@ def codecs_for(
     recipe: Recipe, say: Callable[[str], None] = lambda text: None, reading: Reading | None = None
 ) -> Codecs:
     """What reads the columns: the tokenizers that the recipe names, or those trained on its training texts, on a sample
-    of them where they are many; the labels as they come in the data to train on; the shape of its pictures. Tokenizers
+    of them where they are many; the labels of the data to train on, sorted; the shape of its pictures. Tokenizers
     and labels are kept in the cache."""
     known = reading or Reading()
     roles = {role for member in members(recipe) for role in objective_class(member).columns}
@@ -64,7 +64,7 @@ def _tokenizers_for(recipe: Recipe, say: Callable[[str], None], known: Reading) 
 
 
 def labels_for(recipe: Recipe, say: Callable[[str], None], reading: Reading) -> Labels:
-    """The labels that the recipe gives, or those of all rows in `data.train`, held out or not, in order of first sight.
+    """The labels that the recipe gives, or those of all rows in `data.train`, held out or not, sorted.
     Raises UsageError."""
     if recipe.data.labels is not None:
         return Labels.given(recipe.data.labels)

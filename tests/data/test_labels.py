@@ -1,4 +1,4 @@
-"""Label names: strings as the data have them, in order of first sight; what is wrong is said with its row."""
+"""Label names: strings as the data have them, sorted; what is wrong is said with its row."""
 
 import json
 
@@ -16,15 +16,22 @@ def seen(*values) -> Labels:
 
 
 def test_names_are_kept_as_they_are_written(tmp_path):
-    """In order of first sight, each once: no number, truth value or special token is made of them. JSON's own numbers
-    and truth values are called as they are written there."""
+    """Each once: no number, truth value or special token is made of them. JSON's own numbers and truth values are
+    called as they are written there."""
     labels = seen(*STRANGE, *reversed(STRANGE))
-    assert labels.names == tuple(STRANGE)
+    assert labels.names == tuple(sorted(STRANGE))
     labels.save(tmp_path / "labels.json")
     again = Labels.load(tmp_path / "labels.json")
     assert again.names == labels.names and again.identity == labels.identity
-    assert [again.encode(Cell(name)) for name in STRANGE] == list(range(len(STRANGE)))
-    assert seen(1, True, 0.5).names == ("1", "true", "0.5")
+    assert [again.encode(Cell(name)) for name in sorted(STRANGE)] == list(range(len(STRANGE)))
+    assert seen(1, True, 0.5).names == ("0.5", "1", "true")
+
+
+def test_their_order_is_not_that_of_the_rows():
+    """Whole numbers by their value, `007` before `7`; all else as texts."""
+    assert seen("9", "10", "0", "-1").names == seen("-1", "0", "10", "9").names == ("-1", "0", "9", "10")
+    assert seen("7", "007").names == seen("007", "7").names == ("007", "7")
+    assert seen("good", "bad", "10").names == seen("10", "bad", "good").names == ("10", "bad", "good")
 
 
 def test_the_identity_is_of_names_and_order():

@@ -62,7 +62,7 @@ def test_columns_are_taken_by_role(tmp_path):
     old = assemble(recipe_for(table(tmp_path), data={"column": "sentence", "columns": {"label": "mood"}}))
     found = assemble(recipe_for(table(tmp_path), data={"columns": {}}))
     assert named.train.identity == old.train.identity == found.train.identity
-    assert named.codecs.label.names == (LABELS[1], LABELS[0])  # as they come
+    assert named.codecs.label.names == (LABELS[1], LABELS[0])  # sorted
     texts, labels = named.train, named.train.beside["label"]
     assert texts.n_rows == labels.n_rows > 30
     for n in range(texts.n_rows):

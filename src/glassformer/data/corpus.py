@@ -255,7 +255,7 @@ def cached_tokenizer(
 
 def cached_labels(key: str, cells: Callable[[], Iterable[Cell]], cache: Path | None = None) -> Labels:
     """The labels of these cells, loaded if they are in the cache, else collected. Raises what `Labels.seen` raises."""
-    file = (cache or cache_folder()) / "labels" / f"{_name(key)}.json"
+    file = (cache or cache_folder()) / "labels" / f"{_name(key, 'sorted')}.json"
     try:
         return Labels.load(file)
     except GlassformerError:  # not there, or damaged

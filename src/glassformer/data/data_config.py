@@ -33,7 +33,7 @@ class DataConfig(Config):
     )
     columns: Columns = Field(Columns(), description="the columns of other roles")
     labels: tuple[str, ...] | None = Field(
-        None, description="for classes: their labels as the data have them, in order; None: as they come in train"
+        None, description="for classes: their labels as the data have them, in order; None: those of train, sorted"
     )
     delimiter: str = Field(
         "auto",

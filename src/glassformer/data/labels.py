@@ -7,6 +7,7 @@ special token is still a label, and what reads the texts knows none of them.
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -36,18 +37,21 @@ class Labels:
 
     @classmethod
     def seen(cls, cells: Iterable[Cell]) -> "Labels":
-        """The labels of the training data, in order of first sight. Raises UsageError for a row without one, and where
-        they are too few or too many to be told apart."""
-        found: dict[str, None] = {}
+        """The labels of the training data, sorted: whole numbers by their value, all else as texts. Which row stands
+        first never matters. Raises UsageError for a row without one, and where they are too few or too many to be told
+        apart."""
+        found: set[str] = set()
         last = ""
         for cell in cells:
-            found[_label_in(cell)] = None
+            found.add(_label_in(cell))
             last = cell.place
             if len(found) > MOST:
                 raise UsageError(
                     f"{last}: more than {MOST:,} different labels", "name the column of the label: data.columns.label"
                 )
-        return cls.given(tuple(found), f"the training data (up to {last})")
+        numbers = all(re.fullmatch(r"-?\d{1,18}", label) for label in found)
+        names = sorted(found, key=lambda label: (int(label) if numbers else 0, label))
+        return cls.given(names, f"the training data (up to {last})")
 
     @classmethod
     def given(cls, names: Sequence[str], where: str = "data.labels") -> "Labels":
