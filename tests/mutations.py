@@ -68,7 +68,8 @@ def make_runs(folder: Path) -> dict[str, Path]:
     labelled = tiny_recipe.text_file(
         folder, ["text,label", *(f"{line},{n % 3}" for n, line in enumerate(lines))], LABELS
     )
-    both = [f"{line},{line[::-1]},{n % 3}" for n, line in enumerate(lines)]
+    short = [" ".join(line.split()[:3]) for line in lines]  # two of them fit
+    both = [f"{line},{line[::-1]},{n % 3}" for n, line in enumerate(short)]
     two = tiny_recipe.text_file(folder, ["text,second,label", *both], TWO)
     numbered = tiny_recipe.text_file(folder, ["text,second,number", *both], "numbered.csv")
     sentences = ["".join(f"{word}\tT{n % 3}\n" for n, word in enumerate(line.split())) for line in lines]
@@ -83,7 +84,7 @@ def make_runs(folder: Path) -> dict[str, Path]:
             objective: dict[str, Any] = {"name": name}
             if name == "mixture":
                 objective["members"] = [{"objective": {"name": "masked_lm"}}, {"objective": {"name": "causal_lm"}}]
-            short = {"steps": 2, "evaluate_every": 2, "checkpoint_every": 2, "samples": 0, "keep_checkpoints": 1}
+            training = {"steps": 2, "evaluate_every": 2, "checkpoint_every": 2, "samples": 0, "keep_checkpoints": 1}
             sources = {
                 "seq2seq": pairs,
                 "classification": labelled,
@@ -93,7 +94,7 @@ def make_runs(folder: Path) -> dict[str, Path]:
                 "span_extraction": asked,
                 "image_classification": pictures,
             }
-            tree = tiny_recipe.tree(sources.get(name, text), objective=objective, training=short)
+            tree = tiny_recipe.tree(sources.get(name, text), objective=objective, training=training)
             tables = (
                 "classification",
                 "sentence_pair",

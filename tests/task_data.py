@@ -65,6 +65,17 @@ def asked(objective: Objective, texts: list[str]) -> Column:
     )
 
 
+def for_roles(objective: Objective, texts: list[str]) -> Column | None:
+    """A small column of the roles that it takes, where these are more than texts, or a source and its target."""
+    if "spans" in objective.columns:
+        return asked(objective, texts)
+    if "tags" in objective.columns:
+        return tagged(objective, texts)
+    if "second" in objective.columns:
+        return two_texts(objective, texts)
+    return labelled(objective, texts) if "label" in objective.columns else None
+
+
 def labels_for(number: int) -> ValueColumn:
     """Both in turn."""
     return ValueColumn.of([LABELS.names[n % 2] for n in range(number)], LABELS)

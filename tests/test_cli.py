@@ -233,8 +233,9 @@ def test_answers_are_as_documented(case: Documented, recipe_file: Path, tmp_path
 
 
 def test_every_json_command_is_documented() -> None:
+    """`curve` trains a whole grid: its keys are held against the page in test_curve.py, where one is trained."""
     with_json = {name for name in COMMANDS if "--json" in help_of(name).out} | {"attention", "look"}
-    assert {case.arguments[0] for case in CASES} == with_json
+    assert {case.arguments[0] for case in CASES} | {"curve"} == with_json
 
 
 def test_the_numbers_of_every_view_are_documented() -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -104,6 +105,9 @@ def test_a_curve_goes_on_where_it_stopped_and_says_what_it_found(file: Path, tmp
     assert "; 2 are done" in "".join(said) and "to go, about" in "".join(said)
     assert (folder / "curve.png").stat().st_size > 10_000
     assert json.loads((folder / "curve.json").read_text()) == found
+    page = (Path(__file__).parents[1] / "docs" / "json.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\| `(\w+)", page.split("## curve\n")[1].split("\n## ")[0], re.MULTILINE)
+    assert documented == list(found)
     first = load(folder / "none" / "4-labels" / "seed-1")
     assert first.recipe.data.train_rows == 4 and first.recipe.batch.size == 4
     assert first.evaluate(found["split"], baselines=False)["accuracy"] == found["cells"][0]["score"]

@@ -24,9 +24,8 @@ def shown(name: str, texts: list[str]) -> dict:
     tokenizer = Tokenizer.train(texts, TokenizerConfig(kind="word", vocab_size=97, sentinels=5))
     kind = find_objective(name)
     objective = task_data.make(name, tokenizer, LENGTH)
-    if "label" in kind.columns:
-        units = objective.dataset(task_data.labelled(objective, texts))
-        return describe(objective, units.example(0, np.random.default_rng(3)))
+    if (column := task_data.for_roles(objective, texts)) is not None:
+        return describe(objective, objective.dataset(column).example(0, np.random.default_rng(3)))
     corpus = Corpus.from_texts(texts[:3], tokenizer)
     if kind.needs_sentences(objective.config):
         corpus = Corpus.from_texts(["\n".join(texts[:2]), "\n".join(texts[2:4])], tokenizer, language="en")

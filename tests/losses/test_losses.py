@@ -13,7 +13,7 @@ from glassformer.losses import LossFunction, find_loss
 from glassformer.plugins import plugin_names
 
 NAMES = plugin_names("glassformer.losses")
-N, SIZE, PADDING = 7, 5, 3
+N, SIZE, PADDING = 8, 5, 3
 
 
 def definition(name: str):

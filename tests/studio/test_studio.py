@@ -315,9 +315,10 @@ def test_ctrl_c_twice_ends_without_a_traceback() -> None:
         until_it_answers(f"http://127.0.0.1:{port}")  # the address is printed before the server listens to signals
         with socket.create_connection(("127.0.0.1", int(port))) as asking:
             asking.sendall(f"POST /api/fill HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 9\r\n\r\n".encode())
-            for _ in range(2):
-                time.sleep(0.5)
-                process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+            process.send_signal(signal.SIGINT)
+            until_it_refuses(int(port))  # two signals at once would count as one
+            process.send_signal(signal.SIGINT)
             _, complaints = process.communicate(timeout=30)
     assert (process.returncode, complaints) == (130, "")
 

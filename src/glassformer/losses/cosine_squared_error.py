@@ -19,8 +19,8 @@ class CosineSquaredError(LossFunction):
 
     def said(self, outputs: Float[Tensor, "N size"]) -> Float[Tensor, "N 1"]:
         """The cosine of each question's pair."""
-        pairs = outputs.to(torch.promote_types(outputs.dtype, torch.float32)).unflatten(0, (-1, 2))
-        return F.cosine_similarity(pairs[:, 0], pairs[:, 1], dim=-1).repeat_interleave(2)[:, None]
+        vectors = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        return F.cosine_similarity(vectors[::2], vectors[1::2], dim=-1).repeat_interleave(2)[:, None]
 
     def of_each(self, outputs: Float[Tensor, "N size"], targets: Float[Tensor, "N *numbers"]) -> Float[Tensor, "N"]:
         """By the cosine of each pair."""
