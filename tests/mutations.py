@@ -309,8 +309,16 @@ def use(folder: Path) -> None:
         run.fill("red [MASK] sun")
     if run.objective.can(Generates):
         run.generate("red" if run.recipe.model.family == "decoder" else "red [MASK] sun", max_tokens=3)
-    if run.objective.to_try[0] == "classify":
-        run.classify(f"{run.recipe.data.train}:0" if run.objective.can(ReadsPictures) else "red sun")
+    command, two = run.objective.to_try[0], "second" in run.objective.columns
+    if command == "classify":
+        text = "red sun ||| sun" if two else "red sun"
+        run.classify(f"{run.recipe.data.train}:0" if run.objective.can(ReadsPictures) else text)
+    if command == "tag":
+        run.tag("red sun")
+    if command == "answer":
+        run.answer("red ?", "red sun")
+    if command == "similarity":
+        run.similarity("red sun", "sun")
 
 
 def cli(*words: str) -> Callable[[Path], None]:
