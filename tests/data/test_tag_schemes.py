@@ -84,3 +84,8 @@ def test_the_scheme_is_found(tags, scheme):
 def test_tags_that_are_no_names_stay_as_they_are():
     assert as_iob2(["I-tag", "NOUN"], "none") == ["I-tag", "NOUN"]
     assert not is_of_names(["O", "INTJ"]) and is_of_names(["O", "I-X"])
+
+
+def test_behind_the_end_of_a_name_another_one_begins_though_its_beginning_is_not_marked():
+    tags = ["B-PER", "E-PER", "I-PER", "S-LOC", "I-LOC"]
+    assert as_iob2(tags, "bioes") == ["B-PER", "I-PER", "B-PER", "B-LOC", "B-LOC"]
